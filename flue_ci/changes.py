@@ -1,0 +1,41 @@
+"""The words for what an agent changed. Filled only from what the host itself verified, see `workspace`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ChangeKind = Literal["added", "modified", "deleted", "renamed", "copied", "type-changed", "mode-changed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedFile:
+    """One file. `path` is relative, with `/`; `old_path` is set for renames and copies. Lines are 0 for binary
+    files."""
+
+    path: str
+    old_path: str | None = None
+    kind: ChangeKind
+    added: int = 0
+    deleted: int = 0
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSet:
+    """What changed against the base. `patch` is in git's format with full index lines and binary data, empty for no
+    change."""
+
+    files: tuple[ChangedFile, ...] = ()
+    patch: bytes = b""
+
+    @property
+    def added(self) -> int:
+        return sum(file.added for file in self.files)
+
+    @property
+    def deleted(self) -> int:
+        return sum(file.deleted for file in self.files)
+
+    def __bool__(self) -> bool:
+        return bool(self.files)

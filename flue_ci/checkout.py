@@ -1,0 +1,162 @@
+"""Finds out what a directory of the user is: the repository around it, the commit checked out, the settings that
+matter. Reads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flue_ci.errors import WorkspaceError
+from flue_ci.gitcmd import INSTALL_HINT, OLDEST, Done, Git, GitFailed, reason
+
+_SETTINGS = (
+    r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
+    r"|extensions\.partialclone|filter\..*\.(clean|process))$"
+)
+_EXCLUDE_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """A user's checkout. Paths are absolute; `top` is the work tree's root.
+
+    `head` is the commit, `ref` its branch (None: detached), `shallow` the commits at which history was cut off.
+    `settings` are the user's git settings about files (lower-case keys); `exclude` is the text of ignore rules
+    outside the tree.
+    """
+
+    top: Path
+    git_dir: Path
+    objects: Path
+    index: Path
+    object_format: str
+    head: str
+    ref: str | None
+    shallow: frozenset[str]
+    settings: Mapping[str, str]
+    exclude: bytes
+
+    @property
+    def partial(self) -> bool:
+        return "extensions.partialclone" in self.settings
+
+
+async def find_checkout(repo: Path) -> Checkout:
+    """The checkout that `repo` is, or lies in. Raises `WorkspaceError` with a hint for whatever is not a usable
+    checkout.
+    """
+    git = Git(cwd=repo, user_config=True)
+    version, kind, paths, head, branch, settings = await asyncio.gather(
+        git.run("version", ok=None),
+        git.run("rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--show-object-format", ok=None),
+        git.run("rev-parse", *_path_arguments(), ok=None),
+        git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=None),
+        git.run("symbolic-ref", "--quiet", "HEAD", ok=None),
+        git.run("config", "-z", "--type=path", "--get-regexp", _SETTINGS, ok=None),
+    )
+    _check_version(version)
+    object_format = _check_kind(repo, kind)
+    if head.code:
+        raise WorkspaceError(
+            f"{repo} has no commits yet", hint="Commit something first: changes are measured against a commit."
+        )
+    top, git_dir, objects, index, shallow, exclude = _paths(repo, paths)
+    found = _settings(settings)
+    return Checkout(
+        top=top,
+        git_dir=git_dir,
+        objects=objects,
+        index=index,
+        object_format=object_format,
+        head=head.line,
+        ref=_branch(branch),
+        shallow=frozenset(shallow.read_text().split()) if shallow.is_file() else frozenset(),
+        settings=found,
+        exclude=_exclude(found, exclude),
+    )
+
+
+def _path_arguments() -> list[str]:
+    wanted = ("objects", "index", "shallow", "info/exclude")
+    return [
+        "--path-format=absolute",
+        "--show-toplevel",
+        "--git-dir",
+        *(word for name in wanted for word in ("--git-path", name)),
+    ]
+
+
+def _check_version(done: Done) -> None:
+    match = re.search(r"(\d+)\.(\d+)", done.line)
+    if not match or (int(match[1]), int(match[2])) < OLDEST:
+        raise WorkspaceError(f"{done.line or 'git'} is too old", hint=INSTALL_HINT)
+
+
+def _check_kind(repo: Path, done: Done) -> str:
+    """The object format (`sha1`, `sha256`). Raises for what is not a work tree."""
+    if "dubious ownership" in done.err:
+        raise WorkspaceError(
+            f"{repo} belongs to another user, and git refuses to read it",
+            hint=f"If you trust it: git config --global --add safe.directory {repo.absolute()}",
+        )
+    if done.code and "not a git repository" in done.err:
+        raise WorkspaceError(
+            f"{repo} is not a git repository", hint="Run this in a checkout, or name one with --repo DIR."
+        )
+    if done.code:
+        raise GitFailed(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+    bare, inside, object_format = done.out.decode().split()
+    if bare == "true":
+        raise WorkspaceError(
+            f"{repo} is a bare repository", hint="Name a checkout, one with files: git clone, or git worktree add."
+        )
+    if inside != "true":
+        raise WorkspaceError(f"{repo} is inside a .git directory", hint="Name the checkout itself.")
+    return object_format
+
+
+def _paths(repo: Path, done: Done) -> list[Path]:
+    if done.code:
+        raise GitFailed(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+    lines = done.out.removesuffix(b"\n").split(b"\n")
+    if len(lines) != 6:
+        raise WorkspaceError(f"{repo} has a line break in its path", hint="Move it to a directory with a plainer name.")
+    return [Path(os.fsdecode(line)) for line in lines]
+
+
+def _branch(done: Done) -> str | None:
+    """The branch's short name; None for a detached HEAD and for names that are not UTF-8 (reports could not hold
+    them).
+    """
+    try:
+        name = done.out.removesuffix(b"\n").decode()
+    except UnicodeDecodeError:
+        return None
+    return name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else None
+
+
+def _settings(done: Done) -> dict[str, str]:
+    """`key LF value NUL`; the last of several values counts, as in git. A key without value is true."""
+    if done.code not in (0, 1):
+        raise GitFailed(f"git config: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+    entries = (os.fsdecode(entry).partition("\n") for entry in done.out.split(b"\0") if entry)
+    return {key.lower(): value if mark else "true" for key, mark, value in entries}
+
+
+def _exclude(settings: Mapping[str, str], info_exclude: Path) -> bytes:
+    """The user's ignore rules, then the repository's own ones, which win because they come later."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    user = Path(settings.get("core.excludesfile") or home / "git/ignore")
+    texts: list[bytes] = []
+    for path in (user, info_exclude):
+        try:
+            with path.open("rb") as file:
+                texts.append(file.read(_EXCLUDE_LIMIT).removesuffix(b"\n") + b"\n")
+        except OSError:  # git takes a missing or unreadable one for empty, too
+            continue
+    return b"".join(texts)

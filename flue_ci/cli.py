@@ -1,0 +1,257 @@
+"""The door: the commands, their options and help. Each hands over to the module that does the work, imported when it
+is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flue_ci import __version__
+
+_EPILOG = (
+    "Exit codes: 0 done, 1 the run or a check failed, 2 usage or spec error, 3 bug, 4 stopped by a limit, "
+    "130/143 interrupted."
+)
+
+
+class _Examples(click.Command):
+    """A command whose docstring's examples keep their line breaks, and whose epilogue lists the exit codes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"{' ' * formatter.current_indent}{line.strip()}\n")
+
+
+def _command(name: str | None = None, examples: str = "") -> Callable[[Callable[..., Any]], click.Command]:
+    return cli.command(name, cls=_Examples, epilog=examples)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_EPILOG)
+@click.version_option(__version__, "-V", "--version", prog_name="flue-ci", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run coding agents in CI without trusting them.
+
+    An agent is a YAML file in .flue/agents/. It works on a copy of the repository in a sandbox; the loop and every
+    secret stay outside. Start with `flue-ci demo` (no keys needed), then `flue-ci init`.
+    """
+
+
+_repo = click.option(
+    "--repo",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=".",
+    help="The checkout. Default: here.",
+)
+
+
+@_command(
+    examples="""
+    flue-ci run fix-tests
+    flue-ci run fix-tests "only the parser, please" --apply
+    flue-ci run review --sandbox local --set limits.turns=10
+    flue-ci run fix-tests --dry-run
+    """
+)
+@click.argument("agent")
+@click.argument("instruction", required=False, default="")
+@_repo
+@click.option(
+    "--sandbox", type=click.Choice(["e2b", "local"]), default="e2b", show_default=True, help="Where the agent works."
+)
+@click.option("--no-isolation", is_flag=True, help="With --sandbox local: run on this machine without any protection.")
+@click.option("--model", metavar="NAME", help="Another model than the spec's.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Another value than the spec's, as limits.turns=10. Repeatable.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where report, patch and transcript go.")
+@click.option("--apply", is_flag=True, help="Show the diff and put it into the working tree when the run succeeds.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen; start and spend nothing.")
+@click.option(
+    "--record", type=click.Path(path_type=Path, dir_okay=False), help="Keep the model's side of the run in a file."
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Use such a file instead of the model.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print only the result.")
+def run(**given: Any) -> int:
+    """Run AGENT, a name in .flue/agents/ or a path, with an optional INSTRUCTION."""
+    from flue_ci.local_run import RunChoice, run_here
+
+    given["json"] = given.pop("as_json")
+    return run_here(RunChoice(**given), os.environ)
+
+
+@_command(examples="flue-ci validate\nflue-ci validate .flue/agents/fix-tests.yml --json")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_repo
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
+def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
+    """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
+    from flue_ci.errors import EXIT_USAGE, Problem, SpecError
+    from flue_ci.local_run import find_root
+    from flue_ci.spec import find_specs, load_spec, not_supported_yet
+
+    paths = files or tuple(find_specs(find_root(repo)))
+    if not paths:
+        raise click.UsageError("there is no spec in .flue/agents/; `flue-ci init` writes one")
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            problems += not_supported_yet(load_spec(path))
+        except SpecError as error:
+            problems += error.problems
+    if as_json:
+        fields = ("file", "line", "column", "key", "message", "hint")
+        print(
+            json.dumps(
+                {
+                    "valid": not problems,
+                    "problems": [{name: getattr(problem, name) for name in fields} for problem in problems],
+                },
+                indent=2,
+            )
+        )
+        return EXIT_USAGE if problems else 0
+    for problem in problems:
+        print(problem)
+    broken = {problem.file for problem in problems}
+    for path in paths:
+        if str(path) not in broken:
+            print(f"{path}: ok")
+    return EXIT_USAGE if problems else 0
+
+
+@_command(examples="flue-ci schema > .flue/schema.json")
+def schema() -> None:
+    """Print the JSON Schema of agent specs, for editors."""
+    from flue_ci.spec import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@_command("list")
+@_repo
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(repo: Path, as_json: bool) -> int:
+    """List the repository's agents."""
+    from flue_ci.listing import agents, as_text
+    from flue_ci.local_run import find_root
+
+    found = agents(find_root(repo))
+    print(json.dumps(found, indent=2) if as_json else as_text(found))
+    return 2 if any(agent["problem"] for agent in found) else 0
+
+
+@_command(examples="flue-ci init\nflue-ci init review")
+@click.argument("name", default="fix-tests")
+@_repo
+def init(name: str, repo: Path) -> None:
+    """Write a commented agent spec to .flue/agents/NAME.yml."""
+    from flue_ci.local_run import find_root
+    from flue_ci.starter import write_starter
+
+    path = write_starter(find_root(repo), name)
+    click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
+
+
+@_command()
+@_repo
+@click.option("--offline", is_flag=True, help="Do not ask the services whether the keys work.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def doctor(repo: Path, offline: bool, as_json: bool) -> int:
+    """Check keys, reachability, versions and the local sandbox, and say what to do."""
+    from flue_ci.doctor import examine
+
+    return examine(repo, os.environ, offline=offline, as_json=as_json)
+
+
+@_command()
+@click.option("--no-isolation", is_flag=True, help="Run the demo on this machine without any protection.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where report, patch and transcript go.")
+def demo(no_isolation: bool, out: Path | None) -> int:
+    """Fix a failing test in a small repository: real sandbox, real tools, a recorded model. Needs no key and no
+    network."""
+    from flue_ci.local_run import run_demo
+
+    return run_demo(os.environ, isolation=not no_isolation, out=out)
+
+
+@_command(examples="flue-ci show ./report\nflue-ci show ./report --markdown | less")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the Markdown of report.md.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json.")
+@click.option("--diff", is_flag=True, help="Show the changes too.")
+def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
+    """Show a saved run."""
+    from flue_ci import closing
+    from flue_ci.record import load
+    from flue_ci.render import markdown
+    from flue_ci.report import to_json
+
+    report, patch = load(folder)
+    if as_json:
+        print(to_json(report))
+    elif as_markdown:
+        sys.stdout.write(markdown(report, patch))
+    else:
+        closing.show(report, patch, folder, diff=diff)
+    return 0
+
+
+@cli.group()
+def sandboxes() -> None:
+    """Find and end sandboxes that a crash left behind; only those that flue-ci started."""
+
+
+_provider = click.option(
+    "--sandbox", type=click.Choice(["e2b", "local"]), default="e2b", show_default=True, help="Which provider."
+)
+
+
+@sandboxes.command("list")
+@_provider
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def sandboxes_list(sandbox: str, as_json: bool) -> None:
+    """List running sandboxes of flue-ci."""
+    from flue_ci.leftovers import find
+
+    found = find(sandbox, os.environ)
+    if as_json:
+        print(json.dumps([{"id": sandbox_id, "metadata": dict(metadata)} for sandbox_id, metadata in found], indent=2))
+        return
+    for sandbox_id, metadata in found:
+        print(
+            f"{sandbox_id}  {metadata.get('repo', '?')}  {metadata.get('agent', '?')}  run {metadata.get('run', '?')}"
+        )
+    if not found:
+        click.echo("No sandbox of flue-ci is running.", err=True)
+
+
+@sandboxes.command("kill")
+@click.argument("ids", nargs=-1)
+@_provider
+@click.option(
+    "--all", "everything", is_flag=True, help="Every sandbox of flue-ci that this key can see, also of other machines."
+)
+def sandboxes_kill(ids: tuple[str, ...], sandbox: str, everything: bool) -> int:
+    """End sandboxes by id."""
+    from flue_ci.leftovers import kill
+
+    if bool(ids) == everything:
+        raise click.UsageError("name the sandboxes to end, or pass --all")
+    return kill(sandbox, os.environ, ids)

@@ -1,0 +1,80 @@
+"""The failures that we expect. Each says what happened, what to do next, and carries the exit code of the process.
+
+Anything that is not a `FlueError` is a bug of ours (exit code 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUG = 3
+EXIT_LIMIT = 4
+
+
+class FlueError(Exception):
+    """An expected failure. `str(error)` is one line about what and where; `hint` is what to do next (may be empty)."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(FlueError):
+    """The command line or the environment asks for something that cannot be."""
+
+    exit_code = EXIT_USAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a spec. `line` and `column` count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    key: str  # dotted path, for example `sandbox.network.agent[0]`; empty for the file as a whole
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        key = f" {self.key}:" if self.key else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}:{key} {self.message}{hint}"
+
+
+class SpecError(UsageError):
+    """A spec with problems; all of them, in the order of the file."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class SandboxError(FlueError):
+    """The sandbox could not be started, or refused something that it cannot do."""
+
+
+class SandboxLost(SandboxError):
+    """The sandbox is gone or out of reach. Never shown to the model as the result of a command."""
+
+
+class ModelError(FlueError):
+    """The model cannot be used: wrong key, unknown name, refused request, or out of reach for too long."""
+
+
+class WorkspaceError(FlueError):
+    """The repository could not be read, or could not be put into the sandbox."""
+
+
+class ChangesRefused(FlueError):
+    """What came back from the sandbox breaks a rule. `patch` holds the bytes (possibly none), for people to look at."""
+
+    def __init__(self, message: str, *, hint: str = "", patch: bytes = b"") -> None:
+        super().__init__(message, hint=hint)
+        self.patch = patch

@@ -1,0 +1,238 @@
+"""The way in from a checkout: `flue-ci run` and `flue-ci demo`. Options become an assembly; the run gets its folder, view
+and ending."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flue_ci import closing
+from flue_ci.console import make_view
+from flue_ci.errors import EXIT_FAILED, FlueError, SpecError, UsageError
+from flue_ci.preview import preview
+from flue_ci.record import RunFolder
+from flue_ci.redact import Redactor, secrets_of
+from flue_ci.render import markdown
+from flue_ci.report import Failure, Report, SandboxUsed
+from flue_ci.session import Signals, supervise
+from flue_ci.settings import Settings, read_settings
+from flue_ci.spec import AgentSpec, find_spec, load_spec, not_supported_yet
+from flue_ci.wiring import Assembly, Options, assemble
+
+DEMO = Path(__file__).parent / "demo"
+DEMO_AGENT = "fix-tests"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunChoice:
+    """What the command line says; the fields are its options."""
+
+    agent: str
+    instruction: str = ""
+    repo: Path = Path()
+    sandbox: str = "e2b"
+    no_isolation: bool = False
+    model: str | None = None
+    settings: tuple[str, ...] = ()
+    out: Path | None = None
+    apply: bool = False
+    json: bool = False
+    dry_run: bool = False
+    record: Path | None = None
+    replay: Path | None = None
+    quiet: bool = False
+    show_diff: bool = False
+
+
+def find_root(start: Path) -> Path:
+    """The top of the checkout that `start` is in: the nearest directory with `.git`; `start` itself where there is
+    none."""
+    here = start.resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+
+
+def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
+    """Runs the agent as chosen, prints the result, and gives the exit code. Raises `UsageError` before anything has
+    started."""
+    settings = read_settings(environ)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True))
+        signals = Signals()
+        try:
+            assembly, spec = _assembled(choice, settings, signals, Path(scratch))
+            if choice.dry_run:
+                return asyncio.run(_dry_run(assembly, spec, choice))
+            folder = _open_folder(choice, settings, assembly)
+        except FlueError as error:
+            _report_early(choice, error, environ)
+            raise
+        return asyncio.run(_run(choice, assembly, folder, signals))
+
+
+def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch: Path) -> tuple[Assembly, AgentSpec]:
+    if choice.no_isolation and choice.sandbox != "local":
+        raise UsageError("--no-isolation goes with --sandbox local only")
+    repo = find_root(choice.repo)
+    path = find_spec(repo, choice.agent)
+    changes = [*choice.settings, *([f"model.name={choice.model}"] if choice.model else [])]
+    spec = load_spec(path, overrides=changes)
+    if missing := not_supported_yet(spec):
+        raise SpecError(missing)
+    assembly = assemble(
+        spec,
+        spec_path=path,
+        repo=repo,
+        instruction=choice.instruction,
+        options=Options(
+            provider=choice.sandbox,
+            isolation=not choice.no_isolation,
+            record=choice.record,
+            replay=choice.replay,
+            scratch=scratch,
+        ),
+        settings=settings,
+        signal=lambda: signals.first,
+    )
+    return assembly, spec
+
+
+def _open_folder(choice: RunChoice, settings: Settings, assembly: Assembly) -> RunFolder:
+    path = choice.out or _folder(settings, choice.agent)
+    try:
+        return RunFolder(path, assembly.redact)
+    except OSError as error:
+        raise UsageError(f"{path} takes no files: {error.strerror}", hint="choose another folder with --out") from error
+
+
+def _folder(settings: Settings, agent: str) -> Path:
+    """A new folder for a run that named none, outside of the repository so that it never shows up as a change."""
+    name = "".join(char if char.isalnum() or char in "-_" else "-" for char in Path(agent).stem)
+    return settings.state_dir / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{name}"
+
+
+async def _run(choice: RunChoice, assembly: Assembly, folder: RunFolder, signals: Signals) -> int:
+    view = make_view(quiet=choice.quiet, redact=assembly.redact)
+    try:
+        report, patch = await supervise(assembly, folder, view, signals)
+    finally:
+        await assembly.close()
+    if choice.json:
+        sys.stdout.write(folder.as_json(report))
+    else:
+        closing.show(report, patch, folder.path, redact=assembly.redact, diff=choice.apply or choice.show_diff)
+    if folder.trouble:
+        print(f"flue-ci: {folder.trouble}", file=sys.stderr)
+    if choice.apply and report.changes.patch:
+        return await _apply(choice, assembly, report, patch, folder.path)
+    return report.exit_code
+
+
+async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: bytes, folder: Path) -> int:
+    from flue_ci.apply import apply_patch
+
+    by_hand = f"git apply {folder / (report.changes.patch or '')}"
+    if report.conclusion != "success":
+        print(f"Not applied, because the run did not succeed. By hand: {by_hand}", file=sys.stderr)
+        return report.exit_code
+    assert assembly.source is not None
+    try:
+        await apply_patch(find_root(choice.repo), assembly.source, patch)
+    except FlueError as error:
+        print(f"flue-ci: not applied: {error}\n  → {error.hint or 'by hand'}: {by_hand}", file=sys.stderr)
+        return EXIT_FAILED
+    print("Applied to the working tree; `git diff` shows it.", file=sys.stderr)
+    return report.exit_code
+
+
+async def _dry_run(assembly: Assembly, spec: AgentSpec, choice: RunChoice) -> int:
+    """Shows what a run would do: nothing is started, nothing is asked of any service."""
+    assembly.kit.provider.check(assembly.job.request)
+    source = await assembly.kit.source()
+    shown = preview(assembly.job, spec, source, choice.sandbox)
+    if choice.json:
+        print(json.dumps(shown, indent=2))
+        return 0
+    width = max(len(name) for name in shown)
+    for name, value in shown.items():
+        print(f"{name.replace('_', ' '):<{width}}  {value}")
+    for note in (*assembly.notes, *source.notes):
+        print(f"{'note':<{width}}  {note}")
+    print("Nothing was started and nothing was spent.", file=sys.stderr)
+    return 0
+
+
+def _report_early(choice: RunChoice, error: FlueError, environ: Mapping[str, str]) -> None:
+    """A run that never started leaves its reason in `--out`, when that was given and can be written."""
+    if choice.out is None or choice.dry_run:
+        return
+    report = Report(
+        conclusion="failed",
+        reason=str(error).splitlines()[0],
+        exit_code=error.exit_code,
+        agent=choice.agent,
+        instruction=choice.instruction,
+        sandbox=SandboxUsed(provider=choice.sandbox),
+        failure=Failure(stage="spec" if isinstance(error, SpecError) else "start", message=str(error), hint=error.hint),
+        started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    )
+    try:
+        folder = RunFolder(choice.out, Redactor(secrets_of(environ)))
+    except OSError:
+        return  # the error itself says so, or is shown anyway
+    folder.save(report, markdown(report), b"")
+
+
+def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -> int:
+    """Makes a small repository with a failing test and has a recorded agent fix it in the local sandbox."""
+    with tempfile.TemporaryDirectory(prefix="flue-ci-demo-") as folder:
+        repo = Path(folder) / "slugs"
+        shutil.copytree(DEMO / "repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
+        agents = repo / ".flue" / "agents"
+        agents.mkdir(parents=True)
+        shutil.copy(DEMO / f"{DEMO_AGENT}.yml", agents)
+        _commit(repo)
+        print(
+            "A small repository with a failing test; a recorded model fixes it. Everything else is real.\n\n"
+            f"$ flue-ci run {DEMO_AGENT}",
+            file=sys.stderr,
+        )
+        choice = RunChoice(
+            agent=DEMO_AGENT,
+            repo=repo,
+            sandbox="local",
+            no_isolation=not isolation,
+            out=out,
+            replay=DEMO / "recording.jsonl",
+            show_diff=True,
+        )
+        code = run_here(choice, environ)
+    if code == 0:
+        print("\nNext, in a repository of yours: flue-ci init, flue-ci doctor, flue-ci run fix-tests", file=sys.stderr)
+    return code
+
+
+def _commit(repo: Path) -> None:
+    settings = (
+        "user.name=flue-ci",
+        "user.email=demo@flue-ci.invalid",
+        "commit.gpgsign=false",
+        "core.hooksPath=/dev/null",
+    )
+    given = [part for setting in settings for part in ("-c", setting)]
+    try:
+        for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "Slugs, with a bug"]):
+            subprocess.run(["git", *given, *arguments], cwd=repo, check=True, capture_output=True)
+    except FileNotFoundError:
+        raise UsageError("git is not installed", hint="install git 2.34 or newer") from None
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip()
+        raise UsageError(f"git could not make the demo's repository: {said}") from error

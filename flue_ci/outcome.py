@@ -1,0 +1,238 @@
+"""The words for what happens while an agent works: entries of the conversation, progress events, and the outcome.
+
+Pure values. They know neither the model's vendor nor the sandbox; adapters translate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+JSON = Any  # a value that `json` can write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens and money. `input_tokens` are those that were neither read from nor written to the cache.
+
+    `cost_usd` is None when the price of the model is not known.
+    """
+
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        unknown = self.cost_usd is None or other.cost_usd is None
+        return Usage(
+            turns=self.turns + other.turns,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool as the model is told of it. `input_schema` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A complete tool call. `input` is None when its JSON was broken; `raw` then holds what came."""
+
+    id: str
+    name: str
+    input: Mapping[str, JSON] | None
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """What the model is told about its call. `note` is one short line for people (exit code, number of matches)."""
+
+    call_id: str
+    content: str
+    is_error: bool = False
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """Text from our side of the conversation."""
+
+    text: str
+
+
+StopReason = Literal["end_turn", "tool_use", "max_tokens", "pause_turn", "refusal", "context_exceeded", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One complete turn of the model.
+
+    `blocks` is the turn as the vendor wants to see it again (thinking included, torn tool calls left out): JSON
+    values that nobody but the adapter looks into. `stop_detail` is the vendor's own word, with its explanation for a
+    refusal. `calls` holds complete calls only.
+    """
+
+    text: str
+    calls: tuple[ToolCall, ...]
+    stop_reason: StopReason
+    stop_detail: str = ""
+    usage: Usage
+    blocks: tuple[Mapping[str, JSON], ...]
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The results of all calls of one turn, in the order of the calls."""
+
+    results: tuple[ToolResult, ...]
+
+
+Entry = Prompt | Reply | Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a model is asked: a prefix that stays byte-identical (system, tools) and the conversation so far."""
+
+    system: str
+    tools: tuple[ToolSpec, ...]
+    entries: tuple[Entry, ...]
+
+
+# Progress: what observers (terminal, transcript, later the progress comment) are told, as it happens.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted:
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageEnded:
+    stage: str
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something people should know while they wait: a retry, a warning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted:
+    turn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta:
+    """A piece of the model's visible text. Pieces of a turn that is repeated after a fault are followed by
+    `TurnRestarted`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRestarted:
+    """The turn's stream broke; what was streamed of it is void and no tool of it ran."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded:
+    turn: int
+    reply: Reply
+    total: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStarted:
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEnded:
+    call: ToolCall
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandStarted:
+    """A command that the host runs: setup or check."""
+
+    kind: Literal["setup", "check"]
+    name: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandOutput:
+    """A piece of its output, undecided where a character ends."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEnded:
+    kind: Literal["setup", "check"]
+    name: str
+    exit_code: int
+    timed_out: bool
+    seconds: float
+
+
+Progress = (
+    StageStarted
+    | StageEnded
+    | Notice
+    | TurnStarted
+    | TextDelta
+    | TurnRestarted
+    | TurnEnded
+    | ToolStarted
+    | ToolEnded
+    | CommandStarted
+    | CommandOutput
+    | CommandEnded
+)
+Observer = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an engine ended.
+
+    `status`: `finished` (said it is done), `gave-up` (said it cannot), `limit` (`reason` names the limit: `turns`,
+    `minutes`, `tokens`, `cost_usd`), `failed` (the model's side ended it: refusal, context window, no usable
+    answer). `summary` is the agent's last word; `result` its typed answer, or None.
+    """
+
+    status: Literal["finished", "gave-up", "limit", "failed"]
+    reason: str
+    summary: str = ""
+    result: JSON = None
+    hint: str = ""
+    usage: Usage = field(default_factory=Usage)

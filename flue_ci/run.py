@@ -1,0 +1,299 @@
+"""The story of a run: sandbox, repository in, setup, agent, changes out, checks, and the report, whatever happens.
+
+Read `run_agent` first. It knows nothing of vendors, files or terminals: what it needs arrives in `Kit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from flue_ci import __version__
+from flue_ci.briefing import Brief, brief
+from flue_ci.changes import ChangeSet
+from flue_ci.checks import Command, run_commands
+from flue_ci.collect import collect
+from flue_ci.errors import EXIT_BUG, ChangesRefused, FlueError
+from flue_ci.outcome import Notice, Observer, Outcome, Progress, StageEnded, StageStarted, TurnEnded, Usage
+from flue_ci.ports import Engine, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.record import PATCH
+from flue_ci.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
+from flue_ci.source import Source
+from flue_ci.verdict import Evidence, judge
+from flue_ci.workspace import Workspace, upload
+
+RESCUE_SECONDS = 4.0  # after a signal: a runner that cancels a job kills us soon, so only a short try to save the work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What was decided to do. `request` and the networks say how the sandbox is to be; `brief` what the agent is
+    told."""
+
+    agent: str
+    instruction: str
+    model: str
+    spec: str
+    brief: Brief
+    request: SandboxRequest
+    setup_network: Network
+    setup: tuple[Command, ...] = ()
+    checks: tuple[Command, ...] = ()
+    secrets: tuple[str, ...] = ()
+    wants_changes: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """What a run is done with. `engine` gives the engine and the model's name; it is prepared while the sandbox
+    starts."""
+
+    provider: SandboxProvider
+    source: Callable[[], Awaitable[Source]]
+    engine: Callable[[], Coroutine[None, None, tuple[Engine, str]]]
+    place_files: Callable[[Sandbox], Awaitable[None]]
+    signal: Callable[[], int]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """The record of one run while it grows."""
+
+    job: Job
+    observe: Observer
+    stage: str = "start"
+    box: Sandbox | None = None
+    source: Source | None = None
+    workspace: Workspace | None = None
+    outcome: Outcome | None = None
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    setup: tuple[CommandResult, ...] = ()
+    checks: tuple[CommandResult, ...] = ()
+    changes: ChangeSet | None = None
+    refused: ChangesRefused | None = None
+    failure: Failure | None = None
+    failure_code: int = 0
+    signal: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def see(self, event: Progress) -> None:
+        """Every event passes here, so that what was used is known however the run ends."""
+        if isinstance(event, TurnEnded):
+            self.usage = event.total
+        elif isinstance(event, Notice):
+            self.notes.append(event.text)
+        self.observe(event)
+
+    def fail(self, message: str, *, hint: str = "", code: int = 1) -> None:
+        self.failure = Failure(stage=self.stage, message=message, hint=hint)
+        self.failure_code = code
+
+
+async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, bytes]:
+    """Does the job. Returns the report and the patch (the refused bytes when it was refused, empty when there is none).
+
+    Every ending gives a report: expected failures, cancellation of the calling task, and bugs. The sandbox is dead
+    on return.
+    """
+    run = _Run(job=job, observe=observe, model=job.model)
+    started = datetime.now(UTC)
+    loading = asyncio.ensure_future(kit.engine())  # the slowest import: it goes on beside everything up to the agent
+    try:
+        await _do(run, kit, loading)
+    except FlueError as error:
+        run.fail(str(error), hint=error.hint, code=error.exit_code)
+    except asyncio.CancelledError:
+        _uncancel()
+        run.signal = kit.signal() or 2
+        run.fail("interrupted", hint="The work so far is in the patch, when there is one." if run.workspace else "")
+    except Exception as bug:  # noqa: BLE001 (the boundary: a bug must leave a report and no sandbox)
+        run.fail(
+            f"{type(bug).__name__}: {bug}",
+            hint="This is a bug of flue-ci.\n" + "".join(traceback.format_exception(bug)),
+            code=EXIT_BUG,
+        )
+    finally:
+        loading.cancel()
+        await _finish(run)
+    return _report(run, started), run.changes.patch if run.changes else run.refused.patch if run.refused else b""
+
+
+async def _do(run: _Run, kit: Kit, loading: asyncio.Future[tuple[Engine, str]]) -> None:
+    """The stages, one line each. What the agent did is collected before the checks, so that they cannot lose or
+    alter it."""
+    job = run.job
+    async with _stage(run, "prepare"):
+        await _prepare(run, kit)
+    assert run.box and run.source
+    async with _stage(run, "upload"):
+        run.workspace = await upload(run.source, run.box)
+        await kit.place_files(run.box)
+    if loading.done():
+        loading.result()  # when it has failed already, say so before more is done
+    if job.setup:
+        async with _stage(run, "setup"):
+            run.setup = await run_commands(
+                job.setup, run.box, cwd=run.workspace.root, observe=run.see, stop_at_failure=True
+            )
+            await run.box.set_network(job.brief.network)
+        if not run.setup[-1].passed:
+            return
+    async with _stage(run, "agent"):
+        engine, run.model = await loading
+        run.outcome = await engine.run(brief(job.brief, run.workspace.root), run.box, run.see)
+    async with _stage(run, "collect"):
+        await _collect(run)
+    if job.checks:
+        async with _stage(run, "checks"):
+            run.checks = await run_commands(
+                job.checks, run.box, cwd=run.workspace.root, observe=run.see, stop_at_failure=False
+            )
+
+
+async def _prepare(run: _Run, kit: Kit) -> None:
+    """Starts the sandbox and reads the repository at the same time; a failure of one ends the other."""
+
+    async def open_box() -> None:
+        run.box = await kit.provider.open(run.job.request, run.see)
+
+    async def open_source() -> None:
+        run.source = await kit.source()
+        for note in run.source.notes:
+            run.see(Notice(text=note))
+
+    kit.provider.check(run.job.request)
+    try:
+        async with asyncio.TaskGroup() as together:
+            together.create_task(open_box())
+            together.create_task(open_source())
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
+
+
+async def _collect(run: _Run) -> None:
+    assert run.workspace and run.source and run.box
+    try:
+        run.changes = await collect(run.workspace, run.source, run.box)
+    except ChangesRefused as refused:
+        run.refused = refused
+        raise
+
+
+async def _finish(run: _Run) -> None:
+    """After every ending: saves the agent's work when that has not happened yet, then kills the sandbox."""
+    box = run.box
+    if box is None:
+        return
+    if run.stage in ("agent", "collect") and run.failure and run.changes is None and run.refused is None:
+        await _rescue(run)
+    await _uninterrupted(box.close())
+
+
+async def _rescue(run: _Run) -> None:
+    """What the agent did is worth a last try, also when the model failed or somebody pressed Ctrl-C."""
+    try:
+        async with asyncio.timeout(RESCUE_SECONDS if run.signal else None):
+            await _collect(run)
+    except (FlueError, TimeoutError) as error:
+        run.notes.append(f"the changes could not be saved: {str(error) or 'out of time'}")
+    except asyncio.CancelledError:
+        _uncancel()
+        run.signal = run.signal or 2
+
+
+async def _uninterrupted(closing: Awaitable[None]) -> None:
+    """Killing the sandbox is never cut short by a second signal; it is bounded in itself."""
+    task = asyncio.ensure_future(closing)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            _uncancel()
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    while task and task.cancelling():
+        task.uncancel()
+
+
+@asynccontextmanager
+async def _stage(run: _Run, name: str) -> AsyncIterator[None]:
+    run.stage = name
+    start = time.monotonic()
+    run.see(StageStarted(stage=name))
+    try:
+        yield
+    finally:
+        run.timings[name] = round(time.monotonic() - start, 3)
+        run.see(StageEnded(stage=name, seconds=run.timings[name]))
+
+
+def _report(run: _Run, started: datetime) -> Report:
+    job = run.job
+    files = run.changes.files if run.changes else ()
+    verdict = judge(
+        Evidence(
+            outcome=run.outcome,
+            setup=run.setup,
+            checks=run.checks,
+            changed_files=len(files),
+            wants_changes=job.wants_changes,
+            failure=run.failure.message if run.failure else "",
+            failure_code=run.failure_code,
+            signal=run.signal,
+        )
+    )
+    outcome = run.outcome
+    failure = run.failure
+    if failure is None and outcome and outcome.status in ("failed", "gave-up"):
+        failure = Failure(stage="agent", message=outcome.reason, hint=outcome.hint)
+    return Report(
+        conclusion=verdict.conclusion,
+        reason=verdict.reason,
+        exit_code=verdict.exit_code,
+        agent=job.agent,
+        instruction=job.instruction,
+        summary=outcome.summary if outcome else "",
+        result=outcome.result if outcome else None,
+        base=Base(ref=run.source.ref, sha=run.source.head, dirty=run.source.dirty) if run.source else Base(),
+        changes=_changes(run),
+        setup=run.setup,
+        checks=run.checks,
+        usage=run.usage,
+        sandbox=_sandbox(run),
+        model=run.model,
+        timings=run.timings | {"total": round((datetime.now(UTC) - started).total_seconds(), 3)},
+        failure=failure,
+        notes=tuple(run.notes),
+        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        spec=job.spec,
+        flue_ci=__version__,
+    )
+
+
+def _changes(run: _Run) -> Changes:
+    if run.refused:
+        return Changes(refused=str(run.refused))
+    if not run.changes:
+        return Changes()
+    return Changes(files=run.changes.files, added=run.changes.added, deleted=run.changes.deleted, patch=PATCH)
+
+
+def _sandbox(run: _Run) -> SandboxUsed:
+    job, info = run.job, run.box.info if run.box else None
+    used = SandboxUsed(
+        provider=info.provider if info else "",
+        id=info.id if info else "",
+        template=info.template if info else job.request.template,
+        network={"setup": str(job.setup_network), "agent": str(job.brief.network)},
+        secrets=job.secrets,
+    )
+    return used if job.setup else replace(used, network={"agent": str(job.brief.network)})

@@ -1,0 +1,154 @@
+"""The private directory of a local sandbox on the host, the note in it that says whose it is, and finding it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "flue-ci-"
+_NOTE = "flue-run.json"
+_ID = re.compile(r"[a-z0-9_]{4,32}")
+_PARTS = {"home": 0o700, "root": 0o700, "tmp": 0o1777, "var-tmp": 0o1777, "etc": 0o755}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A private directory with its note. `processes` are (pid, birth) of what flue-ci, its `owner`, started for it."""
+
+    id: str
+    path: Path
+    metadata: Mapping[str, str]
+    owner: tuple[int, str]
+    isolated: bool
+    processes: tuple[tuple[int, str], ...]
+
+
+def create(parent: Path | None, owner_of_parts: int | None) -> Path:
+    """A fresh private directory (mode 0700) with its parts; these belong to user `owner_of_parts` when given."""
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    for part, mode in _PARTS.items():
+        (path / part).mkdir()
+        (path / part).chmod(mode)  # whatever our umask is
+        if owner_of_parts is not None:
+            os.chown(path / part, owner_of_parts, owner_of_parts)
+    return path
+
+
+def note(path: Path, metadata: Mapping[str, str], processes: list[int], *, isolated: bool) -> None:
+    """Write down whose directory it is and which processes belong to it; replaces an earlier note."""
+    text = json.dumps(
+        {
+            "metadata": dict(metadata),
+            "isolated": isolated,
+            "owner": [os.getpid(), birth(os.getpid())],
+            "processes": [[pid, birth(pid)] for pid in processes],
+        }
+    )
+    fresh = path / f"{_NOTE}.new"
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path / _NOTE)
+
+
+def find(parent: Path | None) -> Iterator[Leftover]:
+    """All private directories that are ours by name, owner and note; a directory without a note is still being made."""
+    for path in sorted((parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
+        try:
+            found = path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
+                continue
+            data = json.loads((path / _NOTE).read_text(encoding="utf-8"))
+            yield Leftover(
+                id=path.name.removeprefix(PREFIX),
+                path=path,
+                metadata={str(key): str(value) for key, value in data["metadata"].items()},
+                isolated=bool(data["isolated"]),
+                owner=(int(data["owner"][0]), str(data["owner"][1])),
+                processes=tuple((int(pid), str(born)) for pid, born in data["processes"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+            continue  # gone meanwhile, or not written by us
+
+
+def end(sandbox_id: str, parent: Path | None) -> bool:
+    """End the processes of a sandbox and remove its directory. False when there is none of that id."""
+    for leftover in find(parent) if _ID.fullmatch(sandbox_id) else ():
+        if leftover.id == sandbox_id:
+            alive = [pid for pid, born in leftover.processes if born and birth(pid) == born]
+            if not leftover.isolated:
+                for pid in alive:
+                    os.kill(pid, signal.SIGTERM)  # the supervisor finds its descendants better than we do
+                _await(alive, 2.0)
+            for pid in alive:
+                kill_tree(pid)
+            _await(alive, 2.0)
+            remove(leftover.path, seconds=60)
+            return True
+    return False
+
+
+def remove(path: Path, *, seconds: float) -> None:
+    """Remove a private directory whatever is in it. What takes longer than `seconds` goes on by itself."""
+    until = time.monotonic() + seconds
+    for command in (("rm", "-rf", "--"), ("chmod", "-R", "u+rwX", "--"), ("rm", "-rf", "--")):
+        if not path.exists():
+            return
+        try:
+            quiet = subprocess.DEVNULL
+            worker = subprocess.Popen([*command, path], stdout=quiet, stderr=quiet, start_new_session=True)
+            worker.wait(max(until - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            return
+        except OSError:  # a PATH without these programs
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def birth(pid: int) -> str:
+    """When the process started, in the system's own words; empty when there is none. Tells a reused number apart."""
+    if sys.platform == "linux":
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return ""
+        return "" if fields[0] == b"Z" else fields[19].decode()
+    asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all below it, from the top.
+
+    The death of a parent is not enough: the kernel tells a child of it (`--die-with-parent`) only when the parent was
+    allowed to signal the child. Root's bubblewrap, without its capabilities, may not when we become another user.
+    """
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat") if sys.platform == "linux" else ():
+        try:
+            parent = int(path.read_bytes().rpartition(b")")[2].split()[1])
+        except OSError:
+            continue  # gone meanwhile
+        children.setdefault(parent, []).append(int(path.parent.name))
+    tree = [pid]
+    for member in tree:  # grows while we go
+        tree += children.get(member, [])
+    for member in tree:
+        try:
+            os.kill(member, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+def _await(pids: list[int], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while any(birth(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.01)

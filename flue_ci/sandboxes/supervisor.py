@@ -1,0 +1,400 @@
+"""The first process of the local sandbox: starts commands and opens files in there for flue-ci outside.
+
+Runs as a script of its own (`python -I -S`) and imports only what starts fast. Speaks frames over its standard input, a
+socket; when the other end closes, everything in here ends.
+"""
+
+# `pathlib` would double the start-up time, hence:
+# ruff: noqa: PTH101, PTH103, PTH108, PTH110, PTH116, PTH120, PTH123, PTH208
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]  # `signal` costs 8 ms more, most of it for `enum`
+import errno
+import os
+import select
+import stat
+import struct
+import sys
+import time
+from _socket import SCM_RIGHTS, SOL_SOCKET, socket
+
+HEADER = struct.Struct("<BII")  # kind, number of the request, length of what follows
+COMMAND = struct.Struct("<dII")  # seconds, lengths of directory and environment; these two and the text follow
+RUN, CANCEL, READ, WRITE = 1, 2, 3, 4  # from the host
+READY, OUTPUT, EXIT, FILE, FAILED = 1, 2, 3, 4, 5  # to the host; FILE carries an open file
+ENDED = struct.Struct("<i?")  # exit code, timed out
+CODE = struct.Struct("<i")  # errno
+
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+CHUNK = 65_536
+BACKLOG = 1 << 20  # bytes on their way to the host; above it no command's output is read
+DRAIN = 1 << 20  # bytes read at most from a pipe whose command has ended; what was written before is less than that
+LONG = 100_000  # bytes; the kernel takes 128 KiB in one argument
+
+_OURS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGTERM)  # what is ignored here, commands get back
+_SYSCALL_KEYCTL = {"x86_64": 250, "aarch64": 219}
+
+
+class Job:
+    """One running command: a process group, and the pipe that has its output."""
+
+    def __init__(self, id: int, pid: int, pipe: int, deadline: float) -> None:
+        self.id, self.pid, self.pipe, self.deadline = id, pid, pipe, deadline
+        self.exit_code: int | None = None
+        self.ending = self.timed_out = False  # ending: by us, and then it is over only when its whole group is gone
+        self.kill_at = 0.0
+
+    def signal(self, number: int) -> bool:
+        """Signal the whole group; False when there is none any more."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            if self.exit_code is not None:
+                return False
+            os.kill(self.pid, number)  # forked just now, the group comes a moment later
+        except PermissionError:
+            return False
+        return True
+
+
+class Supervisor:
+    """The loop: one socket to the host, any number of commands."""
+
+    def __init__(self, control: socket, seconds: float, *, isolated: bool) -> None:
+        self.control = control
+        self.end = time.monotonic() + seconds
+        self.isolated = isolated
+        self.jobs: dict[int, Job] = {}  # by process id
+        self.survivors: list[int] = []  # pipes that background processes still hold: read, so that these can go on
+        self.groups: set[int] = set()  # where nothing else finds background processes again (macOS)
+        self.inbox = bytearray()
+        self.outbox: list[tuple[bytes, int]] = []
+        self.backlog = 0
+        self.null = os.open(os.devnull, os.O_RDONLY)
+        # What is opened in there shows or changes this process, not the caller's.
+        self.proc = os.stat("/proc").st_dev if os.path.exists("/proc") else -1
+        self.woken, wake = os.pipe()
+        for fd in (self.woken, wake):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would let `kill -INT 1` end the sandbox
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if not isolated:
+            signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_: object) -> None:
+        self.end = 0.0
+
+    def serve(self) -> None:
+        """Until the host hangs up, or the sandbox's time is over."""
+        self._send(READY, 0)
+        while (now := time.monotonic()) < self.end:
+            ready = self._wait(now)
+            if self.control.fileno() in ready and not self._receive():
+                return
+            if self.woken in ready:
+                os.read(self.woken, CHUNK)
+            for job in list(self.jobs.values()):
+                if job.pipe in ready:
+                    self._forward(job)
+            for pipe in ready.intersection(self.survivors):
+                if _read(pipe) == b"":
+                    os.close(pipe)
+                    self.survivors.remove(pipe)
+            self._reap()
+            self._enforce(time.monotonic())
+            if not self._flush():
+                return
+
+    def _wait(self, now: float) -> set[int]:
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN | (select.POLLOUT if self.outbox else 0))
+        poll.register(self.woken, select.POLLIN)
+        until = self.end
+        for job in self.jobs.values():
+            if self.backlog < BACKLOG and job.pipe >= 0:
+                poll.register(job.pipe, select.POLLIN)
+            # Nothing tells us when the last of a group is gone: ask often.
+            until = min(until, now + 0.02 if job.ending else job.deadline)
+        for pipe in self.survivors:
+            poll.register(pipe, select.POLLIN)
+        return {fd for fd, _ in poll.poll(min(max(until - now, 0), 3600) * 1000 + 1)}
+
+    def _receive(self) -> bool:
+        try:
+            data = self.control.recv(1 << 20)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.inbox += data
+        while len(self.inbox) >= HEADER.size:
+            kind, id, length = HEADER.unpack_from(self.inbox)
+            if len(self.inbox) < HEADER.size + length:
+                break
+            payload = bytes(self.inbox[HEADER.size : HEADER.size + length])
+            del self.inbox[: HEADER.size + length]
+            if kind == RUN:
+                self._run(id, payload)
+            elif kind == CANCEL:
+                self._cancel(id)
+            else:
+                self._open(id, payload, writing=kind == WRITE)
+        return bool(data)
+
+    def _send(self, kind: int, id: int, payload: bytes = b"", file: int = -1) -> None:
+        frame = HEADER.pack(kind, id, len(payload)) + payload
+        self.outbox.append((frame, file))
+        self.backlog += len(frame)
+
+    def _flush(self) -> bool:
+        while self.outbox:
+            data, file = self.outbox[0]
+            rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
+            try:
+                sent = self.control.sendmsg([data], rights)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if file >= 0:
+                os.close(file)
+            self.backlog -= sent
+            if sent < len(data):
+                self.outbox[0] = (data[sent:], -1)
+            else:
+                del self.outbox[0]
+        return True
+
+    def _run(self, id: int, payload: bytes) -> None:
+        seconds, cwd_length, env_length = COMMAND.unpack_from(payload)
+        cwd_end = COMMAND.size + cwd_length
+        cwd, env = payload[COMMAND.size : cwd_end], payload[cwd_end : cwd_end + env_length]
+        command = payload[cwd_end + env_length :]
+        files: list[int] = []
+        try:
+            if not stat.S_ISDIR(os.stat(cwd).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, "")
+            if not os.access(cwd, os.X_OK):
+                raise PermissionError(errno.EACCES, "")
+        except OSError as error:
+            self._send(FAILED, id, CODE.pack(error.errno or 0))
+            return
+        try:
+            files += os.pipe()
+            if len(command) > LONG or b"\0" in command:
+                files.append(_in_memory(command))
+            pid = os.fork()
+        except OSError as error:  # too many processes or files in here: the command's trouble, not the sandbox's end
+            self._send(OUTPUT, id, f"cannot start the command: {error.strerror}\n".encode())
+            self._send(EXIT, id, ENDED.pack(126, False))
+        else:
+            if pid == 0:
+                self._become(command, files[1:], cwd, env)
+            pipe = files.pop(0)
+            os.set_blocking(pipe, False)
+            self.jobs[pid] = Job(id, pid, pipe, time.monotonic() + seconds)
+            if sys.platform != "linux":
+                self.groups.add(pid)
+        for file in files:
+            os.close(file)
+
+    def _become(self, command: bytes, files: list[int], cwd: bytes, env: bytes) -> None:
+        """In the child: turn into the command, with its output and maybe its script in `files`. Never returns."""
+        try:
+            os.setsid()
+            for number in _OURS:
+                signal.signal(number, signal.SIG_DFL)
+            for source, target in ((self.null, 0), (files[0], 1), (files[0], 2)):
+                os.dup2(source, target)
+            os.chdir(cwd)
+            shell = [b"bash", b"-l", b"-c"]
+            if not self.isolated:
+                shell.insert(1, b"--noprofile")  # the host's profile may set what is nobody's business
+            for script in files[1:]:
+                os.set_inheritable(script, True)
+                command = b". /dev/fd/%d" % script
+            pairs = (pair.partition(b"=")[::2] for pair in env.split(b"\0") if pair)
+            os.execve(b"/bin/bash", [*shell, command], dict(pairs))  # noqa: S606 (a shell it is)
+        except OSError as error:
+            os.write(2, f"cannot start the command: {error.strerror}\n".encode())
+        finally:
+            os._exit(126)
+
+    def _cancel(self, id: int) -> None:
+        for job in self.jobs.values():
+            if job.id == id:
+                job.ending, job.kill_at = True, time.monotonic()
+
+    def _forward(self, job: Job) -> int:
+        """Pass a piece of output on; the number of bytes."""
+        data = _read(job.pipe)
+        if data:
+            self._send(OUTPUT, job.id, data)
+        elif data is not None:
+            os.close(job.pipe)
+            job.pipe = -1
+        return len(data or b"")
+
+    def _reap(self) -> None:
+        for pid, status in _ended_children():
+            if job := self.jobs.get(pid):
+                code = os.waitstatus_to_exitcode(status)
+                job.exit_code = code if code >= 0 else 128 - code
+
+    def _enforce(self, now: float) -> None:
+        for job in list(self.jobs.values()):
+            if job.exit_code is None and now >= job.deadline and not job.ending:
+                job.timed_out = job.ending = True
+                job.kill_at = now + GRACE
+                job.signal(signal.SIGTERM)
+            if job.ending and now >= job.kill_at:
+                job.signal(signal.SIGKILL)
+            if job.exit_code is not None and not (job.ending and job.signal(0) and now < job.kill_at + 2):
+                self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        left = DRAIN
+        while job.pipe >= 0 and left > 0 and (size := self._forward(job)):
+            left -= size
+        if job.pipe >= 0:
+            self.survivors.append(job.pipe)
+        code = 124 if job.timed_out else job.exit_code
+        self._send(EXIT, job.id, ENDED.pack(code, job.timed_out))
+        del self.jobs[job.pid]
+        if job.pid in self.groups and not job.signal(0):
+            self.groups.remove(job.pid)
+
+    def _open(self, id: int, path: bytes, *, writing: bool) -> None:
+        try:
+            file = _open_for_writing(path) if writing else os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode) or found.st_dev == self.proc:
+                os.close(file)
+                raise OSError(errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EACCES, "")
+            if writing:
+                os.ftruncate(file, 0)
+        except OSError as error:
+            self._send(FAILED, id, CODE.pack(error.errno or 0))
+        else:
+            self._send(FILE, id, file=file)
+
+
+def _open_for_writing(path: bytes) -> int:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        return os.open(path, flags, 0o644)
+    except PermissionError:
+        if not os.path.exists(path):
+            raise
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        os.chmod(path, mode | stat.S_IWUSR)  # a read-only file of ours is to be replaced like any other
+        try:
+            return os.open(path, flags, 0o644)
+        finally:
+            os.chmod(path, mode)
+
+
+def _in_memory(command: bytes) -> int:
+    """An open, nameless file that closes itself in the shell that reads it."""
+    if sys.platform == "linux":
+        file = os.memfd_create("command")
+    else:
+        name = f"/tmp/flue-ci-command-{os.getpid()}-{time.monotonic_ns()}"  # noqa: S108 (exclusive, and nameless at once)
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.unlink(name)
+    text = memoryview(b"exec %d<&-; " % file + command + b"\n")
+    while text:
+        text = text[os.write(file, text) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
+
+
+def _read(pipe: int) -> bytes | None:
+    """What is there now; None: nothing; empty: nobody holds the other end any more."""
+    try:
+        return os.read(pipe, CHUNK)
+    except BlockingIOError:
+        return None
+
+
+def _shut_out(*, isolated: bool) -> None:
+    """Keep commands, which have the same user id, out of this process; and everything in here out of the host."""
+    import ctypes
+
+    libc, number = ctypes.CDLL(None, use_errno=True), ctypes.c_ulong
+    set_dumpable, set_child_subreaper = 4, 36
+    if libc.prctl(set_dumpable, number(0), number(0), number(0), number(0)):
+        raise OSError(ctypes.get_errno(), "prctl")
+    if not isolated:
+        libc.prctl(set_child_subreaper, number(1), number(0), number(0), number(0))
+        return
+    if keyctl := _SYSCALL_KEYCTL.get(os.uname().machine):
+        join_session_keyring = 1
+        libc.syscall(number(keyctl), number(join_session_keyring), None)  # the host's keys stay with the host
+    # Abstract Unix sockets (X11, D-Bus) belong to the network namespace, which is the host's while the network is open.
+    # Landlock closes them from Linux 6.12 on; an older kernel answers with an error, and there is no other means.
+    create_ruleset, restrict_self, scope_abstract_sockets = 444, 446, 1
+    rules = struct.pack("<QQQ", 0, 0, scope_abstract_sockets)
+    ruleset = libc.syscall(number(create_ruleset), rules, number(len(rules)), number(0))
+    if ruleset >= 0:
+        libc.syscall(number(restrict_self), number(ruleset), number(0))
+        os.close(ruleset)
+
+
+def _kill_descendants(groups: set[int]) -> None:
+    """Without a PID namespace: end everything that was started from here. Whose parent dies becomes a child of ours."""
+    for _ in range(500):
+        for target in [*(-group for group in groups), *_children()]:
+            try:
+                os.kill(target, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        _ended_children()
+        if not _children():
+            return
+        time.sleep(0.003)
+
+
+def _ended_children() -> list[tuple[int, int]]:
+    found = []
+    try:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            found.append(ended)
+    except ChildProcessError:
+        pass  # there are none at all
+    return found
+
+
+def _children() -> list[int]:
+    found = []
+    for name in os.listdir("/proc") if sys.platform == "linux" else []:
+        try:
+            with open(f"/proc/{int(name)}/stat", "rb") as file:
+                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
+                    found.append(int(name))
+        except (OSError, ValueError):
+            continue  # gone meanwhile, or not a process
+    return found
+
+
+def main() -> None:
+    """Arguments: `isolated` or `plain`, and how many seconds the sandbox may live."""
+    isolated = sys.argv[1] == "isolated"
+    if sys.platform == "linux":
+        _shut_out(isolated=isolated)
+    os.umask(0o022)
+    control = socket(fileno=os.dup(0))
+    control.setblocking(False)
+    supervisor = Supervisor(control, float(sys.argv[2]), isolated=isolated)
+    os.dup2(supervisor.null, 0)
+    supervisor.serve()
+    if not isolated:
+        _kill_descendants(supervisor.groups)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The repository as data on this host: a bare repository of our own with exactly what may travel into a sandbox.
+
+It is what changes are later verified against. The user's checkout is read, never written to, and needed no more
+afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flue_ci.checkout import Checkout, find_checkout
+from flue_ci.errors import WorkspaceError
+from flue_ci.gitcmd import Git, GitFailed, read_objects
+from flue_ci.history import copy_history
+from flue_ci.snapshot import Snapshot, take_snapshot
+from flue_ci.text import plural
+
+_EXCLUDE = "info/exclude"
+_OVERLAY_AUTHOR = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "flue-ci"), ("EMAIL", "flue-ci@localhost"), ("DATE", "@0 +0000"))
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A repository ready to travel. Names of commits and trees are full hexadecimal.
+
+    `git_dir` is the bare repository; everything in its `objects` travels. `head` is the commit that is checked out,
+    `ref` its branch (None: detached). `base` is the commit, `tree` its tree, that changes are measured against:
+    `head` itself, or, when `dirty`, a commit on top of it with the uncommitted files. `staged` is the tree that the
+    index holds. `files` counts the files of `tree`, `pack_bytes` what travels; `notes` are for people: what does not
+    travel.
+    """
+
+    name: str
+    git_dir: Path
+    object_format: str
+    head: str
+    ref: str | None
+    base: str
+    tree: str
+    staged: str
+    intent_to_add: tuple[bytes, ...] = ()
+    dirty: bool = False
+    files: int = 0
+    pack_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        """The commit as people name it."""
+        return self.head[:12]
+
+    @property
+    def git(self) -> Git:
+        """git on `git_dir`, without anybody's configuration."""
+        return _git(self.git_dir)
+
+
+async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> Source:
+    """Reads the checkout that `repo` is or lies in: the commit with `history` generations (0 or None: all), and what
+    is uncommitted.
+
+    `scratch` is an existing directory of this host, outside of the repository; it has to stay as long as the `Source`
+    is used. Raises `WorkspaceError` with a hint.
+    """
+    checkout = await find_checkout(repo)
+    git_dir = _new_repository(scratch / "source.git", checkout)
+    notes: list[str] = []
+    try:
+        await _copy(checkout, git_dir, history or 0, notes)
+    except GitFailed as failed:
+        raise WorkspaceError(
+            f"the history of {repo} cannot be read: {failed}", hint="git fsck shows what is wrong with the repository."
+        ) from failed
+    git = _git(git_dir)
+    snapshot = await take_snapshot(git, checkout)
+    base = await _base(git, checkout, snapshot)
+    notes += await _notes(git, base, snapshot)
+    return Source(
+        name=_safe_name(checkout.top.name),
+        git_dir=git_dir,
+        object_format=checkout.object_format,
+        head=checkout.head,
+        ref=checkout.ref,
+        base=base,
+        tree=snapshot.tree,
+        staged=snapshot.staged,
+        intent_to_add=snapshot.intent_to_add,
+        dirty={snapshot.tree, snapshot.staged} != {snapshot.head_tree},
+        files=snapshot.files,
+        pack_bytes=await asyncio.to_thread(_size, git_dir / "objects"),
+        notes=tuple(notes),
+    )
+
+
+async def _copy(checkout: Checkout, git_dir: Path, depth: int, notes: list[str]) -> None:
+    async def copy(generations: int) -> None:
+        await copy_history(
+            _git(git_dir),
+            objects=checkout.objects,
+            head=checkout.head,
+            depth=generations,
+            cut=checkout.shallow,
+            entries=_index_entries(checkout.index),
+        )
+
+    try:
+        await copy(depth)
+    except GitFailed:
+        if not checkout.partial or depth == 1:
+            raise
+        notes.append("the checkout is a partial clone: only its current commit travels, without history")
+        await copy(1)
+
+
+def _index_entries(index: Path) -> int:
+    try:
+        with index.open("rb") as file:
+            return int.from_bytes(file.read(12)[8:], "big")
+    except FileNotFoundError:
+        return 0
+
+
+async def _base(git: Git, checkout: Checkout, snapshot: Snapshot) -> str:
+    """The commit that changes are measured against; the same for the same files, whenever and by whom it is made."""
+    if snapshot.tree == snapshot.head_tree:
+        return checkout.head
+    named = replace(git, env={**git.env, **_OVERLAY_AUTHOR})
+    done = await named.run("commit-tree", "-p", checkout.head, "-m", "uncommitted changes", snapshot.tree)
+    return done.line
+
+
+async def _notes(git: Git, base: str, snapshot: Snapshot) -> list[str]:
+    notes: list[str] = []
+    found = await read_objects(git, (f"{base}:.gitmodules", f"{base}:.gitattributes"))
+    if f"{base}:.gitmodules" in found:
+        notes.append("submodules do not travel: their directories are empty inside")
+    if re.search(rb"^[^#\n]*\bfilter=lfs\b", found.get(f"{base}:.gitattributes", b""), re.MULTILINE):
+        notes.append("files kept with Git LFS are pointer files inside")
+    if snapshot.nested:
+        few = ", ".join(snapshot.nested[:3]) + (", …" if len(snapshot.nested) > 3 else "")
+        notes.append(f"{plural(len(snapshot.nested), 'untracked directory')} with a repository inside left out: {few}")
+    return notes
+
+
+def _git(git_dir: Path) -> Git:
+    return Git(cwd=git_dir, env={"GIT_DIR": str(git_dir)})
+
+
+def _new_repository(git_dir: Path, checkout: Checkout) -> Path:
+    """An empty bare repository, written by hand: `git init` would consult templates and configuration."""
+    for directory in ("objects/pack", "objects/info", "refs/heads", "info"):
+        (git_dir / directory).mkdir(parents=True)
+    (git_dir / "HEAD").write_text(f"{checkout.head}\n")
+    version = "1" if checkout.object_format != "sha1" else "0"
+    config = f"[core]\n\trepositoryformatversion = {version}\n\tbare = true\n"
+    if version == "1":
+        config += f"[extensions]\n\tobjectFormat = {checkout.object_format}\n"
+    (git_dir / "config").write_text(config)
+    (git_dir / _EXCLUDE).write_bytes(checkout.exclude)
+    return git_dir.absolute()
+
+
+def _safe_name(name: str) -> str:
+    """A directory name for the inside that needs no quoting and hides nowhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80] or "repository"
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

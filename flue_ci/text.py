@@ -1,0 +1,110 @@
+"""Small, pure things about text: clipping with head and tail, durations, sizes, nearest words, terminal-safe lines."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90s`, `10m`, `1.5h`, `1h30m`. Raises `ValueError` for anything else, also for zero."""
+    if not (_DURATION.sub("", text) == "" and text):
+        raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
+    if seconds <= 0:
+        raise ValueError(f"{text!r} is not longer than nothing")
+    return seconds
+
+
+def human_seconds(seconds: float) -> str:
+    """`0.4s`, `12s`, `3m 05s`, `1h 02m`."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def human_bytes(size: int) -> str:
+    """`812 B`, `4.1 KB`, `390 MB` (powers of 1000)."""
+    amount = float(size)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")
+
+
+def human_count(number: int) -> str:
+    """`812`, `4.1K`, `2.3M`."""
+    if number < 1000:
+        return str(number)
+    return f"{number / 1000:.1f}K" if number < 1_000_000 else f"{number / 1_000_000:.1f}M"
+
+
+def human_cost(cost_usd: float | None) -> str:
+    """`$0.042`, `$1.20`, `cost unknown`."""
+    if cost_usd is None:
+        return "cost unknown"
+    return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd == 0 else f"${cost_usd:.3f}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, or None."""
+    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def plain(text: str) -> str:
+    """`text` without terminal sequences and invisible or control characters; newlines and tabs stay, CRLF becomes
+    LF."""
+    return _CONTROLS.sub("", _ANSI.sub("", text.replace("\r\n", "\n")))
+
+
+def one_line(text: str, limit: int = 120) -> str:
+    """`text` as one printable line of at most `limit` characters."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class HeadTail:
+    """Collects bytes and keeps only the first and last part of at most `limit` bytes in all."""
+
+    def __init__(self, limit: int) -> None:
+        self._half = max(limit // 2, 1)
+        self._head = bytearray()
+        self._tail = bytearray()
+        self.total = 0
+
+    def add(self, data: bytes) -> None:
+        self.total += len(data)
+        room = self._half - len(self._head)
+        self._head += data[:room] if room > 0 else b""
+        rest = data[room:] if room > 0 else data
+        self._tail += rest[-self._half :]
+        if len(self._tail) > 2 * self._half:
+            del self._tail[: -self._half]
+
+    @property
+    def omitted(self) -> int:
+        return max(self.total - len(self._head) - min(len(self._tail), self._half), 0)
+
+    def value(self) -> bytes:
+        """Everything, or head, a line that says how many bytes are missing, and tail."""
+        tail = bytes(self._tail[-self._half :])
+        if not self.omitted:
+            return bytes(self._head) + tail
+        return bytes(self._head) + f"\n[… {self.omitted:,} bytes left out …]\n".encode() + tail

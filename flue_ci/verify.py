@@ -1,0 +1,276 @@
+"""Decides on this host whether a patch from a sandbox is acceptable, and says what it changes. Nothing of it touches
+a work tree.
+
+git itself applies the patch to an index of the base in the bare repository; our rules then look at the resulting
+tree. File list, counts and the patch that is passed on come from this host's own trees, never from the bytes that
+arrived.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flue_ci.changes import ChangedFile, ChangeKind, ChangeSet
+from flue_ci.errors import ChangesRefused
+from flue_ci.gitcmd import GitFailed, TooMuchOutput, object_sizes, read_objects, reason
+from flue_ci.source import Source
+from flue_ci.text import human_bytes, one_line, plural
+
+_MEMORY = 3_000_000_000  # for git on hostile input: a small patch can describe a lot
+_SECONDS = 120.0
+_TARGET_LIMIT = 4096  # the longest path that Linux follows
+_LINK, _MODULE = "120000", "160000"
+_PROTECTED = (
+    "core.protectNTFS=true",
+    "core.protectHFS=true",
+    "core.symlinks=true",
+    "core.fileMode=true",
+    "apply.ignoreWhitespace=no",
+)
+# What file systems of other people drop or fold: HFS+ ignores these, NTFS trailing dots and spaces, and what follows
+# a colon.
+_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_GIT_ALIASES = re.compile(r"\.git|git~\d+")
+_MODULES_ALIASES = re.compile(r"\.gitmodules|gitmod~\d+|gi7eba~\d+")
+_KEPT = "What came back is kept in the patch file for you to look at; nothing of it was used."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """How much may come back: bytes of the patch, files changed, bytes of one changed file, bytes of all of them."""
+
+    patch_bytes: int = 20_000_000
+    files: int = 10_000
+    file_bytes: int = 50_000_000
+    total_bytes: int = 500_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One changed path by `git diff-tree --raw`. `status` is its letter; modes are six octal digits, `000000` for
+    absent.
+    """
+
+    status: str
+    old_mode: str
+    mode: str
+    blob: str
+    path: str
+    old_path: str | None
+
+
+async def verify_patch(source: Source, patch: bytes, *, caps: Caps | None = None, tree: str | None = None) -> ChangeSet:
+    """What `patch` (git's format) changes against `source.base`. `tree` is the tree that it has to lead to, where
+    that is known.
+
+    Raises `ChangesRefused`, with the bytes, for a patch that git does not take in strict mode and for: paths with
+    `..` or `.git` in any spelling, control characters or invalid UTF-8 in names, symbolic links that leave the
+    repository, submodule links and `.gitmodules`, and whatever is over `caps`.
+    """
+    caps = caps or Caps()
+    if not patch:
+        return ChangeSet()
+    try:
+        return await _verify(source, patch, caps, tree)
+    except ChangesRefused as refused:
+        raise ChangesRefused(str(refused), hint=refused.hint or _KEPT, patch=patch) from None
+
+
+async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None) -> ChangeSet:
+    if len(patch) > caps.patch_bytes:
+        raise ChangesRefused(
+            f"the changes are a patch of {human_bytes(len(patch))}, more than {human_bytes(caps.patch_bytes)}"
+        )
+    if not patch.startswith(b"diff --git "):
+        raise ChangesRefused("what came back is not a patch in git's format")
+    tree = await _apply(source, patch)
+    if expected is not None and tree != expected:
+        raise ChangesRefused(
+            "the patch does not lead to the files that are in the sandbox", hint="Run again; if it persists, report it."
+        )
+    git = replace(source.git, memory=_MEMORY)
+    options = ("-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv", source.tree, tree)
+    try:
+        listed = await git.run("diff-tree", "-z", "--raw", "--numstat", "--abbrev=64", *options, timeout=_SECONDS)
+        entries, counts = parse_diff(listed.out)
+        await _check_entries(source, entries, caps)
+        made = await git.run(
+            "diff-tree", "-p", "--binary", "--full-index", *options, timeout=_SECONDS, limit=caps.patch_bytes
+        )
+    except GitFailed as failed:
+        raise ChangesRefused(f"the changes cannot be listed: {failed}") from None
+    except TooMuchOutput:
+        raise ChangesRefused(f"the changes are a patch of more than {human_bytes(caps.patch_bytes)}") from None
+    return ChangeSet(files=tuple(_changed_file(entry, counts) for entry in entries), patch=made.out)
+
+
+async def _apply(source: Source, patch: bytes) -> str:
+    """The tree that results, with git's own checks of paths, symbolic links and preimages switched on."""
+    with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
+        git = source.git
+        git = replace(git, env={**git.env, "GIT_INDEX_FILE": str(Path(scratch) / "index")})
+        await git.run("read-tree", source.tree)  # the base is the user's own: whatever it holds, it is not judged here
+        strict = replace(git, config=_PROTECTED, memory=_MEMORY)
+        done = await strict.run(
+            "apply", "--cached", "--binary", "--whitespace=nowarn", stdin=patch, ok=None, timeout=_SECONDS
+        )
+        if done.code:
+            raise ChangesRefused(f"git refuses the patch: {reason(done.err, done.code)}")
+        written = await git.run("write-tree", ok=None)
+        if written.code:
+            raise ChangesRefused(f"git refuses the result: {reason(written.err, written.code)}")
+        return written.line
+
+
+async def _check_entries(source: Source, entries: list[Entry], caps: Caps) -> None:
+    if len(entries) > caps.files:
+        raise ChangesRefused(f"{plural(len(entries), 'file')} changed, more than {caps.files:,}")
+    for entry in entries:
+        for path in (entry.path, entry.old_path or ""):
+            if problem := path_problem(path):
+                raise ChangesRefused(f"{shown(path)}: {problem}")
+        if _MODULE in (entry.old_mode, entry.mode):
+            raise ChangesRefused(
+                f"{shown(entry.path)}: a repository inside the repository (submodule link) was changed",
+                hint="Repositories that a task creates belong outside of the work tree, or into .gitignore. " + _KEPT,
+            )
+    present = [entry for entry in entries if entry.status != "D"]
+    sizes = await object_sizes(source.git, [entry.blob for entry in present])
+    for entry in present:
+        if sizes.get(entry.blob, 0) > caps.file_bytes:
+            size = human_bytes(sizes[entry.blob])
+            raise ChangesRefused(f"{shown(entry.path)} has {size}, more than {human_bytes(caps.file_bytes)}")
+    total = sum(sizes.get(entry.blob, 0) for entry in present)
+    if total > caps.total_bytes:
+        raise ChangesRefused(f"the changed files have {human_bytes(total)}, more than {human_bytes(caps.total_bytes)}")
+    await _check_links(source, [entry for entry in present if entry.mode == _LINK], sizes)
+
+
+async def _check_links(source: Source, links: list[Entry], sizes: dict[str, int]) -> None:
+    small = [entry.blob for entry in links if sizes.get(entry.blob, 0) <= _TARGET_LIMIT]
+    targets = await read_objects(source.git, small)
+    for entry in links:
+        problem = link_problem(entry.path, targets[entry.blob]) if entry.blob in targets else "its target is no path"
+        if problem:
+            raise ChangesRefused(f"{shown(entry.path)}: a symbolic link that is not accepted: {problem}")
+
+
+def path_problem(path: str) -> str | None:
+    """Why a path (as from `os.fsdecode`) may not change; None when it may. Rules beyond those that git has itself."""
+    if not path:
+        return None
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    if _UNPRINTABLE.search(path):
+        return "the name holds control characters"
+    parts = path.split("/")
+    if "" in parts or "." in parts or ".." in parts:
+        return "the path is not a plain relative one"
+    if any(_is_git(part) for part in parts):
+        return "the path leads into a .git directory"
+    if _MODULES_ALIASES.fullmatch(_folded(parts[-1])):
+        return "submodules cannot be changed here"
+    return None
+
+
+def link_problem(path: str, target: bytes) -> str | None:
+    """Why a symbolic link at `path` is not accepted; None when it stays inside the repository for certain.
+
+    `..` counts at the start only: after a name it means the parent of wherever that name leads, which may be another
+    link.
+    """
+    try:
+        text = target.decode()
+    except UnicodeDecodeError:
+        return "its target is not UTF-8"
+    if not text or _UNPRINTABLE.search(text):
+        return "its target is no plain path"
+    if text.startswith("/") or "\\" in text or re.match(r"[A-Za-z]:", text):
+        return f"its target {shown(text)} is not relative"
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    climbs = 0
+    while climbs < len(parts) and parts[climbs] == "..":
+        climbs += 1
+    if climbs > path.count("/"):
+        return f"its target {shown(text)} is outside of the repository"
+    if ".." in parts[climbs:]:
+        return f"its target {shown(text)} has .. after a name"
+    if any(_is_git(part) for part in parts):
+        return f"its target {shown(text)} leads into a .git directory"
+    return None
+
+
+def parse_diff(out: bytes) -> tuple[list[Entry], dict[str, tuple[int, int, bool]]]:
+    """Reads `git diff-tree -r -z --raw --numstat`: the entries, and for each path lines added, lines deleted,
+    binary.
+    """
+    fields = iter(out.split(b"\0"))
+    entries: list[Entry] = []
+    counts: dict[str, tuple[int, int, bool]] = {}
+    for field in fields:
+        if field.startswith(b":"):
+            entries.append(_raw_entry(field, fields))
+        elif field:
+            added, deleted, path = field.split(b"\t", 2)
+            if not path:  # a rename: both names follow as fields of their own
+                next(fields)
+                path = next(fields)
+            binary = added == b"-"
+            counts[os.fsdecode(path)] = (0, 0, True) if binary else (int(added), int(deleted), False)
+    return entries, counts
+
+
+def shown(name: str) -> str:
+    """A name from a stranger for one line of a message."""
+    return one_line(
+        name.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode() if _odd(name) else name
+    )
+
+
+def _odd(name: str) -> bool:
+    return bool(_UNPRINTABLE.search(name)) or any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _raw_entry(field: bytes, following: Iterator[bytes]) -> Entry:
+    """`:OLDMODE NEWMODE OLDBLOB NEWBLOB STATUS`, then one path, or two for renames and copies."""
+    old_mode, mode, _, blob, status = field[1:].decode().split(" ")
+    first = os.fsdecode(next(following))
+    renamed = status[0] in "RC"
+    return Entry(
+        status=status[0],
+        old_mode=old_mode,
+        mode=mode,
+        blob=blob,
+        path=os.fsdecode(next(following)) if renamed else first,
+        old_path=first if renamed else None,
+    )
+
+
+def _changed_file(entry: Entry, counts: dict[str, tuple[int, int, bool]]) -> ChangedFile:
+    added, deleted, binary = counts.get(entry.path, (0, 0, False))
+    kind = _kind(entry, unchanged=not (added or deleted or binary))
+    return ChangedFile(path=entry.path, old_path=entry.old_path, kind=kind, added=added, deleted=deleted, binary=binary)
+
+
+def _kind(entry: Entry, *, unchanged: bool) -> ChangeKind:
+    kinds: dict[str, ChangeKind] = {"A": "added", "D": "deleted", "R": "renamed", "C": "copied", "T": "type-changed"}
+    if entry.status == "M" and unchanged and entry.old_mode != entry.mode:
+        return "mode-changed"
+    return kinds.get(entry.status, "modified")
+
+
+def _is_git(part: str) -> bool:
+    return bool(_GIT_ALIASES.fullmatch(_folded(part)))
+
+
+def _folded(part: str) -> str:
+    """The name as the most forgetful file system would keep it."""
+    return _IGNORED_BY_HFS.sub("", part.partition(":")[0]).rstrip(". ").casefold()

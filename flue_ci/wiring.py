@@ -1,0 +1,278 @@
+"""Assembly: the one place that chooses adapters and builds a run from a spec, the options and the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flue_ci.briefing import Brief
+from flue_ci.checks import Command
+from flue_ci.errors import SpecError, UsageError
+from flue_ci.loop import AgentLoop
+from flue_ci.ports import Engine, HeaderRule, Limits, Model, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.prompt import render
+from flue_ci.redact import Redactor, secrets_of
+from flue_ci.run import Job, Kit
+from flue_ci.settings import Settings
+from flue_ci.skills import INSIDE, SkillFiles, load_skills
+from flue_ci.source import Source, open_checkout
+from flue_ci.spec import AgentSpec, ModelSpec
+from flue_ci.text import one_line
+from flue_ci.typed import violations
+
+if TYPE_CHECKING:
+    from flue_ci.models.claude import Claude
+
+OURS = {"flue-ci": "1"}  # every sandbox of ours says so in its metadata
+PROVIDERS = ("e2b", "local")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line chose. `isolation` false means `--no-isolation`."""
+
+    provider: str = "e2b"
+    isolation: bool = True
+    record: Path | None = None
+    replay: Path | None = None
+    scratch: Path
+
+
+@dataclass(slots=True, kw_only=True)
+class Assembly:
+    """A run ready to start. `source` is set once the repository has been read; `close` ends what was opened."""
+
+    job: Job
+    kit: Kit
+    redact: Redactor
+    notes: tuple[str, ...]
+    source: Source | None = None
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    async def close(self) -> None:
+        for close in reversed(self.closing):
+            await close()
+
+
+def make_provider(name: str, settings: Settings, *, isolation: bool = True) -> SandboxProvider:
+    """The sandbox provider of that name. Raises `UsageError` for an unknown one."""
+    if name == "local":
+        from flue_ci.sandboxes.local import LocalProvider
+
+        return LocalProvider(isolation=isolation)
+    if name == "e2b":
+        from flue_ci.sandboxes.e2b import E2BProvider
+
+        return E2BProvider(
+            api_key=settings.e2b_api_key,
+            domain=settings.e2b_domain,
+            api_url=settings.e2b_api_url,
+            sandbox_url=settings.e2b_sandbox_url,
+        )
+    raise UsageError(f"there is no sandbox {name!r}", hint=f"choose one of {', '.join(PROVIDERS)}")
+
+
+def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
+    spec: AgentSpec,
+    *,
+    spec_path: Path,
+    repo: Path,
+    instruction: str,
+    options: Options,
+    settings: Settings,
+    signal: Callable[[], int],
+) -> Assembly:
+    """Everything for a run over a local checkout; nothing is started, nothing is spent. Raises `UsageError` for what
+    is missing."""
+    skills, notes = load_skills(repo, spec.skills)
+    secrets = _secrets(spec, settings)
+    redact = Redactor([*secrets_of(settings.environ), *secrets.values()])
+    if not options.isolation:
+        notes = (
+            *notes,
+            "--no-isolation: the agent's commands run on this machine as you, with your files and your network",
+        )
+    job = _job(spec, spec_path, repo, instruction, secrets, skills)
+    assembly = Assembly(job=job, kit=None, redact=redact, notes=notes)  # type: ignore[arg-type]
+
+    async def source() -> Source:
+        assembly.source = await open_checkout(repo, history=spec.workspace.history, scratch=options.scratch)
+        return assembly.source
+
+    async def engine() -> tuple[Engine, str]:
+        model = await _model(spec, options, settings, redact.walk)
+        assembly.closing.append(model.close)
+        gc.enable()  # off since the start, see `__main__`
+        return AgentLoop(model, violations=violations), model.name
+
+    async def place_files(box: Sandbox) -> None:
+        await _place(skills, box)
+
+    provider = make_provider(options.provider, settings, isolation=options.isolation)
+    if not options.replay:
+        _need_key(settings)
+    assembly.kit = Kit(provider=provider, source=source, engine=engine, place_files=place_files, signal=signal)
+    return assembly
+
+
+def _job(
+    spec: AgentSpec,
+    spec_path: Path,
+    repo: Path,
+    instruction: str,
+    secrets: dict[str, str],
+    skills: tuple[SkillFiles, ...],
+) -> Job:
+    setup_network, told = _network(spec, "setup", secrets), _brief(spec, repo, instruction, secrets, skills)
+    limit = spec.sandbox.timeout
+    return Job(
+        agent=spec.name,
+        instruction=instruction,
+        model=spec.model.name,
+        spec=_shown(spec_path, repo),
+        brief=told,
+        request=SandboxRequest(
+            template=spec.sandbox.template,
+            max_seconds=limit,
+            env=dict(spec.sandbox.env) | secrets,
+            metadata=OURS | {"agent": spec.name, "repo": repo.name, "run": uuid.uuid4().hex},
+            network=setup_network if spec.sandbox.setup else told.network,
+        ),
+        setup_network=setup_network,
+        setup=tuple(
+            Command(kind="setup", name=one_line(command, 40), run=command, timeout=limit)
+            for command in spec.sandbox.setup
+        ),
+        checks=tuple(
+            Command(kind="check", name=check.name, run=check.run, timeout=check.timeout) for check in spec.checks
+        ),
+        secrets=tuple(spec.sandbox.secrets),
+        wants_changes=spec.publish.changes != "none",
+    )
+
+
+def _brief(
+    spec: AgentSpec, repo: Path, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
+) -> Brief:
+    variables: dict[str, object] = {"agent": spec.name, "repo": repo.name, "event": "local"}
+    if instruction.strip():
+        variables["instruction"] = instruction
+    prompt = render(spec.prompt, variables)
+    if instruction.strip() and instruction.strip() not in prompt:
+        prompt = f"{prompt.rstrip()}\n\n{instruction.strip()}"  # a prompt that does not ask for it gets it all the same
+    return Brief(
+        instructions=render(spec.instructions, variables),
+        prompt=prompt,
+        guidance=_guidance(repo),
+        skills=tuple(skill.inside("~") for skill in skills),
+        network=_network(spec, "agent", secrets),
+        check_commands=tuple(check.run for check in spec.checks),
+        tools=tuple(spec.tools),
+        limits=Limits(
+            turns=spec.limits.turns,
+            minutes=spec.limits.minutes,
+            tokens=spec.limits.tokens,
+            cost_usd=spec.limits.cost_usd,
+            command_seconds=spec.limits.command_seconds,
+        ),
+        result_schema=spec.result,
+    )
+
+
+def _network(spec: AgentSpec, phase: str, secrets: dict[str, str]) -> Network:
+    rule = getattr(spec.sandbox.network, phase)
+    inject = tuple(
+        HeaderRule(host=header.host, header=header.header, value=_filled(header.value, secrets))
+        for header in spec.sandbox.network.inject
+    )
+    if isinstance(rule, str):
+        return Network(mode="open" if rule == "open" else "none", inject=inject if rule == "open" else ())
+    return Network(mode="hosts", hosts=tuple(rule), inject=inject)
+
+
+def _filled(text: str, secrets: dict[str, str]) -> str:
+    return re.sub(r"\$\{(\w+)\}", lambda match: secrets[match[1]], text)
+
+
+def _secrets(spec: AgentSpec, settings: Settings) -> dict[str, str]:
+    missing = [name for name in spec.sandbox.secrets if not settings.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"the spec wants {', '.join(missing)} in the sandbox, but the environment has no such variable",
+            hint=f"export {missing[0]}=…, or take it out of `sandbox.secrets`",
+        )
+    return {name: settings.environ[name] for name in spec.sandbox.secrets}
+
+
+async def _model(spec: AgentSpec, options: Options, settings: Settings, clean: Callable[[object], object]) -> Model:
+    from flue_ci.models.replay import Recorder, Replay
+
+    model: Model
+    if options.replay:
+        model = Replay(options.replay)
+    else:
+        model = await _claude(spec.model, settings)
+    return Recorder(model, options.record, clean=clean) if options.record else model
+
+
+async def _claude(spec: ModelSpec, settings: Settings) -> Claude:
+    from flue_ci.models.claude import Claude, ClaudeSettings
+
+    model = Claude(
+        ClaudeSettings(
+            model=spec.name,
+            max_output_tokens=spec.max_output_tokens,
+            effort=spec.effort,
+            thinking=spec.thinking,
+            api_key=settings.anthropic_api_key,
+            base_url=spec.base_url or settings.anthropic_base_url or None,
+            prices=spec.prices.resolved() if spec.prices else None,
+        )
+    )
+    await asyncio.to_thread(model.prepare)
+    return model
+
+
+def _need_key(settings: Settings) -> None:
+    if not settings.anthropic_api_key:
+        raise UsageError("ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…; `flue-ci demo` needs no key")
+
+
+async def check_model(name: str, settings: Settings) -> None:
+    """Asks the API for the model by name. Raises `ModelError`."""
+    model = await _claude(ModelSpec(name=name), settings)
+    try:
+        await model.check()
+    finally:
+        await model.close()
+
+
+def diagnose_local() -> tuple[bool, str, str]:
+    """Whether the local sandbox works here, what was found, and what to do."""
+    from flue_ci.sandboxes.local import diagnose
+
+    return diagnose()
+
+
+def _guidance(repo: Path) -> str:
+    path = repo / "AGENTS.md"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _shown(path: Path, repo: Path) -> str:
+    return path.relative_to(repo).as_posix() if path.is_relative_to(repo) else str(path)
+
+
+async def _place(skills: tuple[SkillFiles, ...], box: Sandbox) -> None:
+    for skill in skills:
+        for inside, path in skill.files:
+            await box.write(f"{INSIDE}/{skill.name}/{inside}", path)
+
+
+__all__ = ["OURS", "PROVIDERS", "Assembly", "Options", "SpecError", "assemble", "make_provider"]

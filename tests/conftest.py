@@ -1,0 +1,79 @@
+"""Guards of all tests: a clean environment, an isolated git, nothing but loopback; live services only with `--live`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_CLEARED = ("E2B_", "ANTHROPIC_", "GITHUB_", "GH_", "GIT_", "RUNNER_", "ACTIONS_", "FLUE_", "XDG_", "AWS_", "OTEL_")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+class TheTestTouchedTheNetwork(AssertionError):
+    """Tests talk to loopback only. What needs a live service is marked `live` and runs with `--live`."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--live", action="store_true", help="also run tests that talk to the real E2B and Anthropic")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--live"):
+        live = [item for item in items if "live" in item.keywords]
+        config.hook.pytest_deselected(items=live)
+        items[:] = [item for item in items if "live" not in item.keywords]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """No keys, no proxies, no settings of whoever runs the tests. Returns the home directory that tests see."""
+    live = "live" in request.keywords
+    for name in list(os.environ):
+        if name.upper() in _PROXIES or (name.startswith(_CLEARED) and not live):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    for name, value in {
+        "HOME": str(home),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "Ada Author",
+        "GIT_AUTHOR_EMAIL": "ada@example.com",
+        "GIT_COMMITTER_NAME": "Carl Committer",
+        "GIT_COMMITTER_EMAIL": "carl@example.com",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Python's sockets connect to this machine only. (The E2B SDK's transport is native; its tests pass it a URL.)"""
+    if "live" in request.keywords:
+        yield
+        return
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def guard(sock: socket.socket, address: object) -> None:
+        host = str(address[0]) if isinstance(address, tuple) else ""
+        local = host.startswith("127.") or host in ("::1", "localhost")
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and not local:
+            raise TheTestTouchedTheNetwork(f"a connection to {address}")
+
+    def guarded_connect(sock: socket.socket, address: object) -> None:
+        guard(sock, address)
+        return connect(sock, address)  # type: ignore[arg-type]
+
+    def guarded_connect_ex(sock: socket.socket, address: object) -> int:
+        guard(sock, address)
+        return connect_ex(sock, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    yield

@@ -1,0 +1,109 @@
+"""What tests of models share: a clock that sleeping moves, a model on a test server, and what its observer was told."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from flue_ci.models.claude import Claude, ClaudeSettings
+from flue_ci.outcome import (
+    Entry,
+    Notice,
+    Progress,
+    Prompt,
+    Reply,
+    Request,
+    Results,
+    TextDelta,
+    ToolResult,
+    ToolSpec,
+    TurnRestarted,
+)
+from tests.support.messages_server import API_KEY, MessagesServer
+
+TOOLS = (
+    ToolSpec(
+        name="bash",
+        description="Run a command.",
+        input_schema={"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
+    ),
+    ToolSpec(name="read", description="Read a file.", input_schema={"type": "object", "properties": {}}),
+)
+SYSTEM = "You repair what is broken.\n" * 20
+
+
+class Clock:
+    """Seconds that pass only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+class Watcher:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.told: list[Progress] = []
+
+    def __call__(self, event: Progress) -> None:
+        self.told.append(event)
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text for event in self.told if isinstance(event, TextDelta))
+
+    @property
+    def kept(self) -> str:
+        """The text of the last attempt."""
+        restarts = [index for index, event in enumerate(self.told) if isinstance(event, TurnRestarted)]
+        last = self.told[restarts[-1] :] if restarts else self.told
+        return "".join(event.text for event in last if isinstance(event, TextDelta))
+
+    @property
+    def notices(self) -> list[str]:
+        return [event.text for event in self.told if isinstance(event, Notice)]
+
+    @property
+    def restarts(self) -> list[str]:
+        return [event.reason for event in self.told if isinstance(event, TurnRestarted)]
+
+
+def claude(server: MessagesServer, clock: Clock | None = None, **settings: Any) -> Claude:
+    """A `Claude` on `server` whose waits take no time."""
+    clock = clock or Clock()
+    wanted = {"model": "claude-sonnet-5-5", "api_key": API_KEY, "base_url": server.url, **settings}
+    return Claude(ClaudeSettings(**wanted), clock=clock, sleep=clock.sleep, chance=lambda: 0.5)
+
+
+def request(*entries: Entry) -> Request:
+    return Request(system=SYSTEM, tools=TOOLS, entries=entries or (Prompt(text="Fix it."),))
+
+
+def results(reply: Reply, content: str = "done", *, is_error: bool = False, note: str = "") -> Results:
+    """One result for each call of `reply`."""
+    return Results(
+        results=tuple(
+            ToolResult(call_id=call.id, content=content, is_error=is_error, note=note) for call in reply.calls
+        )
+    )
+
+
+async def converse(model: Claude, turns: int, watcher: Watcher | None = None) -> list[Reply]:
+    """Hold a conversation of `turns` turns in which every call gets a result. The replies."""
+    entries: list[Entry] = [Prompt(text="Fix it.")]
+    replies: list[Reply] = []
+    for number in itertools.count(1):
+        reply = await model.turn(request(*entries), watcher or Watcher())
+        replies.append(reply)
+        if number == turns:
+            return replies
+        entries += [reply, results(reply, f"result {number}") if reply.calls else Prompt(text="Go on.")]
+    raise AssertionError("unreachable")

@@ -1,0 +1,188 @@
+"""One sandbox of the E2B-compatible test server: real processes and files on this machine.
+
+As root it has a mount namespace of its own: the system read-only, private `/home`, `/tmp` and `/root`, commands as uid
+1000. Otherwise HOME is a temporary directory and paths are those of this machine. No security boundary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_CLONE_NEWNS, _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 1, 32, 4096, 16384, 1 << 18
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_UID = 1000
+
+
+class Machine:
+    """Runs commands and opens files where the sandbox's own paths mean its own files."""
+
+    def __init__(self, sandbox_id: str, directory: Path, *, isolate: bool = True) -> None:
+        self.id = sandbox_id
+        self.gone = asyncio.Event()
+        self._directory = directory
+        for name in ("home/user", "tmp", "root"):
+            (directory / name).mkdir(parents=True)
+        # Namespaces belong to threads: everything that looks at the sandbox's paths happens on this one.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sandbox-{sandbox_id}")
+        self._namespace_fd: int | None = self._thread.submit(self._isolate).result() if isolate else None
+        self.isolated = self._namespace_fd is not None
+        self._namespace = os.fstat(self._namespace_fd).st_ino if self._namespace_fd is not None else 0
+
+    def _isolate(self) -> int | None:
+        """Give this thread its own view of the file system; None when this machine does not allow it."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if os.geteuid() != 0 or libc.unshare(_CLONE_NEWNS) != 0:
+            return None
+
+        def mount(source: str, target: str, flags: int) -> None:
+            if libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None) != 0:
+                raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
+
+        for name, line in (("passwd", f"user:x:{_UID}:{_UID}::/home/user:/bin/bash\n"), ("group", f"user:x:{_UID}:\n")):
+            (self._directory / name).write_text(line + Path("/etc", name).read_text())
+        os.chown(self._directory / "home/user", _UID, _UID)
+        (self._directory / "tmp").chmod(0o1777)
+        (self._directory / "root").chmod(0o700)
+        mount("none", "/", _MS_REC | _MS_PRIVATE)
+        for name, target in (("passwd", "/etc/passwd"), ("group", "/etc/group"), ("home", "/home"), ("root", "/root")):
+            mount(str(self._directory / name), target, _MS_BIND)
+        mount(str(self._directory / "tmp"), "/tmp", _MS_BIND)
+        mount("none", "/", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
+        os.chdir("/")
+        return os.open(
+            "/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC
+        )  # kept open so that its number stays ours
+
+    def home(self, user: str) -> str:
+        private = "/root" if user == "root" else "/home/user"
+        return private if self.isolated else f"{self._directory}{private}"
+
+    def resolve(self, path: str, user: str) -> str:
+        """As envd does it: `~` and relative paths start at the user's home."""
+        if path.startswith("~"):
+            if path[1:2] not in ("", "/"):
+                raise ValueError("cannot expand user-specific home dir")
+            path = self.home(user) + path[1:]
+        return path if path.startswith("/") else os.path.normpath(f"{self.home(user)}/{path}")
+
+    async def inside(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work` where paths are the sandbox's."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args))
+        except RuntimeError:  # the thread has ended, with the sandbox
+            raise ConnectionError(f"sandbox {self.id} is gone") from None
+
+    def spawn(
+        self, argv: list[str], cwd: str, environment: Mapping[str, str], user: str, stdin: bool
+    ) -> subprocess.Popen[bytes]:
+        """Start a process; call it `inside`. Raises OSError."""
+        account = {"PATH": _SYSTEM_PATH, "HOME": self.home(user), "USER": user, "LOGNAME": user}
+        credentials: dict[str, Any] = {}
+        if self.isolated and user != "root":
+            credentials = {"user": _UID, "group": _UID, "extra_groups": []}
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**account, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": self.id, **environment},
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            **credentials,
+        )
+
+    def open_for_writing(self, path: str, user: str) -> int:
+        """Make the directories and open the file, both owned by `user`. Raises OSError; call it `inside`."""
+        for parent in reversed(Path(path).parents):
+            if not parent.exists():
+                parent.mkdir()
+                self._own(parent, user)
+            elif not parent.is_dir():
+                raise FileExistsError(errno.EEXIST, "path is a file", str(parent))
+        if Path(path).is_dir():
+            raise IsADirectoryError(f"path is a directory: {path}")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        self._own(Path(path), user)
+        return descriptor
+
+    def _own(self, path: Path, user: str) -> None:
+        if self.isolated and user != "root":
+            os.chown(path, _UID, _UID)
+
+    def processes(self) -> Iterator[tuple[int, str]]:
+        """(pid, command line) of everything that runs in here, however it was started."""
+        mark = f"E2B_SANDBOX_ID={self.id}".encode()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                if (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                    continue
+                ours = self.isolated and (entry / "ns/mnt").stat().st_ino == self._namespace
+                if ours or mark in (entry / "environ").read_bytes().split(b"\0"):
+                    yield (
+                        int(entry.name),
+                        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),
+                    )
+            except OSError:  # it ended meanwhile, or belongs to somebody else
+                continue
+
+    def end(self) -> None:
+        """Kill everything and remove the files. Blocks for as long as that takes."""
+        deadline = time.monotonic() + 10
+        while (left := list(self.processes())) and time.monotonic() < deadline:
+            for pid, _ in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.01)
+        self._thread.shutdown(wait=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def forget(self) -> None:
+        """After this, `processes` cannot tell any more. Called when the server stops."""
+        if self._namespace_fd is not None:
+            os.close(self._namespace_fd)
+            self._namespace_fd = None
+
+
+def entry_of(path: str) -> dict[str, Any]:
+    """What envd tells of a path, in the words of its protocol. Raises OSError."""
+    info = os.lstat(path)
+    link = stat.S_ISLNK(info.st_mode)
+    target = os.path.realpath(path) if link else None
+    try:
+        mode = Path(path).stat().st_mode if link else info.st_mode
+    except OSError:
+        mode = 0
+    kind = "FILE_TYPE_FILE" if stat.S_ISREG(mode) else "FILE_TYPE_DIRECTORY" if stat.S_ISDIR(mode) else None
+    entry: dict[str, Any] = {
+        "name": Path(path).name,
+        "path": path,
+        "size": str(info.st_size),
+        "mode": stat.S_IMODE(mode),
+        "permissions": stat.filemode(info.st_mode),
+        "owner": str(info.st_uid),
+        "group": str(info.st_gid),
+    }
+    if kind:
+        entry["type"] = kind
+    if target is not None:
+        entry |= {"symlinkTarget": target, "isSymlink": True}
+    return entry

@@ -1,0 +1,76 @@
+"""Secrets leave in no usual form."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+
+from flue_ci.redact import MASK, Redactor, secrets_of
+
+SECRET = 'sk-test/"very"+secret value=42'
+
+
+@pytest.mark.parametrize(
+    "form",
+    [SECRET, quote(SECRET, safe=""), json.dumps(SECRET)[1:-1], SECRET.encode().hex()],
+)
+def test_every_form_is_masked(form: str) -> None:
+    assert form not in Redactor([SECRET])(f"before {form} after")
+    assert Redactor([SECRET])(f"before {form} after").startswith("before ")
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "ab"])
+def test_base64_is_masked_in_all_three_alignments(prefix: str) -> None:
+    encoded = base64.b64encode((prefix + SECRET + "tail").encode()).decode()
+    shown = Redactor([SECRET])(encoded)
+    assert MASK in shown
+    assert len(shown) < len(encoded) - 20
+
+
+def test_the_longest_secret_goes_first() -> None:
+    assert Redactor(["abcdef", "abcdefghij"])("abcdefghij") == MASK
+
+
+def test_short_values_tear_nothing_apart() -> None:
+    assert Redactor(["true", "1"])("true 1") == "true 1"
+
+
+def test_it_is_idempotent_and_walks_json() -> None:
+    redact = Redactor([SECRET])
+    once = redact(f"x {SECRET} y")
+    assert redact(once) == once
+    assert redact.walk({"a": [SECRET, 1, None, {"b": SECRET}]}) == {"a": [MASK, 1, None, {"b": MASK}]}
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["ghp_" + "a1" * 18, "github_pat_" + "A1_" * 10, "sk-ant-api03-" + "x" * 30, "e2b_" + "0f" * 20],
+)
+def test_known_patterns_are_masked_without_being_told(token: str) -> None:
+    assert Redactor()(f"token {token}.") in (f"token {MASK}.", f"token {MASK}")
+
+
+def test_ordinary_text_stays() -> None:
+    text = "commit 3f786850e387550fdab836ed7e6dc881de23001b, see https://example.com/a:b and sk-1, ghp_short"
+    assert Redactor()(text) == text
+
+
+def test_credentials_in_an_address_go() -> None:
+    assert Redactor()("https://user:pass@example.com/x") == f"https://{MASK}@example.com/x"
+
+
+def test_the_environment_tells_which_values_are_secret() -> None:
+    assert secrets_of(
+        {"A_KEY": "abcdefgh", "PATH": "/usr/bin:/bin", "X_TOKEN": "short", "DB_PASSWORD": "hunter2hunter2"}
+    ) == (
+        "abcdefgh",
+        "hunter2hunter2",
+    )
+
+
+def test_bytes_with_a_known_secret_are_found() -> None:
+    assert Redactor([SECRET]).holds_secret(b"\xff" + SECRET.encode())
+    assert not Redactor([SECRET]).holds_secret(b"nothing here")

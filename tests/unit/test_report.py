@@ -1,0 +1,99 @@
+"""The report survives its file, and what is no report is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flue_ci.changes import ChangedFile
+from flue_ci.errors import FlueError
+from flue_ci.outcome import Notice, TextDelta, ToolCall, ToolStarted, Usage
+from flue_ci.record import RunFolder, load
+from flue_ci.redact import Redactor
+from flue_ci.report import Changes, Report, from_json, to_json
+from tests.support.reports import FAILED, FULL, PATCH, report
+
+PROMISED = """version conclusion reason agent instruction summary result base changes setup checks usage sandbox model
+timings failure"""
+
+
+@pytest.mark.parametrize("saved", [FULL, FAILED, report(result=None, failure=None, usage=Usage(cost_usd=None))])
+def test_it_comes_back_as_it_was(saved: Report) -> None:
+    assert from_json(to_json(saved)) == saved
+
+
+@given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=3))
+def test_any_text_comes_back(summary: str, reason: str, paths: list[str]) -> None:
+    files = tuple(ChangedFile(path=path, kind="added", added=1) for path in paths)
+    saved = report(summary=summary, reason=reason, changes=Changes(files=files))
+    assert from_json(to_json(saved)) == saved
+
+
+def test_it_has_the_promised_fields() -> None:
+    written = json.loads(to_json(FULL))
+    assert set(PROMISED.split()) <= set(written)
+    assert set(written["base"]) >= {"ref", "sha"}
+    assert set(written["changes"]["files"][0]) == {"path", "old_path", "kind", "added", "deleted", "binary"}
+    assert set(written["checks"][0]) >= {"name", "command", "exit_code", "timed_out", "seconds", "output"}
+    assert set(written["usage"]) == {
+        "turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a report"),
+        ("[]", "not a report"),
+        ("{}", "version None"),
+        ('{"version": 2}', "version 2"),
+        ('{"version": 1}', "damaged"),
+        (to_json(FULL).replace('"exit_code": 0', '"exit_code": "no"', 1), "damaged at exit_code"),
+        (to_json(FULL).replace('"success"', '"great"'), "damaged at conclusion"),
+    ],
+)
+def test_what_is_no_report_is_refused_with_the_place(text: str, words: str) -> None:
+    with pytest.raises(FlueError, match=words):
+        from_json(text)
+
+
+def test_a_saved_run_is_loaded_with_its_patch(tmp_path: Path) -> None:
+    RunFolder(tmp_path, Redactor()).save(FULL, "# text", PATCH)
+    assert load(tmp_path) == (FULL, PATCH)
+    assert (tmp_path / "report.md").read_text() == "# text"
+
+
+def test_a_refused_patch_has_a_name_of_its_own(tmp_path: Path) -> None:
+    refused = report(changes=Changes(refused="it leaves the tree"))
+    RunFolder(tmp_path, Redactor()).save(refused, "", PATCH)
+    assert not (tmp_path / "changes.patch").exists()
+    assert (tmp_path / "changes.refused.patch").read_bytes() == PATCH
+
+
+def test_a_former_runs_files_do_not_pass_for_this_ones(tmp_path: Path) -> None:
+    RunFolder(tmp_path, Redactor()).save(FULL, "old", PATCH)
+    RunFolder(tmp_path, Redactor())
+    assert [path.name for path in tmp_path.iterdir()] == ["transcript.jsonl"]
+
+
+def test_the_transcript_is_written_as_it_happens_and_without_secrets(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, Redactor(["hunter2hunter2"]))
+    folder.observe(Notice(text="first hunter2hunter2"))
+    folder.observe(TextDelta(text="streamed"))
+    folder.observe(ToolStarted(call=ToolCall(id="1", name="bash", input={"command": "echo hunter2hunter2"})))
+    lines = [json.loads(line) for line in (tmp_path / "transcript.jsonl").read_text().splitlines()]
+    assert [(line["v"], line["event"]) for line in lines] == [(1, "notice"), (1, "tool_started")]
+    assert lines[0]["data"] == {"text": "first ***"}
+    assert lines[1]["data"]["call"]["input"] == {"command": "echo ***"}
+    assert all(line["t"] >= 0 for line in lines)
+
+
+def test_no_secret_reaches_the_files(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, Redactor(["hunter2hunter2"]))
+    folder.save(report(summary='say "hunter2hunter2"', result={"a": ["hunter2hunter2"]}), "hunter2hunter2", b"")
+    assert all(b"hunter2" not in path.read_bytes() for path in tmp_path.iterdir())
+    assert load(tmp_path)[0].summary == 'say "***"'
