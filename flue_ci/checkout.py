@@ -16,7 +16,7 @@ from flue_ci.gitcmd import INSTALL_HINT, OLDEST, Done, Git, GitFailed, reason
 
 _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
-    r"|extensions\.partialclone|filter\..*\.(clean|process))$"
+    r"|remote\..*\.promisor|filter\..*\.(clean|process))$"
 )
 _EXCLUDE_LIMIT = 1_000_000
 
@@ -43,7 +43,8 @@ class Checkout:
 
     @property
     def partial(self) -> bool:
-        return "extensions.partialclone" in self.settings
+        """Objects that are not needed for the current commit may be missing."""
+        return any(key.endswith(".promisor") for key in self.settings)
 
 
 async def find_checkout(repo: Path) -> Checkout:

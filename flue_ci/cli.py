@@ -30,8 +30,10 @@ class _Examples(click.Command):
                     formatter.write(f"{' ' * formatter.current_indent}{line.strip()}\n")
 
 
-def _command(name: str | None = None, examples: str = "") -> Callable[[Callable[..., Any]], click.Command]:
-    return cli.command(name, cls=_Examples, epilog=examples)
+def _command(
+    name: str | None = None, *, brief: str, examples: str = ""
+) -> Callable[[Callable[..., Any]], click.Command]:
+    return cli.command(name, cls=_Examples, short_help=brief, epilog=examples)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_EPILOG)
@@ -53,12 +55,13 @@ _repo = click.option(
 
 
 @_command(
+    brief="Run an agent over the checkout.",
     examples="""
     flue-ci run fix-tests
     flue-ci run fix-tests "only the parser, please" --apply
     flue-ci run review --sandbox local --set limits.turns=10
     flue-ci run fix-tests --dry-run
-    """
+    """,
 )
 @click.argument("agent")
 @click.argument("instruction", required=False, default="")
@@ -96,7 +99,7 @@ def run(**given: Any) -> int:
     return run_here(RunChoice(**given), os.environ)
 
 
-@_command(examples="flue-ci validate\nflue-ci validate .flue/agents/fix-tests.yml --json")
+@_command(brief="Check agent specs.", examples="flue-ci validate\nflue-ci validate .flue/agents/fix-tests.yml --json")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_repo
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
@@ -136,7 +139,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     return EXIT_USAGE if problems else 0
 
 
-@_command(examples="flue-ci schema > .flue/schema.json")
+@_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")
 def schema() -> None:
     """Print the JSON Schema of agent specs, for editors."""
     from flue_ci.spec import json_schema
@@ -144,7 +147,7 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-@_command("list")
+@_command("list", brief="List the repository's agents.")
 @_repo
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(repo: Path, as_json: bool) -> int:
@@ -157,7 +160,7 @@ def list_(repo: Path, as_json: bool) -> int:
     return 2 if any(agent["problem"] for agent in found) else 0
 
 
-@_command(examples="flue-ci init\nflue-ci init review")
+@_command(brief="Write a commented agent spec.", examples="flue-ci init\nflue-ci init review")
 @click.argument("name", default="fix-tests")
 @_repo
 def init(name: str, repo: Path) -> None:
@@ -169,7 +172,7 @@ def init(name: str, repo: Path) -> None:
     click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
 
 
-@_command()
+@_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --offline --json")
 @_repo
 @click.option("--offline", is_flag=True, help="Do not ask the services whether the keys work.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -180,7 +183,7 @@ def doctor(repo: Path, offline: bool, as_json: bool) -> int:
     return examine(repo, os.environ, offline=offline, as_json=as_json)
 
 
-@_command()
+@_command(brief="A real run with a recorded model.", examples="flue-ci demo\nflue-ci demo --out ./demo-run")
 @click.option("--no-isolation", is_flag=True, help="Run the demo on this machine without any protection.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where report, patch and transcript go.")
 def demo(no_isolation: bool, out: Path | None) -> int:
@@ -191,7 +194,7 @@ def demo(no_isolation: bool, out: Path | None) -> int:
     return run_demo(os.environ, isolation=not no_isolation, out=out)
 
 
-@_command(examples="flue-ci show ./report\nflue-ci show ./report --markdown | less")
+@_command(brief="Show a saved run.", examples="flue-ci show ./report\nflue-ci show ./report --markdown | less")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the Markdown of report.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json.")
@@ -213,7 +216,7 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
     return 0
 
 
-@cli.group()
+@cli.group(short_help="Sandboxes that a crash left behind.")
 def sandboxes() -> None:
     """Find and end sandboxes that a crash left behind; only those that flue-ci started."""
 

@@ -111,13 +111,15 @@ class LiveView:
         self._live.stop()
 
     def _print(self, line: str) -> None:
+        from rich.padding import Padding
         from rich.text import Text
 
         style = (
             "bold" if line.startswith("▸") else "red" if "✗" in line[:6] else "yellow" if line.startswith("  !") else ""
         )
         style = style or ("dim" if line.startswith("    ") else "")
-        self._console.print(Text(self._redact(line), style=style))
+        inner = line.lstrip(" ")
+        self._console.print(Padding(Text(self._redact(inner), style=style), (0, 0, 0, len(line) - len(inner))))
 
     def _follow(self, event: Progress) -> None:
         match event:

@@ -1,5 +1,5 @@
-"""The way in from a checkout: `flue-ci run` and `flue-ci demo`. Options become an assembly; the run gets its folder, view
-and ending."""
+"""The way in from a checkout: `flue-ci run` and `flue-ci demo`. Options become an assembly; the run gets its folder,
+view and ending."""
 
 from __future__ import annotations
 

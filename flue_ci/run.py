@@ -68,6 +68,7 @@ class _Run:
     observe: Observer
     stage: str = "start"
     box: Sandbox | None = None
+    loading: asyncio.Future[tuple[Engine, str]] | None = None
     source: Source | None = None
     workspace: Workspace | None = None
     outcome: Outcome | None = None
@@ -104,9 +105,8 @@ async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, byte
     """
     run = _Run(job=job, observe=observe, model=job.model)
     started = datetime.now(UTC)
-    loading = asyncio.ensure_future(kit.engine())  # the slowest import: it goes on beside everything up to the agent
     try:
-        await _do(run, kit, loading)
+        await _do(run, kit)
     except FlueError as error:
         run.fail(str(error), hint=error.hint, code=error.exit_code)
     except asyncio.CancelledError:
@@ -120,23 +120,22 @@ async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, byte
             code=EXIT_BUG,
         )
     finally:
-        loading.cancel()
         await _finish(run)
     return _report(run, started), run.changes.patch if run.changes else run.refused.patch if run.refused else b""
 
 
-async def _do(run: _Run, kit: Kit, loading: asyncio.Future[tuple[Engine, str]]) -> None:
+async def _do(run: _Run, kit: Kit) -> None:
     """The stages, one line each. What the agent did is collected before the checks, so that they cannot lose or
     alter it."""
     job = run.job
     async with _stage(run, "prepare"):
         await _prepare(run, kit)
-    assert run.box and run.source
+    assert run.box and run.source and run.loading
     async with _stage(run, "upload"):
         run.workspace = await upload(run.source, run.box)
         await kit.place_files(run.box)
-    if loading.done():
-        loading.result()  # when it has failed already, say so before more is done
+    if run.loading.done():
+        run.loading.result()  # when it has failed already, say so before more is done
     if job.setup:
         async with _stage(run, "setup"):
             run.setup = await run_commands(
@@ -146,7 +145,7 @@ async def _do(run: _Run, kit: Kit, loading: asyncio.Future[tuple[Engine, str]]) 
         if not run.setup[-1].passed:
             return
     async with _stage(run, "agent"):
-        engine, run.model = await loading
+        engine, run.model = await run.loading
         run.outcome = await engine.run(brief(job.brief, run.workspace.root), run.box, run.see)
     async with _stage(run, "collect"):
         await _collect(run)
@@ -173,6 +172,7 @@ async def _prepare(run: _Run, kit: Kit) -> None:
         async with asyncio.TaskGroup() as together:
             together.create_task(open_box())
             together.create_task(open_source())
+            run.loading = asyncio.ensure_future(kit.engine())  # after them, and beside everything up to the agent
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
 
@@ -188,6 +188,8 @@ async def _collect(run: _Run) -> None:
 
 async def _finish(run: _Run) -> None:
     """After every ending: saves the agent's work when that has not happened yet, then kills the sandbox."""
+    if run.loading:
+        run.loading.cancel()
     box = run.box
     if box is None:
         return

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flue_ci.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Keys and addresses; empty when not set. `environ` is what named secrets of a spec are looked up in."""
+    """Keys and addresses; empty when not set. `environ` is what named secrets of a spec are looked up in.
+
+    `patience_seconds` bounds the wait for a service (the model's or the sandboxes') that is out of reach,
+    `idle_seconds` a silence of the model; None: the adapter's own default.
+    """
 
     anthropic_api_key: str = field(default="", repr=False)
     anthropic_auth_token: str = field(default="", repr=False)
@@ -19,11 +26,14 @@ class Settings:
     e2b_api_url: str = ""
     e2b_sandbox_url: str = ""
     state_dir: Path = Path()
+    patience_seconds: float | None = None
+    idle_seconds: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """From `ANTHROPIC_*`, `E2B_*` and `XDG_STATE_HOME` (where saved runs go unless `--out` says otherwise)."""
+    """From `ANTHROPIC_*`, `E2B_*`, `FLUE_CI_*_SECONDS` and `XDG_STATE_HOME` (where saved runs go unless `--out` says
+    otherwise). Raises `UsageError` for what is no number of seconds."""
     home = Path(environ.get("HOME") or "/tmp")  # noqa: S108 (only where there is no home at all)
     return Settings(
         anthropic_api_key=environ.get("ANTHROPIC_API_KEY", ""),
@@ -34,5 +44,20 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         e2b_api_url=environ.get("E2B_API_URL", ""),
         e2b_sandbox_url=environ.get("E2B_SANDBOX_URL", ""),
         state_dir=Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "flue-ci",
+        patience_seconds=_seconds(environ, "FLUE_CI_PATIENCE_SECONDS"),
+        idle_seconds=_seconds(environ, "FLUE_CI_IDLE_SECONDS"),
         environ=dict(environ),
     )
+
+
+def _seconds(environ: Mapping[str, str], name: str) -> float | None:
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{name} is {text!r}, not a number of seconds", hint=f"for example {name}=60")
+    return seconds

@@ -62,10 +62,18 @@ def _by_name(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _member(value: object) -> str:
-    """Which member of a union is meant, by the shape of the value alone: so there is one message for one mistake."""
-    if isinstance(value, list | tuple):
-        return "·list"
+def _exactly_an_int(value: object) -> object:
+    if type(value) is not int:  # 1.0 and true are equal to 1
+        raise Wrong("must be the whole number 1", "write `version: 1`")
+    return value
+
+
+# Which member of a union is meant, by the shape of the value alone: so there is one message for one mistake.
+def _list_or_word(value: object) -> str:
+    return "·list" if isinstance(value, list | tuple) else "·word"
+
+
+def _mapping_or_word(value: object) -> str:
     return "·mapping" if isinstance(value, Mapping | BaseModel) else "·word"
 
 
@@ -82,7 +90,7 @@ Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "s
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMES)})]
 Egress = Annotated[
     Annotated[Literal["open", "none"], Tag("·word")] | Annotated[Texts, Tag("·list")],
-    Discriminator(_member),
+    Discriminator(_list_or_word),
 ]
 
 
@@ -117,10 +125,10 @@ class ModelSpec(Part):
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = _key(
         None, "How much the model puts into an answer; the model's own default when not given.", "medium"
     )
-    thinking: Literal["summarized", "omitted", "between_tools", "off"] | None = _key(
+    thinking: Literal["summarized", "omitted", "between_tools", "none"] | None = _key(
         None,
         "How the model thinks: shown as a `summarized` text while it works (default), `omitted`, only `between_tools` "
-        "(the least there is on claude-sonnet-5-5), or `off` where the model allows it.",
+        "(the least there is on claude-sonnet-5-5), or `none` where the model allows it.",
         "between_tools",
     )
     provider: Literal["anthropic", "bedrock", "vertex"] = _key("anthropic", "Who serves the model.", "anthropic")
@@ -261,7 +269,7 @@ class _OrName:
 class AgentSpec(Part):
     """One agent: what it is for, what it may do, and what becomes of its work."""
 
-    version: Literal[1] = _key(..., "The version of this format.", 1)
+    version: Annotated[Literal[1], BeforeValidator(_exactly_an_int)] = _key(..., "The version of this format.", 1)
     name: str = _key(
         "", "What the agent is called; the file's name without its ending by default.", "fix-tests", pattern=NAME
     )
@@ -281,16 +289,20 @@ class AgentSpec(Part):
         '{{ instruction | default("Make the test suite pass.") }}',
     )
     engine: Annotated[
-        Annotated[Literal["agent"], Tag("·word")] | Annotated[ProgramSpec, Tag("·mapping")], Discriminator(_member)
+        Annotated[Literal["agent"], Tag("·word")] | Annotated[ProgramSpec, Tag("·mapping")],
+        Discriminator(_mapping_or_word),
     ] = _key("agent", "What acts: `agent`, our loop over a model, or another agent's program.", "agent")
     triggers: TriggersSpec = _key(TriggersSpec, "What starts it on GitHub.", {"comment": "fix-tests"})
     sandbox: SandboxSpec = _key(SandboxSpec, "The machine it acts on.", {"setup": ["npm ci"]})
     workspace: WorkspaceSpec = _key(WorkspaceSpec, "The repository inside the sandbox.", {"history": 50})
     tools: Annotated[tuple[Tool, ...], Strict(False)] = _key(
-        ("bash", "read", "write", "edit", "grep", "glob"), "The tools it has.", ["read", "grep", "glob"], min_length=1
+        ("bash", "read", "write", "edit", "grep", "glob"),
+        "The tools it has.",
+        ["read", "grep", "glob"],
+        json_schema_extra={"minItems": 1},
     )
     skills: Annotated[
-        Annotated[Literal["auto", "none"], Tag("·word")] | Annotated[Texts, Tag("·list")], Discriminator(_member)
+        Annotated[Literal["auto", "none"], Tag("·word")] | Annotated[Texts, Tag("·list")], Discriminator(_list_or_word)
     ] = _key("auto", "Skills of `.agents/skills`: all (`auto`), `none`, or those named.", "auto", ["release-notes"])
     limits: LimitsSpec = _key(LimitsSpec, "What ends a run early.", {"turns": 60, "minutes": 20})
     checks: Annotated[tuple[CheckSpec, ...], Strict(False)] = _key(

@@ -66,7 +66,7 @@ def model(spec: AgentSpec) -> Iterator[Finding]:
     asked = spec.model
     if asked.base_url is not None and (reason := _url_flaw(asked.base_url)):
         yield Finding(path=("model", "base_url"), message=reason, hint="such as https://llm.example.com")
-    if asked.thinking in ("between_tools", "off") and asked.effort in ("xhigh", "max"):
+    if asked.thinking in ("between_tools", "none") and asked.effort in ("xhigh", "max"):
         message = f"`{asked.thinking}` does not go with the effort `{asked.effort}`"
         yield Finding(path=("model", "thinking"), message=message, hint="an effort up to high")
     if asked.provider != "anthropic" and asked.base_url is not None:
@@ -205,6 +205,8 @@ def checks(spec: AgentSpec) -> Iterator[Finding]:
 
 def lists(spec: AgentSpec) -> Iterator[Finding]:
     yield from _twice(("tools",), spec.tools, "tool")
+    if not spec.tools:
+        yield Finding(path=("tools",), message="must not be empty", hint="leave it out for all of them")
     if not isinstance(spec.skills, str):
         yield from _twice(("skills",), spec.skills, "skill")
         for index, skill in enumerate(spec.skills):

@@ -23,7 +23,9 @@ def parse_duration(text: str) -> float:
 
 
 def human_seconds(seconds: float) -> str:
-    """`0.4s`, `12s`, `3m 05s`, `1h 02m`."""
+    """`30ms`, `0.4s`, `12s`, `3m 05s`, `1h 02m`."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
         return f"{seconds:.1f}s"
     whole = round(seconds)

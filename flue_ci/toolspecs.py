@@ -31,7 +31,7 @@ SPECS: Mapping[str, ToolSpec] = {
         _tool(
             "bash",
             "Run a shell command in the repository. Output and errors come back in order, with the exit code. Long "
-            "output is cut in the middle and kept in a file. Calls made in one turn run at the same time; join steps that "
+            "output is cut in the middle and kept in a file. Calls of one turn run at the same time; join steps that "
             "depend on each other with &&.",
             "command",
             "timeout",

@@ -38,6 +38,8 @@ _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _GIT_ALIASES = re.compile(r"\.git|git~\d+")
 _MODULES_ALIASES = re.compile(r"\.gitmodules|gitmod~\d+|gi7eba~\d+")
+# Files, links and submodules; git would take other kinds without a word. Inside of hunks every line starts otherwise.
+_ODD_MODE = re.compile(rb"^(?:new file|deleted file|old|new) mode (?!(?:10[0-7]{4}|120000|160000)\r?$)(.*)", re.MULTILINE)
 _KEPT = "What came back is kept in the patch file for you to look at; nothing of it was used."
 
 
@@ -89,6 +91,8 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
         )
     if not patch.startswith(b"diff --git "):
         raise ChangesRefused("what came back is not a patch in git's format")
+    if odd := _ODD_MODE.search(patch):
+        raise ChangesRefused(f"the patch has a file of mode {one_line(odd[1].decode('ascii', 'replace'), 20)}")
     tree = await _apply(source, patch)
     if expected is not None and tree != expected:
         raise ChangesRefused(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import subprocess
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,13 +68,15 @@ def make_provider(name: str, settings: Settings, *, isolation: bool = True) -> S
 
         return LocalProvider(isolation=isolation)
     if name == "e2b":
-        from flue_ci.sandboxes.e2b import E2BProvider
+        from flue_ci.sandboxes.e2b import E2BProvider, Pace
 
+        pace = Pace()
         return E2BProvider(
             api_key=settings.e2b_api_key,
             domain=settings.e2b_domain,
             api_url=settings.e2b_api_url,
             sandbox_url=settings.e2b_sandbox_url,
+            pace=replace(pace, patience=settings.patience_seconds or pace.patience),
         )
     raise UsageError(f"there is no sandbox {name!r}", hint=f"choose one of {', '.join(PROVIDERS)}")
 
@@ -115,8 +118,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
         await _place(skills, box)
 
     provider = make_provider(options.provider, settings, isolation=options.isolation)
-    if not options.replay:
-        _need_key(settings)
+    _need_keys(options, settings)
     assembly.kit = Kit(provider=provider, source=source, engine=engine, place_files=place_files, signal=signal)
     return assembly
 
@@ -140,7 +142,7 @@ def _job(
         request=SandboxRequest(
             template=spec.sandbox.template,
             max_seconds=limit,
-            env=dict(spec.sandbox.env) | secrets,
+            env=dict(spec.sandbox.env) | {name: secrets[name] for name in spec.sandbox.visible_secrets},
             metadata=OURS | {"agent": spec.name, "repo": repo.name, "run": uuid.uuid4().hex},
             network=setup_network if spec.sandbox.setup else told.network,
         ),
@@ -152,7 +154,7 @@ def _job(
         checks=tuple(
             Command(kind="check", name=check.name, run=check.run, timeout=check.timeout) for check in spec.checks
         ),
-        secrets=tuple(spec.sandbox.secrets),
+        secrets=spec.sandbox.visible_secrets,
         wants_changes=spec.publish.changes != "none",
     )
 
@@ -160,7 +162,11 @@ def _job(
 def _brief(
     spec: AgentSpec, repo: Path, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
 ) -> Brief:
-    variables: dict[str, object] = {"agent": spec.name, "repo": repo.name, "event": "local"}
+    variables: dict[str, object] = {
+        "agent": {"name": spec.name, "description": spec.description},
+        "repo": {"name": repo.name, **(_head(repo) if "repo" in spec.prompt + spec.instructions else {})},
+        "event": {"name": "local"},
+    }
     if instruction.strip():
         variables["instruction"] = instruction
     prompt = render(spec.prompt, variables)
@@ -204,7 +210,7 @@ def _secrets(spec: AgentSpec, settings: Settings) -> dict[str, str]:
     missing = [name for name in spec.sandbox.secrets if not settings.environ.get(name)]
     if missing:
         raise UsageError(
-            f"the spec wants {', '.join(missing)} in the sandbox, but the environment has no such variable",
+            f"the spec wants {', '.join(missing)}, but the environment has no such variable",
             hint=f"export {missing[0]}=…, or take it out of `sandbox.secrets`",
         )
     return {name: settings.environ[name] for name in spec.sandbox.secrets}
@@ -224,23 +230,31 @@ async def _model(spec: AgentSpec, options: Options, settings: Settings, clean: C
 async def _claude(spec: ModelSpec, settings: Settings) -> Claude:
     from flue_ci.models.claude import Claude, ClaudeSettings
 
+    wanted = ClaudeSettings(
+        model=spec.name,
+        max_output_tokens=spec.max_output_tokens,
+        effort=spec.effort,
+        thinking=spec.thinking,
+        api_key=settings.anthropic_api_key,
+        base_url=spec.base_url or settings.anthropic_base_url or None,
+        prices=spec.prices.resolved() if spec.prices else None,
+    )
     model = Claude(
-        ClaudeSettings(
-            model=spec.name,
-            max_output_tokens=spec.max_output_tokens,
-            effort=spec.effort,
-            thinking=spec.thinking,
-            api_key=settings.anthropic_api_key,
-            base_url=spec.base_url or settings.anthropic_base_url or None,
-            prices=spec.prices.resolved() if spec.prices else None,
+        replace(
+            wanted,
+            patience_seconds=settings.patience_seconds or wanted.patience_seconds,
+            first_byte_seconds=settings.idle_seconds or wanted.first_byte_seconds,
+            idle_seconds=settings.idle_seconds or wanted.idle_seconds,
         )
     )
     await asyncio.to_thread(model.prepare)
     return model
 
 
-def _need_key(settings: Settings) -> None:
-    if not settings.anthropic_api_key:
+def _need_keys(options: Options, settings: Settings) -> None:
+    if options.provider == "e2b" and not settings.e2b_api_key.strip():
+        raise UsageError("E2B_API_KEY is not set", hint="export E2B_API_KEY=…, or run with --sandbox local")
+    if not options.replay and not settings.anthropic_api_key.strip():
         raise UsageError("ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…; `flue-ci demo` needs no key")
 
 
@@ -258,6 +272,16 @@ def diagnose_local() -> tuple[bool, str, str]:
     from flue_ci.sandboxes.local import diagnose
 
     return diagnose()
+
+
+def _head(repo: Path) -> dict[str, str]:
+    """`ref` and `sha` of the checkout, for prompts that mention them."""
+    told = {}
+    for name, arguments in (("sha", ["rev-parse", "HEAD"]), ("ref", ["symbolic-ref", "--short", "HEAD"])):
+        done = subprocess.run(["git", *arguments], cwd=repo, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            told[name] = done.stdout.strip()
+    return told
 
 
 def _guidance(repo: Path) -> str:

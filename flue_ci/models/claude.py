@@ -11,6 +11,7 @@ import gc
 import json
 import random
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from urllib.parse import quote
 
 from flue_ci.errors import ModelError, UsageError
 from flue_ci.models.faults import ErrorAnswer, Patience, TurnFault, judge
+from flue_ci.models.lean import forget, lean_imports
 from flue_ci.models.request import ClaudeSettings, RequestWriter, unsupported
 from flue_ci.models.stream import Assembly, Malformed
 from flue_ci.outcome import Notice, Observer, Reply, Request, TextDelta, TurnRestarted, Usage
@@ -42,11 +44,29 @@ def preload() -> None:
     collects = gc.isenabled()
     gc.disable()
     try:
-        import anthropic  # noqa: F401
+        _import_sdk()
     finally:
         gc.freeze()
         if collects:
             gc.enable()
+
+
+def _import_sdk() -> None:
+    if "anthropic" in sys.modules:
+        return
+    try:
+        with lean_imports("anthropic"):
+            from anthropic import (  # noqa: F401 (all that is used here)
+                APIConnectionError,
+                APIStatusError,
+                AsyncAnthropic,
+                AsyncStream,
+                CredentialsError,
+                Timeout,
+            )
+    except Exception:  # noqa: BLE001 (an SDK of another shape: the ordinary way takes longer and always works)
+        forget("anthropic")
+        import anthropic  # noqa: F401
 
 
 class Claude(Model):

@@ -15,7 +15,7 @@ from flue_ci.outcome import JSON, Entry, Prompt, Reply, Request, Results, ToolRe
 from flue_ci.prices import Prices, family
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
-Thinking = Literal["summarized", "omitted", "between_tools", "off"]
+Thinking = Literal["summarized", "omitted", "between_tools", "none"]
 
 _CACHED: JSON = {"type": "ephemeral"}
 # A breakpoint finds cached entries at most 20 blocks back, itself included. The automatic breakpoint on the last block
@@ -39,7 +39,7 @@ class ClaudeSettings:
     """What spec and environment say about the model. None: the model's (or the SDK's) own default.
 
     `thinking`: `summarized` (default) shows a summary of it as progress, `omitted` does not, `between_tools` is the
-    least there is on claude-sonnet-5-5, `off` turns it off where a model allows it. `patience_seconds` bounds the time
+    least there is on claude-sonnet-5-5, `none` turns it off where a model allows it. `patience_seconds` bounds the time
     without any answer, `first_byte_seconds` the wait for a response to begin, `idle_seconds` silence within it.
     """
 
@@ -63,7 +63,7 @@ def unsupported(settings: ClaudeSettings) -> str:
 def _rules(settings: ClaudeSettings) -> Iterator[tuple[bool, str]]:
     """(broken, what is wrong) of each rule about what goes together."""
     model, effort, thinking = family(settings.model), settings.effort, settings.thinking
-    between, off = thinking == "between_tools", thinking == "off"
+    between, off = thinking == "between_tools", thinking == "none"
     yield bool(effort) and model in _NO_EFFORT, f"{model} has no `effort`"
     yield (
         between and model != "claude-sonnet-5-5" and _known(model),
@@ -77,7 +77,7 @@ def _rules(settings: ClaudeSettings) -> Iterator[tuple[bool, str]]:
         off and model.startswith(_ALWAYS_THINK),
         f"the thinking of {model} cannot be turned off; a low `effort` makes it short",
     )
-    yield off and effort in ("xhigh", "max"), f"`thinking: off` and `effort: {effort}` do not go together"
+    yield off and effort in ("xhigh", "max"), f"`thinking: none` and `effort: {effort}` do not go together"
     yield (
         thinking in ("summarized", "omitted") and model in _OLDER,
         f"{model} has no adaptive thinking; leave `thinking` away",
@@ -103,7 +103,7 @@ def thinking_field(settings: ClaudeSettings) -> JSON | None:
     model, wish = family(settings.model), settings.thinking
     if wish == "between_tools":
         return {"type": "between_tools"}
-    if wish == "off":
+    if wish == "none":
         return {"type": "disabled"}
     if wish is None and not (model in _ADAPTIVE or model.startswith(_ALWAYS_THINK)):
         return None

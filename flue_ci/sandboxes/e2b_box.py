@@ -70,7 +70,7 @@ class E2BSandbox:
             lambda: self._vendor.commands.run('printf "\\n%s\\n" "$HOME"', cwd="/", timeout=30, request_timeout=30),
             "it did not answer its first command",
         )
-        self._home = said.stdout.strip().rpartition("\n")[2].rstrip("/")
+        self._home = posixpath.normpath(said.stdout.strip().rpartition("\n")[2])
         if not self._home.startswith("/"):
             raise self._lost(None, "it has no home directory")
 

@@ -39,7 +39,7 @@ def check_network(network: Network) -> None:
         if not _NAME.fullmatch(host) and not _is_address(host):
             raise SandboxError(
                 f"{host!r} in `sandbox.network` is neither a host name nor an address",
-                hint="write it without scheme, port and path: pypi.org, *.example.com, 10.0.0.0/8",
+                hint="write it without scheme, port and path: packages.example.com, *.example.com, 10.0.0.0/8",
             )
     for rule in network.inject:
         if not _NAME.fullmatch(rule.host) or rule.host == "*" or _is_address(rule.host):

@@ -13,13 +13,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.abc import InspectLoader
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, cast
 
 from flue_ci.errors import SandboxError
-from flue_ci.sandboxes import leftovers
+from flue_ci.sandboxes import leftovers, supervisor
+
+if TYPE_CHECKING:
+    from importlib.abc import InspectLoader
 
 HOME = "/home/user"
 ROOT_HOME = "/root"
@@ -75,8 +77,6 @@ def path_variable() -> str:
 
 def prepare(private: Path) -> None:
     """Write what the sandbox sees in place of the host's files, and the supervisor. Everybody inside may read it."""
-    from flue_ci.sandboxes import supervisor
-
     etc = private / "etc"
     (etc / "passwd").write_text(_PASSWD)
     (etc / "group").write_text(_GROUP)
@@ -87,8 +87,7 @@ def prepare(private: Path) -> None:
         names = ""
     (etc / "hosts-open").write_text(_LOCAL_HOSTS + names)
     # Compiled, which saves the parsing on every start. The loader takes the cached form only when it fits the source.
-    loader = supervisor.__spec__.loader
-    assert isinstance(loader, InspectLoader)
+    loader = cast("InspectLoader", supervisor.__spec__.loader)
     code = marshal.dumps(loader.get_code(supervisor.__name__))
     (private / "supervisor").write_bytes(MAGIC_NUMBER + bytes(12) + code)
     for file in (private / "supervisor", *etc.iterdir()):

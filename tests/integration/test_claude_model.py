@@ -291,7 +291,7 @@ async def test_cancelling_before_the_response_closes_the_connection() -> None:
         ({"effort": "max"}, {"type": "adaptive", "display": "summarized"}, {"effort": "max"}),
         ({"thinking": "omitted"}, {"type": "adaptive", "display": "omitted"}, None),
         ({"thinking": "between_tools", "effort": "low"}, {"type": "between_tools"}, {"effort": "low"}),
-        ({"model": "claude-haiku-5-5", "thinking": "off"}, {"type": "disabled"}, None),
+        ({"model": "claude-haiku-5-5", "thinking": "none"}, {"type": "disabled"}, None),
         ({"model": "claude-haiku-4-5"}, None, None),
         ({"model": "house-model"}, None, None),
     ],
@@ -309,11 +309,11 @@ async def test_thinking_and_effort_follow_the_model_and_the_spec(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"thinking": "off"},
+        {"thinking": "none"},
         {"thinking": "between_tools", "effort": "xhigh"},
         {"thinking": "between_tools", "model": "claude-opus-5-5"},
-        {"thinking": "off", "model": "claude-fable-5-1"},
-        {"thinking": "off", "effort": "max", "model": "claude-haiku-5-5"},
+        {"thinking": "none", "model": "claude-fable-5-1"},
+        {"thinking": "none", "effort": "max", "model": "claude-haiku-5-5"},
         {"effort": "low", "model": "claude-haiku-4-5-20251001"},
         {"thinking": "summarized", "model": "claude-sonnet-4-5"},
         {"base_url": "api.example.com"},

@@ -396,8 +396,8 @@ async def test_switching_the_network_survives_trouble(
     server: E2BServer, box: E2BSandbox, fault: dict[str, Any]
 ) -> None:
     server.faults.add("network", times=1, **fault)
-    await asyncio.wait_for(box.set_network(Network(mode="hosts", hosts=("pypi.org",))), HANG_GUARD)
-    assert server.sandboxes[box.info.id].network["allowOut"] == ["pypi.org"]
+    await asyncio.wait_for(box.set_network(Network(mode="hosts", hosts=("docs.example.org",))), HANG_GUARD)
+    assert server.sandboxes[box.info.id].network["allowOut"] == ["docs.example.org"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The contract against the real E2B, with the key of whoever runs it: `pytest --live`. It costs some sandbox minutes."""
+"""The contract against the real E2B, with the key of whoever runs it: `pytest --live`. It costs sandbox minutes."""
 
 from __future__ import annotations
 

@@ -132,13 +132,16 @@ async def test_home_is_where_the_server_says(monkeypatch: pytest.MonkeyPatch) ->
 POLICIES = [
     (Network(mode="open"), {}),
     (Network(mode="none"), {"denyOut": ALL, "dnsServers": []}),
-    (Network(mode="hosts", hosts=("pypi.org", "*.pypi.org")), {"denyOut": ALL, "allowOut": ["pypi.org", "*.pypi.org"]}),
+    (
+        Network(mode="hosts", hosts=("docs.example.org", "*.docs.example.org")),
+        {"denyOut": ALL, "allowOut": ["docs.example.org", "*.docs.example.org"]},
+    ),
     (Network(mode="hosts"), {"denyOut": ALL, "dnsServers": []}),
     (Network(mode="open", inject=INJECT), {"rules": RULES}),
     (Network(mode="none", inject=INJECT), {"denyOut": ALL, "allowOut": ["packages.example.com"], "rules": RULES}),
     (
-        Network(mode="hosts", hosts=("pypi.org", "packages.example.com"), inject=INJECT),
-        {"denyOut": ALL, "allowOut": ["pypi.org", "packages.example.com"], "rules": RULES},
+        Network(mode="hosts", hosts=("docs.example.org", "packages.example.com"), inject=INJECT),
+        {"denyOut": ALL, "allowOut": ["docs.example.org", "packages.example.com"], "rules": RULES},
     ),
 ]
 
@@ -164,11 +167,13 @@ async def test_a_switch_of_the_network_replaces_everything(
         assert switch.json == {"rules": {}, **sent}
 
 
-@pytest.mark.parametrize("host", ["https://pypi.org", "pypi.org:443", "pypi.org/simple", "a b", "", "-x"])
+@pytest.mark.parametrize(
+    "host", ["https://docs.example.org", "docs.example.org:443", "docs.example.org/simple", "a b", "", "-x"]
+)
 def test_a_host_that_is_none_is_refused_before_anything_happens(server: E2BServer, host: str) -> None:
     with pytest.raises(SandboxError, match="host name") as refused:
         provider_of(server).check(asked(Network(mode="hosts", hosts=(host,))))
-    assert "pypi.org" in refused.value.hint
+    assert "packages.example.com" in refused.value.hint
 
 
 @pytest.mark.parametrize(

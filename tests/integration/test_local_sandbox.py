@@ -31,7 +31,7 @@ def quiet(_: Progress) -> None:
 
 class TestIsolated(SandboxContract):
     @pytest.fixture
-    async def box(self, tmp_path: Path) -> AsyncIterator[Sandbox]:  # type: ignore[override]
+    async def box(self, tmp_path: Path) -> AsyncIterator[Sandbox]:
         box = await LocalProvider(keep_root=tmp_path).open(REQUEST, quiet)
         yield box
         await box.close()
@@ -41,7 +41,7 @@ class TestWithoutIsolation(SandboxContract):
     root_is_apart = False
 
     @pytest.fixture
-    async def box(self, tmp_path: Path) -> AsyncIterator[Sandbox]:  # type: ignore[override]
+    async def box(self, tmp_path: Path) -> AsyncIterator[Sandbox]:
         box = await LocalProvider(isolation=False, keep_root=tmp_path).open(REQUEST, quiet)
         yield box
         await box.close()

@@ -129,7 +129,7 @@ def test_local_names_of_a_template_are_not_unknown() -> None:
         "{{ instruction.__class__.__mro__ }}",
         "{{ instruction['__class__'] }}",
         "{{ self.__init__.__globals__ }}",
-        "{{ [1] | map(attribute='__class__') | list }}",
+        "{{ ([1] | map(attribute='__class__') | list)[0] }}",
         "{{ pr.__class__ }}",
         "{{ ''.format }}{{ ''.format() }}",
         "{{ pr.update({'number': 8}) }}",

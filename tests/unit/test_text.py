@@ -52,7 +52,7 @@ def test_terminal_sequences_and_invisible_characters_go() -> None:
 
 
 def test_figures_for_people() -> None:
-    assert [human_seconds(s) for s in (0.42, 12, 185, 3720)] == ["0.4s", "12s", "3m 05s", "1h 02m"]
+    assert [human_seconds(s) for s in (0.03, 0.42, 12, 185, 3720)] == ["30ms", "0.4s", "12s", "3m 05s", "1h 02m"]
     assert [human_bytes(b) for b in (812, 4_100, 390_000_000)] == ["812 B", "4.1 KB", "390 MB"]
     assert [human_count(n) for n in (812, 4_100, 2_300_000)] == ["812", "4.1K", "2.3M"]
     assert [human_cost(c) for c in (None, 0.0, 0.0421, 1.2)] == ["cost unknown", "$0.00", "$0.042", "$1.20"]

@@ -1,0 +1,90 @@
+"""Writes docs/spec.md from the JSON Schema, so that the page cannot say anything else.
+
+`python -m tests.support.spec_page`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from flue_ci.spec import json_schema
+
+_TYPES = {"array": "list", "object": "mapping", "string": "text"}
+PAGE = Path(__file__).parents[2] / "docs" / "spec.md"
+HEAD = """\
+# The agent spec, version 1
+
+Every key of `.flue/agents/NAME.yml`. This page is made from the schema that `flue-ci schema` prints.
+
+Durations are written `90s`, `10m`, `1h` or `1h30m`. Unknown keys, duplicate keys, wrong types and impossible combinations
+are errors.
+YAML is read strictly: `no`, `on`, `1_000`, `0o17` or `12:30` without quotes mean different things to different readers,
+and are refused.
+
+| key | what it is | type | default | example |
+|:--|:--|:--|:--|:--|
+"""
+TAIL = """
+## In `prompt` and `instructions`
+
+Both are [Jinja2](https://jinja.palletsprojects.com/) templates, rendered in its sandbox with these names: `instruction`
+(what was asked for; undefined when nothing was, so that `default` works), `agent.name`, `agent.description`, `repo.name`,
+`repo.ref`, `repo.sha`, `event.name` (`local` for a run over a checkout) and, on GitHub, `event.actor`, `pr.…` and
+`issue.…`. A name that does not exist is an error when the spec is read; one that has no value counts as false in
+`{% if %}` and is an error where it is to be printed. An instruction that the prompt does not mention is added at its end.
+
+## Parts that this version reads but does not run
+
+`engine: {program: …}`, `model.provider: bedrock | vertex`, `workspace.submodules: true`, `workspace.lfs: true`,
+`publish.changes: commit | pull-request | suggest`, `publish.review: true` and `publish.labels` are refused with “not
+supported yet”. `triggers` and `publish.comment` concern GitHub and change nothing in a run over a checkout.
+
+## Changing a value for one run
+
+`flue-ci run NAME --set limits.turns=10 --set 'sandbox.network.agent=[packages.example.com]'`: the value is YAML and is
+checked like the file.
+"""
+
+
+def rows(schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, key in schema["properties"].items():
+        path = f"{prefix}{name}"
+        shapes = key.get("anyOf") or key.get("oneOf") or [key]
+        default = f"`{json.dumps(key['default'])}`" if "default" in key and not _is_object(shapes) else ""
+        example = f"`{json.dumps(key['examples'][0], ensure_ascii=False)}`" if key.get("examples") else ""
+        told = [key.get("description", "").replace("|", "\\|"), _type(shapes), default, example.replace("|", "\\|")]
+        yield f"| `{path}` | {' | '.join(told)} |"
+        for shape in shapes:
+            if "properties" in shape:
+                yield from rows(shape, f"{path}.")
+            items = shape.get("items", {})
+            if isinstance(items, Mapping) and "properties" in items:
+                yield from rows(items, f"{path}[].")
+
+
+def _is_object(shapes: list[Mapping[str, Any]]) -> bool:
+    return any("properties" in shape for shape in shapes)
+
+
+def _type(shapes: list[Mapping[str, Any]]) -> str:
+    names = []
+    for shape in shapes:
+        if "enum" in shape:
+            names.append(" \\| ".join(f"`{value}`" for value in shape["enum"]))
+        elif "const" in shape:
+            names.append(f"`{shape['const']}`")
+        else:
+            names.append(_TYPES.get(shape.get("type", ""), shape.get("type", "")))
+    return " or ".join(dict.fromkeys(name for name in names if name))
+
+
+def page() -> str:
+    return HEAD + "\n".join(rows(json_schema())) + "\n" + TAIL
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
