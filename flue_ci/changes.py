@@ -36,6 +36,3 @@ class ChangeSet:
     @property
     def deleted(self) -> int:
         return sum(file.deleted for file in self.files)
-
-    def __bool__(self) -> bool:
-        return bool(self.files)

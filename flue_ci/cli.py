@@ -21,7 +21,7 @@ _EPILOG = (
 
 
 class _Examples(click.Command):
-    """A command whose docstring's examples keep their line breaks, and whose epilogue lists the exit codes."""
+    """A command that shows examples below its options, line by line."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:
@@ -106,8 +106,7 @@ def run(**given: Any) -> int:
 def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
     from flue_ci.errors import EXIT_USAGE, Problem, SpecError
-    from flue_ci.local_run import find_root
-    from flue_ci.spec import find_specs, load_spec, not_supported_yet
+    from flue_ci.spec import find_root, find_specs, load_spec, not_supported_yet, shown
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
@@ -134,8 +133,8 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
         print(problem)
     broken = {problem.file for problem in problems}
     for path in paths:
-        if str(path) not in broken:
-            print(f"{path}: ok")
+        if shown(path) not in broken:
+            print(f"{shown(path)}: ok")
     return EXIT_USAGE if problems else 0
 
 
@@ -153,7 +152,7 @@ def schema() -> None:
 def list_(repo: Path, as_json: bool) -> int:
     """List the repository's agents."""
     from flue_ci.listing import agents, as_text
-    from flue_ci.local_run import find_root
+    from flue_ci.spec import find_root
 
     found = agents(find_root(repo))
     print(json.dumps(found, indent=2) if as_json else as_text(found))
@@ -165,10 +164,10 @@ def list_(repo: Path, as_json: bool) -> int:
 @_repo
 def init(name: str, repo: Path) -> None:
     """Write a commented agent spec to .flue/agents/NAME.yml."""
-    from flue_ci.local_run import find_root
+    from flue_ci.spec import find_root, shown
     from flue_ci.starter import write_starter
 
-    path = write_starter(find_root(repo), name)
+    path = shown(write_starter(find_root(repo), name))
     click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
 
 

@@ -38,6 +38,11 @@ cp -p "$store/base.index" "$GIT_INDEX_FILE"
 : > "$store/oversize"
 problem=
 
+# Very many new files, such as packages that nobody told git to ignore, would take minutes: they stay out.
+new=$(git ls-files -z -o --exclude-standard 2>/dev/null | tr -dc '\\0' | wc -c)
+which=-A
+if [ "$new" -gt "$files" ]; then which=-u; problem=crowded; fi
+
 # What git cannot keep is taken out first: huge files stay out of the patch, pipes and devices count as deleted.
 printf ':(top)\\0' > "$store/paths"
 while IFS= read -r -d '' path; do
@@ -56,7 +61,7 @@ make_readable() {
     \\( -type d ! \\( -readable -executable \\) -o -type f ! -readable \\) -exec chmod u+rwX {} + 2>/dev/null
 }
 add_all() {
-  git add -A --ignore-errors --pathspec-from-file="$store/paths" --pathspec-file-nul > "$errors" 2>&1 || return 1
+  git add "$which" --ignore-errors --pathspec-from-file="$store/paths" --pathspec-file-nul > "$errors" 2>&1 || return 1
   ! grep -q 'could not open directory' "$errors"
 }
 # Size and time of a file may be made to look unchanged; the time of its last status change may not.
@@ -94,7 +99,7 @@ git ls-files -s -z | sort -z > "$store/after"
 comm -z -23 "$store/before" "$store/after" > "$store/old"
 comm -z -13 "$store/before" "$store/after" > "$store/new"
 cut -z -c 8- "$store/old" | cut -z -d ' ' -f 1 | tr '\\0' '\\n' > "$store/needed"
-printf 'tree=%s\\nproblem=%s\\n' "$tree" "$problem" > "$store/state"
+printf 'tree=%s\\nproblem=%s\\ncrowd=%s\\n' "$tree" "$problem" "$((new))" > "$store/state"
 printf '\\nflue-ci-added=%s %s\\n' "$tree" "$problem"
 """
 
@@ -121,7 +126,8 @@ git diff-tree -r -p --binary --full-index --no-renames --no-ext-diff --no-textco
 code=${PIPESTATUS[0]}
 bytes=$(wc -c < "$store/changes.patch")
 [ "$code" = 0 ] || [ "$bytes" -gt "$limit" ] || { tail -n 1 "$errors"; exit 95; }
-[ -z "$problem" ] || grep -a '^error\\|^warning\\|^fatal' "$errors" | head -n 1 | cut -c 1-300
+[ "$problem" != crowded ] || echo "$crowd"
+[ "$problem" != unreadable ] || grep -a '^error\\|^warning\\|^fatal' "$errors" | head -n 1 | cut -c 1-300
 [ ! -s "$store/oversize" ] || { problem=oversize; tr '\\0\\n' '\\n?' < "$store/oversize" | head -n 3 | cut -c 1-200; }
 printf '\\nflue-ci-collected=%s %s %s %s\\n' "$tree" "$((bytes))" "$((count))" "$problem"
 """
@@ -154,7 +160,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: C
     """
     caps = caps or Caps()
     values = {"root": workspace.root, "store": workspace.store}
-    values |= {"cap": str(caps.file_bytes), "limit": str(caps.patch_bytes)}
+    values |= {"cap": str(caps.file_bytes), "limit": str(caps.patch_bytes), "files": str(caps.files)}
     first = _ADD + _DIFF if workspace.store_has_objects else _ADD
     result = await box.exec(shell_script(values, first), timeout=COLLECT_SECONDS, user="root")
     added = _match(_ADDED, result)
@@ -226,6 +232,12 @@ def _check_answer(collected: _Collected, caps: Caps, patch: bytes) -> None:
     if collected.problem == "oversize":
         raise ChangesRefused(
             f"larger than {human_bytes(caps.file_bytes)}: {few}", hint=f"Name it in .gitignore. {_KEPT}", patch=patch
+        )
+    if collected.problem == "crowded":
+        raise ChangesRefused(
+            f"{few} new files, more than {caps.files:,}",
+            hint=f"Is a directory missing in .gitignore? {_KEPT}",
+            patch=patch,
         )
     if collected.problem:
         raise ChangesRefused(f"a file could not be read: {few or 'no reason given'}", hint=_KEPT, patch=patch)

@@ -27,7 +27,7 @@ from flue_ci.outcome import (
     TurnStarted,
     Usage,
 )
-from flue_ci.text import human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.text import human_cost, human_count, human_seconds, one_line, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,10 @@ STAGES = {
     "collect": "Collecting the changes",
     "checks": "Checking",
 }
+
+
+SHOWN_BYTES = 1_000_000
+_LINE_BYTES = 65_536  # of a line that does not end
 
 
 class View(Protocol):
@@ -62,24 +66,37 @@ class QuietView:
 
 
 class PlainView:
-    """One line an event, for logs. Text of the model is printed when its turn is complete, so lines never tear."""
+    """One line an event, for logs. Text of the model is printed when its turn is complete, so lines never tear.
+
+    Of a command's output at most `SHOWN_BYTES` are printed: no log can hold what a broken test can write.
+    """
 
     def __init__(self, out: TextIO, redact: Callable[[str], str]) -> None:
         self._out = out
         self._redact = redact
         self._rest = b""
+        self._shown = 0
 
     def observe(self, event: Progress) -> None:
         if isinstance(event, CommandOutput):
-            *lines, self._rest = (self._rest + event.data).split(b"\n")
-            for complete in lines:
-                self._line(f"    {_decoded(complete)}")
+            if self._shown < SHOWN_BYTES:
+                self._pour(event.data)
             return
         if self._rest:
-            rest, self._rest = self._rest, b""
-            self._line(f"    {_decoded(rest)}")
+            self._line(f"    {_decoded(self._rest)}")
+        self._rest, self._shown = b"", 0
         for line in story(event):
             self._line(line)
+
+    def _pour(self, data: bytes) -> None:
+        self._shown += len(data)
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-_LINE_BYTES:]
+        for complete in lines:
+            self._line(f"    {_decoded(complete)}")
+        if self._shown >= SHOWN_BYTES:
+            self._rest = b""
+            self._line("    [… the rest of the output is not shown; the report keeps its head and tail]")
 
     def close(self) -> None:
         self._out.flush()
@@ -207,6 +224,3 @@ def make_view(*, quiet: bool, redact: Callable[[str], str], out: TextIO | None =
 
         return LiveView(Console(file=stream, highlight=False, markup=False, emoji=False), redact)
     return PlainView(stream, redact)
-
-
-__all__ = ["LiveView", "PlainView", "QuietView", "View", "make_view", "plural", "story"]

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from flue_ci import __version__
 from flue_ci.errors import EXIT_FAILED, FlueError
-from flue_ci.local_run import find_root
 from flue_ci.settings import Settings, read_settings
-from flue_ci.spec import ModelSpec, find_specs, load_spec
+from flue_ci.spec import ModelSpec, find_root, find_specs, load_spec
 from flue_ci.text import plural
 from flue_ci.wiring import OURS, check_model, diagnose_local, make_provider
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +24,7 @@ from flue_ci.render import markdown
 from flue_ci.report import Failure, Report, SandboxUsed
 from flue_ci.session import Signals, supervise
 from flue_ci.settings import Settings, read_settings
-from flue_ci.spec import AgentSpec, find_spec, load_spec, not_supported_yet
+from flue_ci.spec import AgentSpec, find_root, find_spec, load_spec, not_supported_yet, only_on_github
 from flue_ci.wiring import Assembly, Options, assemble
 
 DEMO = Path(__file__).parent / "demo"
@@ -53,21 +52,13 @@ class RunChoice:
     show_diff: bool = False
 
 
-def find_root(start: Path) -> Path:
-    """The top of the checkout that `start` is in: the nearest directory with `.git`; `start` itself where there is
-    none."""
-    here = start.resolve()
-    return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
-
-
 def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
     """Runs the agent as chosen, prints the result, and gives the exit code. Raises `UsageError` before anything has
     started."""
-    settings = read_settings(environ)
-    with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True))
-        signals = Signals()
+    signals = Signals()
+    with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
         try:
+            settings = read_settings(environ)
             assembly, spec = _assembled(choice, settings, signals, Path(scratch))
             if choice.dry_run:
                 return asyncio.run(_dry_run(assembly, spec, choice))
@@ -96,6 +87,7 @@ def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch:
             provider=choice.sandbox,
             isolation=not choice.no_isolation,
             record=choice.record,
+            dry_run=choice.dry_run,
             replay=choice.replay,
             scratch=scratch,
         ),
@@ -164,7 +156,8 @@ async def _dry_run(assembly: Assembly, spec: AgentSpec, choice: RunChoice) -> in
     width = max(len(name) for name in shown)
     for name, value in shown.items():
         print(f"{name.replace('_', ' '):<{width}}  {value}")
-    for note in (*assembly.notes, *source.notes):
+    elsewhere = [f"{problem.key}: {problem.message}" for problem in only_on_github(spec)]
+    for note in (*assembly.notes, *source.notes, *elsewhere):
         print(f"{'note':<{width}}  {note}")
     print("Nothing was started and nothing was spent.", file=sys.stderr)
     return 0

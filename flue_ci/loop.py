@@ -53,15 +53,18 @@ _GIVE_UP = ToolSpec(
 
 def finish_tool(schema: Mapping[str, object]) -> ToolSpec:
     """The tool by which a typed result is given. A forced tool choice is refused by current models, so it is asked
-    for and checked."""
+    for and checked. `$defs` go to the top, where `#/$defs/…` in the result's schema looks for them."""
+    result = dict(schema)
+    definitions = {"$defs": result.pop("$defs")} if "$defs" in result else {}
     return ToolSpec(
         name="finish",
         description="End the run: give the result, and a summary for the people who asked.",
         input_schema={
             "type": "object",
-            "properties": {"summary": {"type": "string"}, "result": dict(schema)},
+            "properties": {"summary": {"type": "string"}, "result": result},
             "required": ["summary", "result"],
             "additionalProperties": False,
+            **definitions,
         },
     )
 

@@ -131,7 +131,6 @@ class StageStarted:
 class StageEnded:
     stage: str
     seconds: float
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from flue_ci.outcome import Observer, Outcome, Reply, Request, ToolSpec
+from flue_ci.outcome import Observer, Outcome, Reply, Request
 
-Phase = Literal["setup", "agent"]
 User = Literal["user", "root"]
 
 
@@ -197,21 +196,3 @@ class Engine(Protocol):
     async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
         """Returns an `Outcome` for every ending that the model or a limit causes; raises only `FlueError`."""
         ...
-
-
-__all__ = [
-    "Engine",
-    "ExecResult",
-    "HeaderRule",
-    "Limits",
-    "Model",
-    "Network",
-    "Phase",
-    "Sandbox",
-    "SandboxInfo",
-    "SandboxProvider",
-    "SandboxRequest",
-    "Task",
-    "ToolSpec",
-    "User",
-]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from flue_ci.changes import ChangedFile
-from flue_ci.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT, FlueError
+from flue_ci.errors import FlueError
 from flue_ci.outcome import Usage
 
 VERSION = 1
@@ -130,16 +130,3 @@ def from_json(text: str | bytes) -> Report:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise FlueError(f"the report is damaged at {place}: {first['msg']}") from error
-
-
-def exit_code_of(conclusion: Conclusion) -> int:
-    """The exit code of a conclusion; a failure of a known kind, a signal or a bug brings a code of its own."""
-    codes = {
-        "success": EXIT_DONE,
-        "no-op": EXIT_DONE,
-        "skipped": EXIT_DONE,
-        "partial": EXIT_LIMIT,
-        "failed": EXIT_FAILED,
-        "cancelled": 130,
-    }
-    return codes.get(conclusion, EXIT_BUG)

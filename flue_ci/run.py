@@ -57,6 +57,7 @@ class Kit:
     source: Callable[[], Awaitable[Source]]
     engine: Callable[[], Coroutine[None, None, tuple[Engine, str]]]
     place_files: Callable[[Sandbox], Awaitable[None]]
+    holds_secret: Callable[[bytes], bool]
     signal: Callable[[], int]
 
 
@@ -66,6 +67,8 @@ class _Run:
 
     job: Job
     observe: Observer
+    holds_secret: Callable[[bytes], bool]
+    start: float = field(default_factory=time.monotonic)
     stage: str = "start"
     box: Sandbox | None = None
     loading: asyncio.Future[tuple[Engine, str]] | None = None
@@ -103,7 +106,7 @@ async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, byte
     Every ending gives a report: expected failures, cancellation of the calling task, and bugs. The sandbox is dead
     on return.
     """
-    run = _Run(job=job, observe=observe, model=job.model)
+    run = _Run(job=job, observe=observe, holds_secret=kit.holds_secret, model=job.model)
     started = datetime.now(UTC)
     try:
         await _do(run, kit)
@@ -180,7 +183,13 @@ async def _prepare(run: _Run, kit: Kit) -> None:
 async def _collect(run: _Run) -> None:
     assert run.workspace and run.source and run.box
     try:
-        run.changes = await collect(run.workspace, run.source, run.box)
+        changes = await collect(run.workspace, run.source, run.box)
+        if run.holds_secret(changes.patch):
+            raise ChangesRefused(
+                "a secret that this run knows occurs in the patch, so the patch is withheld",
+                hint="look for a command that writes its environment to a file; drop the secret from `sandbox.secrets`",
+            )
+        run.changes = changes
     except ChangesRefused as refused:
         run.refused = refused
         raise
@@ -190,6 +199,7 @@ async def _finish(run: _Run) -> None:
     """After every ending: saves the agent's work when that has not happened yet, then kills the sandbox."""
     if run.loading:
         run.loading.cancel()
+        run.loading.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else asks any more
     box = run.box
     if box is None:
         return
@@ -272,7 +282,7 @@ def _report(run: _Run, started: datetime) -> Report:
         usage=run.usage,
         sandbox=_sandbox(run),
         model=run.model,
-        timings=run.timings | {"total": round((datetime.now(UTC) - started).total_seconds(), 3)},
+        timings=run.timings | {"total": round(time.monotonic() - run.start, 3)},
         failure=failure,
         notes=tuple(run.notes),
         started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -284,7 +294,7 @@ def _report(run: _Run, started: datetime) -> Report:
 def _changes(run: _Run) -> Changes:
     if run.refused:
         return Changes(refused=str(run.refused))
-    if not run.changes:
+    if run.changes is None or not run.changes.files:
         return Changes()
     return Changes(files=run.changes.files, added=run.changes.added, deleted=run.changes.deleted, patch=PATCH)
 

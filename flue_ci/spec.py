@@ -18,17 +18,32 @@ from flue_ci.yamldoc import MAX_BYTES, Document, Path, dotted, parse
 __all__ = [
     "AgentSpec",
     "ModelSpec",
+    "find_root",
     "find_spec",
     "find_specs",
     "json_schema",
     "load_spec",
     "not_supported_yet",
     "only_on_github",
+    "shown",
 ]
 
 FOLDER = File(".flue/agents")
 ENDINGS = (".yml", ".yaml")
 MAX_PROBLEMS = 50
+
+
+def find_root(start: File) -> File:
+    """The top of the checkout that `start` is in: the nearest directory with `.git`; `start` itself where there is
+    none. Absolute."""
+    here = start.resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+
+
+def shown(path: File) -> str:
+    """`path` as people write it from where they stand."""
+    here = File.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def find_specs(repo: File) -> list[File]:
@@ -68,7 +83,7 @@ def load_spec(path: File, text: bytes | None = None, *, overrides: Sequence[str]
     `overrides` are changes such as `limits.turns=10`, checked like what stands in the file.
     Raises `SpecError` with every problem that can be told, in the order of the file.
     """
-    file = str(path)
+    file = shown(path)
     document = overridden(parse(_read(path, file) if text is None else text, file), overrides)
     problems = list(document.problems)
     problems += _empty_values(document)

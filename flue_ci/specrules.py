@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from flue_ci import prompt
+from flue_ci.modelrules import conflict
 from flue_ci.prices import KNOWN_MODELS, price_of
 from flue_ci.specevents import event_flaw
 from flue_ci.specmodel import NAME, AgentSpec, ProgramSpec
@@ -66,9 +67,8 @@ def model(spec: AgentSpec) -> Iterator[Finding]:
     asked = spec.model
     if asked.base_url is not None and (reason := _url_flaw(asked.base_url)):
         yield Finding(path=("model", "base_url"), message=reason, hint="such as https://llm.example.com")
-    if asked.thinking in ("between_tools", "none") and asked.effort in ("xhigh", "max"):
-        message = f"`{asked.thinking}` does not go with the effort `{asked.effort}`"
-        yield Finding(path=("model", "thinking"), message=message, hint="an effort up to high")
+    if reason := conflict(asked.name, asked.effort, asked.thinking):
+        yield Finding(path=("model", "effort" if asked.thinking is None else "thinking"), message=reason)
     if asked.provider != "anthropic" and asked.base_url is not None:
         yield Finding(
             path=("model", "base_url"), message=f"`base_url` does not go with the provider `{asked.provider}`"

@@ -22,7 +22,7 @@ OUTPUT_BYTES = 15_000  # of one result, so that with its notes it stays below 16
 HEAD_BYTES = 5_000  # errors tend to stand at the end, the cause at the beginning
 LINE_CHARS = 2_000
 READ_WHOLE_BYTES = 2_000_000  # larger files are cut inside the sandbox
-SPILL = "/tmp/flue-output"  # noqa: S108 (inside the sandbox, which is the agent's own)
+SPILL = ".flue-output"  # in the sandbox's home, so that two runs without isolation do not share it
 
 
 WRITERS = frozenset({"write", "edit"})
@@ -81,7 +81,7 @@ class Toolbox:
         if seconds <= 0:
             raise ToolError("`timeout` must be more than 0 seconds.")
         self._commands += 1
-        spill = f"{SPILL}/{self._commands}.txt"
+        spill = f"{self._box.info.home}/{SPILL}/{self._commands}.txt"
         script = _capture(given["command"], spill)
         result = await self._box.exec(script, timeout=seconds, cwd=self._workdir, limit=OUTPUT_BYTES + 1_000)
         if result.timed_out:  # the script could not print: fetch what the command had said by then
@@ -92,7 +92,7 @@ class Toolbox:
             ended = f"timed out after {human_seconds(seconds)}; it and what it started were ended (exit code 124)"
             if seconds < self._longest:
                 ended += f"; `timeout` may be up to {self._longest:.0f}"
-        output = result.output.decode("utf-8", "replace")
+        output = _fitting(result.output.decode("utf-8", "replace"), spill)
         text = f"{output.rstrip(chr(10))}\n[{ended}]" if output.strip() else f"[no output; {ended}]"
         return Said(text=text, note=ended.split(";")[0], failed=result.exit_code != 0)
 
@@ -215,22 +215,32 @@ def _capture(command: str, spill: str) -> str:
     A file and not a pipe: a background process that keeps the output open holds nobody up, and what a killed command
     had said is still there. The subshell keeps `exit` and `cd` from ending the script.
     """
+    quoted, folder = shlex.quote(spill), shlex.quote(spill.rsplit("/", 1)[0])
     return (
-        f"[ -d {SPILL} ] || mkdir -p {SPILL}\n"
-        f"( eval {shlex.quote(command)} ) >{spill} 2>&1 </dev/null\n"
+        f"[ -d {folder} ] || mkdir -p {folder}\n"
+        f"( eval {shlex.quote(command)} ) >{quoted} 2>&1 </dev/null\n"
         f"code=$?\n{_show(spill)}\nexit $code"
     )
 
 
 def _show(spill: str) -> str:
-    tail = OUTPUT_BYTES - HEAD_BYTES
+    tail, file = OUTPUT_BYTES - HEAD_BYTES, shlex.quote(spill)
     return (
-        f"size=$(wc -c <{spill}) || size=0\n"
-        f"if [ $size -le {OUTPUT_BYTES} ]; then cat {spill} 2>/dev/null; else\n"
-        f"head -c {HEAD_BYTES} {spill}\n"
-        f"printf '\\n[… %s bytes left out; the whole output is in {spill} …]\\n' $((size - {OUTPUT_BYTES}))\n"
-        f"tail -c {tail} {spill}; fi"
+        f"size=$(wc -c <{file}) || size=0\n"
+        f"if [ $size -le {OUTPUT_BYTES} ]; then cat {file} 2>/dev/null; else\n"
+        f"head -c {HEAD_BYTES} {file}\n"
+        f"printf '\\n[… %s bytes left out; the whole output is in %s …]\\n' $((size - {OUTPUT_BYTES})) {file}\n"
+        f"tail -c {tail} {file}; fi"
     )
+
+
+def _fitting(output: str, spill: str) -> str:
+    """What is no text grows to three times its size when it is decoded; then it is cut once more."""
+    data = output.encode()
+    if len(data) <= OUTPUT_BYTES + 500:  # what `_show` adds
+        return output
+    head, tail = data[:HEAD_BYTES].decode(errors="ignore"), data[HEAD_BYTES - OUTPUT_BYTES :].decode(errors="ignore")
+    return f"{head}\n[… not text, cut here; the whole output is in {spill} …]\n{tail}"
 
 
 def _found(read: Callable[[int, str], tuple[str, str]], exit_code: int, output: str) -> Said:

@@ -18,17 +18,6 @@ def violations(schema: Mapping[str, object], value: object) -> list[str]:
     return [f"result{_path(list(error.absolute_path))}: {error.message}" for error in errors]
 
 
-def schema_problem(schema: Mapping[str, object]) -> str | None:
-    """Why `schema` is no JSON Schema, or None."""
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        return f"{_path(list(error.absolute_path)).lstrip('.')}: {error.message}".lstrip(": ")
-    return None
-
-
 def schema_flaws(schema: Mapping[str, object]) -> list[tuple[tuple[str | int, ...], str]]:
     """What keeps `schema` from being a JSON Schema that stands alone: each flaw with the path where it is."""
     from jsonschema import Draft202012Validator
@@ -51,7 +40,11 @@ def _bad_references(schema: Mapping[str, object]) -> Iterator[tuple[tuple[str | 
             continue
         if not reference.startswith("#"):
             yield (*path, "$ref"), "a reference out of the spec; only those such as #/$defs/name work"
-        elif not _leads_somewhere(schema, unquote(reference[1:])) and reference[1:] not in anchors:
+        elif reference[1:] in anchors or "$ref" not in node:
+            continue
+        elif not reference.startswith("#/$defs/"):  # the schema becomes part of a tool's, so its own top moves
+            yield (*path, "$ref"), "only references such as #/$defs/name work"
+        elif not _leads_somewhere(schema, unquote(reference[1:])):
             yield (*path, "$ref"), f"`{reference}` refers to nothing"
 
 

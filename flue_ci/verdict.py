@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flue_ci.errors import EXIT_BUG, EXIT_FAILED, EXIT_LIMIT
+from flue_ci.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT
 from flue_ci.outcome import Outcome
-from flue_ci.report import CommandResult, Conclusion, exit_code_of
+from flue_ci.report import CommandResult, Conclusion
 from flue_ci.text import one_line, plural
-
-LIMIT_NAMES = {"turns": "turns", "minutes": "minutes", "tokens": "tokens", "cost_usd": "dollars"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +55,17 @@ def judge(found: Evidence) -> Verdict:
     broken_checks = [result for result in found.checks if not result.passed]
     checks = "; ".join(f"check `{result.name}` {ended(result)}" for result in broken_checks)
     if outcome.status == "limit":
-        reason = f"stopped by the limit of {LIMIT_NAMES.get(outcome.reason, outcome.reason)}" + (
+        reason = f"stopped by the limit of {'dollars' if outcome.reason == 'cost_usd' else outcome.reason}" + (
             f"; {checks}" if checks else ""
         )
         return Verdict(conclusion="partial", reason=reason, exit_code=EXIT_LIMIT)
     if broken_checks:
         return _failed(checks)
     if not found.changed_files and found.wants_changes and outcome.result is None:
-        return Verdict(conclusion="no-op", reason="the agent changed nothing", exit_code=exit_code_of("no-op"))
+        return Verdict(conclusion="no-op", reason="the agent changed nothing", exit_code=EXIT_DONE)
     passed = f", {plural(len(found.checks), 'check')} passed" if found.checks else ""
     changed = f"{plural(found.changed_files, 'file')} changed" if found.changed_files else "nothing changed"
-    return Verdict(conclusion="success", reason=changed + passed, exit_code=exit_code_of("success"))
+    return Verdict(conclusion="success", reason=changed + passed, exit_code=EXIT_DONE)
 
 
 def ended(result: CommandResult) -> str:

@@ -21,7 +21,7 @@ from flue_ci.gitcmd import GitFailed, TooMuchOutput, object_sizes, read_objects,
 from flue_ci.source import Source
 from flue_ci.text import human_bytes, one_line, plural
 
-_MEMORY = 3_000_000_000  # for git on hostile input: a small patch can describe a lot
+_MEMORY = 2_000_000_000  # for git on hostile input: a small patch can describe a lot
 _SECONDS = 120.0
 _TARGET_LIMIT = 4096  # the longest path that Linux follows
 _LINK, _MODULE = "120000", "160000"
@@ -39,7 +39,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u
 _GIT_ALIASES = re.compile(r"\.git|git~\d+")
 _MODULES_ALIASES = re.compile(r"\.gitmodules|gitmod~\d+|gi7eba~\d+")
 # Files, links and submodules; git would take other kinds without a word. Inside of hunks every line starts otherwise.
-_ODD_MODE = re.compile(rb"^(?:new file|deleted file|old|new) mode (?!(?:10[0-7]{4}|120000|160000)\r?$)(.*)", re.MULTILINE)
+_ODD_MODE = re.compile(
+    rb"^(?:new file|deleted file|old|new) mode (?!(?:10[0-7]{4}|120000|160000)\r?$)(.*)", re.MULTILINE
+)
+_LITERAL = re.compile(rb"^literal (\d{1,18})\r?$", re.MULTILINE)
 _KEPT = "What came back is kept in the patch file for you to look at; nothing of it was used."
 
 
@@ -93,6 +96,9 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
         raise ChangesRefused("what came back is not a patch in git's format")
     if odd := _ODD_MODE.search(patch):
         raise ChangesRefused(f"the patch has a file of mode {one_line(odd[1].decode('ascii', 'replace'), 20)}")
+    unpacked = sum(int(size) for size in _LITERAL.findall(patch))
+    if unpacked > 2 * caps.total_bytes:  # both directions are in a patch
+        raise ChangesRefused(f"the binary files of the patch have {human_bytes(unpacked)} when unpacked")
     tree = await _apply(source, patch)
     if expected is not None and tree != expected:
         raise ChangesRefused(
@@ -136,8 +142,8 @@ async def _check_entries(source: Source, entries: list[Entry], caps: Caps) -> No
     if len(entries) > caps.files:
         raise ChangesRefused(f"{plural(len(entries), 'file')} changed, more than {caps.files:,}")
     for entry in entries:
-        for path in (entry.path, entry.old_path or ""):
-            if problem := path_problem(path):
+        for path, known in ((entry.path, entry.status in "MDT"), (entry.old_path or "", True)):
+            if problem := path_problem(path, known=known):
                 raise ChangesRefused(f"{shown(path)}: {problem}")
         if _MODULE in (entry.old_mode, entry.mode):
             raise ChangesRefused(
@@ -165,7 +171,7 @@ async def _check_links(source: Source, links: list[Entry], sizes: dict[str, int]
             raise ChangesRefused(f"{shown(entry.path)}: a symbolic link that is not accepted: {problem}")
 
 
-def path_problem(path: str) -> str | None:
+def path_problem(path: str, *, known: bool = False) -> str | None:
     """Why a path (as from `os.fsdecode`) may not change; None when it may. Rules beyond those that git has itself."""
     if not path:
         return None
@@ -173,7 +179,7 @@ def path_problem(path: str) -> str | None:
         path.encode("utf-8")
     except UnicodeEncodeError:
         return "the name is not UTF-8"
-    if _UNPRINTABLE.search(path):
+    if _UNPRINTABLE.search(path) and not known:
         return "the name holds control characters"
     parts = path.split("/")
     if "" in parts or "." in parts or ".." in parts:

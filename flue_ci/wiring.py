@@ -8,13 +8,13 @@ import re
 import subprocess
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flue_ci.briefing import Brief
 from flue_ci.checks import Command
-from flue_ci.errors import SpecError, UsageError
+from flue_ci.errors import UsageError
 from flue_ci.loop import AgentLoop
 from flue_ci.ports import Engine, HeaderRule, Limits, Model, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.prompt import render
@@ -41,20 +41,25 @@ class Options:
     provider: str = "e2b"
     isolation: bool = True
     record: Path | None = None
+    dry_run: bool = False
     replay: Path | None = None
     scratch: Path
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """A run ready to start. `source` is set once the repository has been read; `close` ends what was opened."""
+    """A run ready to start. `found` gets the source once it has been read; `close` ends what was opened."""
 
     job: Job
     kit: Kit
     redact: Redactor
     notes: tuple[str, ...]
-    source: Source | None = None
-    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    found: list[Source]
+    closing: tuple[Callable[[], Awaitable[None]], ...]
+
+    @property
+    def source(self) -> Source | None:
+        return self.found[0] if self.found else None
 
     async def close(self) -> None:
         for close in reversed(self.closing):
@@ -101,26 +106,39 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
             *notes,
             "--no-isolation: the agent's commands run on this machine as you, with your files and your network",
         )
-    job = _job(spec, spec_path, repo, instruction, secrets, skills)
-    assembly = Assembly(job=job, kit=None, redact=redact, notes=notes)  # type: ignore[arg-type]
+    provider = make_provider(options.provider, settings, isolation=options.isolation)
+    if not options.dry_run:
+        _need_keys(options, settings)
+    model, prepare = _model(spec, options, settings, redact.walk)
+    found: list[Source] = []
 
     async def source() -> Source:
-        assembly.source = await open_checkout(repo, history=spec.workspace.history, scratch=options.scratch)
-        return assembly.source
+        found.append(await open_checkout(repo, history=spec.workspace.history, scratch=options.scratch))
+        return found[0]
 
     async def engine() -> tuple[Engine, str]:
-        model = await _model(spec, options, settings, redact.walk)
-        assembly.closing.append(model.close)
+        await asyncio.to_thread(prepare)
         gc.enable()  # off since the start, see `__main__`
         return AgentLoop(model, violations=violations), model.name
 
     async def place_files(box: Sandbox) -> None:
         await _place(skills, box)
 
-    provider = make_provider(options.provider, settings, isolation=options.isolation)
-    _need_keys(options, settings)
-    assembly.kit = Kit(provider=provider, source=source, engine=engine, place_files=place_files, signal=signal)
-    return assembly
+    return Assembly(
+        job=_job(spec, spec_path, repo, instruction, secrets, skills),
+        kit=Kit(
+            provider=provider,
+            source=source,
+            engine=engine,
+            place_files=place_files,
+            holds_secret=redact.holds_secret,
+            signal=signal,
+        ),
+        redact=redact,
+        notes=notes,
+        found=found,
+        closing=(model.close,),
+    )
 
 
 def _job(
@@ -216,18 +234,28 @@ def _secrets(spec: AgentSpec, settings: Settings) -> dict[str, str]:
     return {name: settings.environ[name] for name in spec.sandbox.secrets}
 
 
-async def _model(spec: AgentSpec, options: Options, settings: Settings, clean: Callable[[object], object]) -> Model:
+def _model(
+    spec: AgentSpec, options: Options, settings: Settings, clean: Callable[[object], object]
+) -> tuple[Model, Callable[[], None]]:
+    """The model, and what takes time to prepare it. Raises `UsageError` for whatever can be known to be wrong by
+    now."""
     from flue_ci.models.replay import Recorder, Replay
 
     model: Model
     if options.replay:
-        model = Replay(options.replay)
+        model, prepare = Replay(options.replay), _nothing
     else:
-        model = await _claude(spec.model, settings)
-    return Recorder(model, options.record, clean=clean) if options.record else model
+        claude = _claude(spec.model, settings)
+        model, prepare = claude, claude.prepare
+    record = options.record if not options.dry_run else None
+    return (Recorder(model, record, clean=clean) if record else model), prepare
 
 
-async def _claude(spec: ModelSpec, settings: Settings) -> Claude:
+def _nothing() -> None:
+    pass
+
+
+def _claude(spec: ModelSpec, settings: Settings) -> Claude:
     from flue_ci.models.claude import Claude, ClaudeSettings
 
     wanted = ClaudeSettings(
@@ -235,11 +263,11 @@ async def _claude(spec: ModelSpec, settings: Settings) -> Claude:
         max_output_tokens=spec.max_output_tokens,
         effort=spec.effort,
         thinking=spec.thinking,
-        api_key=settings.anthropic_api_key,
+        api_key=settings.anthropic_api_key or None,  # None: the SDK looks for ANTHROPIC_AUTH_TOKEN
         base_url=spec.base_url or settings.anthropic_base_url or None,
         prices=spec.prices.resolved() if spec.prices else None,
     )
-    model = Claude(
+    return Claude(
         replace(
             wanted,
             patience_seconds=settings.patience_seconds or wanted.patience_seconds,
@@ -247,20 +275,18 @@ async def _claude(spec: ModelSpec, settings: Settings) -> Claude:
             idle_seconds=settings.idle_seconds or wanted.idle_seconds,
         )
     )
-    await asyncio.to_thread(model.prepare)
-    return model
 
 
 def _need_keys(options: Options, settings: Settings) -> None:
     if options.provider == "e2b" and not settings.e2b_api_key.strip():
         raise UsageError("E2B_API_KEY is not set", hint="export E2B_API_KEY=…, or run with --sandbox local")
-    if not options.replay and not settings.anthropic_api_key.strip():
+    if not options.replay and not (settings.anthropic_api_key.strip() or settings.anthropic_auth_token.strip()):
         raise UsageError("ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…; `flue-ci demo` needs no key")
 
 
 async def check_model(name: str, settings: Settings) -> None:
     """Asks the API for the model by name. Raises `ModelError`."""
-    model = await _claude(ModelSpec(name=name), settings)
+    model = _claude(ModelSpec(name=name), settings)
     try:
         await model.check()
     finally:
@@ -299,4 +325,4 @@ async def _place(skills: tuple[SkillFiles, ...], box: Sandbox) -> None:
             await box.write(f"{INSIDE}/{skill.name}/{inside}", path)
 
 
-__all__ = ["OURS", "PROVIDERS", "Assembly", "Options", "SpecError", "assemble", "make_provider"]
+__all__ = ["OURS", "PROVIDERS", "Assembly", "Options", "assemble", "make_provider"]

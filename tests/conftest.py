@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("flue-ci", deadline=None)  # a busy machine is no defect
+settings.load_profile("flue-ci")
 
 _CLEARED = ("E2B_", "ANTHROPIC_", "GITHUB_", "GH_", "GIT_", "RUNNER_", "ACTIONS_", "FLUE_", "XDG_", "AWS_", "OTEL_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")

@@ -6,32 +6,19 @@ Pure. A later request of a conversation begins with the bytes of the earlier one
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 from urllib.parse import urlsplit
 
+from flue_ci.modelrules import ADAPTIVE, ALWAYS_THINK, Effort, Thinking, conflict
 from flue_ci.outcome import JSON, Entry, Prompt, Reply, Request, Results, ToolResult, ToolSpec
 from flue_ci.prices import Prices, family
-
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
-Thinking = Literal["summarized", "omitted", "between_tools", "none"]
 
 _CACHED: JSON = {"type": "ephemeral"}
 # A breakpoint finds cached entries at most 20 blocks back, itself included. The automatic breakpoint on the last block
 # therefore misses what the previous request wrote when the turn between them was larger than this.
 _REACH = 18
 _THINKING_BLOCKS = ("thinking", "redacted_thinking")
-
-# From Anthropic's thinking and effort pages, 2026-11. Of models that are not listed nothing is known: what the spec
-# says is sent as it is, and nothing else.
-_ADAPTIVE = (
-    *("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-5", "claude-opus-5"),
-    *("claude-opus-4-8", "claude-opus-4-7", "claude-opus-4-6", "claude-sonnet-4-6"),
-)
-_ALWAYS_THINK = ("claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-", "claude-mythos-")
-_OLDER = ("claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-5")  # thinking by budgets only: not used here
-_NO_EFFORT = ("claude-sonnet-4-5", "claude-haiku-4-5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,31 +44,7 @@ class ClaudeSettings:
 
 def unsupported(settings: ClaudeSettings) -> str:
     """What is wrong with the settings, as a sentence about known models; empty when nothing is."""
-    return next((problem for wrong, problem in _rules(settings) if wrong), "") or _bad_address(settings)
-
-
-def _rules(settings: ClaudeSettings) -> Iterator[tuple[bool, str]]:
-    """(broken, what is wrong) of each rule about what goes together."""
-    model, effort, thinking = family(settings.model), settings.effort, settings.thinking
-    between, off = thinking == "between_tools", thinking == "none"
-    yield bool(effort) and model in _NO_EFFORT, f"{model} has no `effort`"
-    yield (
-        between and model != "claude-sonnet-5-5" and _known(model),
-        f"`thinking: between_tools` is for claude-sonnet-5-5 only, not for {model}",
-    )
-    yield (
-        between and effort in ("xhigh", "max"),
-        f"`thinking: between_tools` needs an `effort` of low, medium or high, not {effort}",
-    )
-    yield (
-        off and model.startswith(_ALWAYS_THINK),
-        f"the thinking of {model} cannot be turned off; a low `effort` makes it short",
-    )
-    yield off and effort in ("xhigh", "max"), f"`thinking: none` and `effort: {effort}` do not go together"
-    yield (
-        thinking in ("summarized", "omitted") and model in _OLDER,
-        f"{model} has no adaptive thinking; leave `thinking` away",
-    )
+    return conflict(settings.model, settings.effort, settings.thinking) or _bad_address(settings)
 
 
 def _bad_address(settings: ClaudeSettings) -> str:
@@ -94,10 +57,6 @@ def _bad_address(settings: ClaudeSettings) -> str:
     return ""
 
 
-def _known(model: str) -> bool:
-    return model in _ADAPTIVE or model in _OLDER or model.startswith(_ALWAYS_THINK)
-
-
 def thinking_field(settings: ClaudeSettings) -> JSON | None:
     """The request's `thinking`, or None to leave it away."""
     model, wish = family(settings.model), settings.thinking
@@ -105,7 +64,7 @@ def thinking_field(settings: ClaudeSettings) -> JSON | None:
         return {"type": "between_tools"}
     if wish == "none":
         return {"type": "disabled"}
-    if wish is None and not (model in _ADAPTIVE or model.startswith(_ALWAYS_THINK)):
+    if wish is None and not (model in ADAPTIVE or model.startswith(ALWAYS_THINK)):
         return None
     # Text between tool calls comes inside of thinking blocks, empty unless asked for.
     return {"type": "adaptive", "display": wish or "summarized"}

@@ -49,8 +49,6 @@ class E2BProvider:
         self._pace = pace or Pace()
 
     def check(self, request: SandboxRequest) -> None:
-        if not self._key:
-            raise SandboxError("there is no API key for E2B", hint=failures.KEY_HINT)
         if not request.template:
             raise SandboxError("the sandbox has no template", hint="set `sandbox.template`; `base` always works")
         if not 0 < request.max_seconds <= _LONGEST:
@@ -59,6 +57,8 @@ class E2BProvider:
         check_network(request.network)
 
     async def open(self, request: SandboxRequest, observe: Observer) -> E2BSandbox:
+        if not self._key:
+            raise SandboxError("there is no API key for E2B", hint=failures.KEY_HINT)
         self.check(request)
         try:
             return await self._open(request, observe)

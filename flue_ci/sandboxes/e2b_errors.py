@@ -61,7 +61,10 @@ def exit_code_of(error: BaseException) -> int | None:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """The control plane understood the request and said no: asking again is no use."""
+    """The control plane understood the request and said no, or the SDK is not the one we know: asking again is no
+    use."""
+    if isinstance(error, TypeError | AttributeError | KeyError | ImportError):
+        return True
     if kinds(error) & {"e2b.InvalidArgumentException", "e2b.TemplateException"}:
         return True
     status = status_of(error)
@@ -71,6 +74,9 @@ def is_refusal(error: BaseException) -> bool:
 def refusal(error: BaseException, text: str, template: str) -> SandboxError:
     """What to tell the person who can do something about a refused request. `text` is what E2B said, cleaned."""
     status = status_of(error)
+    if isinstance(error, TypeError | AttributeError | KeyError | ImportError):
+        hint = "install the e2b package that flue-ci asks for; the server may also not speak E2B's protocol"
+        return SandboxError(f"the E2B SDK failed: {type(error).__name__}: {text}", hint=hint)
     if status == 401:
         return SandboxError(f"E2B did not accept the API key: {text}", hint=f"check E2B_API_KEY: {KEY_HINT}")
     if status == 403:

@@ -5,14 +5,13 @@ Every run that ends is looked over by `Flow.end`: files, secrets, processes, san
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from tests.support.messages_server import API_KEY, MessagesServer, Turn, text, t
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-P", "-m", "flue_ci")
+LAUNCHER = str(Path(__file__).with_name("launcher.py"))
 HANG_GUARD = 90.0
 CANARIES = {
     "DEPLOY_TOKEN": "canary-deploy-5c1f0e",
@@ -31,16 +31,10 @@ CANARIES = {
     "AWS_SECRET_ACCESS_KEY": "canary/aws+secret/9d2e77",
     "DATABASE_PASSWORD": "canary-password-73ab",
 }
-_PR_SET_CHILD_SUBREAPER = 36
 
 
-def adopt_orphans() -> None:
-    """From now on processes whose parents die become children of this one, and so can be found."""
-    assert ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-
-
-def descendants() -> dict[int, str]:
-    """Command lines of all living processes below this one, by id."""
+def descendants(root: int) -> dict[int, str]:
+    """Command lines of all living processes below one, by id."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -49,17 +43,46 @@ def descendants() -> dict[int, str]:
             continue
         if fields[0] != "Z":
             parents[int(path.parent.name)] = int(fields[1])
-    below, added = {os.getpid()}, True
+    below, added = {root}, True
     while added:
         more = {pid for pid, parent in parents.items() if parent in below} - below
         below, added = below | more, bool(more)
     lines: dict[int, str] = {}
-    for pid in below - {os.getpid()}:
+    for pid in below - {root}:
         try:
             lines[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
     return lines
+
+
+class Process:
+    """A command behind the launcher. `pid` is the command's own."""
+
+    def __init__(self, launcher: subprocess.Popen[bytes]) -> None:
+        assert launcher.stdout is not None
+        self.launcher = launcher
+        self.pid = int(launcher.stdout.readline())
+
+    def send(self, number: signal.Signals) -> None:
+        """SIGINT as Ctrl-C sends it, to everybody in the foreground; others as a runner does, to the one it started."""
+        if number == signal.SIGINT:
+            os.killpg(self.pid, number)
+        else:
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> int:
+        """The exit code, when everything is gone. Raises `TimeoutExpired`."""
+        return self.launcher.wait(seconds)
+
+    def end(self) -> None:
+        """Kills whatever is still there."""
+        for pid in descendants(self.launcher.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.launcher.wait(HANG_GUARD)
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = HANG_GUARD) -> None:
@@ -120,7 +143,6 @@ class Flow:
     e2b: E2BServer | None = None
     environment: dict[str, str] = field(default_factory=dict)
     wrapper: tuple[str, ...] = ()  # a command line that the command is put behind
-    before: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         self.repo, self.out, self.tmp = self.home / "repo", self.home / "out", self.home / "tmp"
@@ -130,8 +152,6 @@ class Flow:
         self.git("init", "-q", "-b", "main")
         self.spec()
         self.commit()
-        adopt_orphans()
-        self.before = frozenset(descendants())
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.repo, check=True, capture_output=True, text=True)
@@ -163,20 +183,22 @@ class Flow:
         servers |= self.e2b.env() if self.e2b else {}
         return kept | ours | CANARIES | servers | self.environment
 
-    def command(self, *arguments: str, stdout: int | None = None, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    def command(self, *arguments: str, stdout: int | None = None, stderr: int | None = None) -> Process:
         """Starts `flue-ci ARGUMENTS` in the repository, in a session of its own, like a terminal's foreground job."""
         with (self.home / "stdout").open("wb") as out, (self.home / "stderr").open("wb") as err:
-            return subprocess.Popen(
-                [*self.wrapper, *COMMAND, *arguments],
-                cwd=self.repo,
-                env=self.env(),
-                stdin=subprocess.DEVNULL,
-                stdout=out if stdout is None else stdout,
-                stderr=err if stderr is None else stderr,
-                start_new_session=True,
+            streams = [out.fileno() if stdout is None else stdout, err.fileno() if stderr is None else stderr]
+            return Process(
+                subprocess.Popen(
+                    [sys.executable, "-I", "-S", LAUNCHER, *map(str, streams), *self.wrapper, *COMMAND, *arguments],
+                    cwd=self.repo,
+                    env=self.env(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    pass_fds=streams,
+                )
             )
 
-    def start(self, *options: str, agent: str = "count") -> subprocess.Popen[bytes]:
+    def start(self, *options: str, agent: str = "count") -> Process:
         """Starts a run in the E2B server's sandboxes when there is one, else in the local one."""
         where = "e2b" if self.e2b else "local"
         return self.command("run", agent, "--sandbox", where, "--out", str(self.out), *options)
@@ -189,12 +211,14 @@ class Flow:
         code = self.wait(self.command(*arguments))
         return code, self.said("stdout"), self.said("stderr")
 
-    def wait(self, process: subprocess.Popen[bytes]) -> int:
+    def wait(self, process: Process) -> int:
+        """The exit code, once the process and all that it started are gone."""
         try:
             return process.wait(HANG_GUARD)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"it hangs; so far it said:\n{self.said('stderr')}") from None
+            left = descendants(process.launcher.pid)
+            process.end()
+            raise AssertionError(f"it hangs, or leaves {left}; it said:\n{self.said('stderr')}") from None
 
     def said(self, stream: str) -> str:
         return (self.home / stream).read_text(errors="replace")
@@ -210,7 +234,7 @@ class Flow:
 
     # The end
 
-    def end(self, process: subprocess.Popen[bytes], out: Path | None = None) -> Ended:
+    def end(self, process: Process, out: Path | None = None) -> Ended:
         """Waits for the process, checks everything that is true after every run, and reads what it left."""
         code = self.wait(process)
         self.assert_nothing_is_left()
@@ -232,13 +256,7 @@ class Flow:
         )
 
     def assert_nothing_is_left(self) -> None:
-        """No process, no sandbox, no temporary directory; after a moment for what is just ending."""
-        deadline = time.monotonic() + 5
-        while (left := {pid: line for pid, line in descendants().items() if pid not in self.before}) and (
-            time.monotonic() < deadline
-        ):
-            time.sleep(0.02)
-        assert left == {}
+        """No sandbox and no temporary directory; `wait` has seen to processes."""
         assert [path.name for path in self.tmp.iterdir()] == []
         if self.e2b:
             assert self.e2b.sandboxes == {}
@@ -270,15 +288,3 @@ def assert_ended(
         assert report.failure is not None
         assert report.failure.stage == stage
         assert hint in report.failure.hint
-
-
-def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """SIGINT as Ctrl-C sends it, to everybody in the foreground; others as a runner does, to the one it started."""
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-
-
-Environment = Mapping[str, str]
-Turns = Sequence[Turn]

@@ -135,7 +135,7 @@ FATAL = {
     "400, no credit": Fatal(**status(400, "Your credit balance is too low"), reason="nothing left", hint="Add credit"),
     "401": Fatal(**status(401, "invalid x-api-key"), reason="refused the key", hint="ANTHROPIC_API_KEY"),
     "403": Fatal(**status(403, "not for you"), reason="may not do this", hint="workspace"),
-    "404": Fatal(**status(404, "model: gone"), reason="does not know claude-sonnet-5-5", hint="model"),
+    "404": Fatal(**status(404, "model: gone"), reason="does not know claude-sonnet-5-5", hint="Did you mean"),
     "413": Fatal(**status(413, "too large"), reason="too long", hint="smaller task"),
 }
 

@@ -51,7 +51,9 @@ def patch_for(repo: Repo, tmp_path: Path, changes: Tree, *removed: str) -> bytes
     return copy.git("diff", "--cached", "--binary", "--full-index", "-M", "HEAD")
 
 
-async def test_every_kind_of_change_is_applied_and_the_index_is_left_alone(repo: Repo, source: Source, tmp_path: Path) -> None:
+async def test_every_kind_of_change_is_applied_and_the_index_is_left_alone(
+    repo: Repo, source: Source, tmp_path: Path
+) -> None:
     before, index = repo.tree(), repo.git("ls-files", "-s")
     patch = patch_for(repo, tmp_path, CHANGES, "mixed.txt", "dir with space/deep/er.txt")
     await apply_patch(repo.path, source, patch)
@@ -98,7 +100,9 @@ async def test_a_moved_head_is_refused(repo: Repo, source: Source, tmp_path: Pat
 
 
 @pytest.mark.parametrize("what", ["edit", "new file", "deletion", "mode"])
-async def test_a_tree_that_changed_is_refused_with_what_changed(repo: Repo, source: Source, tmp_path: Path, what: str) -> None:
+async def test_a_tree_that_changed_is_refused_with_what_changed(
+    repo: Repo, source: Source, tmp_path: Path, what: str
+) -> None:
     patch = patch_for(repo, tmp_path, CHANGES)
     if what == "edit":
         repo.put("tool.sh", b"changed\n")
@@ -124,14 +128,15 @@ async def test_an_ignored_file_in_the_way_is_not_overwritten(repo: Repo, source:
 async def test_a_patch_that_stops_half_way_is_taken_back(
     repo: Repo, source: Source, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A git that applies, damages one more file and then fails or hangs: what a full disk and Ctrl-C look like to us."""
+    """A git that applies and then fails or hangs: what a full disk and Ctrl-C look like to us."""
     patch = patch_for(repo, tmp_path, CHANGES, "mixed.txt", "dir with space/deep/er.txt")
     real = subprocess.run(["which", "git"], capture_output=True, check=True).stdout.decode().strip()
     last = "exit 1" if ending == "failure" else f"touch '{tmp_path}/applied'; sleep 60"
     program = tmp_path / "bin/git"
     program.parent.mkdir()
     program.write_text(
-        f'#!/bin/sh\ncase " $* " in *" --check "*|*" --numstat "*) ;; *" apply "*) "{real}" "$@"; {last};; esac\nexec "{real}" "$@"\n'
+        f'#!/bin/sh\ncase " $* " in *" --check "*|*" --numstat "*) ;;\n'
+        f'*" apply "*) "{real}" "$@"; {last};; esac\nexec "{real}" "$@"\n'
     )
     program.chmod(0o755)
     path = os.environ["PATH"]

@@ -78,7 +78,7 @@ async def test_a_megabyte_of_output_costs_at_most_16_kb_and_the_rest_can_be_read
     assert len(result.content.encode()) <= 16_384
     assert result.content.startswith("1\n2\n3\n")
     assert "149999\n150000\n[exit code 0]" in result.content
-    assert "bytes left out; the whole output is in /tmp/flue-output/" in result.content
+    assert "bytes left out; the whole output is in /home/user/.flue-output/" in result.content
     path = result.content.split("whole output is in ")[1].split(" ")[0]
     rest = await use(tools, "read", path=path, offset=75_000, limit=2)
     assert "\t75000\n" in rest.content

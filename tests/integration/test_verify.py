@@ -1,4 +1,4 @@
-"""Patches that were not made by our own collecting: what may be applied is applied, everything else is refused and kept."""
+"""Patches from anywhere: what may be applied is applied, everything else is refused and kept."""
 
 from __future__ import annotations
 
@@ -47,21 +47,37 @@ def gitlink(path: str) -> bytes:
     return added(path, b"Subproject commit " + b"1" * 40 + b"\n", "160000")
 
 
-MODIFY = b"diff --git a/plain.txt b/plain.txt\n--- a/plain.txt\n+++ b/plain.txt\n@@ -1,3 +1,3 @@\n one\n-two\n+TWO\n three\n"
+MODIFY = (
+    b"diff --git a/plain.txt b/plain.txt\n--- a/plain.txt\n+++ b/plain.txt\n@@ -1,3 +1,3 @@\n one\n-two\n+TWO\n three\n"
+)
 
 
-def binary(path: str, size: int) -> bytes:
-    """A binary patch that adds a file of zeros: small here, large when it is unpacked."""
+def binary(path: str, size: int, blob: str = "") -> bytes:
+    """A binary patch that adds a file of zeros: small here, large when it is unpacked. `blob` is a name it claims."""
     content = bytes(size)
+    blob = blob or hashlib.sha1(b"blob %d\0" % size + content).hexdigest()
+    header = f"diff --git a/{path} b/{path}\nnew file mode 100644\nindex {'0' * 40}..{blob}\nGIT binary patch\n"
+    return header.encode() + f"literal {size}\n".encode() + encoded(content)
+
+
+def encoded(content: bytes) -> bytes:
+    """Data of a binary patch, forwards; backwards there is nothing."""
     packed = zlib.compress(content, 9)
-    blob = hashlib.sha1(b"blob %d\0" % size + content).hexdigest()
     lines = []
     for at in range(0, len(packed), 52):
         piece = packed[at : at + 52]
         length = chr(64 + len(piece)) if len(piece) <= 26 else chr(96 + len(piece) - 26)
         lines.append(length.encode() + b85encode(piece.ljust(-(-len(piece) // 4) * 4, b"\0")))
-    header = f"diff --git a/{path} b/{path}\nnew file mode 100644\nindex {'0' * 40}..{blob}\nGIT binary patch\n"
-    return header.encode() + f"literal {size}\n".encode() + b"\n".join(lines) + b"\n\nliteral 0\nHcmV?d00001\n\n"
+    return b"\n".join(lines) + b"\n\nliteral 0\nHcmV?d00001\n\n"
+
+
+def varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first, as git's deltas have it."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
 
 
 CORPUS: dict[str, tuple[bytes, str]] = {
@@ -105,7 +121,6 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "cut inside a hunk": (MODIFY[:-8], "corrupt patch"),
     "cut inside a header": (MODIFY[:40], "git refuses"),
     "a header without end": (b"diff --git " + b"a" * 100_000, "git refuses"),
-    "names that differ": (MODIFY.replace(b"+++ b/plain.txt", b"+++ b/tool.sh"), "git refuses"),
     "an impossible mode": (added("x", mode="104644x"), "git refuses|mode 104644x"),
     "a directory as a file": (added("x", mode="040000") + MODIFY, "mode 040000"),
     "numbers out of range": (MODIFY.replace(b"-1,3", b"-1,99999999999999999999"), "git refuses"),
@@ -116,10 +131,11 @@ CORPUS: dict[str, tuple[bytes, str]] = {
         "git refuses",
     ),
     "a binary patch without data": (
-        b"diff --git a/picture.bin b/picture.bin\nindex 1111111..2222222 100644\nBinary files a/picture.bin and b/picture.bin differ\n",
+        b"diff --git a/picture.bin b/picture.bin\nindex 1111111..2222222 100644\n"
+        b"Binary files a/picture.bin and b/picture.bin differ\n",
         "git refuses",
     ),
-    "a broken binary patch": (binary("x", 1000).replace(b"literal 1000\nz", b"literal 1000\n~"), "git refuses"),
+    "a broken binary patch": (binary("x", 1000).replace(b"literal 1000\n", b"literal 1000\n~"), "git refuses"),
     "a binary patch of another length": (binary("x", 1000).replace(b"literal 1000", b"literal 999"), "git refuses"),
 }
 
@@ -154,13 +170,18 @@ async def test_links_inside_the_repository_are_accepted(source: Source) -> None:
     assert [file.path for file in (await verify_patch(source, patch)).files] == ["a/b/up", "same", "to-nowhere"]
 
 
+async def test_what_a_patch_does_counts_and_not_what_its_header_says(source: Source) -> None:
+    changes = await verify_patch(source, MODIFY.replace(b"+++ b/plain.txt", b"+++ b/tool.sh"))
+    assert [(file.path, file.kind) for file in changes.files] == [("plain.txt", "deleted"), ("tool.sh", "modified")]
+
+
 async def test_a_mode_beyond_gits_own_becomes_an_ordinary_one(source: Source) -> None:
     changes = await verify_patch(source, added("x", mode="100777"))
     assert b"new file mode 100755" in changes.patch
 
 
 async def test_moving_a_link_so_that_it_leads_out_is_refused(source: Source) -> None:
-    patch = b'diff --git a/dir with space/up b/up\nsimilarity index 100%\nrename from dir with space/up\nrename to up\n'
+    patch = b"diff --git a/dir with space/up b/up\nsimilarity index 100%\nrename from dir with space/up\nrename to up\n"
     with pytest.raises(ChangesRefused, match="outside of the repository"):
         await verify_patch(source, patch)
 
@@ -204,11 +225,26 @@ async def test_a_small_patch_that_unpacks_to_gigabytes_is_refused(source: Source
     with pytest.raises(ChangesRefused, match="zeros has 100 MB, more than 50"):
         await verify_patch(source, bomb)
     many = b"".join(bomb.replace(b"zeros", b"zeros%d" % number) for number in range(60))
-    with pytest.raises(ChangesRefused, match="git refuses the patch"):
+    with pytest.raises(ChangesRefused, match=r"the binary files of the patch have 6\.0 GB when unpacked"):
         await verify_patch(source, many)
 
 
-async def test_a_patch_cannot_name_objects_of_the_checkout_that_do_not_belong_to_the_base(repo: Repo, tmp_path: Path) -> None:
+async def test_a_small_difference_that_unpacks_to_gigabytes_runs_out_of_memory_and_not_ours(
+    source: Source, repo: Repo
+) -> None:
+    size = len(EVERY_KIND["picture.bin"][1])
+    copies = 4_000_000_000 // size
+    delta = varint(size) + varint(copies * size) + (b"\xb0" + size.to_bytes(2, "little")) * copies
+    blob = repo.line("rev-parse", "HEAD:picture.bin")
+    header = f"diff --git a/picture.bin b/picture.bin\nindex {blob}..{'1' * 40} 100644\nGIT binary patch\n"
+    patch = header.encode() + f"delta {len(delta)}\n".encode() + encoded(delta)
+    with pytest.raises(ChangesRefused, match="git refuses the patch"):
+        await verify_patch(source, patch)
+
+
+async def test_a_patch_cannot_name_objects_of_the_checkout_that_do_not_belong_to_the_base(
+    repo: Repo, tmp_path: Path
+) -> None:
     repo.git("switch", "-q", "-c", "other")
     repo.put("secret", b"\x00only on another branch\n")
     repo.commit("secret")
@@ -216,7 +252,7 @@ async def test_a_patch_cannot_name_objects_of_the_checkout_that_do_not_belong_to
     repo.git("switch", "-q", "main")
     (tmp_path / "scratch").mkdir()
     source = await open_checkout(repo.path, history=1, scratch=tmp_path / "scratch")
-    patch = binary("stolen", 3).replace(b"1" * 40, secret.encode())
+    patch = binary("stolen", 3, secret)
     with pytest.raises(ChangesRefused, match="git refuses"):
         await verify_patch(source, patch)
 

@@ -60,7 +60,9 @@ def make_dirty(repo: Repo) -> None:
     repo.put("staged and changed.txt", b"second\r\n")
     repo.git("mv", "mixed.txt", "moved.txt")
     repo.git("rm", "-q", "--cached", "no newline at end.txt")
-    repo.write({"untracked ä.txt": ("file", b"new\n"), "new/exec": ("exec", b"#!/bin/sh\n"), "new/l": ("link", b"exec")})
+    repo.write(
+        {"untracked ä.txt": ("file", b"new\n"), "new/exec": ("exec", b"#!/bin/sh\n"), "new/l": ("link", b"exec")}
+    )
     repo.put("announced.txt", b"intent to add\n")
     repo.git("add", "-N", "announced.txt")
     repo.write({"noise.log": ("file", b"ignored\n"), "build/out": ("file", b"ignored\n")})
@@ -81,7 +83,9 @@ async def test_every_kind_of_file_arrives_as_it_is(box: Sandbox, tmp_path: Path,
     assert " " not in workspace.root
 
 
-async def test_uncommitted_work_arrives_and_git_status_says_the_same(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
+async def test_uncommitted_work_arrives_and_git_status_says_the_same(
+    box: Sandbox, tmp_path: Path, scratch: Path
+) -> None:
     repo = new_repo(tmp_path / "repo", EVERY_KIND)
     make_dirty(repo)
     before = repo.status()
@@ -110,9 +114,9 @@ async def test_history_works_inside_and_ends_where_it_should(box: Sandbox, tmp_p
     assert "+line 5" in await shell(box, "git diff HEAD~1", workspace.root)
     assert await shell(box, "git fsck 2>&1 && git gc -q 2>&1", workspace.root) == ""
     assert await shell(box, "git rev-parse --is-shallow-repository", workspace.root) == "true\n"
-    assert await shell(box, "echo x > new; git add new; git commit -qm mine; git log -1 --format='%an <%ae>'", workspace.root) == (
-        "flue-ci agent <agent@flue-ci.invalid>\n"
-    )
+    assert await shell(
+        box, "echo x > new; git add new; git commit -qm mine; git log -1 --format='%an <%ae>'", workspace.root
+    ) == ("flue-ci agent <agent@flue-ci.invalid>\n")
 
 
 async def test_nothing_but_the_commit_and_its_history_travels(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
@@ -135,9 +139,9 @@ async def test_nothing_but_the_commit_and_its_history_travels(box: Sandbox, tmp_
     assert missing.exit_code != 0
     done = await source.git.run("cat-file", "-e", secret, ok=None)
     assert done.code != 0
-    assert await shell(box, "git branch --all --format='%(refname)'; git remote; ls .git/hooks 2>/dev/null || :", workspace.root) == (
-        "refs/heads/main\n"
-    )
+    assert await shell(
+        box, "git branch --all --format='%(refname)'; git remote; ls .git/hooks 2>/dev/null || :", workspace.root
+    ) == ("refs/heads/main\n")
     assert not (await shell(box, "ls -A ..; ls -A .git", workspace.root)).count("flue-ci-upload")
 
 
@@ -155,7 +159,9 @@ async def test_a_shallow_clone_stays_a_valid_shallow_repository(box: Sandbox, tm
 
 @pytest.mark.parametrize("history", [None, 0, 1, 2, 3, 4, 50])
 @pytest.mark.parametrize("clone_depth", [0, 2, 3])
-async def test_depth_counts_as_in_git_fetch(tmp_path: Path, scratch: Path, history: int | None, clone_depth: int) -> None:
+async def test_depth_counts_as_in_git_fetch(
+    tmp_path: Path, scratch: Path, history: int | None, clone_depth: int
+) -> None:
     repo = new_repo(tmp_path / "repo", {"a": ("file", b"a\n")})
     for number in range(3):
         repo.git("switch", "-q", "-c", f"side{number}")
@@ -179,7 +185,9 @@ async def test_depth_counts_as_in_git_fetch(tmp_path: Path, scratch: Path, histo
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "loose"])
 @pytest.mark.parametrize("form", ["checkout", "subdirectory", "worktree", "detached", "sha256", "shared", "submodule"])
-async def test_every_form_of_checkout_can_be_read(plain: Sandbox, tmp_path: Path, scratch: Path, form: str, packed: bool) -> None:
+async def test_every_form_of_checkout_can_be_read(
+    plain: Sandbox, tmp_path: Path, scratch: Path, form: str, packed: bool
+) -> None:
     options = ("--object-format=sha256",) if form == "sha256" else ()
     repo = new_repo(tmp_path / "origin ü", EVERY_KIND, *options)
     repo.put("second", b"x\n")
@@ -216,7 +224,9 @@ def fingerprint(top: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(top.rglob("*")):
         info = path.lstat()
-        digest.update(f"{path} {info.st_mode} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {info.st_nlink}\n".encode())
+        digest.update(
+            f"{path} {info.st_mode} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns} {info.st_nlink}\n".encode()
+        )
     return digest.hexdigest()
 
 
@@ -261,7 +271,9 @@ async def test_no_hook_filter_or_driver_of_the_checkout_runs(plain: Sandbox, tmp
 
 
 @pytest.mark.parametrize("setting", ["attributes", "autocrlf"])
-async def test_line_ends_that_git_converts_do_not_make_a_clean_checkout_dirty(tmp_path: Path, scratch: Path, setting: str) -> None:
+async def test_line_ends_that_git_converts_do_not_make_a_clean_checkout_dirty(
+    tmp_path: Path, scratch: Path, setting: str
+) -> None:
     repo = new_repo(tmp_path / "repo", {"run.bat": ("file", b"one\ntwo\n"), "x": ("file", b"x\n")})
     if setting == "attributes":
         repo.put(".gitattributes", b"*.bat text eol=crlf\n")
@@ -278,7 +290,9 @@ async def test_line_ends_that_git_converts_do_not_make_a_clean_checkout_dirty(tm
     assert source.base == source.head
 
 
-async def test_lfs_files_stay_pointers_and_do_not_count_as_changed(plain: Sandbox, tmp_path: Path, scratch: Path) -> None:
+async def test_lfs_files_stay_pointers_and_do_not_count_as_changed(
+    plain: Sandbox, tmp_path: Path, scratch: Path
+) -> None:
     content = b"large content\n" * 100
     oid = hashlib.sha256(content).hexdigest()
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n".encode()
@@ -418,7 +432,11 @@ class TestRefusals:
         repo.git("switch", "-q", "main")
         repo.put("f", b"ours\n")
         repo.commit()
-        subprocess.run(["git", "merge", "other"], cwd=repo.path, env={**os.environ, **ENVIRONMENT}, capture_output=True)
+        environment = {**os.environ, **ENVIRONMENT}
+        merge = subprocess.run(
+            ["git", "merge", "other"], cwd=repo.path, env=environment, capture_output=True, check=False
+        )
+        assert merge.returncode == 1
         assert str(await self.refused(repo.path, scratch)) == "f is in an unresolved merge conflict"
 
     async def test_too_much_untracked(self, tmp_path: Path, scratch: Path) -> None:
@@ -438,7 +456,9 @@ class TestRefusals:
         assert "history" in str(error)
         assert "git fsck" in error.hint
 
-    async def test_somebody_elses_checkout(self, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_somebody_elses_checkout(
+        self, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         real = subprocess.run(["which", "git"], capture_output=True, check=True).stdout.decode().strip()
         fake_git(tmp_path, f'GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec "{real}" "$@"', monkeypatch)
         error = await self.refused(new_repo_with(real, tmp_path / "repo"), scratch)

@@ -62,7 +62,8 @@ class Repo:
     def git(self, *args: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
         """Standard output of a git command that has to succeed."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | ENVIRONMENT | dict(env or {})
-        done = subprocess.run(["git", *args], cwd=self.path, env=environment, input=stdin, capture_output=True)
+        command = ["git", *args]
+        done = subprocess.run(command, cwd=self.path, env=environment, input=stdin, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 

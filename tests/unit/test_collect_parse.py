@@ -24,7 +24,12 @@ def test_each_status_letter_is_read_with_its_names() -> None:
         f":100644 120000 {OLD} {NEW} T\0l\0"
         f":100644 100644 {OLD} {NEW} R086\0old name\0new name\0"
         f":100644 100644 {OLD} {NEW} C100\0from\0to\0"
-        "1\t0\tnew\0" "0\t7\ttab\there\0" "-\t-\tü\0" "1\t1\tl\0" "2\t3\t\0old name\0new name\0" "0\t0\t\0from\0to\0"
+        "1\t0\tnew\0"
+        "0\t7\ttab\there\0"
+        "-\t-\tü\0"
+        "1\t1\tl\0"
+        "2\t3\t\0old name\0new name\0"
+        "0\t0\t\0from\0to\0"
     ).encode()
     entries, counts = parse_diff(out)
     assert [(entry.status, entry.path, entry.old_path) for entry in entries] == [
@@ -46,7 +51,11 @@ def test_each_status_letter_is_read_with_its_names() -> None:
     }
 
 
-@given(st.lists(st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name), min_size=1, max_size=5, unique=True))
+@given(
+    st.lists(
+        st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name), min_size=1, max_size=5, unique=True
+    )
+)
 def test_any_bytes_may_be_a_name(names: list[bytes]) -> None:
     raw = b"".join(f":000000 100644 {OLD} {NEW} A".encode() + b"\0" + name + b"\0" for name in names)
     numbers = b"".join(b"3\t0\t" + name + b"\0" for name in names)
@@ -62,7 +71,8 @@ def test_nothing_is_nothing() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "a", "a/b c/ü", ".github/x", ".gitignore", ".gitattributes", "git", "x.git/y", "a.git", "..a", "a..", ".gitmodulesx",
+        "a", "a/b c/ü", ".github/x", ".gitignore", ".gitattributes", "git", "x.git/y", "a.git",
+        "..a", "a..", ".gitmodulesx",
         "git~x", "日本語", "emoji 👩\u200d💻", "e\u0301", "a:b", "gitmodules",
     ],
 )  # fmt: skip
@@ -73,8 +83,10 @@ def test_ordinary_paths_may_change(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "../a", "a/../b", "/a", "a//b", "./a", "a/.", ".git", ".git/x", "a/.git", ".GIT/x", ".git /x", ".git./x", ".git. ./x", "git~1/x",
-        "GIT~2/x", ".git::$DATA", ".git:x/y", ".g\u200cit/x", ".git\ufeff/x", "a\nb", "a\rb", "a\x1bb", "a\x7fb", "a\x85b", "a\u2028b",
+        "../a", "a/../b", "/a", "a//b", "./a", "a/.", ".git", ".git/x", "a/.git", ".GIT/x",
+        ".git /x", ".git./x", ".git. ./x", "git~1/x",
+        "GIT~2/x", ".git::$DATA", ".git:x/y", ".g\u200cit/x", ".git\ufeff/x", "a\nb", "a\rb",
+        "a\x1bb", "a\x7fb", "a\x85b", "a\u2028b",
         "a\u202eb", "a\u2066b", "a\udcffb", ".gitmodules", "x/.gitModules", "gitmod~1", "GI7EBA~1",
     ],
 )  # fmt: skip
@@ -86,7 +98,16 @@ def test_paths_that_mean_something_else_somewhere_may_not_change(path: str) -> N
 
 @pytest.mark.parametrize(
     ("path", "target"),
-    [("l", b"a"), ("l", b"a/b"), ("l", b"."), ("l", b"./a/"), ("a/l", b"../b"), ("a/b/l", b"../.."), ("a/l", b"./../b"), ("l", b"..a")],
+    [
+        ("l", b"a"),
+        ("l", b"a/b"),
+        ("l", b"."),
+        ("l", b"./a/"),
+        ("a/l", b"../b"),
+        ("a/b/l", b"../.."),
+        ("a/l", b"./../b"),
+        ("l", b"..a"),
+    ],
 )
 def test_links_that_stay_inside_are_accepted(path: str, target: bytes) -> None:
     assert link_problem(path, target) is None
@@ -95,8 +116,10 @@ def test_links_that_stay_inside_are_accepted(path: str, target: bytes) -> None:
 @pytest.mark.parametrize(
     ("path", "target"),
     [
-        ("l", b""), ("l", b"/"), ("l", b"/etc"), ("l", b".."), ("l", b"../x"), ("a/l", b"../../x"), ("a/b/l", b"./.././../../x"),
-        ("l", b"a/.."), ("a/l", b"b/../../.."), ("l", b".git"), ("a/l", b"../.GIT/x"), ("l", b"a\\b"), ("l", b"c:x"), ("l", b"a\nb"),
+        ("l", b""), ("l", b"/"), ("l", b"/etc"), ("l", b".."), ("l", b"../x"), ("a/l", b"../../x"),
+        ("a/b/l", b"./.././../../x"),
+        ("l", b"a/.."), ("a/l", b"b/../../.."), ("l", b".git"), ("a/l", b"../.GIT/x"), ("l",
+        b"a\\b"), ("l", b"c:x"), ("l", b"a\nb"),
         ("l", b"\xff"), ("l", b"a\0b"),
     ],
 )  # fmt: skip
