@@ -24,10 +24,11 @@ class ChangedFile:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSet:
     """What changed against the base. `patch` is in git's format with full index lines and binary data, empty for no
-    change."""
+    change. `tree` names the tree that it leads to, in the source's repository."""
 
     files: tuple[ChangedFile, ...] = ()
     patch: bytes = b""
+    tree: str = ""
 
     @property
     def added(self) -> int:

@@ -34,46 +34,57 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export GIT_DIR=$store GIT_WORK_TREE=$root GIT_INDEX_FILE=$store/work.index
 errors=$store/errors
 rm -rf "$store/work.index"* "$store/changes.patch"
-cp -p "$store/base.index" "$GIT_INDEX_FILE"
-: > "$store/oversize"
-problem=
+cp "$store/base.index" "$GIT_INDEX_FILE"
+# git would read all files again that are as young as its index. Which of them changed is known better, see below.
+touch -d "@$(($(date +%s) + 10))" "$GIT_INDEX_FILE"
+new=0
 
-# Very many new files, such as packages that nobody told git to ignore, would take minutes: they stay out.
-new=$(git ls-files -z -o --exclude-standard 2>/dev/null | tr -dc '\\0' | wc -c)
-which=-A
-if [ "$new" -gt "$files" ]; then which=-u; problem=crowded; fi
-
-# What git cannot keep is taken out first: huge files stay out of the patch, pipes and devices count as deleted.
-printf ':(top)\\0' > "$store/paths"
-while IFS= read -r -d '' path; do
-  if [ ! -f "$path" ]; then
-    printf '%s\\0' "${path#./}" | git update-index --force-remove -z --stdin
-  elif [ -n "$(git ls-files -o -m --exclude-standard -- ":(top,literal)${path#./}" | head -c 1)" ]; then
-    printf ':(top,exclude,literal)%s\\0' "${path#./}" >> "$store/paths"
-    printf '%s\\0' "${path#./}" >> "$store/oversize"
-  fi
-done < <(
-  find . -name .git -prune -o \\( -type f -size +"${cap}c" -o ! -type f ! -type d ! -type l \\) -print0 2>/dev/null
-)
-
-make_readable() {
+# One look at everything: what git cannot keep, how many files there are, and which ones changed since the base was laid
+# out. The size and the time of a file may be made to look unchanged; the time of its last status change may not.
+look() {
   find . -name .git -prune -o \\
-    \\( -type d ! \\( -readable -executable \\) -o -type f ! -readable \\) -exec chmod u+rwX {} + 2>/dev/null
+    \\( -type f -size +"${cap}c" -o ! -type f ! -type d ! -type l \\) -fprint0 "$store/special" , \\
+    -type f -fprintf "$store/dots" . , \\
+    \\( -type f -o -type l \\) -cnewer "$store/base.index" -fprintf "$store/newer" '%P\\0' 2>/dev/null
+}
+# Huge files stay out, pipes and devices count as deleted. Very many new files, such as packages that nobody told git to
+# ignore, would take minutes: they stay out, too.
+leave_out() {
+  : > "$store/oversize"
+  printf ':(top)\\0' > "$store/paths"
+  which=-A
+  if [ "$(wc -c < "$store/dots")" -gt "$((base_files + files))" ]; then
+    new=$(git ls-files -z -o --exclude-standard 2>/dev/null | tr -dc '\\0' | wc -c)
+    if [ "$new" -gt "$files" ]; then which=-u; problem=crowded; fi
+  fi
+  while IFS= read -r -d '' path; do
+    if [ ! -f "$path" ]; then
+      printf '%s\\0' "${path#./}" | git update-index --force-remove -z --stdin
+    elif [ -n "$(git ls-files -o -m --exclude-standard -- ":(top,literal)${path#./}" | head -c 1)" ]; then
+      printf ':(top,exclude,literal)%s\\0' "${path#./}" >> "$store/paths"
+      printf '%s\\0' "${path#./}" >> "$store/oversize"
+    fi
+  done < "$store/special"
 }
 add_all() {
   git add "$which" --ignore-errors --pathspec-from-file="$store/paths" --pathspec-file-nul > "$errors" 2>&1 || return 1
   ! grep -q 'could not open directory' "$errors"
 }
-# Size and time of a file may be made to look unchanged; the time of its last status change may not.
 add_disguised() {
-  find . -name .git -prune -o \\( -type f -o -type l \\) -cnewer "$store/base.index" -printf '%P\\0' 2>/dev/null \\
-    | sort -z > "$store/newer"
-  git ls-files -z | comm -z -12 "$store/newer" - > "$store/again"
+  git ls-files -z > "$store/ours"
+  sort -z "$store/newer" | comm -z -12 - "$store/ours" > "$store/again"
+  [ -s "$store/again" ] || return 0
   git update-index --force-remove -z --stdin < "$store/again"
   git update-index --add --remove -z --stdin < "$store/again" > "$errors" 2>&1
 }
+make_readable() {
+  find . -name .git -prune -o \\
+    \\( -type d ! \\( -readable -executable \\) -o -type f ! -readable \\) -exec chmod u+rwX {} + 2>/dev/null
+}
 added=no
 for attempt in 1 2 3 4; do   # a file that is just being replaced needs no more than another look
+  look
+  leave_out
   if add_all && add_disguised; then added=yes; break; fi
   make_readable
 done
@@ -83,7 +94,7 @@ done
 if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; then
   head -c 300000000 .git/index > "$store/agent.index"
   GIT_INDEX_FILE=$store/agent.index git ls-files -z > "$store/theirs" 2>/dev/null
-  git ls-files -z | comm -z -23 "$store/theirs" - 2>/dev/null | while IFS= read -r -d '' path; do
+  comm -z -23 "$store/theirs" "$store/ours" 2>/dev/null | while IFS= read -r -d '' path; do
     case /$path/ in */.git/*|*/../*) continue ;; esac
     if [ -L "$path" ] || { [ -f "$path" ] && [ "$(stat -c %s -- "$path")" -le "$cap" ]; }; then
       printf '%s\\0' "$path"
@@ -92,15 +103,18 @@ if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; the
   [ ! -s "$store/extra" ] || git update-index --add -z --stdin < "$store/extra" > /dev/null 2>&1
 fi
 
-# Only what differs goes on: the entries before and after, as two small trees.
-tree=$(git write-tree --missing-ok 2>>"$errors") || { tail -n 1 "$errors"; exit 95; }
-GIT_INDEX_FILE=$store/base.index git ls-files -s -z | sort -z > "$store/before"
-git ls-files -s -z | sort -z > "$store/after"
+# Only what differs goes on: the entries before and after. Their digest tells the host what the patch has to lead to.
+[ -f "$store/before" ] || GIT_INDEX_FILE=$store/base.index git ls-files -s -z | sort -z > "$store/before"
+git ls-files -s -z 2>>"$errors" | sort -z > "$store/after"
+[ "${PIPESTATUS[*]}" = "0 0" ] || { tail -n 1 "$errors"; exit 95; }
 comm -z -23 "$store/before" "$store/after" > "$store/old"
 comm -z -13 "$store/before" "$store/after" > "$store/new"
 cut -z -c 8- "$store/old" | cut -z -d ' ' -f 1 | tr '\\0' '\\n' > "$store/needed"
-printf 'tree=%s\\nproblem=%s\\ncrowd=%s\\n' "$tree" "$problem" "$((new))" > "$store/state"
-printf '\\nflue-ci-added=%s %s\\n' "$tree" "$problem"
+digest=$({ cat "$store/old"; printf '\\0'; cat "$store/new"; } | sha256sum | cut -c 1-64)
+printf 'digest=%s\\nproblem=%s\\ncrowd=%s\\n' "$digest" "$problem" "$((new))" > "$store/state"
+[ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ] || [ -s "$store/oversize" ] || digest=none
+printf '\\nflue-ci-added=%s\\n' "$digest"
+[ "$digest" != none ] || exit 0
 """
 
 # Makes the patch; the base's files are in `objects`, or have just been sent as `needed.pack`.
@@ -129,7 +143,7 @@ bytes=$(wc -c < "$store/changes.patch")
 [ "$problem" != crowded ] || echo "$crowd"
 [ "$problem" != unreadable ] || grep -a '^error\\|^warning\\|^fatal' "$errors" | head -n 1 | cut -c 1-300
 [ ! -s "$store/oversize" ] || { problem=oversize; tr '\\0\\n' '\\n?' < "$store/oversize" | head -n 3 | cut -c 1-200; }
-printf '\\nflue-ci-collected=%s %s %s %s\\n' "$tree" "$((bytes))" "$((count))" "$problem"
+printf '\\nflue-ci-collected=%s %s %s %s\\n' "$digest" "$((bytes))" "$((count))" "$problem"
 """
 _ADDED = re.compile(r"^flue-ci-added=([0-9a-f]{40,64}) (\w*)$", re.MULTILINE)
 _COLLECTED = re.compile(r"^flue-ci-collected=([0-9a-f]{40,64}) (\d+) (\d+) (\w*)$", re.MULTILINE)
@@ -165,7 +179,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: C
     result = await box.exec(shell_script(values, first), timeout=COLLECT_SECONDS, user="root")
     added = _match(_ADDED, result)
     if added[1] == source.tree and not added[2]:
-        return ChangeSet()
+        return ChangeSet(tree=source.tree)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
         result = await box.exec(shell_script(values, _DIFF), timeout=COLLECT_SECONDS, user="root")

@@ -25,6 +25,7 @@ from flue_ci.record import PATCH
 from flue_ci.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
 from flue_ci.source import Source
 from flue_ci.verdict import Evidence, judge
+from flue_ci.verify import leave_out
 from flue_ci.workspace import Workspace, upload
 
 RESCUE_SECONDS = 4.0  # after a signal: a runner that cancels a job kills us soon, so only a short try to save the work
@@ -79,6 +80,7 @@ class _Run:
     usage: Usage = field(default_factory=Usage)
     setup: tuple[CommandResult, ...] = ()
     checks: tuple[CommandResult, ...] = ()
+    after_setup: ChangeSet | None = None
     changes: ChangeSet | None = None
     refused: ChangesRefused | None = None
     failure: Failure | None = None
@@ -144,9 +146,10 @@ async def _do(run: _Run, kit: Kit) -> None:
             run.setup = await run_commands(
                 job.setup, run.box, cwd=run.workspace.root, observe=run.see, stop_at_failure=True
             )
+            if not run.setup[-1].passed:
+                return
             await run.box.set_network(job.brief.network)
-        if not run.setup[-1].passed:
-            return
+            await _note_setup(run)
     async with _stage(run, "agent"):
         engine, run.model = await run.loading
         run.outcome = await engine.run(brief(job.brief, run.workspace.root), run.box, run.see)
@@ -184,6 +187,8 @@ async def _collect(run: _Run) -> None:
     assert run.workspace and run.source and run.box
     try:
         changes = await collect(run.workspace, run.source, run.box)
+        if run.after_setup:
+            changes = await leave_out(run.source, run.after_setup, changes)
         if run.holds_secret(changes.patch):
             raise ChangesRefused(
                 "a secret that this run knows occurs in the patch, so the patch is withheld",
@@ -193,6 +198,15 @@ async def _collect(run: _Run) -> None:
     except ChangesRefused as refused:
         run.refused = refused
         raise
+
+
+async def _note_setup(run: _Run) -> None:
+    """What setup did to the files is not the agent's change."""
+    assert run.workspace and run.source and run.box
+    try:
+        run.after_setup = await collect(run.workspace, run.source, run.box)
+    except ChangesRefused as refused:
+        run.see(Notice(text=f"what setup changed counts as the agent's: {refused}"))
 
 
 async def _finish(run: _Run) -> None:

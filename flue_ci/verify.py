@@ -80,7 +80,7 @@ async def verify_patch(source: Source, patch: bytes, *, caps: Caps | None = None
     """
     caps = caps or Caps()
     if not patch:
-        return ChangeSet()
+        return ChangeSet(tree=source.tree)
     try:
         return await _verify(source, patch, caps, tree)
     except ChangesRefused as refused:
@@ -104,6 +104,32 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
         raise ChangesRefused(
             "the patch does not lead to the files that are in the sandbox", hint="Run again; if it persists, report it."
         )
+    return await _change_set(source, tree, caps)
+
+
+async def leave_out(source: Source, before: ChangeSet, after: ChangeSet) -> ChangeSet:
+    """`after` without what `before` had done already: of both, only files that differ between them count.
+
+    So what setup commands leave behind (lock files, build information) is nobody's change, unless the agent goes on
+    with it. Raises `ChangesRefused`.
+    """
+    options = ("-r", "-z", "--raw", "--numstat", "--abbrev=64", "--no-renames", "--no-ext-diff", "--no-textconv")
+    entries, _ = parse_diff((await source.git.run("diff-tree", *options, before.tree, after.tree)).out)
+    none = "0" * len(source.tree)
+    lines = [
+        f"{entry.mode.lstrip('0') or '0'} {none if entry.status == 'D' else entry.blob}\t{entry.path}\0"
+        for entry in entries
+    ]
+    with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
+        git = replace(source.git, env={**source.git.env, "GIT_INDEX_FILE": str(Path(scratch) / "index")})
+        await git.run("read-tree", source.tree)
+        await git.run("update-index", "-z", "--index-info", stdin="".join(lines).encode("utf-8", "surrogateescape"))
+        tree = (await git.run("write-tree")).line
+    return await _change_set(source, tree, Caps())
+
+
+async def _change_set(source: Source, tree: str, caps: Caps) -> ChangeSet:
+    """The list and the patch from the base to `tree`, made here; every entry has to keep the rules."""
     git = replace(source.git, memory=_MEMORY)
     options = ("-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv", source.tree, tree)
     try:
@@ -117,7 +143,8 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
         raise ChangesRefused(f"the changes cannot be listed: {failed}") from None
     except TooMuchOutput:
         raise ChangesRefused(f"the changes are a patch of more than {human_bytes(caps.patch_bytes)}") from None
-    return ChangeSet(files=tuple(_changed_file(entry, counts) for entry in entries), patch=made.out)
+    files = tuple(_changed_file(entry, counts) for entry in entries)
+    return ChangeSet(files=files, patch=made.out, tree=tree)
 
 
 async def _apply(source: Source, patch: bytes) -> str:
