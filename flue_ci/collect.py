@@ -38,6 +38,7 @@ cp "$store/base.index" "$GIT_INDEX_FILE"
 # git would read all files again that are as young as its index. Which of them changed is known better, see below.
 touch -d "@$(($(date +%s) + 10))" "$GIT_INDEX_FILE"
 new=0
+problem=
 
 # One look at everything: what git cannot keep, how many files there are, and which ones changed since the base was laid
 # out. The size and the time of a file may be made to look unchanged; the time of its last status change may not.
@@ -145,8 +146,8 @@ bytes=$(wc -c < "$store/changes.patch")
 [ ! -s "$store/oversize" ] || { problem=oversize; tr '\\0\\n' '\\n?' < "$store/oversize" | head -n 3 | cut -c 1-200; }
 printf '\\nflue-ci-collected=%s %s %s %s\\n' "$digest" "$((bytes))" "$((count))" "$problem"
 """
-_ADDED = re.compile(r"^flue-ci-added=([0-9a-f]{40,64}) (\w*)$", re.MULTILINE)
-_COLLECTED = re.compile(r"^flue-ci-collected=([0-9a-f]{40,64}) (\d+) (\d+) (\w*)$", re.MULTILINE)
+_ADDED = re.compile(r"^flue-ci-added=([0-9a-f]{64}|none)$", re.MULTILINE)
+_COLLECTED = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) (\d+) (\d+) (\w*)$", re.MULTILINE)
 _NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _NAMES_LIMIT = 100_000_000
 
@@ -157,7 +158,7 @@ class _Collected:
     wrong.
     """
 
-    tree: str
+    digest: str
     patch_bytes: int
     files: int
     problem: str
@@ -174,11 +175,16 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: C
     """
     caps = caps or Caps()
     values = {"root": workspace.root, "store": workspace.store}
-    values |= {"cap": str(caps.file_bytes), "limit": str(caps.patch_bytes), "files": str(caps.files)}
+    values |= {
+        "cap": str(caps.file_bytes),
+        "limit": str(caps.patch_bytes),
+        "files": str(caps.files),
+        "base_files": str(source.files),
+    }
     first = _ADD + _DIFF if workspace.store_has_objects else _ADD
     result = await box.exec(shell_script(values, first), timeout=COLLECT_SECONDS, user="root")
     added = _match(_ADDED, result)
-    if added[1] == source.tree and not added[2]:
+    if added[1] == "none":
         return ChangeSet(tree=source.tree)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
@@ -186,11 +192,11 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: C
     found = _match(_COLLECTED, result)
     details = tuple(line for line in found.string[: found.start()].splitlines() if line and not _ADDED.match(line))
     collected = _Collected(
-        tree=found[1], patch_bytes=int(found[2]), files=int(found[3]), problem=found[4], details=details
+        digest=found[1], patch_bytes=int(found[2]), files=int(found[3]), problem=found[4], details=details
     )
     patch = await _download(workspace, box, caps) if collected.patch_bytes else b""
     _check_answer(collected, caps, patch)
-    return await verify_patch(source, patch, caps=caps, tree=collected.tree)
+    return await verify_patch(source, patch, caps=caps, digest=collected.digest)
 
 
 async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> None:

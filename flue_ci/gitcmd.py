@@ -189,6 +189,11 @@ def environment_quote(path: Path) -> str:
     return f'"{text}"'
 
 
+def plain_environment() -> dict[str, str]:
+    """For a git that is started by other means: no variable that leads it to another repository."""
+    return _environment(user_config=True)
+
+
 def _environment(user_config: bool) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
     return kept | _FIXED | ({} if user_config else _OWN_CONFIG)
@@ -242,17 +247,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _kill(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-__all__ = [
-    "INSTALL_HINT",
-    "OLDEST",
-    "Done",
-    "Git",
-    "GitFailed",
-    "TooMuchOutput",
-    "environment_quote",
-    "object_sizes",
-    "read_objects",
-    "reason",
-]

@@ -17,6 +17,7 @@ from pathlib import Path
 from flue_ci import closing
 from flue_ci.console import make_view
 from flue_ci.errors import EXIT_FAILED, FlueError, SpecError, UsageError
+from flue_ci.gitcmd import plain_environment
 from flue_ci.preview import preview
 from flue_ci.record import RunFolder
 from flue_ci.redact import Redactor, secrets_of
@@ -223,7 +224,8 @@ def _commit(repo: Path) -> None:
     given = [part for setting in settings for part in ("-c", setting)]
     try:
         for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "Slugs, with a bug"]):
-            subprocess.run(["git", *given, *arguments], cwd=repo, check=True, capture_output=True)
+            command = ["git", *given, *arguments]
+            subprocess.run(command, cwd=repo, env=plain_environment(), check=True, capture_output=True)
     except FileNotFoundError:
         raise UsageError("git is not installed", hint="install git 2.34 or newer") from None
     except subprocess.CalledProcessError as error:

@@ -7,7 +7,7 @@ Small protocols. What only some implementations can do gets a protocol of its ow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -23,7 +23,7 @@ class HeaderRule:
 
     host: str
     header: str
-    value: str
+    value: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class SandboxRequest:
 
     template: str = "base"
     max_seconds: float = 1800.0
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     metadata: Mapping[str, str]
     network: Network
 
@@ -123,6 +123,10 @@ class Sandbox(Protocol):
 
     async def set_network(self, network: Network) -> None:
         """Switch egress for what runs from now on. May end processes that still run in the background."""
+        ...
+
+    async def end_processes(self) -> None:
+        """End every process of the ordinary user that still runs. Files and network stay."""
         ...
 
     async def close(self) -> None:

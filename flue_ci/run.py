@@ -10,10 +10,10 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from flue_ci import __version__
+from flue_ci import __version__, guard
 from flue_ci.briefing import Brief, brief
 from flue_ci.changes import ChangeSet
 from flue_ci.checks import Command, run_commands
@@ -86,6 +86,7 @@ class _Run:
     failure: Failure | None = None
     failure_code: int = 0
     signal: int = 0
+    networks: dict[str, str] = field(default_factory=dict)  # what was in force, by phase
     timings: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -149,7 +150,10 @@ async def _do(run: _Run, kit: Kit) -> None:
             if not run.setup[-1].passed:
                 return
             await run.box.set_network(job.brief.network)
+            run.networks["agent"] = str(job.brief.network)
             await _note_setup(run)
+    if job.checks:
+        await guard.remember(run.box)
     async with _stage(run, "agent"):
         engine, run.model = await run.loading
         run.outcome = await engine.run(brief(job.brief, run.workspace.root), run.box, run.see)
@@ -157,6 +161,7 @@ async def _do(run: _Run, kit: Kit) -> None:
         await _collect(run)
     if job.checks:
         async with _stage(run, "checks"):
+            await guard.restore(run.box)
             run.checks = await run_commands(
                 job.checks, run.box, cwd=run.workspace.root, observe=run.see, stop_at_failure=False
             )
@@ -167,6 +172,7 @@ async def _prepare(run: _Run, kit: Kit) -> None:
 
     async def open_box() -> None:
         run.box = await kit.provider.open(run.job.request, run.see)
+        run.networks["setup" if run.job.setup else "agent"] = str(run.job.request.network)
 
     async def open_source() -> None:
         run.source = await kit.source()
@@ -315,11 +321,10 @@ def _changes(run: _Run) -> Changes:
 
 def _sandbox(run: _Run) -> SandboxUsed:
     job, info = run.job, run.box.info if run.box else None
-    used = SandboxUsed(
+    return SandboxUsed(
         provider=info.provider if info else "",
         id=info.id if info else "",
         template=info.template if info else job.request.template,
-        network={"setup": str(job.setup_network), "agent": str(job.brief.network)},
+        network=run.networks,
         secrets=job.secrets,
     )
-    return used if job.setup else replace(used, network={"agent": str(job.brief.network)})

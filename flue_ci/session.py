@@ -18,6 +18,8 @@ from flue_ci.report import Report
 from flue_ci.run import run_agent
 from flue_ci.wiring import Assembly
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @dataclass(slots=True)
 class Signals:
@@ -27,7 +29,7 @@ class Signals:
 
     @contextmanager
     def cancel(self, task: asyncio.Task[object], say: Callable[[str], None]) -> Iterator[None]:
-        """SIGINT and SIGTERM cancel `task` once; later ones only say that the end is under way."""
+        """SIGINT, SIGTERM and SIGHUP cancel `task` once; later ones only say that the end is under way."""
         loop = asyncio.get_running_loop()
 
         def arrived(number: int) -> None:
@@ -38,12 +40,12 @@ class Signals:
             say(f"{signal.Signals(number).name}: stopping, saving what there is")
             task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             loop.add_signal_handler(number, arrived, number)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 loop.remove_signal_handler(number)
 
 

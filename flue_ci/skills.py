@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flue_ci.briefing import Skill
 from flue_ci.errors import SpecError, UsageError
+from flue_ci.ownfiles import is_own_file, read_own
 from flue_ci.text import nearest
 from flue_ci.yamldoc import parse
 
@@ -43,7 +44,7 @@ def load_skills(repo: Path, wanted: str | tuple[str, ...]) -> tuple[tuple[SkillF
     skills, notes = [], []
     for folder in folders:
         try:
-            skills.append(_load(folder))
+            skills.append(_load(repo, folder))
         except ValueError as error:
             notes.append(f"skill {folder.name} is left out: {error}")
     if wanted == "auto":
@@ -59,8 +60,8 @@ def load_skills(repo: Path, wanted: str | tuple[str, ...]) -> tuple[tuple[SkillF
     return tuple(found[name] for name in wanted), tuple(notes)
 
 
-def _load(folder: Path) -> SkillFiles:
-    text = (folder / "SKILL.md").read_text(encoding="utf-8")
+def _load(repo: Path, folder: Path) -> SkillFiles:
+    text = read_own(repo, folder / "SKILL.md", MAX_BYTES)
     match = re.match(r"---\r?\n(.*?)\r?\n---\s*(?:\n|$)", text, re.DOTALL)
     if not match:
         raise ValueError("SKILL.md does not begin with a front matter (--- name, description ---)")
@@ -73,13 +74,13 @@ def _load(folder: Path) -> SkillFiles:
         raise ValueError(f"its name is {name!r}, but must be the folder's, in small letters, digits and hyphens")
     if not isinstance(description, str) or not description.strip() or len(description) > 1024:
         raise ValueError("its description must be a text of 1 to 1024 characters")
-    files = tuple(_files(folder))
+    files = tuple(_files(repo, folder))
     if len(files) > MAX_FILES or sum(path.stat().st_size for _, path in files) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_FILES} files or {MAX_BYTES:,} bytes")
     return SkillFiles(name=name, description=" ".join(description.split()), files=files)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+def _files(repo: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+        if is_own_file(repo, path):
             yield path.relative_to(folder).as_posix(), path

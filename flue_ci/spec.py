@@ -7,6 +7,7 @@ from pathlib import Path as File
 from typing import Any
 
 from flue_ci.errors import Problem, SpecError, UsageError
+from flue_ci.ownfiles import is_own_file
 from flue_ci.specerrors import path_of, to_problem
 from flue_ci.specmodel import AgentSpec, ModelSpec, ProgramSpec, validate
 from flue_ci.specoverrides import overridden
@@ -51,7 +52,7 @@ def find_specs(repo: File) -> list[File]:
     folder = repo / FOLDER
     if not folder.is_dir():
         return []
-    return sorted(file for file in folder.iterdir() if file.suffix in ENDINGS and file.is_file())
+    return sorted(file for file in folder.iterdir() if file.suffix in ENDINGS and is_own_file(repo, file))
 
 
 def find_spec(repo: File, name: str) -> File:

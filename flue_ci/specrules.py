@@ -81,6 +81,8 @@ def _url_flaw(url: str) -> str:
         port = parts.port
     except ValueError:
         return "not a valid address"
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        return "an address without encryption, to which the model's key would be sent"
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url) or port == 0:
         return "not a web address"
     if parts.username or parts.password:

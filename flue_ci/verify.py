@@ -8,6 +8,7 @@ arrived.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -64,15 +65,18 @@ class Entry:
 
     status: str
     old_mode: str
+    old_blob: str
     mode: str
     blob: str
     path: str
     old_path: str | None
 
 
-async def verify_patch(source: Source, patch: bytes, *, caps: Caps | None = None, tree: str | None = None) -> ChangeSet:
-    """What `patch` (git's format) changes against `source.base`. `tree` is the tree that it has to lead to, where
-    that is known.
+async def verify_patch(
+    source: Source, patch: bytes, *, caps: Caps | None = None, digest: str | None = None
+) -> ChangeSet:
+    """What `patch` (git's format) changes against `source.base`. `digest` is that of the entries which it has to
+    lead to (see `entries_digest`), where that is known.
 
     Raises `ChangesRefused`, with the bytes, for a patch that git does not take in strict mode and for: paths with
     `..` or `.git` in any spelling, control characters or invalid UTF-8 in names, symbolic links that leave the
@@ -82,7 +86,7 @@ async def verify_patch(source: Source, patch: bytes, *, caps: Caps | None = None
     if not patch:
         return ChangeSet(tree=source.tree)
     try:
-        return await _verify(source, patch, caps, tree)
+        return await _verify(source, patch, caps, digest)
     except ChangesRefused as refused:
         raise ChangesRefused(str(refused), hint=refused.hint or _KEPT, patch=patch) from None
 
@@ -100,7 +104,7 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
     if unpacked > 2 * caps.total_bytes:  # both directions are in a patch
         raise ChangesRefused(f"the binary files of the patch have {human_bytes(unpacked)} when unpacked")
     tree = await _apply(source, patch)
-    if expected is not None and tree != expected:
+    if expected is not None and await entries_digest(source, tree) != expected:
         raise ChangesRefused(
             "the patch does not lead to the files that are in the sandbox", hint="Run again; if it persists, report it."
         )
@@ -163,6 +167,23 @@ async def _apply(source: Source, patch: bytes) -> str:
         if written.code:
             raise ChangesRefused(f"git refuses the result: {reason(written.err, written.code)}")
         return written.line
+
+
+async def entries_digest(source: Source, tree: str) -> str:
+    """SHA-256 over what differs between the base and `tree`: the entries before, a NUL, and the entries after, each as
+    `MODE BLOB 0 TAB PATH NUL` and sorted as bytes. The sandbox makes the same from its index.
+    """
+    done = await source.git.run(
+        "diff-tree", "-r", "-z", "--raw", "--abbrev=64", "--no-renames", source.tree, tree, timeout=_SECONDS
+    )
+    entries, _ = parse_diff(done.out)
+    before = (_line(entry.old_mode, entry.old_blob, entry.path) for entry in entries if entry.status != "A")
+    after = (_line(entry.mode, entry.blob, entry.path) for entry in entries if entry.status != "D")
+    return hashlib.sha256(b"".join(sorted(before)) + b"\0" + b"".join(sorted(after))).hexdigest()
+
+
+def _line(mode: str, blob: str, path: str) -> bytes:
+    return f"{mode} {blob} 0\t".encode() + os.fsencode(path) + b"\0"
 
 
 async def _check_entries(source: Source, entries: list[Entry], caps: Caps) -> None:
@@ -278,12 +299,13 @@ def _odd(name: str) -> bool:
 
 def _raw_entry(field: bytes, following: Iterator[bytes]) -> Entry:
     """`:OLDMODE NEWMODE OLDBLOB NEWBLOB STATUS`, then one path, or two for renames and copies."""
-    old_mode, mode, _, blob, status = field[1:].decode().split(" ")
+    old_mode, mode, old_blob, blob, status = field[1:].decode().split(" ")
     first = os.fsdecode(next(following))
     renamed = status[0] in "RC"
     return Entry(
         status=status[0],
         old_mode=old_mode,
+        old_blob=old_blob,
         mode=mode,
         blob=blob,
         path=os.fsdecode(next(following)) if renamed else first,

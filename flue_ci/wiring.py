@@ -7,15 +7,17 @@ import gc
 import re
 import subprocess
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flue_ci.briefing import Brief
+from flue_ci.briefing import GUIDANCE_CHARS, Brief
 from flue_ci.checks import Command
 from flue_ci.errors import UsageError
+from flue_ci.gitcmd import plain_environment
 from flue_ci.loop import AgentLoop
+from flue_ci.ownfiles import read_own
 from flue_ci.ports import Engine, HeaderRule, Limits, Model, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.prompt import render
 from flue_ci.redact import Redactor, secrets_of
@@ -101,11 +103,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
     skills, notes = load_skills(repo, spec.skills)
     secrets = _secrets(spec, settings)
     redact = Redactor([*secrets_of(settings.environ), *secrets.values()])
-    if not options.isolation:
-        notes = (
-            *notes,
-            "--no-isolation: the agent's commands run on this machine as you, with your files and your network",
-        )
+    notes = (*notes, *_warnings(spec, options))
     provider = make_provider(options.provider, settings, isolation=options.isolation)
     if not options.dry_run:
         _need_keys(options, settings)
@@ -125,7 +123,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
         await _place(skills, box)
 
     return Assembly(
-        job=_job(spec, spec_path, repo, instruction, secrets, skills),
+        job=replace(_job(spec, spec_path, repo, instruction, secrets, skills), model=model.name),
         kit=Kit(
             provider=provider,
             source=source,
@@ -277,6 +275,16 @@ def _claude(spec: ModelSpec, settings: Settings) -> Claude:
     )
 
 
+def _warnings(spec: AgentSpec, options: Options) -> Iterator[str]:
+    """What people should see before it starts."""
+    if not options.isolation:
+        yield "--no-isolation: the agent's commands run on this machine as you, with your files and your network"
+    if spec.model.base_url:
+        yield f"the spec sends the conversation and the model's key to {spec.model.base_url}"
+    if spec.sandbox.visible_secrets:
+        yield f"visible to everything in the sandbox: {', '.join(spec.sandbox.visible_secrets)}"
+
+
 def _need_keys(options: Options, settings: Settings) -> None:
     if options.provider == "e2b" and not settings.e2b_api_key.strip():
         raise UsageError("E2B_API_KEY is not set", hint="export E2B_API_KEY=…, or run with --sandbox local")
@@ -304,15 +312,16 @@ def _head(repo: Path) -> dict[str, str]:
     """`ref` and `sha` of the checkout, for prompts that mention them."""
     told = {}
     for name, arguments in (("sha", ["rev-parse", "HEAD"]), ("ref", ["symbolic-ref", "--short", "HEAD"])):
-        done = subprocess.run(["git", *arguments], cwd=repo, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=repo, env=plain_environment(), capture_output=True, text=True, check=False
+        )
         if done.returncode == 0:
             told[name] = done.stdout.strip()
     return told
 
 
 def _guidance(repo: Path) -> str:
-    path = repo / "AGENTS.md"
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return read_own(repo, repo / "AGENTS.md", 4 * GUIDANCE_CHARS)
 
 
 def _shown(path: Path, repo: Path) -> str:

@@ -13,14 +13,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "flue_ci"
 # The reading order is the dependency order: a module imports only modules of lines above it, or of its own line.
 LAYERS = """
-errors text redact settings gitcmd __init__
+errors text redact settings gitcmd ownfiles __init__
 yamlscalar yamldoc prices modelrules typed prompt
 specevents specnetwork specmodel specrules specerrors specoverrides specschema spec starter
 outcome changes report verdict
 ports
 checkout history snapshot source verify workspace collect apply
 briefing skills search edit toolspecs tools budget loop checks
-record render run
+guard record render run
 console closing
 models sandboxes
 wiring

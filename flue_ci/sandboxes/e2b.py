@@ -112,7 +112,7 @@ class E2BProvider:
                 timeout=math.ceil(min(self._pace.ttl, request.max_seconds)),
                 metadata={**request.metadata, _ATTEMPT: mark},
                 envs=dict(request.env),
-                network=policy(request.network, replace=False) or None,  # type: ignore[arg-type]
+                network=policy(request.network, replace=False),  # type: ignore[arg-type]
                 lifecycle={"on_timeout": "kill"},
                 idempotency_key=key,
                 **self._options,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import posixpath
+import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -25,6 +26,20 @@ T = TypeVar("T")
 
 _TRIES = 3  # for calls that may be repeated
 _SLOW_UPLOAD = 200_000  # bytes a second, below which an upload counts as stuck
+
+# As root. Only where E2B's own daemon runs is the machine a sandbox and nothing else, so that all that belongs to the
+# ordinary user is the agent's; a server that imitates E2B may share its processes with others.
+END_PROCESSES = """
+grep -qx envd /proc/[0-9]*/comm 2>/dev/null && [ "$(id -u)" = 0 ] || exit 0
+user=$(stat -c %u -- {home}) || exit 1
+[ "$user" != 0 ] || exit 0
+for round in 1 2 3 4 5; do
+  found=$(find /proc -maxdepth 1 -name '[1-9]*' -uid "$user" -printf '%f ')
+  [ -n "$found" ] || exit 0
+  kill -KILL $found 2>/dev/null
+  sleep 0.05
+done
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +225,13 @@ class E2BSandbox:
         await self._repeat(
             lambda: self._vendor.update_network(policy(network, replace=True)), "its network could not be switched"
         )
+
+    async def end_processes(self) -> None:
+        home = shlex.quote(self.info.home)
+        result = await self.exec(END_PROCESSES.format(home=home), timeout=60, user="root")
+        if result.exit_code:
+            said = failures.describe(RuntimeError(result.output.decode("utf-8", "replace")), self._secrets)
+            raise SandboxLost(f"processes in the sandbox could not be ended: {said}")
 
     async def _keep_alive(self) -> None:
         """Extend the sandbox's life in small steps until its whole time is used up."""

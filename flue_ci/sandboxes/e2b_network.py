@@ -15,7 +15,7 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def policy(network: Network, *, replace: bool) -> dict[str, Any]:
-    """The SDK's `network` argument; empty when nothing is restricted. `replace`: for a switch, clearing the rest."""
+    """The SDK's `network` argument. `replace`: for a switch of a running sandbox, clearing the rest."""
     rules: dict[str, list[dict[str, Any]]] = {}
     for rule in network.inject:
         transforms = rules.setdefault(rule.host.lower(), [{"transform": {"headers": {}}}])
@@ -30,6 +30,8 @@ def policy(network: Network, *, replace: bool) -> dict[str, Any]:
             egress["dns_servers"] = []
     if rules or replace:
         egress["rules"] = rules
+    if not replace:  # nobody has to reach a server inside; it can be said when a sandbox is made only
+        egress["allow_public_traffic"] = False
     return egress
 
 

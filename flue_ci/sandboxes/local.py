@@ -193,10 +193,17 @@ class LocalSandbox:
         _check_network(network, isolation=self._isolation)
         if self._closing:
             raise _closed()
+        changes = network.mode != self._network.mode and self._isolation
+        self._network = network
+        if changes:
+            await self.end_processes()
+
+    async def end_processes(self) -> None:
+        """See `Sandbox`: the user's namespaces are made anew over the same files."""
+        if self._closing:
+            raise _closed()
         async with self._changing:
-            changes = network.mode != self._network.mode and self._isolation
-            self._network = network
-            old = self._cells.pop("user", None) if changes else None
+            old = self._cells.pop("user", None)
             if old:
                 old.hang_up()
                 await asyncio.to_thread(old.wait)

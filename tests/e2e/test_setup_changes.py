@@ -33,7 +33,7 @@ def test_only_what_changed_since_setup_is_handed_in(tmp_path: Path) -> None:
     recording.write_text("".join(f"{json.dumps(line)}\n" for line in RECORDING))
     command = [sys.executable, "-m", "flue_ci", "run", "go", "--sandbox", "local", "--replay", str(recording)]
     done = subprocess.run([*command, "--out", str(out)], cwd=repo, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
     report = json.loads((out / "report.json").read_text())
     changed = {file["path"]: (file["kind"], file["added"], file["deleted"]) for file in report["changes"]["files"]}

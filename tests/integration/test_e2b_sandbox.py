@@ -89,7 +89,7 @@ async def test_the_request_for_a_sandbox_says_what_was_asked_and_nothing_more(se
             "autoPause": False,
             "metadata": metadata,
             "envVars": {"WORD": "two words"},
-            "network": {"denyOut": ALL, "dnsServers": []},
+            "network": {"denyOut": ALL, "dnsServers": [], "allowPublicTraffic": False},
         }
         assert re.fullmatch(r"[0-9a-f]{32}", attempt)
         assert re.fullmatch(r"flue-ci-[0-9a-f-]{36}", create.headers["idempotency-key"])
@@ -151,7 +151,7 @@ async def test_the_network_of_the_start_is_in_the_request(
     server: E2BServer, network: Network, sent: dict[str, Any]
 ) -> None:
     async with opened(server, asked(network)):
-        assert server.recorded("create")[0].json.get("network", {}) == sent
+        assert server.recorded("create")[0].json["network"] == {**sent, "allowPublicTraffic": False}
 
 
 @pytest.mark.parametrize(("network", "sent"), POLICIES)

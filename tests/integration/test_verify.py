@@ -12,7 +12,7 @@ import pytest
 from flue_ci.changes import ChangedFile, ChangeSet
 from flue_ci.errors import ChangesRefused
 from flue_ci.source import Source, open_checkout
-from flue_ci.verify import Caps, verify_patch
+from flue_ci.verify import Caps, entries_digest, verify_patch
 from tests.support.repos import EVERY_KIND, Repo, new_repo
 
 
@@ -162,7 +162,7 @@ async def test_a_good_patch_gives_files_counts_and_a_patch_of_our_own(source: So
 
 
 async def test_an_empty_patch_is_no_change(source: Source) -> None:
-    assert await verify_patch(source, b"") == ChangeSet()
+    assert await verify_patch(source, b"") == ChangeSet(tree=source.tree)
 
 
 async def test_links_inside_the_repository_are_accepted(source: Source) -> None:
@@ -259,4 +259,4 @@ async def test_a_patch_cannot_name_objects_of_the_checkout_that_do_not_belong_to
 
 async def test_a_patch_with_another_result_than_expected_is_refused(source: Source) -> None:
     with pytest.raises(ChangesRefused, match="does not lead to the files"):
-        await verify_patch(source, MODIFY, tree=source.tree)
+        await verify_patch(source, MODIFY, digest=await entries_digest(source, source.tree))

@@ -89,5 +89,8 @@ class MemorySandbox:
     async def set_network(self, network: Network) -> None:
         pass
 
+    async def end_processes(self) -> None:
+        pass
+
     async def close(self) -> None:
         self.closed = True

@@ -503,6 +503,8 @@ def test_the_agent_must_not_outlive_its_sandbox() -> None:
 
 def test_impossible_combinations_are_refused() -> None:
     assert wrong("model: {thinking: between_tools, effort: max}").key == "model.thinking"
+    assert wrong("model: {name: claude-sonnet-4-5, effort: high}").key == "model.effort"
+    assert "without encryption" in wrong("model: {base_url: 'http://llm.example.com'}").message
     assert wrong("model: {provider: bedrock, base_url: 'https://llm.example.com'}").key == "model.base_url"
     found = problems("version: 1\nengine: {program: flue}\nresult: {type: object}\ntools: [bash]\n")
     assert [problem.key for problem in found] == ["result", "tools"]
@@ -523,7 +525,7 @@ def test_impossible_combinations_are_refused() -> None:
             "out of the spec",
         ),
         ("{type: object, properties: {a: {$ref: '#/$defs/x'}}}", 'result.properties.a["$ref"]', "nothing"),
-        ("{type: object, properties: {a: {$ref: '#x'}}}", 'result.properties.a["$ref"]', "nothing"),
+        ("{type: object, properties: {a: {$ref: '#x'}}}", 'result.properties.a["$ref"]', "only references"),
     ],
 )
 def test_a_result_is_a_json_schema_of_an_object(schema: str, key: str, word: str) -> None:
