@@ -1,4 +1,5 @@
-"""The yardstick: an agent loop of sixty lines on the Anthropic SDK, with one tool, no sandbox, no limits and no report."""
+"""The yardstick: an agent loop of sixty lines on the Anthropic SDK, with one tool, no sandbox, no limits and no
+report."""
 
 import subprocess
 import sys
@@ -15,8 +16,9 @@ TOOLS = [
 
 
 def run_bash(command: str, cwd: str) -> str:
+    shell = ["bash", "-c", command]
     done = subprocess.run(
-        ["bash", "-c", command], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        shell, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
     )
     return f"{done.stdout}\n[exit code {done.returncode}]"
 

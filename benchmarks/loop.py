@@ -1,7 +1,7 @@
 """Start-up, time per turn, memory and request size of `flue-ci run` against a bare loop on the same SDK, in one run.
 
-Both are fresh processes that talk to the same scripted Messages server without latency; flue-ci works in its `local` sandbox.
-`python -m benchmarks.loop [--rounds 5]` prints a table.
+Both are fresh processes that talk to the same scripted Messages server without latency; flue-ci works in its `local`
+sandbox. `python -m benchmarks.loop [--rounds 5]` prints a table.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class Sample:
 
 
 def scripted(turns: int) -> Any:
-    """A task of that many turns, each with one shell command. Every answer depends only on how far the conversation is."""
+    """A task of that many turns, each with one shell command. Every answer depends only on how far the conversation
+    is."""
 
     def answer(body: dict[str, Any]) -> Turn:
         said = sum(message["role"] == "assistant" for message in body["messages"])
@@ -49,11 +51,25 @@ def scripted(turns: int) -> Any:
     return answer
 
 
-def measure(command: Sequence[str], turns: int, environment: dict[str, str], cwd: Path) -> Sample:
-    """Runs the command against a fresh server."""
+def four_commands(body: dict[str, Any]) -> Turn:
+    """Four commands of half a second in one turn, then the end."""
+    if any(message["role"] == "assistant" for message in body["messages"]):
+        return Turn(blocks=[text("done")])
+    return Turn(blocks=[tool("bash", {"command": "sleep 0.5"}, id=f"toolu_{number}") for number in range(4)])
+
+
+def a_megabyte(body: dict[str, Any]) -> Turn:
+    """A command that prints a megabyte, then the end."""
+    if any(message["role"] == "assistant" for message in body["messages"]):
+        return Turn(blocks=[text("done")])
+    return Turn(blocks=[tool("bash", {"command": "seq 1 155000"}, id="toolu_1")])
+
+
+def measure(command: Sequence[str], turns: int, environment: dict[str, str], cwd: Path, script: Any = None) -> Sample:
+    """Runs the command against a fresh server that says what `script` does (default: a task of `turns` turns)."""
     arrived: list[float] = []
     bodies: list[bytes] = []
-    script = scripted(turns)
+    script = script or scripted(turns)
 
     def answer(body: dict[str, Any]) -> Turn:
         arrived.append(time.monotonic())
@@ -100,7 +116,7 @@ def stable_prefix(bodies: Sequence[bytes]) -> bool:
         return [json.dumps(sent.get("system")), json.dumps(sent.get("tools")), *map(json.dumps, sent["messages"])]
 
     told = [parts(body) for body in bodies]
-    return all(later[: len(earlier)] == earlier for earlier, later in zip(told, told[1:], strict=False))
+    return all(later[: len(earlier)] == earlier for earlier, later in pairwise(told))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -162,6 +178,11 @@ def _rows(
             "≤ 8192",
         )
     )
+    together = statistics.median(measure(flue, 2, environment, cwd, four_commands).per_turn for _ in range(rounds))
+    rows.append(("four commands of 0.5 s in one turn, s", f"{together:.2f}", "", None, "≤ 0.65"))
+    told = measure(flue, 2, environment, cwd, a_megabyte)
+    cost = len(told.bodies[1]) - len(told.bodies[0])
+    rows.append(("1 MB of output, bytes in the next request", f"{cost}", "", None, "≤ 16384"))
     stable = [stable_prefix(sample.bodies) for pair in long for sample in pair[:1]]
     rows.append(("prefix byte-stable on every turn", "yes" if all(stable) else "NO", "", None, "yes"))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from typing import NoReturn
@@ -10,7 +11,11 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
+    _open_streams()
     gc.disable()  # start-up makes no garbage, and looking for it costs a fifth of it; `wiring` turns it on again
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name of a file may be no text; printing it must not fail
+            stream.reconfigure(errors="backslashreplace")
     code = guarded(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -18,6 +23,16 @@ def main() -> NoReturn:
     except OSError:
         code = code or 1  # a reader that went away (a closed pipe) has not seen everything
     os._exit(code)  # tearing down an interpreter with two large SDKs in it takes a quarter of a second
+
+
+def _open_streams() -> None:
+    """Gives every standard stream that the caller closed to nobody: the next file would take its number otherwise, and
+    what is printed would land there."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def guarded(arguments: list[str]) -> int:
@@ -31,12 +46,12 @@ def guarded(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="flue-ci", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except FlueError as error:
-        print(f"flue-ci: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  → {error.hint}", file=sys.stderr)
+        _say(f"flue-ci: {error}" + (f"\n  → {error.hint}" if error.hint else ""))
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        _say(told.getvalue().rstrip())
         return EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
         print("flue-ci: interrupted", file=sys.stderr)
@@ -46,9 +61,16 @@ def guarded(arguments: list[str]) -> int:
     except Exception:  # noqa: BLE001 (the boundary itself)
         import traceback
 
-        traceback.print_exc()
-        print("flue-ci: this is a bug of flue-ci; the lines above say where", file=sys.stderr)
+        _say(f"{traceback.format_exc()}flue-ci: this is a bug of flue-ci; the lines above say where")
         return EXIT_BUG
+
+
+def _say(text: str) -> None:
+    """Prints to standard error, without secrets of the environment and without what moves a terminal's cursor."""
+    from flue_ci.redact import Redactor, secrets_of
+    from flue_ci.text import plain
+
+    print(plain(Redactor(secrets_of(os.environ))(text)), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ the run found it.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import tempfile
@@ -55,6 +56,7 @@ async def _check_unmoved(checkout: Checkout, source: Source) -> None:
     if checkout.head != source.head:
         moved = f"HEAD moved from {source.short} to {checkout.head[:12]} while the agent worked"
         raise UsageError(f"not applied: {moved}", hint=_REMEDY)
+    await source.settle()
     git = source.git
     now = await take_snapshot(git, checkout)
     if now.tree == source.tree:
@@ -70,27 +72,43 @@ async def _touched(git: Git, patch: bytes) -> list[Path]:
     done = await git.run("apply", "--binary", "--numstat", "-z", stdin=patch)
     reverse = await git.run("apply", "--binary", "--numstat", "-z", "-R", stdin=patch)
     fields = [field.split(b"\t", 2) for out in (done.out, reverse.out) for field in out.split(b"\0") if field]
-    return [Path(os.fsdecode(parts[-1])) for parts in fields if parts[-1]]
+    return list(dict.fromkeys(Path(os.fsdecode(parts[-1])) for parts in fields if parts[-1]))
 
 
 def _keep(top: Path, touched: Iterable[Path], kept: Path) -> None:
     for path in touched:
-        if os.path.lexists(top / path) and not os.path.lexists(kept / path):
+        if _is_entry(top / path) and not _is_entry(kept / path):
             (kept / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(top / path, kept / path, follow_symlinks=False)
 
 
 def _restore(top: Path, touched: Iterable[Path], kept: Path) -> None:
-    """Puts back what was there and removes what was not, with directories that this leaves empty."""
+    """Removes what is there now, with directories that this leaves empty, and then puts back what was there: where a
+    file stood, a directory may stand now, and the other way round."""
+    changed = [path for path in touched if not _is_same(top / path, kept / path)]
+    for path in changed:
+        if _is_entry(top / path):
+            (top / path).unlink()
     for path in touched:
-        before, now = kept / path, top / path
-        if os.path.lexists(now):
-            now.unlink()
-        if os.path.lexists(before):
-            now.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(before, now, follow_symlinks=False)
-        else:
-            _remove_empty(now.parent, top)
+        _remove_empty((top / path).parent, top)
+    for path in changed:
+        if _is_entry(kept / path):
+            (top / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(kept / path, top / path, follow_symlinks=False)
+
+
+def _is_same(now: Path, before: Path) -> bool:
+    """True for what git did not get to; where nothing can be written, that is everything."""
+    if not _is_entry(now) or not _is_entry(before):
+        return _is_entry(now) == _is_entry(before)
+    if now.is_symlink() or before.is_symlink():
+        return now.is_symlink() and before.is_symlink() and now.readlink() == before.readlink()
+    return now.stat().st_mode == before.stat().st_mode and filecmp.cmp(now, before, shallow=False)
+
+
+def _is_entry(path: Path) -> bool:
+    """True for what git tracks: a file or a link, not a directory."""
+    return path.is_symlink() or path.is_file()
 
 
 def _remove_empty(directory: Path, top: Path) -> None:

@@ -82,6 +82,15 @@ async def find_checkout(repo: Path) -> Checkout:
     )
 
 
+def index_entries(index: Path) -> int:
+    """The number of files in an index, by its header (git's `gitformat-index`); 0 when there is none."""
+    try:
+        with index.open("rb") as file:
+            return int.from_bytes(file.read(12)[8:], "big")
+    except FileNotFoundError:
+        return 0
+
+
 def _path_arguments() -> list[str]:
     wanted = ("objects", "index", "shallow", "info/exclude")
     return [

@@ -107,6 +107,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
     from flue_ci.errors import EXIT_USAGE, Problem, SpecError
     from flue_ci.spec import find_root, find_specs, load_spec, not_supported_yet, shown
+    from flue_ci.text import printable
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
@@ -130,11 +131,11 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
         )
         return EXIT_USAGE if problems else 0
     for problem in problems:
-        print(problem)
+        print(printable(str(problem)))
     broken = {problem.file for problem in problems}
     for path in paths:
         if shown(path) not in broken:
-            print(f"{shown(path)}: ok")
+            print(printable(f"{shown(path)}: ok"))
     return EXIT_USAGE if problems else 0
 
 
@@ -166,8 +167,9 @@ def init(name: str, repo: Path) -> None:
     """Write a commented agent spec to .flue/agents/NAME.yml."""
     from flue_ci.spec import find_root, shown
     from flue_ci.starter import write_starter
+    from flue_ci.text import printable
 
-    path = shown(write_starter(find_root(repo), name))
+    path = printable(shown(write_starter(find_root(repo), name)))
     click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
 
 
@@ -202,10 +204,13 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
     """Show a saved run."""
     from flue_ci import closing
     from flue_ci.record import load
+    from flue_ci.redact import Redactor, secrets_of
     from flue_ci.render import markdown
     from flue_ci.report import to_json
 
     report, patch = load(folder)
+    redact = Redactor(secrets_of(os.environ))
+    report, patch = redact.walk(report), redact.walk(patch)
     if as_json:
         print(to_json(report))
     elif as_markdown:
@@ -231,15 +236,15 @@ _provider = click.option(
 def sandboxes_list(sandbox: str, as_json: bool) -> None:
     """List running sandboxes of flue-ci."""
     from flue_ci.leftovers import find
+    from flue_ci.text import one_line
 
     found = find(sandbox, os.environ)
     if as_json:
         print(json.dumps([{"id": sandbox_id, "metadata": dict(metadata)} for sandbox_id, metadata in found], indent=2))
         return
     for sandbox_id, metadata in found:
-        print(
-            f"{sandbox_id}  {metadata.get('repo', '?')}  {metadata.get('agent', '?')}  run {metadata.get('run', '?')}"
-        )
+        told = [one_line(metadata.get(key, "?")) for key in ("repo", "agent", "run")]
+        print(f"{one_line(sandbox_id)}  {told[0]}  {told[1]}  run {told[2]}")
     if not found:
         click.echo("No sandbox of flue-ci is running.", err=True)
 

@@ -1,10 +1,9 @@
 """What stands on standard output when a run is over: verdict, summary, diffstat, checks, figures, and where the
-files are."""
+files are. It is given a report and a patch without secrets; every line is made printable where it is printed."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -12,7 +11,7 @@ from flue_ci.changes import ChangedFile
 from flue_ci.record import PATCH, REFUSED_PATCH
 from flue_ci.render import MARKS, without_binary
 from flue_ci.report import CommandResult, Report
-from flue_ci.text import human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.text import human_cost, human_count, human_seconds, one_line, plain, plural, printable
 
 _STYLES = {
     "success": "bold green",
@@ -30,19 +29,14 @@ def show(
     patch: bytes,
     folder: Path | None,
     *,
-    redact: Callable[[str], str] = str,
     diff: bool = False,
     out: TextIO | None = None,
 ) -> None:
     """Prints the ending; in colour and with rendered Markdown on a terminal, as plain text elsewhere."""
     stream = out or sys.stdout
     if not stream.isatty():
-        text = (
-            [line for line, _ in _head(report)]
-            + _summary(report)
-            + [line for line, _ in _body(report, patch if diff else b"", folder)]
-        )
-        print(redact("\n".join(text)), file=stream)
+        for line, _ in [*_head(report), *_summary(report), *_body(report, patch if diff else b"", folder)]:
+            print(printable(line), file=stream)
         return
     from rich.console import Console
     from rich.markdown import Markdown
@@ -51,24 +45,24 @@ def show(
 
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     for line, style in _head(report):
-        console.print(Text(redact(line), style=style))
+        console.print(Text(printable(line), style=style))
     if report.summary.strip():
-        console.print(Padding(Markdown(redact(plain(report.summary).strip()), hyperlinks=False), (0, 2)))
+        console.print(Padding(Markdown(plain(report.summary).strip(), hyperlinks=False), (0, 2)))
     for line, style in _body(report, patch if diff else b"", folder):
-        console.print(Text(redact(line), style=style), soft_wrap=True)
+        console.print(Text(printable(line), style=style), soft_wrap=True)
 
 
 def _head(report: Report) -> list[Line]:
     took = human_seconds(report.timings.get("total", 0.0))
     return [
         ("", ""),
-        (f"{MARKS[report.conclusion]} {report.agent}: {plain(report.reason)} ({took})", _STYLES[report.conclusion]),
+        (f"{MARKS[report.conclusion]} {report.agent}: {report.reason} ({took})", _STYLES[report.conclusion]),
         ("", ""),
     ]
 
 
-def _summary(report: Report) -> list[str]:
-    return [f"  {line}".rstrip() for line in plain(report.summary).strip().splitlines()]
+def _summary(report: Report) -> list[Line]:
+    return [(f"  {line}".rstrip(), "") for line in report.summary.strip().splitlines()]
 
 
 def _body(report: Report, patch: bytes, folder: Path | None) -> list[Line]:
@@ -91,12 +85,11 @@ def _failure(report: Report) -> list[Line]:
     failure = report.failure
     if failure is None:
         return []
-    lines = [(f"  failed at {failure.stage}: {plain(failure.message)}", "red")]
-    return lines + [(f"  {'→ ' if first else '  '}{line}", "") for first, line in _numbered(plain(failure.hint))]
-
-
-def _numbered(text: str) -> list[tuple[bool, str]]:
-    return [(index == 0, line) for index, line in enumerate(text.splitlines())]
+    first, *more = failure.message.splitlines() or [""]
+    lines = [(f"  failed at {failure.stage}: {first}", "red"), *((f"  {line}", "red") for line in more)]
+    return lines + [
+        (f"  {'  ' if number else '→ '}{line}", "") for number, line in enumerate(failure.hint.splitlines())
+    ]
 
 
 def _result(report: Report) -> list[Line]:
@@ -105,18 +98,18 @@ def _result(report: Report) -> list[Line]:
     import json
 
     text = json.dumps(report.result, indent=2, ensure_ascii=False)
-    return [("  result", "bold"), *((f"  {plain(line)}", "") for line in text.splitlines())]
+    return [("  result", "bold"), *((f"  {line}", "") for line in text.splitlines())]
 
 
 def _diff(patch: bytes) -> list[Line]:
     styles = {"+": "green", "-": "red", "@": "cyan", "d": "bold"}
-    return [(f"  {plain(line)}", styles.get(line[:1], "")) for line in without_binary(patch).splitlines()]
+    return [(f"  {line}", styles.get(line[:1], "")) for line in without_binary(patch).splitlines()]
 
 
 def _stat(report: Report) -> list[Line]:
     changes = report.changes
     if changes.refused:
-        return [(f"  changes refused: {plain(changes.refused)}", "red")]
+        return [(f"  changes refused: {changes.refused}", "red")]
     if not changes.files:
         return []
     width = min(max(len(_name(file)) for file in changes.files), 60)
@@ -154,7 +147,7 @@ def _check(result: CommandResult) -> list[Line]:
     parts = (f"{mark} {result.name}: {one_line(result.command, 80)}", how, human_seconds(result.seconds))
     lines = [(f"  {' · '.join(parts)}", style)]
     if not result.passed:
-        lines += [(f"      {line}", "dim") for line in plain(result.output).rstrip().splitlines()[-20:]]
+        lines += [(f"      {line}", "dim") for line in result.output.rstrip().splitlines()[-20:]]
     return lines
 
 

@@ -1,14 +1,14 @@
 """The story of a run on the terminal: live with rich when somebody watches, plain grouped lines otherwise. Writes to
 standard error.
 
-Whatever comes from the model or the sandbox is made printable and redacted first.
+Events come without secrets and with whole lines of output, see `session`; every line is made printable where it is
+printed.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from flue_ci.outcome import (
@@ -22,12 +22,13 @@ from flue_ci.outcome import (
     TextDelta,
     ToolCall,
     ToolEnded,
+    ToolStarted,
     TurnEnded,
     TurnRestarted,
     TurnStarted,
     Usage,
 )
-from flue_ci.text import human_cost, human_count, human_seconds, one_line, plain
+from flue_ci.text import human_cost, human_count, human_seconds, one_line, plain, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,10 +42,6 @@ STAGES = {
     "collect": "Collecting the changes",
     "checks": "Checking",
 }
-
-
-SHOWN_BYTES = 1_000_000
-_LINE_BYTES = 65_536  # of a line that does not end
 
 
 class View(Protocol):
@@ -66,53 +63,30 @@ class QuietView:
 
 
 class PlainView:
-    """One line an event, for logs. Text of the model is printed when its turn is complete, so lines never tear.
+    """One line an event, for logs. Text of the model is printed when its turn is complete, so lines never tear."""
 
-    Of a command's output at most `SHOWN_BYTES` are printed: no log can hold what a broken test can write.
-    """
-
-    def __init__(self, out: TextIO, redact: Callable[[str], str]) -> None:
+    def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._redact = redact
-        self._rest = b""
-        self._shown = 0
 
     def observe(self, event: Progress) -> None:
         if isinstance(event, CommandOutput):
-            if self._shown < SHOWN_BYTES:
-                self._pour(event.data)
-            return
-        if self._rest:
-            self._line(f"    {_decoded(self._rest)}")
-        self._rest, self._shown = b"", 0
-        for line in story(event):
-            self._line(line)
-
-    def _pour(self, data: bytes) -> None:
-        self._shown += len(data)
-        *lines, rest = (self._rest + data).split(b"\n")
-        self._rest = rest[-_LINE_BYTES:]
-        for complete in lines:
-            self._line(f"    {_decoded(complete)}")
-        if self._shown >= SHOWN_BYTES:
-            self._rest = b""
-            self._line("    [… the rest of the output is not shown; the report keeps its head and tail]")
+            lines = [f"    {_decoded(line)}" for line in event.data.removesuffix(b"\n").split(b"\n")]
+        else:
+            lines = story(event)
+        for line in lines:
+            print(printable(line), file=self._out, flush=True)
 
     def close(self) -> None:
         self._out.flush()
-
-    def _line(self, text: str) -> None:
-        print(self._redact(text), file=self._out, flush=True)
 
 
 class LiveView:
     """The same lines above a status line with elapsed time, turns, tokens and cost, redrawn four times a second."""
 
-    def __init__(self, console: Console, redact: Callable[[str], str]) -> None:
+    def __init__(self, console: Console) -> None:
         from rich.live import Live
 
         self._console = console
-        self._redact = redact
         self._start = time.monotonic()
         self._stage, self._doing, self._usage, self._turn = "prepare", "", Usage(), 0
         self._spinner = 0
@@ -122,21 +96,17 @@ class LiveView:
     def observe(self, event: Progress) -> None:
         self._follow(event)
         for line in story(event):
-            self._print(line)
+            self._print(line, _style(event))
 
     def close(self) -> None:
         self._live.stop()
 
-    def _print(self, line: str) -> None:
+    def _print(self, line: str, style: str) -> None:
         from rich.padding import Padding
         from rich.text import Text
 
-        style = (
-            "bold" if line.startswith("▸") else "red" if "✗" in line[:6] else "yellow" if line.startswith("  !") else ""
-        )
-        style = style or ("dim" if line.startswith("    ") else "")
         inner = line.lstrip(" ")
-        self._console.print(Padding(Text(self._redact(inner), style=style), (0, 0, 0, len(line) - len(inner))))
+        self._console.print(Padding(Text(printable(inner), style=style), (0, 0, 0, len(line) - len(inner))))
 
     def _follow(self, event: Progress) -> None:
         match event:
@@ -152,12 +122,8 @@ class LiveView:
                 self._doing = one_line(_decoded(data.strip().splitlines()[-1]), 60)
             case TurnEnded(total=total):
                 self._usage = total
-            case _:
-                self._doing = (
-                    f"{event.call.name} {_subject(event.call, 60)}"
-                    if not isinstance(event, ToolEnded) and hasattr(event, "call")
-                    else self._doing
-                )
+            case ToolStarted(call=call):
+                self._doing = _named(call, 60)
 
     def _status(self) -> Text:
         from rich.text import Text
@@ -167,12 +133,23 @@ class LiveView:
         parts = [f"{'⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'[self._spinner % 10]} {human_seconds(time.monotonic() - self._start)}", self._stage]
         if self._turn:
             parts += [f"turn {self._turn}", f"{human_count(usage.total_tokens)} tokens", human_cost(usage.cost_usd)]
-        return Text(
-            self._redact(" · ".join([*parts, self._doing] if self._doing else parts)),
-            style="cyan",
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+        shown = printable(" · ".join([*parts, self._doing] if self._doing else parts))
+        return Text(shown, style="cyan", no_wrap=True, overflow="ellipsis")
+
+
+def _style(event: Progress) -> str:
+    match event:
+        case StageStarted():
+            return "bold"
+        case StageEnded():
+            return "dim"
+        case Notice() | TurnRestarted():
+            return "yellow"
+        case ToolEnded(result=result) if result.is_error:
+            return "red"
+        case CommandEnded() if not _passed(event):
+            return "red"
+    return ""
 
 
 def story(event: Progress) -> list[str]:
@@ -191,13 +168,22 @@ def story(event: Progress) -> list[str]:
         case ToolEnded(call=call, result=result):
             mark = "✗" if result.is_error else "·"
             note = f" → {one_line(result.note, 80)}" if result.note else ""
-            return [f"  {mark} {call.name} {_subject(call, 100)}{note} ({human_seconds(result.seconds)})"]
+            return [f"  {mark} {_named(call, 100)}{note} ({human_seconds(result.seconds)})"]
         case CommandStarted(command=command):
             return [f"  $ {one_line(command, 160)}"]
         case CommandEnded(exit_code=code, timed_out=timed_out, seconds=seconds, name=name):
-            mark = "✓" if code == 0 and not timed_out else "✗"
-            return [f"  {mark} {name}: {'timed out' if timed_out else f'exit code {code}'} ({human_seconds(seconds)})"]
+            mark = "✓" if _passed(event) else "✗"
+            how = "timed out" if timed_out else f"exit code {code}"
+            return [f"  {mark} {one_line(name)}: {how} ({human_seconds(seconds)})"]
     return []
+
+
+def _passed(event: CommandEnded) -> bool:
+    return event.exit_code == 0 and not event.timed_out
+
+
+def _named(call: ToolCall, limit: int) -> str:
+    return f"{one_line(call.name, 40)} {_subject(call, limit)}"
 
 
 def _subject(call: ToolCall, limit: int) -> str:
@@ -214,7 +200,7 @@ def _decoded(data: bytes) -> str:
     return plain(data.decode("utf-8", "replace").rsplit("\r", 1)[-1])[:2_000]
 
 
-def make_view(*, quiet: bool, redact: Callable[[str], str], out: TextIO | None = None) -> View:
+def make_view(*, quiet: bool, out: TextIO | None = None) -> View:
     """Live on a terminal, plain elsewhere."""
     stream = out or sys.stderr
     if quiet:
@@ -222,5 +208,5 @@ def make_view(*, quiet: bool, redact: Callable[[str], str], out: TextIO | None =
     if stream.isatty():
         from rich.console import Console
 
-        return LiveView(Console(file=stream, highlight=False, markup=False, emoji=False), redact)
-    return PlainView(stream, redact)
+        return LiveView(Console(file=stream, highlight=False, markup=False, emoji=False))
+    return PlainView(stream)

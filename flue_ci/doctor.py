@@ -13,9 +13,10 @@ from pathlib import Path
 
 from flue_ci import __version__
 from flue_ci.errors import EXIT_FAILED, FlueError
+from flue_ci.redact import Redactor, secrets_of
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec import ModelSpec, find_root, find_specs, load_spec
-from flue_ci.text import plural
+from flue_ci.text import plural, printable
 from flue_ci.wiring import OURS, check_model, diagnose_local, make_provider
 
 OLDEST_GIT = (2, 34)
@@ -36,6 +37,7 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
     settings = read_settings(environ)
     findings = [_python(), _git(), _repository(repo), _specs(repo), _local()]
     findings += [asyncio.run(_e2b(settings, offline=offline)), asyncio.run(_anthropic(settings, offline=offline))]
+    findings = Redactor(secrets_of(environ)).walk(findings)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -46,9 +48,10 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
 def _print(findings: list[Finding]) -> None:
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        print(f"{ {'ok': '✓', 'note': '–', 'problem': '✗'}[finding.state] } {finding.name:<{width}}  {finding.text}")
+        mark = {"ok": "✓", "note": "–", "problem": "✗"}[finding.state]
+        print(f"{mark} {finding.name:<{width}}  {printable(finding.text)}")
         for line in finding.hint.splitlines():
-            print(f"{'':<{width + 4}}→ {line}")
+            print(f"{'':<{width + 4}}→ {printable(line)}")
 
 
 def _python() -> Finding:

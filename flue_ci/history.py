@@ -18,7 +18,9 @@ _FEW_OBJECTS = 4096
 _PACK_MAGIC = b"\xfftOc\x00\x00\x00\x02"
 
 
-async def copy_history(git: Git, *, objects: Path, head: str, depth: int, cut: frozenset[str], entries: int) -> None:
+async def copy_history(
+    git: Git, *, objects: Path, head: str, depth: int, cut: frozenset[str], entries: int
+) -> tuple[Path, ...]:
     """Fills the bare repository at `git.cwd` with `head` and the last `depth` generations of commits (0: all there
     are).
 
@@ -30,11 +32,30 @@ async def copy_history(git: Git, *, objects: Path, head: str, depth: int, cut: f
     _write_shallow(git.cwd, cut)
     _write_shallow(git.cwd, await _boundary(both, head, depth, cut))
     packs = [pack for pack in objects.glob("pack/pack-*.idx") if _could_be_all_ours(pack, entries)]
-    if packs and await _copy_packs(both, packs, head):
-        return
+    if packs and (lent := await _borrow(both, packs, head)):
+        return lent
     await both.run(
         "pack-objects", "--revs", "--delta-base-offset", "-q", "objects/pack/pack", stdin=head.encode() + b"\n"
     )
+    return ()
+
+
+async def settle(git: Git, lent: Iterable[Path]) -> None:
+    """Copies lent packs, so that the repository at `git.cwd` is complete without the other one."""
+    try:
+        for idx in lent:
+            target = git.cwd / "objects/pack" / idx.name
+            await asyncio.to_thread(shutil.copyfile, idx.with_suffix(".pack"), target.with_suffix(".pack"))
+            await asyncio.to_thread(shutil.copyfile, idx, target)
+    except FileNotFoundError:  # the other repository was packed anew meanwhile
+        head = (git.cwd / "HEAD").read_bytes()
+        await lending(git, lent).run("pack-objects", "--revs", "-q", "objects/pack/pack", stdin=head)
+
+
+def lending(git: Git, lent: Iterable[Path]) -> Git:
+    """git that sees also the objects of the repositories that lend packs, for reading."""
+    directories = {environment_quote(idx.parent.parent) for idx in lent}
+    return replace(git, env={**git.env, "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(sorted(directories))})
 
 
 def cut_points(
@@ -94,27 +115,21 @@ def _could_be_all_ours(idx: Path, entries: int) -> bool:
     return header.startswith(_PACK_MAGIC) and int.from_bytes(header[-4:], "big") <= 4 * entries + _FEW_OBJECTS
 
 
-async def _copy_packs(git: Git, packs: list[Path], head: str) -> bool:
-    """Copies packs that hold reachable objects only, as they are: much faster than packing again. Then packs what
-    they lack.
-    """
+async def _borrow(git: Git, packs: list[Path], head: str) -> tuple[Path, ...]:
+    """Those packs that hold reachable objects only: they can travel as they are. What they lack is packed."""
     done = await git.run("rev-list", "--objects", "--no-object-names", head)
     size = len(head) // 2
     missing = set(_split(bytes.fromhex(done.out.decode().replace("\n", "")), size))
-    wanted, copied = frozenset(missing), False
+    wanted, lent = frozenset(missing), []
     for idx in packs:
         held = frozenset(_names(idx, size))
         if held <= wanted and held & missing:
-            for file in (idx.with_suffix(".pack"), idx):
-                await asyncio.to_thread(shutil.copyfile, file, git.cwd / "objects/pack" / file.name)
             missing -= held
-            copied = True
-    if not copied:
-        return False
-    if missing:
+            lent.append(idx)
+    if lent and missing:
         names = "".join(f"{name.hex()}\n" for name in sorted(missing)).encode()
         await git.run("pack-objects", "--delta-base-offset", "-q", "objects/pack/pack", stdin=names)
-    return True
+    return tuple(lent)
 
 
 def _names(idx: Path, size: int) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flue_ci.errors import SpecError
 from flue_ci.spec import find_specs, load_spec
+from flue_ci.text import one_line, printable
 
 
 def agents(repo: Path) -> list[dict[str, Any]]:
@@ -30,10 +31,11 @@ def as_text(found: list[dict[str, Any]]) -> str:
     """A line an agent, and what starts it."""
     if not found:
         return "There are no agents in .flue/agents/ yet; `flue-ci init` writes one."
-    width = max(len(agent["name"]) for agent in found)
+    names = [one_line(agent["name"]) for agent in found]
+    width = max(len(name) for name in names)
     lines = []
-    for agent in found:
-        lines.append(f"{agent['name']:<{width}}  {agent['problem'] or agent['description'] or '(no description)'}")
+    for name, agent in zip(names, found, strict=True):
+        lines.append(f"{name:<{width}}  {agent['problem'] or agent['description'] or '(no description)'}")
         if agent["triggers"]:
             lines.append(f"{'':<{width}}  started by {', '.join(agent['triggers'])}")
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)

@@ -21,11 +21,11 @@ from flue_ci.gitcmd import plain_environment
 from flue_ci.preview import preview
 from flue_ci.record import RunFolder
 from flue_ci.redact import Redactor, secrets_of
-from flue_ci.render import markdown
-from flue_ci.report import Failure, Report, SandboxUsed
-from flue_ci.session import Signals, supervise
+from flue_ci.report import Failure, Report, SandboxUsed, to_json
+from flue_ci.session import Signals, mute, supervise
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec import AgentSpec, find_root, find_spec, load_spec, not_supported_yet, only_on_github
+from flue_ci.text import plain, printable
 from flue_ci.wiring import Assembly, Options, assemble
 
 DEMO = Path(__file__).parent / "demo"
@@ -57,6 +57,7 @@ def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
     """Runs the agent as chosen, prints the result, and gives the exit code. Raises `UsageError` before anything has
     started."""
     signals = Signals()
+    signals.interrupt()
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
         try:
             settings = read_settings(environ)
@@ -64,10 +65,18 @@ def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
             if choice.dry_run:
                 return asyncio.run(_dry_run(assembly, spec, choice))
             folder = _open_folder(choice, settings, assembly)
+            return asyncio.run(_run(choice, assembly, folder, signals))
         except FlueError as error:
-            _report_early(choice, error, environ)
+            stage = "spec" if isinstance(error, SpecError) else "start"
+            if not signals.saved:
+                failure = Failure(stage=stage, message=str(error), hint=error.hint)
+                _report_early(choice, environ, failure, error.exit_code)
             raise
-        return asyncio.run(_run(choice, assembly, folder, signals))
+        except KeyboardInterrupt:
+            if not signals.saved:
+                _report_early(choice, environ, Failure(stage="start", message="interrupted"), 128 + signals.first)
+            print("flue-ci: interrupted", file=sys.stderr)
+            return 128 + signals.first
 
 
 def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch: Path) -> tuple[Assembly, AgentSpec]:
@@ -100,8 +109,12 @@ def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch:
 
 def _open_folder(choice: RunChoice, settings: Settings, assembly: Assembly) -> RunFolder:
     path = choice.out or _folder(settings, choice.agent)
+    fresh = not path.is_dir() or not any(path.iterdir())
     try:
-        return RunFolder(path, assembly.redact)
+        folder = RunFolder(path, assembly.redact)
+        if fresh and (find_root(path) / ".git").exists():
+            (path / ".gitignore").write_text("*\n")  # a run's files are no work in progress of the checkout
+        return folder
     except OSError as error:
         raise UsageError(f"{path} takes no files: {error.strerror}", hint="choose another folder with --out") from error
 
@@ -113,26 +126,37 @@ def _folder(settings: Settings, agent: str) -> Path:
 
 
 async def _run(choice: RunChoice, assembly: Assembly, folder: RunFolder, signals: Signals) -> int:
-    view = make_view(quiet=choice.quiet, redact=assembly.redact)
+    view = make_view(quiet=choice.quiet)
     try:
         report, patch = await supervise(assembly, folder, view, signals)
     finally:
         await assembly.close()
-    if choice.json:
-        sys.stdout.write(folder.as_json(report))
-    else:
-        closing.show(report, patch, folder.path, redact=assembly.redact, diff=choice.apply or choice.show_diff)
+    read = _show(choice, report, assembly.redact.walk(patch), folder.path)
     if folder.trouble:
-        print(f"flue-ci: {folder.trouble}", file=sys.stderr)
+        print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
     if choice.apply and report.changes.patch:
-        return await _apply(choice, assembly, report, patch, folder.path)
-    return report.exit_code
+        return await _apply(choice, assembly, report, patch, folder.path) or (0 if read else EXIT_FAILED)
+    return report.exit_code or (0 if read else EXIT_FAILED)
+
+
+def _show(choice: RunChoice, report: Report, patch: bytes, folder: Path) -> bool:
+    """Prints the result. False when nobody reads it to its end."""
+    try:
+        if choice.json:
+            print(to_json(report))
+        else:
+            closing.show(report, patch, folder, diff=choice.apply or choice.show_diff)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        mute(sys.stdout)
+        return False
+    return True
 
 
 async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: bytes, folder: Path) -> int:
     from flue_ci.apply import apply_patch
 
-    by_hand = f"git apply {folder / (report.changes.patch or '')}"
+    by_hand = plain(f"git apply {folder / (report.changes.patch or '')}")
     if report.conclusion != "success":
         print(f"Not applied, because the run did not succeed. By hand: {by_hand}", file=sys.stderr)
         return report.exit_code
@@ -140,7 +164,8 @@ async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: b
     try:
         await apply_patch(find_root(choice.repo), assembly.source, patch)
     except FlueError as error:
-        print(f"flue-ci: not applied: {error}\n  → {error.hint or 'by hand'}: {by_hand}", file=sys.stderr)
+        told = plain(assembly.redact(f"not applied: {error}\n  → {error.hint or 'by hand'}"))
+        print(f"flue-ci: {told}: {by_hand}", file=sys.stderr)
         return EXIT_FAILED
     print("Applied to the working tree; `git diff` shows it.", file=sys.stderr)
     return report.exit_code
@@ -152,37 +177,43 @@ async def _dry_run(assembly: Assembly, spec: AgentSpec, choice: RunChoice) -> in
     source = await assembly.kit.source()
     shown = preview(assembly.job, spec, source, choice.sandbox)
     if choice.json:
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(assembly.redact.walk(shown), indent=2))
         return 0
     width = max(len(name) for name in shown)
     for name, value in shown.items():
-        print(f"{name.replace('_', ' '):<{width}}  {value}")
+        print(f"{name.replace('_', ' '):<{width}}  {printable(assembly.redact(value))}")
     elsewhere = [f"{problem.key}: {problem.message}" for problem in only_on_github(spec)]
     for note in (*assembly.notes, *source.notes, *elsewhere):
-        print(f"{'note':<{width}}  {note}")
+        print(f"{'note':<{width}}  {printable(assembly.redact(note))}")
     print("Nothing was started and nothing was spent.", file=sys.stderr)
     return 0
 
 
-def _report_early(choice: RunChoice, error: FlueError, environ: Mapping[str, str]) -> None:
-    """A run that never started leaves its reason in `--out`, when that was given and can be written."""
-    if choice.out is None or choice.dry_run:
+def _report_early(choice: RunChoice, environ: Mapping[str, str], failure: Failure, exit_code: int) -> None:
+    """A run that never started leaves its reason in `--out`, when that was given and can be written, and in what
+    `--json` prints."""
+    if choice.dry_run:
         return
-    report = Report(
-        conclusion="failed",
-        reason=str(error).splitlines()[0],
-        exit_code=error.exit_code,
-        agent=choice.agent,
-        instruction=choice.instruction,
-        sandbox=SandboxUsed(provider=choice.sandbox),
-        failure=Failure(stage="spec" if isinstance(error, SpecError) else "start", message=str(error), hint=error.hint),
-        started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    redact = Redactor(secrets_of(environ))
+    report = redact.walk(
+        Report(
+            conclusion="failed" if exit_code < 128 else "cancelled",
+            reason=failure.message.splitlines()[0],
+            exit_code=exit_code,
+            agent=choice.agent,
+            instruction=choice.instruction,
+            sandbox=SandboxUsed(provider=choice.sandbox),
+            failure=failure,
+            started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
     )
-    try:
-        folder = RunFolder(choice.out, Redactor(secrets_of(environ)))
-    except OSError:
-        return  # the error itself says so, or is shown anyway
-    folder.save(report, markdown(report), b"")
+    if choice.out is not None:
+        try:
+            RunFolder(choice.out, redact).save(report, b"")
+        except OSError:
+            pass  # the error itself says so, or is shown anyway
+    if choice.json:
+        print(to_json(report))
 
 
 def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -> int:

@@ -39,7 +39,7 @@ class Changes:
     files: tuple[ChangedFile, ...] = ()
     added: int = 0
     deleted: int = 0
-    patch: str | None = None
+    patch: Literal["changes.patch"] | None = None
     refused: str | None = None
 
 

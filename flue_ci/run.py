@@ -19,15 +19,19 @@ from flue_ci.changes import ChangeSet
 from flue_ci.checks import Command, run_commands
 from flue_ci.collect import collect
 from flue_ci.errors import EXIT_BUG, ChangesRefused, FlueError
+from flue_ci.gitcmd import read_objects
 from flue_ci.outcome import Notice, Observer, Outcome, Progress, StageEnded, StageStarted, TurnEnded, Usage
 from flue_ci.ports import Engine, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.record import PATCH
+from flue_ci.redact import added
 from flue_ci.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
 from flue_ci.source import Source
 from flue_ci.verdict import Evidence, judge
 from flue_ci.verify import leave_out
 from flue_ci.workspace import Workspace, upload
 
+_WITHHELD = "a secret that this run knows occurs in the patch, so the patch is withheld"
+_WITHHELD_HINT = "look for a command that writes its environment to a file; drop the secret from `sandbox.secrets`"
 RESCUE_SECONDS = 4.0  # after a signal: a runner that cancels a job kills us soon, so only a short try to save the work
 
 
@@ -114,6 +118,7 @@ async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, byte
     try:
         await _do(run, kit)
     except FlueError as error:
+        run.signal = kit.signal()  # it may have caused the error
         run.fail(str(error), hint=error.hint, code=error.exit_code)
     except asyncio.CancelledError:
         _uncancel()
@@ -126,7 +131,7 @@ async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, byte
             code=EXIT_BUG,
         )
     finally:
-        await _finish(run)
+        await _finish(run, kit)
     return _report(run, started), run.changes.patch if run.changes else run.refused.patch if run.refused else b""
 
 
@@ -195,15 +200,30 @@ async def _collect(run: _Run) -> None:
         changes = await collect(run.workspace, run.source, run.box)
         if run.after_setup:
             changes = await leave_out(run.source, run.after_setup, changes)
-        if run.holds_secret(changes.patch):
-            raise ChangesRefused(
-                "a secret that this run knows occurs in the patch, so the patch is withheld",
-                hint="look for a command that writes its environment to a file; drop the secret from `sandbox.secrets`",
-            )
+        if await _brings_a_secret(run, changes):
+            raise ChangesRefused(_WITHHELD, hint=_WITHHELD_HINT)
         run.changes = changes
     except ChangesRefused as refused:
+        if run.holds_secret(refused.patch) or run.holds_secret(added(refused.patch)):
+            refused = ChangesRefused(f"{refused}; besides, {_WITHHELD}", hint=_WITHHELD_HINT)
         run.refused = refused
-        raise
+        raise refused from None
+
+
+async def _brings_a_secret(run: _Run, changes: ChangeSet) -> bool:
+    """Whether a secret of this run is in what the changes add: lines, names, and the bytes of binary files.
+
+    Known values and their usual encodings are found, compressed or encrypted ones are not.
+    """
+    assert run.source
+    if run.holds_secret(added(changes.patch)):
+        return True
+    for file in changes.files:
+        if file.binary and file.kind != "deleted":
+            name = f"{changes.tree}:{file.path}"
+            if run.holds_secret((await read_objects(run.source.git, [name])).get(name, b"")):
+                return True
+    return False
 
 
 async def _note_setup(run: _Run) -> None:
@@ -215,7 +235,7 @@ async def _note_setup(run: _Run) -> None:
         run.see(Notice(text=f"what setup changed counts as the agent's: {refused}"))
 
 
-async def _finish(run: _Run) -> None:
+async def _finish(run: _Run, kit: Kit) -> None:
     """After every ending: saves the agent's work when that has not happened yet, then kills the sandbox."""
     if run.loading:
         run.loading.cancel()
@@ -224,11 +244,11 @@ async def _finish(run: _Run) -> None:
     if box is None:
         return
     if run.stage in ("agent", "collect") and run.failure and run.changes is None and run.refused is None:
-        await _rescue(run)
+        await _rescue(run, kit)
     await _uninterrupted(box.close())
 
 
-async def _rescue(run: _Run) -> None:
+async def _rescue(run: _Run, kit: Kit) -> None:
     """What the agent did is worth a last try, also when the model failed or somebody pressed Ctrl-C."""
     try:
         async with asyncio.timeout(RESCUE_SECONDS if run.signal else None):
@@ -237,7 +257,7 @@ async def _rescue(run: _Run) -> None:
         run.notes.append(f"the changes could not be saved: {str(error) or 'out of time'}")
     except asyncio.CancelledError:
         _uncancel()
-        run.signal = run.signal or 2
+        run.signal = kit.signal() or 2
 
 
 async def _uninterrupted(closing: Awaitable[None]) -> None:

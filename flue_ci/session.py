@@ -1,4 +1,7 @@
-"""One run as a process: signals cancel it, the folder and the view follow it, and every ending leaves its files."""
+"""One run as a process: signals cancel it, the folder and the view follow it, and every ending leaves its files.
+
+What they are told has lost its secrets here, once, before anybody cuts or formats it.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,39 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TextIO
 
 from flue_ci.console import View
-from flue_ci.outcome import Notice, Progress
+from flue_ci.outcome import CommandOutput, Notice, Progress
 from flue_ci.record import RunFolder
-from flue_ci.render import markdown
+from flue_ci.redact import Redactor
 from flue_ci.report import Report
 from flue_ci.run import run_agent
 from flue_ci.wiring import Assembly
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHOWN_BYTES = 1_000_000
+LINE_BYTES = 65_536  # of a line that does not end
 
 
 @dataclass(slots=True)
 class Signals:
-    """The first signal that came (0: none)."""
+    """The first signal that came (0: none). `over`: the run has ended; `saved`: its files are written."""
 
     first: int = 0
+    over: bool = False
+    saved: bool = False
+
+    def interrupt(self) -> None:
+        """From now on a signal raises `KeyboardInterrupt`: while nothing has started, and when all is saved."""
+
+        def arrived(number: int, _: object) -> None:
+            self.first = self.first or number
+            raise KeyboardInterrupt
+
+        for number in SIGNALS:
+            signal.signal(number, arrived)
 
     @contextmanager
     def cancel(self, task: asyncio.Task[object], say: Callable[[str], None]) -> Iterator[None]:
@@ -33,7 +51,7 @@ class Signals:
         loop = asyncio.get_running_loop()
 
         def arrived(number: int) -> None:
-            if self.first:
+            if self.first or self.over:
                 say("already stopping: the sandbox is being ended")
                 return
             self.first = number
@@ -47,17 +65,53 @@ class Signals:
         finally:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
+            self.interrupt()
+
+
+class Cleaner:
+    """Takes the secrets out of events.
+
+    The output of a command is passed on in whole lines, because a secret may come in two pieces; and only its first
+    `SHOWN_BYTES`, because no log can hold what a broken test can write.
+    """
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        self._rest = b""
+        self._seen = 0
+
+    def __call__(self, event: Progress) -> list[Progress]:
+        """What observers may be told now: none, one or two events."""
+        if isinstance(event, CommandOutput):
+            return self._output(event.data)
+        rest = [CommandOutput(data=self._rest)] if self._rest else []
+        self._rest, self._seen = b"", 0
+        return [self._redact.walk(each) for each in (*rest, event)]
+
+    def _output(self, data: bytes) -> list[Progress]:
+        if self._seen >= SHOWN_BYTES:
+            return []
+        self._seen += len(data)
+        lines, end, rest = (self._rest + data).rpartition(b"\n")
+        self._rest = rest[-LINE_BYTES:]
+        if self._seen >= SHOWN_BYTES:
+            self._rest, end = b"", b"\n"
+            lines += b"\n[\xe2\x80\xa6 the rest of the output is not shown; the report keeps its head and tail]"
+        return [self._redact.walk(CommandOutput(data=lines + end))] if end else []
 
 
 async def supervise(assembly: Assembly, folder: RunFolder, view: View, signals: Signals) -> tuple[Report, bytes]:
-    """Runs the job; the report is in the folder when this returns."""
+    """Runs the job; the report is in the folder when this returns. The report comes without secrets, the patch as it
+    is."""
+    clean = Cleaner(assembly.redact)
 
     def observe(event: Progress) -> None:
-        folder.observe(event)
-        try:
-            view.observe(event)
-        except OSError:
-            _mute()  # the terminal or pipe is gone; the run and its files go on
+        for shown in clean(event):
+            folder.observe(shown)
+            try:
+                view.observe(shown)
+            except OSError:
+                mute(sys.stderr)  # the terminal or pipe is gone; the run and its files go on
 
     task = asyncio.current_task()
     assert task is not None
@@ -65,14 +119,17 @@ async def supervise(assembly: Assembly, folder: RunFolder, view: View, signals: 
         for note in assembly.notes:
             observe(Notice(text=note))
         report, patch = await run_agent(assembly.job, assembly.kit, observe)
-    view.close()
-    folder.save(report, markdown(report, patch), patch)
-    if folder.trouble:
-        report = replace(report, notes=(*report.notes, folder.trouble), exit_code=report.exit_code or 1)
+        signals.over = True
+        report = folder.save(report, patch)
+        signals.saved = True
+        try:
+            view.close()
+        except OSError:
+            mute(sys.stderr)
     return report, patch
 
 
-def _mute() -> None:
-    """Points standard error to nothing, so that the next line does not fail as well."""
+def mute(stream: TextIO) -> None:
+    """Points a stream to nothing, so that the next line does not fail as well."""
     with open(os.devnull, "w") as nothing:  # noqa: PTH123 (a device, not a path)
-        os.dup2(nothing.fileno(), sys.stderr.fileno())
+        os.dup2(nothing.fileno(), stream.fileno())

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flue_ci.checkout import Checkout
+from flue_ci.checkout import Checkout, index_entries
 from flue_ci.errors import WorkspaceError
 from flue_ci.gitcmd import Git, environment_quote, object_sizes, read_objects
 from flue_ci.text import human_bytes, one_line, plural
@@ -71,29 +71,29 @@ async def take_snapshot(git: Git, checkout: Checkout) -> Snapshot:
     status = await _status(both, checkout)
     same = await _same_in_lfs(both, checkout, status)
     changed = [path for path in status.changed if path not in same]
-    head_tree = (await git.run("rev-parse", "--verify", f"{checkout.head}^{{tree}}")).line
+    head_tree = (await both.run("rev-parse", "--verify", f"{checkout.head}^{{tree}}")).line
     nested = tuple(one_line(os.fsdecode(path)) for path in status.nested)
     if not (changed or status.untracked or status.any_staged or status.intent_to_add):
         return Snapshot(
-            head_tree=head_tree, staged=head_tree, tree=head_tree, nested=nested, files=_entries(git.cwd / "index")
+            head_tree=head_tree, staged=head_tree, tree=head_tree, nested=nested, files=index_entries(git.cwd / "index")
         )
     _check_size(checkout.top, [*changed, *status.untracked])
     (git.cwd / "info/attributes").write_text(NEUTRAL_ATTRIBUTES)
     if status.staged:
         names = "".join(f"{name}\n" for name in status.staged).encode()
         await both.run("pack-objects", "--delta-base-offset", "-q", "objects/pack/pack", stdin=names)
-    staged = (await view.run("write-tree")).line if status.any_staged else head_tree
+    staged = (await view.run("write-tree", "--missing-ok")).line if status.any_staged else head_tree
     paths = b"".join(path + b"\0" for path in [*changed, *status.untracked])
     at_top = replace(view, cwd=checkout.top)
     await at_top.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=paths)
-    tree = (await view.run("write-tree")).line
+    tree = (await view.run("write-tree", "--missing-ok")).line
     return Snapshot(
         head_tree=head_tree,
         staged=staged,
         tree=tree,
         intent_to_add=status.intent_to_add,
         nested=nested,
-        files=_entries(git.cwd / "index"),
+        files=index_entries(git.cwd / "index"),
     )
 
 
@@ -203,9 +203,3 @@ def _check_size(top: Path, paths: Iterable[bytes]) -> None:
             f"{plural(len(sizes), 'uncommitted file')} of {human_bytes(total)}, more than {human_bytes(OVERLAY_LIMIT)}",
             hint=f"The biggest: {biggest}. Commit them, or name them in .gitignore: ignored files do not travel.",
         )
-
-
-def _entries(index: Path) -> int:
-    """The number of entries by the index's header (git's `gitformat-index`)."""
-    with index.open("rb") as file:
-        return int.from_bytes(file.read(12)[8:], "big")

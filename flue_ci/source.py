@@ -1,7 +1,6 @@
 """The repository as data on this host: a bare repository of our own with exactly what may travel into a sandbox.
 
-It is what changes are later verified against. The user's checkout is read, never written to, and needed no more
-afterwards.
+It is what changes are later verified against. The user's checkout is read, never written to.
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flue_ci.checkout import Checkout, find_checkout
+from flue_ci.checkout import Checkout, find_checkout, index_entries
 from flue_ci.errors import WorkspaceError
 from flue_ci.gitcmd import Git, GitFailed, read_objects
-from flue_ci.history import copy_history
+from flue_ci.history import copy_history, lending, settle
 from flue_ci.snapshot import Snapshot, take_snapshot
 from flue_ci.text import plural
 
 _EXCLUDE = "info/exclude"
+_SETTLED = "settled"  # a mark in `git_dir`
 _OVERLAY_AUTHOR = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -30,7 +30,8 @@ _OVERLAY_AUTHOR = {
 class Source:
     """A repository ready to travel. Names of commits and trees are full hexadecimal.
 
-    `git_dir` is the bare repository; everything in its `objects` travels. `head` is the commit that is checked out,
+    `git_dir` is the bare repository; everything in its `objects` travels, and so do the packs of the checkout that are
+    `lent` (their indexes) until `settle`. `head` is the commit that is checked out,
     `ref` its branch (None: detached). `base` is the commit, `tree` its tree, that changes are measured against:
     `head` itself, or, when `dirty`, a commit on top of it with the uncommitted files. `staged` is the tree that the
     index holds. `files` counts the files of `tree`, `pack_bytes` what travels; `notes` are for people: what does not
@@ -50,6 +51,7 @@ class Source:
     files: int = 0
     pack_bytes: int = 0
     notes: tuple[str, ...] = ()
+    lent: tuple[Path, ...] = ()
 
     @property
     def short(self) -> str:
@@ -59,7 +61,25 @@ class Source:
     @property
     def git(self) -> Git:
         """git on `git_dir`, without anybody's configuration."""
-        return _git(self.git_dir)
+        return _git(self.git_dir) if self.settled else lending(_git(self.git_dir), self.lent)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is lent any more: git sees exactly what travelled, and no other object of the checkout."""
+        return not self.lent or (self.git_dir / _SETTLED).exists()
+
+    async def settle(self) -> None:
+        """Copies what is lent. Before anything hostile is looked at: it could name other objects of the checkout."""
+        if not self.settled:
+            await settle(_git(self.git_dir), self.lent)
+            (self.git_dir / _SETTLED).touch()
+
+    async def travelling(self) -> list[Path]:
+        """The files below `objects` that go into a sandbox, wherever they are now."""
+        if not all(idx.exists() and idx.with_suffix(".pack").exists() for idx in self.lent):
+            await self.settle()
+        lent = [] if self.settled else [file for idx in self.lent for file in (idx, idx.with_suffix(".pack"))]
+        return [*lent, *(path for path in (self.git_dir / "objects").rglob("*") if path.is_file())]
 
 
 async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> Source:
@@ -73,13 +93,13 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> So
     git_dir = _new_repository(scratch / "source.git", checkout)
     notes: list[str] = []
     try:
-        await _copy(checkout, git_dir, history or 0, notes)
-    except GitFailed as failed:
-        raise WorkspaceError(
-            f"the history of {repo} cannot be read: {failed}", hint="git fsck shows what is wrong with the repository."
-        ) from failed
-    git = _git(git_dir)
-    snapshot = await take_snapshot(git, checkout)
+        async with asyncio.TaskGroup() as together:  # neither needs what the other writes
+            copying = together.create_task(_copy(checkout, git_dir, history or 0, notes))
+            looking = together.create_task(take_snapshot(_git(git_dir), checkout))
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
+    lent, snapshot = copying.result(), looking.result()
+    git = lending(_git(git_dir), lent)
     base = await _base(git, checkout, snapshot)
     notes += await _notes(git, base, snapshot)
     return Source(
@@ -94,37 +114,36 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> So
         intent_to_add=snapshot.intent_to_add,
         dirty={snapshot.tree, snapshot.staged} != {snapshot.head_tree},
         files=snapshot.files,
-        pack_bytes=await asyncio.to_thread(_size, git_dir / "objects"),
+        pack_bytes=await asyncio.to_thread(_size, git_dir / "objects", lent),
         notes=tuple(notes),
+        lent=lent,
     )
 
 
-async def _copy(checkout: Checkout, git_dir: Path, depth: int, notes: list[str]) -> None:
-    async def copy(generations: int) -> None:
-        await copy_history(
+async def _copy(checkout: Checkout, git_dir: Path, depth: int, notes: list[str]) -> tuple[Path, ...]:
+    async def copy(generations: int) -> tuple[Path, ...]:
+        return await copy_history(
             _git(git_dir),
             objects=checkout.objects,
             head=checkout.head,
             depth=generations,
             cut=checkout.shallow,
-            entries=_index_entries(checkout.index),
+            entries=index_entries(checkout.index),
         )
 
     try:
-        await copy(depth)
-    except GitFailed:
-        if not checkout.partial or depth == 1:
-            raise
-        notes.append("the checkout is a partial clone: only its current commit travels, without history")
-        await copy(1)
-
-
-def _index_entries(index: Path) -> int:
-    try:
-        with index.open("rb") as file:
-            return int.from_bytes(file.read(12)[8:], "big")
-    except FileNotFoundError:
-        return 0
+        try:
+            return await copy(depth)
+        except GitFailed:
+            if not checkout.partial or depth == 1:
+                raise
+            notes.append("the checkout is a partial clone: only its current commit travels, without history")
+            return await copy(1)
+    except GitFailed as failed:
+        raise WorkspaceError(
+            f"the history of {checkout.top} cannot be read: {failed}",
+            hint="git fsck shows what is wrong with the repository.",
+        ) from failed
 
 
 async def _base(git: Git, checkout: Checkout, snapshot: Snapshot) -> str:
@@ -172,5 +191,6 @@ def _safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80] or "repository"
 
 
-def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+def _size(directory: Path, lent: tuple[Path, ...]) -> int:
+    files = [*directory.rglob("*"), *lent, *(idx.with_suffix(".pack") for idx in lent)]
+    return sum(path.stat().st_size for path in files if path.is_file())

@@ -76,6 +76,11 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("", _ANSI.sub("", text.replace("\r\n", "\n")))
 
 
+def printable(text: str) -> str:
+    """`text` as one line for a terminal, of any length, with its indentation."""
+    return plain(text).replace("\n", " ")
+
+
 def one_line(text: str, limit: int = 120) -> str:
     """`text` as one printable line of at most `limit` characters."""
     line = " ".join(plain(text).split())

@@ -18,9 +18,10 @@ from flue_ci.ports import ExecResult, Sandbox
 from flue_ci.text import human_bytes, human_seconds, one_line, plural
 from flue_ci.toolspecs import DEFAULT_SECONDS, READ_LINES, SPECS, ToolError, checked
 
-OUTPUT_BYTES = 15_000  # of one result, so that with its notes it stays below 16 KB
-HEAD_BYTES = 5_000  # errors tend to stand at the end, the cause at the beginning
+OUTPUT_BYTES = 13_000  # of one result, so that with its notes it stays below 16 KB
+HEAD_BYTES = 4_500  # errors tend to stand at the end, the cause at the beginning
 LINE_CHARS = 2_000
+READ_BYTES = 40_000  # of a file in one result
 READ_WHOLE_BYTES = 2_000_000  # larger files are cut inside the sandbox
 SPILL = ".flue-output"  # in the sandbox's home, so that two runs without isolation do not share it
 
@@ -66,6 +67,8 @@ class Toolbox:
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             text = _file_trouble(error, (call.input or {}).get("path", ""))
             said = Said(text=text, note=one_line(text, 80), failed=True)
+        except UnicodeEncodeError:
+            said = Said(text="The arguments hold half a character; send the call again.", note="no text", failed=True)
         seconds = time.monotonic() - start
         return ToolResult(call_id=call.id, content=said.text, is_error=said.failed, seconds=seconds, note=said.note)
 
@@ -77,9 +80,10 @@ class Toolbox:
         return path if path.startswith("/") else f"{self._workdir}/{path}" if path not in ("", ".") else self._workdir
 
     async def _bash(self, given: Mapping[str, JSON]) -> Said:
-        seconds = min(float(given.get("timeout", DEFAULT_SECONDS)), self._longest)
-        if seconds <= 0:
+        seconds = given.get("timeout", DEFAULT_SECONDS)
+        if not seconds > 0:  # also for what is no number at all
             raise ToolError("`timeout` must be more than 0 seconds.")
+        seconds = float(min(seconds, self._longest))  # in this order: a whole number may be larger than any float
         self._commands += 1
         spill = f"{self._box.info.home}/{SPILL}/{self._commands}.txt"
         script = _capture(given["command"], spill)
@@ -257,7 +261,7 @@ def _numbered(lines: list[str], first: int, total: int) -> Said:
     for number, line in enumerate(lines, first):
         text = f"{number:6}\t{line if len(line) <= LINE_CHARS else line[:LINE_CHARS] + ' [… line cut]'}"
         size += len(text.encode("utf-8", "replace")) + 1
-        if size > OUTPUT_BYTES and shown:
+        if size > READ_BYTES and shown:
             break
         shown.append(text)
     last = first + len(shown) - 1

@@ -103,6 +103,7 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
     unpacked = sum(int(size) for size in _LITERAL.findall(patch))
     if unpacked > 2 * caps.total_bytes:  # both directions are in a patch
         raise ChangesRefused(f"the binary files of the patch have {human_bytes(unpacked)} when unpacked")
+    await source.settle()
     tree = await _apply(source, patch)
     if expected is not None and await entries_digest(source, tree) != expected:
         raise ChangesRefused(
@@ -118,6 +119,7 @@ async def leave_out(source: Source, before: ChangeSet, after: ChangeSet) -> Chan
     with it. Raises `ChangesRefused`.
     """
     options = ("-r", "-z", "--raw", "--numstat", "--abbrev=64", "--no-renames", "--no-ext-diff", "--no-textconv")
+    await source.settle()
     entries, _ = parse_diff((await source.git.run("diff-tree", *options, before.tree, after.tree)).out)
     none = "0" * len(source.tree)
     lines = [

@@ -103,6 +103,9 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
     skills, notes = load_skills(repo, spec.skills)
     secrets = _secrets(spec, settings)
     redact = Redactor([*secrets_of(settings.environ), *secrets.values()])
+    keys = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.e2b_api_key)
+    # Of a patch, only what this run handles: any other variable may hold a word such as `postgres`.
+    handled = Redactor([*secrets.values(), *keys])
     notes = (*notes, *_warnings(spec, options))
     provider = make_provider(options.provider, settings, isolation=options.isolation)
     if not options.dry_run:
@@ -129,7 +132,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
             source=source,
             engine=engine,
             place_files=place_files,
-            holds_secret=redact.holds_secret,
+            holds_secret=handled.holds_secret,
             signal=signal,
         ),
         redact=redact,

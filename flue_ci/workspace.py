@@ -50,7 +50,8 @@ for pack in $packs; do
   mv "$home/$upload.$pack" ".git/objects/pack/$pack"
   chmod 444 ".git/objects/pack/$pack"
 done
-git -c checkout.workers=0 -c core.protectNTFS=false -c core.protectHFS=false read-tree -u --reset "$base"
+workers=$((2 * $(nproc 2>/dev/null || echo 2)))  # half of them wait for the disk
+git -c checkout.workers=$workers -c core.protectNTFS=false -c core.protectHFS=false read-tree -u --reset "$base"
 mkdir -p .git/flue-ci
 cp -p .git/index .git/flue-ci/index
 if [ "$staged" != "$tree" ]; then git read-tree --reset "$staged"; fi
@@ -133,9 +134,10 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
     """
     home = box.info.home.rstrip("/")
     upload_name = ".flue-ci-upload"
-    packs = [path for path in (source.git_dir / "objects/pack").glob("*.pack") if path.stat().st_size >= _ALONE]
+    files = await source.travelling()
+    packs = [path for path in files if path.suffix == ".pack" and path.stat().st_size >= _ALONE]
     archive = source.git_dir.parent / "upload.tar"
-    await asyncio.to_thread(_write_archive, archive, source, packs)
+    await asyncio.to_thread(_write_archive, archive, source, [path for path in files if path not in packs])
     await _write_all(
         box, {f"{home}/{upload_name}.tar": archive} | {f"{home}/{upload_name}.{pack.name}": pack for pack in packs}
     )
@@ -181,19 +183,17 @@ def _answer(result: ExecResult, name: str) -> str:
     raise WorkspaceError(f"the repository could not be unpacked in the sandbox: {last}", hint=hint)
 
 
-def _write_archive(path: Path, source: Source, alone: list[Path]) -> None:
+def _write_archive(path: Path, source: Source, files: list[Path]) -> None:
     """A `.git` directory as a tar file: the objects (without the packs that travel alone) and a fresh, minimal
     set-up.
     """
-    left_out = set(alone)
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
             archive.addfile(_entry(name, directory=True))
-        for file in sorted((source.git_dir / "objects").rglob("*")):
-            if file.is_file() and file not in left_out:
-                entry = _entry(str(file.relative_to(source.git_dir)), size=file.stat().st_size, mode=0o444)
-                with file.open("rb") as stream:
-                    archive.addfile(entry, stream)
+        for file in sorted(files):
+            name = f"objects/{file.parent.name}/{file.name}"
+            with file.open("rb") as stream:
+                archive.addfile(_entry(name, size=file.stat().st_size, mode=0o444), stream)
         for name, data in _set_up(source).items():
             archive.addfile(_entry(name, size=len(data)), io.BytesIO(data))
 

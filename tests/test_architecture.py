@@ -20,7 +20,7 @@ outcome changes report verdict
 ports
 checkout history snapshot source verify workspace collect apply
 briefing skills search edit toolspecs tools budget loop checks
-guard record render run
+guard markup record render run
 console closing
 models sandboxes
 wiring

@@ -6,6 +6,7 @@ Pure. Tool input is joined once, at its end: parsing it at every piece costs sec
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ _DELTAS = {
     "signature_delta": "signature",
     "input_json_delta": "input",
 }
+_DEEPEST = 100  # levels of nested input; no tool needs more, and deeper ones break whoever writes them down
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -183,18 +185,31 @@ def _call(block: _Block) -> ToolCall:
 
 
 def _object(raw: str) -> dict[str, JSON] | None:
-    """The JSON object in `raw`; None when it is broken or something else."""
+    """The JSON object in `raw`; None when it is broken, absurd or something else."""
     try:
-        value = json.loads(raw, parse_constant=_no_constant)
+        value = json.loads(raw, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or _deeper(value, _DEEPEST):
         return None
     return _whole(value) if "\\ud" in raw.lower() else value
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):  # JSON has no word for it, so it could not be sent back
+        raise ValueError(f"{digits} is too large")
+    return number
+
+
+def _deeper(value: JSON, levels: int) -> bool:
+    """True when more than `levels` arrays and objects are nested in each other."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (levels == 0 or any(_deeper(item, levels - 1) for item in inner))
 
 
 def _whole(value: JSON) -> JSON:

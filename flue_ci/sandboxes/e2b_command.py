@@ -1,8 +1,9 @@
 """One command in an E2B sandbox: the script around it, and the listener that hears its output and its ending.
 
 E2B kills only the leader at a deadline, and keeps a command's stream open as long as any child holds its output. So the
-command runs as a job of its own under `timeout`, writes both streams to standard output (which keeps their order), and
-leaves standard error to the script around it, which says there how the command ended.
+command runs under `timeout`, which makes a process group of its own, writes both streams to standard output (keeping
+their order), and leaves standard error to the script around it, which says there how the command ended. (Not by bash's
+job control: its `wait -f` was seen to spin for ever, once in some hundred commands.)
 """
 
 from __future__ import annotations
@@ -31,12 +32,10 @@ flue_end() {{
   exit 143
 }}
 trap flue_end TERM
-set -m
-timeout -k {kill_after} {seconds} /bin/bash -l -c {command} </dev/null 2>&1 &
+( trap - INT QUIT; exec timeout -k {kill_after} {seconds} /bin/bash -l -c {command} ) </dev/null 2>&1 &
 flue_p=$!
 printf '\\n%s start %s\\n' {token} "$flue_p" >&2
-[ "${{BASH_VERSINFO[0]}}" -ge 5 ] && flue_f=-f || flue_f=
-wait $flue_f "$flue_p"
+wait "$flue_p"
 flue_s=$?
 if [ "$flue_s" = 124 ] && [ "$SECONDS" -ge {whole} ]; then
   flue_n=$((10 * {kill_after}))

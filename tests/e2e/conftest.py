@@ -26,6 +26,6 @@ def make_flow(tmp_path: Path) -> Iterator[MakeFlow]:
                 MessagesServer(counting(3) if script is None else script, faults=faults, **more)
             )
             sandboxes = stack.enter_context(E2BServer()) if e2b else None
-            return Flow(home=tmp_path / "flow", model=model, e2b=sandboxes)
+            return Flow(home=tmp_path / "flow", model=model, sandboxes=sandboxes)
 
         yield make

@@ -62,7 +62,8 @@ class Process:
     def __init__(self, launcher: subprocess.Popen[bytes]) -> None:
         assert launcher.stdout is not None
         self.launcher = launcher
-        self.pid = int(launcher.stdout.readline())
+        with launcher.stdout as stdout:
+            self.pid = int(stdout.readline())
 
     def send(self, number: signal.Signals) -> None:
         """SIGINT as Ctrl-C sends it, to everybody in the foreground; others as a runner does, to the one it started."""
@@ -83,13 +84,6 @@ class Process:
             except ProcessLookupError:
                 continue
         self.launcher.wait(HANG_GUARD)
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = HANG_GUARD) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain waited for: {what}"
-        time.sleep(0.01)
 
 
 def bash(command: str, **more: Any) -> Turn:
@@ -139,10 +133,15 @@ class Flow:
     """One test's world under `home`: a repository, a place for files, an environment, and the servers."""
 
     home: Path
-    model: MessagesServer | None = None
-    e2b: E2BServer | None = None
+    model: MessagesServer
+    sandboxes: E2BServer | None = None
     environment: dict[str, str] = field(default_factory=dict)
     wrapper: tuple[str, ...] = ()  # a command line that the command is put behind
+
+    @property
+    def e2b(self) -> E2BServer:
+        assert self.sandboxes is not None
+        return self.sandboxes
 
     def __post_init__(self) -> None:
         self.repo, self.out, self.tmp = self.home / "repo", self.home / "out", self.home / "tmp"
@@ -178,9 +177,8 @@ class Flow:
             if name in os.environ
         }
         ours = {"HOME": str(self.home / "home"), "TMPDIR": str(self.tmp), "PYTHONPATH": str(PROJECT)}
-        servers = {"ANTHROPIC_API_KEY": API_KEY, "NO_PROXY": "127.0.0.1"}
-        servers |= {"ANTHROPIC_BASE_URL": self.model.url} if self.model else {}
-        servers |= self.e2b.env() if self.e2b else {}
+        servers = {"ANTHROPIC_API_KEY": API_KEY, "ANTHROPIC_BASE_URL": self.model.url, "NO_PROXY": "127.0.0.1"}
+        servers |= self.sandboxes.env() if self.sandboxes else {}
         return kept | ours | CANARIES | servers | self.environment
 
     def command(self, *arguments: str, stdout: int | None = None, stderr: int | None = None) -> Process:
@@ -200,7 +198,7 @@ class Flow:
 
     def start(self, *options: str, agent: str = "count") -> Process:
         """Starts a run in the E2B server's sandboxes when there is one, else in the local one."""
-        where = "e2b" if self.e2b else "local"
+        where = "e2b" if self.sandboxes else "local"
         return self.command("run", agent, "--sandbox", where, "--out", str(self.out), *options)
 
     def run(self, *options: str, agent: str = "count") -> Ended:
@@ -210,6 +208,16 @@ class Flow:
         """Any other command to its end: exit code, standard output, standard error."""
         code = self.wait(self.command(*arguments))
         return code, self.said("stdout"), self.said("stderr")
+
+    def until(self, process: Process, condition: Callable[[], object], what: str) -> None:
+        """Waits for a moment in a run."""
+        deadline = time.monotonic() + HANG_GUARD
+        while not condition():
+            ended, late = process.launcher.poll() is not None, time.monotonic() > deadline
+            if ended or late:
+                process.end()
+                raise AssertionError(f"in vain waited for: {what}; it said:\n{self.said('stderr')}")
+            time.sleep(0.01)
 
     def wait(self, process: Process) -> int:
         """The exit code, once the process and all that it started are gone."""
@@ -258,7 +266,7 @@ class Flow:
     def assert_nothing_is_left(self) -> None:
         """No sandbox and no temporary directory; `wait` has seen to processes."""
         assert [path.name for path in self.tmp.iterdir()] == []
-        if self.e2b:
+        if self.sandboxes:
             assert self.e2b.sandboxes == {}
             assert self.e2b.processes() == []
 
@@ -271,7 +279,7 @@ class Flow:
     def secrets_in(self, data: bytes) -> list[str]:
         """The names of secrets of the environment that occur in `data`."""
         named = dict(CANARIES) | {"ANTHROPIC_API_KEY": API_KEY}
-        named |= {"E2B_API_KEY": self.e2b.api_key} if self.e2b else {}
+        named |= {"E2B_API_KEY": self.e2b.api_key} if self.sandboxes else {}
         return [name for name, value in named.items() if value.encode() in data]
 
 

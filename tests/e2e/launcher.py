@@ -1,7 +1,7 @@
 """Runs a command in a session of its own and ends only when nothing that descends from it lives any more.
 
-`python launcher.py COMMAND…` prints the command's process id first; its exit code is the command's (128 + N for signal N).
-Standard library only, no imports of ours: it starts with every run.
+`python launcher.py OUT ERR COMMAND…` starts it with those two descriptors as its output and prints its process id. The
+exit code is the command's (128 + N for signal N). Standard library only: this starts with every run.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ command = os.posix_spawnp(
     sys.argv[3], sys.argv[3:], os.environ, file_actions=moves, setsid=True, setsigdef=[signal.SIGINT, signal.SIGTERM]
 )
 print(command, flush=True)
-for number in (out, err):
+for number in {out, err}:
     os.close(number)
 code = 0
 while True:
@@ -29,5 +29,4 @@ while True:
     if pid == command:
         ended = os.waitstatus_to_exitcode(status)
         code = ended if ended >= 0 else 128 - ended
-        print(code, flush=True)
 os._exit(code)

@@ -157,3 +157,30 @@ async def test_a_patch_that_stops_half_way_is_taken_back(
     assert repo.tree() == before
     assert repo.status() == status
     assert not (repo.path / "neu ü").exists()
+
+
+SWAPPED: Tree = {"dir with space": ("file", b"a file now\n"), "plain.txt/inner/q": ("file", b"a directory now\n")}
+
+
+def swapping(repo: Repo, tmp_path: Path) -> bytes:
+    """A patch that makes a file of a directory and a directory of a file."""
+    copy = new_repo(tmp_path / "copy", repo.tree())
+    copy.git("rm", "-r", "-q", "dir with space", "plain.txt")
+    copy.write(SWAPPED)
+    copy.git("add", "-A", "-f")
+    return copy.git("diff", "--cached", "--binary", "--full-index", "-M", "HEAD")
+
+
+async def test_files_and_directories_change_places(repo: Repo, source: Source, tmp_path: Path) -> None:
+    await apply_patch(repo.path, source, swapping(repo, tmp_path))
+    tree = repo.tree()
+    assert {path: tree[path] for path in SWAPPED} == SWAPPED
+    assert "plain.txt" not in tree
+
+
+async def test_files_and_directories_change_back_when_something_is_in_the_way(
+    repo: Repo, source: Source, tmp_path: Path
+) -> None:
+    patch = swapping(repo, tmp_path)
+    repo.put("dir with space/mine.log", b"ignored, and not in the patch\n")
+    await refused(repo, source, patch, WorkspaceError)

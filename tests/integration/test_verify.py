@@ -242,16 +242,27 @@ async def test_a_small_difference_that_unpacks_to_gigabytes_runs_out_of_memory_a
         await verify_patch(source, patch)
 
 
+def pack_main_and_other_apart(repo: Repo) -> None:
+    """So that the pack of the current commit can be lent as it is, next to one that must not be seen."""
+    for revisions in (b"main\n", b"other\n^main\n"):
+        repo.git("pack-objects", "--revs", ".git/objects/pack/pack", stdin=revisions)
+    repo.git("prune-packed")
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "loose"])
 async def test_a_patch_cannot_name_objects_of_the_checkout_that_do_not_belong_to_the_base(
-    repo: Repo, tmp_path: Path
+    repo: Repo, tmp_path: Path, packed: bool
 ) -> None:
     repo.git("switch", "-q", "-c", "other")
     repo.put("secret", b"\x00only on another branch\n")
     repo.commit("secret")
     secret = repo.line("rev-parse", "HEAD:secret")
     repo.git("switch", "-q", "main")
+    if packed:
+        pack_main_and_other_apart(repo)
     (tmp_path / "scratch").mkdir()
     source = await open_checkout(repo.path, history=1, scratch=tmp_path / "scratch")
+    assert bool(source.lent) == packed
     patch = binary("stolen", 3, secret)
     with pytest.raises(ChangesRefused, match="git refuses"):
         await verify_patch(source, patch)

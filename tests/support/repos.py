@@ -184,6 +184,7 @@ class Altered:
         self.write = box.write
         self.set_network = box.set_network
         self.close = box.close
+        self.end_processes = box.end_processes
         self.info = box.info
 
     async def exec(self, command: str, **options: object) -> ExecResult:

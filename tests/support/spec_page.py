@@ -19,8 +19,8 @@ HEAD = """\
 
 Every key of `.flue/agents/NAME.yml`. This page is made from the schema that `flue-ci schema` prints.
 
-Durations are written `90s`, `10m`, `1h` or `1h30m`. Unknown keys, duplicate keys, wrong types and impossible combinations
-are errors.
+Durations are written `90s`, `10m`, `1h` or `1h30m`. Unknown keys, duplicate keys, wrong types and impossible
+combinations are errors.
 YAML is read strictly: `no`, `on`, `1_000`, `0o17` or `12:30` without quotes mean different things to different readers,
 and are refused.
 
@@ -30,11 +30,19 @@ and are refused.
 TAIL = """
 ## In `prompt` and `instructions`
 
-Both are [Jinja2](https://jinja.palletsprojects.com/) templates, rendered in its sandbox with these names: `instruction`
-(what was asked for; undefined when nothing was, so that `default` works), `agent.name`, `agent.description`, `repo.name`,
-`repo.ref`, `repo.sha`, `event.name` (`local` for a run over a checkout) and, on GitHub, `event.actor`, `pr.…` and
-`issue.…`. A name that does not exist is an error when the spec is read; one that has no value counts as false in
-`{% if %}` and is an error where it is to be printed. An instruction that the prompt does not mention is added at its end.
+Both are [Jinja2](https://jinja.palletsprojects.com/) templates, rendered in its sandbox with these names:
+`instruction` (what was asked for; undefined when nothing was, so that `default` works), `agent.name`,
+`agent.description`, `repo.name`, `repo.ref`, `repo.sha`, `event.name` (`local` for a run over a checkout) and, on
+GitHub, `event.actor`, `pr.…` and `issue.…`. A name that does not exist is an error when the spec is read; one that has
+no value counts as false in `{% if %}` and is an error where it is to be printed. An instruction that the prompt does
+not mention is added at its end.
+
+## Setup, agent, checks
+
+`sandbox.setup` runs first, with the network of its phase. What it leaves in the repository (lock files, build
+information) is not counted as the agent's change, unless the agent goes on with it. Before the checks, every process
+that still runs in the sandbox is ended and the shell's start-up files are put back as they were before the agent: a
+check that needs a service starts it. The checks run with the agent's network.
 
 ## Parts that this version reads but does not run
 

@@ -8,7 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from flue_ci.redact import MASK, Redactor, secrets_of
+from flue_ci.outcome import ToolCall, ToolStarted
+from flue_ci.redact import MASK, Redactor, added, secrets_of
+from flue_ci.render import markdown
+from tests.support.reports import FULL
 
 SECRET = 'sk-test/"very"+secret value=42'
 
@@ -74,3 +77,55 @@ def test_the_environment_tells_which_values_are_secret() -> None:
 def test_bytes_with_a_known_secret_are_found() -> None:
     assert Redactor([SECRET]).holds_secret(b"\xff" + SECRET.encode())
     assert not Redactor([SECRET]).holds_secret(b"nothing here")
+
+
+KEY = "-----BEGIN KEY-----\nMIIBVgIBADANBgkqhkiG9w0BAQEF\nAASCATAwggEsAgEAAkEA\n-----END KEY-----"
+
+
+def test_each_line_of_a_secret_is_secret() -> None:
+    shown = Redactor([KEY])("1: -----BEGIN KEY-----\n2: MIIBVgIBADANBgkqhkiG9w0BAQEF\n3: AASCATAwggEsAgEAAkEA")
+    assert shown == f"1: -----BEGIN KEY-----\n2: {MASK}\n3: {MASK}"
+
+
+def test_keys_of_mappings_bytes_and_our_values_are_walked() -> None:
+    redact = Redactor([SECRET])
+    assert redact.walk({SECRET: b"x " + SECRET.encode() + b"\xff"}) == {MASK: b"x ***\xff"}
+    call = ToolCall(id="1", name="bash", input={SECRET: [SECRET]})
+    assert redact.walk(ToolStarted(call=call)) == ToolStarted(call=ToolCall(id="1", name="bash", input={MASK: [MASK]}))
+
+
+def test_a_secret_that_is_a_word_of_ours_breaks_no_report() -> None:
+    secret = Redactor(["success", "renamed", "changes.patch"])
+    clean = secret.walk(FULL)
+    assert (clean.conclusion, clean.changes) == (FULL.conclusion, FULL.changes)
+    assert markdown(clean)
+
+
+def test_half_characters_become_writable() -> None:
+    assert Redactor()("a \ud800 \udcff").encode() == b"a \\ud800 \\udcff"
+
+
+def test_a_secret_that_is_no_text_is_taken() -> None:
+    assert Redactor(["pass\udcffword"])("is pass\udcffword") == f"is {MASK}"
+
+
+def test_absurd_nesting_ends_somewhere() -> None:
+    deep: list[object] = []
+    for _ in range(5_000):
+        deep = [deep]
+    assert "nested too deep" in json.dumps(Redactor().walk(deep))
+
+
+def test_of_a_patch_only_what_it_adds_is_looked_at() -> None:
+    patch = b"""diff --git a/x b/x
+--- a/x
++++ b/x
+@@ -1,2 +1,2 @@ contextsecret
+ contextsecret
+-contextsecret
++one-of-two-lines
++two-of-two-lines
+"""
+    assert not Redactor(["contextsecret"]).holds_secret(added(patch))
+    assert Redactor(["one-of-two-lines\ntwo-of-two-lines"]).holds_secret(added(patch))
+    assert Redactor(["secretname"]).holds_secret(added(b"diff --git a/secretname b/secretname\nnew file mode 100644\n"))

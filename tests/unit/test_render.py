@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 
 from flue_ci import closing
-from flue_ci.render import fenced, markdown
-from flue_ci.report import Changes, Failure
+from flue_ci.markup import fenced, prose
+from flue_ci.render import markdown
+from flue_ci.report import Changes, CommandResult, Failure, SandboxUsed
 from tests.support.reports import FAILED, FULL, PATCH, report
 
 
@@ -24,7 +26,7 @@ def test_everything_that_matters_is_there() -> None:
         '"root_cause": "no default"',
         "<summary><code>src/parser.py</code></summary>",
         "claude-sonnet-5-5 · 5 turns · 41.9K tokens (31.0K cached, 900 out) · $0.040",
-        "network setup: open · agent: none · secrets inside: NPM_TOKEN",
+        "network setup: open · agent: none · secrets inside: `NPM_TOKEN`",
         "base main@3f786850e + uncommitted work",
     ):
         assert words in text
@@ -67,7 +69,7 @@ def test_a_refusal_says_where_the_bytes_are_and_shows_no_diff() -> None:
 
 def test_the_last_words_are_plain_where_nobody_watches() -> None:
     out = io.StringIO()
-    closing.show(FAILED, PATCH, None, diff=True, out=out, redact=lambda text: text.replace("parser", "***"))
+    closing.show(FAILED, PATCH, None, diff=True, out=out)
     text = out.getvalue()
     assert "\x1b" not in text
     assert "❌ fix-tests: check `tests` failed with exit code 1 (31s)" in text
@@ -75,7 +77,6 @@ def test_the_last_words_are_plain_where_nobody_watches() -> None:
     assert "✗ tests: pytest -q · exit code 1 · 1.0s" in text
     assert "      E  assert 1 == 2" in text
     assert "2 files changed, +2 −1" in text
-    assert "parser" not in text
 
 
 def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
@@ -83,3 +84,85 @@ def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
     closing.show(report(summary="a\x1b[2Jb\x07"), b"+\x1b]0;x\x07y\n", None, diff=True, out=out)
     assert "\x1b" not in out.getvalue()
     assert "\x07" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("summary", "shown"),
+    [
+        ("All passed.\n\n<!--", "All passed.\n\n&lt;!--"),
+        ("<details><summary>x", "&lt;details>&lt;summary>x"),
+        ("\\<b>", "\\&lt;b>"),
+        ("```py\n<!--", "```py\n<!--\n```"),
+        ("~~~~\n<b>\n~~~", "~~~~\n<b>\n~~~\n~~~~"),
+        ("````\n```\n<b>\n````\n<b>", "````\n```\n<b>\n````\n&lt;b>"),
+        ("- a\n  ```\n  <b>\n<!--", "- a\n```\n<b>\n<!--\n```"),
+        ("- ```\n<!--", "- ```\n&lt;!--"),
+        ("```\n```\u00a0\n```\n<!--", "```\n```\u00a0\n```\n&lt;!--"),
+        ("a ` b\nc ` <!-- ` d", "a ` b\nc ` &lt;!-- ` d"),
+        ("\\`<!--`", "\\`&lt;!--`"),
+        ("| ` | <!-- ` |", "| ` | &lt;!-- ` |"),
+        ("http://a.b`<!--`", "http://a.b`&lt;!--`"),
+    ],
+)
+def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) -> None:
+    assert prose(summary) == shown
+    assert f"{shown}\n\n| 2 files |" in markdown(report(summary=summary))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Title\n\n- **one** `List<int>` and ``a ` <b>``\n- [two](https://example.com) 1 > 0\n\n> said",
+        "See <https://example.com/a>.\n\n```html\n<b>\n```\n\nDone.",
+        "| a | b |\n|--|--|\n| `x<y>` | `<z>` |",
+    ],
+)
+def test_ordinary_markdown_stays_as_it_is(text: str) -> None:
+    assert prose(text) == text
+
+
+def test_no_text_of_a_report_opens_a_block_or_html() -> None:
+    nasty = "x\x1b[2J\u202e\n\n~~~\n<!-- `"
+    text = markdown(
+        report(
+            agent=nasty,
+            reason=nasty,
+            model=nasty,
+            spec=nasty,
+            instruction=nasty,
+            summary="",
+            result={"a": "\x9b\u202e"},
+            notes=(nasty,),
+            changes=Changes(refused=nasty),
+            checks=(CommandResult(name=nasty, command=nasty, exit_code=1, output=nasty),),
+            sandbox=SandboxUsed(provider=nasty, template=nasty, network={nasty: nasty}, secrets=(nasty,)),
+            failure=Failure(stage=nasty, message=nasty, hint=nasty),
+        )
+    )
+    assert not re.search("[\x1b\x9b\u202e]", text)
+    outside = re.sub(r"(?s)```.*?```", "", text)
+    assert not re.search(r"(?m)^~~~", outside)
+    assert "<!--" not in re.sub(r"``.*?``", "", outside).replace("\\<!--", "")
+
+
+def test_a_refusal_that_kept_nothing_points_to_nothing() -> None:
+    assert "is kept in" not in markdown(report(changes=Changes(refused="it holds a secret")), b"")
+
+
+def test_the_diff_cannot_move_the_cursor() -> None:
+    assert "\x1b" not in markdown(FULL, PATCH + b"+\x1b[2J\n")
+
+
+@pytest.mark.parametrize("field", ["agent", "model", "reason", "stage", "check", "network", "result"])
+def test_no_field_of_a_saved_report_reaches_the_terminal_as_it_is(field: str) -> None:
+    nasty = "\x1b]0;x\x07\x9b2J\u202e\nnext"
+    changed: dict[str, Any] = {
+        "stage": {"failure": Failure(stage=nasty, message="m")},
+        "check": {"checks": (CommandResult(name=nasty, command="c", exit_code=1, output=nasty),)},
+        "network": {"sandbox": SandboxUsed(provider=nasty, network={"agent": nasty})},
+    }
+    out = io.StringIO()
+    closing.show(report(**changed.get(field, {field: nasty})), b"", None, out=out)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out.getvalue())
+    if field not in ("check", "result"):
+        assert "\nnext" not in out.getvalue()

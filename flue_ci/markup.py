@@ -1,0 +1,85 @@
+"""Pieces of GitHub's Markdown that hold whatever text they are given: nothing in it ends a cell, a block or a section,
+or becomes HTML. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from flue_ci.text import one_line, plain
+
+_FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})")
+_SPAN = r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)"
+_ADDRESS = r"<https?://[^\s<>`|]+>"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown and HTML leave as it is."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", plain(text))
+
+
+def html(text: str) -> str:
+    """One line inside of an HTML element."""
+    return one_line(text, 200).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def code(text: str) -> str:
+    """Inline code that survives backticks, line breaks and table cells."""
+    line = one_line(text, 200).replace("|", "\\|")
+    ticks = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
+    pad = " " if "`" in line else ""
+    return f"{ticks}{pad}{line}{pad}{ticks}"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A code block whose fence is longer than any run of backticks inside."""
+    text = plain(text)
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def details(summary: str, content: str) -> str:
+    """A collapsed block; `summary` is HTML."""
+    return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
+
+
+def prose(text: str) -> str:
+    """Markdown of somebody else that swallows nothing of what follows it: HTML in it is text, and its last code block
+    is closed.
+
+    `<` stays as it is in code blocks, in addresses (`<https://…>`) and in code spans. Which of them a reader of
+    Markdown sees is certain only in simple cases (https://spec.commonmark.org/0.31.2/#fenced-code-blocks and
+    #code-spans); in others `<` becomes `&lt;`. A fence that is indented by less than four spaces moves to the margin,
+    so that it is one wherever it stands.
+    """
+    lines: list[str] = []
+    fence, indent, certain = "", 0, True
+    for line in plain(text).strip("\n").rstrip().split("\n"):
+        found = _FENCE.match(line)
+        bare = line.strip(" \t")  # other white space neither ends a paragraph nor stands behind a fence
+        if fence:
+            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
+            if found and set(bare) == {fence[0]} and len(bare) >= len(fence):
+                fence = ""
+        elif found:
+            indent, fence, certain = len(found[1]), found[2], True
+            lines.append(line[indent:])
+        else:
+            certain = not bare or (certain and _spans_are_certain(line))
+            lines.append(_without_html(line, spans=certain))
+    return "\n".join([*lines, fence] if fence else lines)
+
+
+def _spans_are_certain(line: str) -> bool:
+    """True when every code span ends in its line and in its table cell, if it is in one, and when nothing that binds
+    tighter (an escape, a bare address, a formula) can have taken one of its backticks."""
+    if "\\`" in line or "$" in line:
+        return False
+    rest = [re.sub(_SPAN, "\0", cell) for cell in line.split("|")]
+    words = [word for cell in rest for word in cell.split() if "://" in word or "www." in word]
+    return not any("`" in cell for cell in rest) and not any("\0" in word for word in words)
+
+
+def _without_html(line: str, *, spans: bool) -> str:
+    kept = f"{_SPAN}|{_ADDRESS}|<" if spans else "<"
+    return re.sub(kept, lambda found: "&lt;" if found[0] == "<" else found[0], line)
