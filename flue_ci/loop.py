@@ -101,9 +101,11 @@ class AgentLoop:
         budget = Budget(task.limits, self._clock)
         state = _State(entries=[Prompt(text=task.prompt)], usage=Usage(cost_usd=0.0))
         try:
-            async with asyncio.timeout(budget.seconds_left()):
+            async with asyncio.timeout(budget.seconds_left()) as deadline:
                 outcome = await self._turns(task, tools, budget, state, observe)
         except TimeoutError:
+            if not deadline.expired():
+                raise  # somebody else's
             outcome = Outcome(status="limit", reason="minutes", summary=state.last_words)
         return replace(outcome, usage=state.usage)
 
