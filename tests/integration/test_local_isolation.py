@@ -337,10 +337,10 @@ async def test_roots_files_and_processes_are_invisible_to_the_user(box: Sandbox)
 
 
 async def test_root_sees_the_users_files_but_not_the_users_processes_and_shell_profile(box: Sandbox) -> None:
-    await box.write("work/file", b"shared")
+    await box.write("shared/file", b"shared")
     await box.write(".bash_profile", b"echo profile of the user")
     running = asyncio.create_task(box.exec("exec -a users-own-work sleep 60", timeout=60))
-    seen = await said(box, "cat /home/user/work/file; echo; id -u; pwd; ps -eo args=", user="root")
+    seen = await said(box, "cat /home/user/shared/file; echo; id -u; pwd; ps -eo args=", user="root")
     assert seen.startswith("shared\n0\n/root\n")
     assert "users-own-work" not in seen
     running.cancel()
