@@ -16,7 +16,10 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name of a file may be no text; printing it must not fail
             stream.reconfigure(errors="backslashreplace")
-    code = guarded(sys.argv[1:])
+    try:
+        code = guarded(sys.argv[1:])
+    except KeyboardInterrupt:  # before the command line was even read
+        code = 130
     try:
         sys.stdout.flush()
         sys.stderr.flush()

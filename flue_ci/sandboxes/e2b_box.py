@@ -27,10 +27,17 @@ T = TypeVar("T")
 _TRIES = 3  # for calls that may be repeated
 _SLOW_UPLOAD = 200_000  # bytes a second, below which an upload counts as stuck
 
-# As root. Only where E2B's own daemon runs is the machine a sandbox and nothing else, so that all that belongs to the
-# ordinary user is the agent's; a server that imitates E2B may share its processes with others.
+# As root. Only where E2B's own daemon runs, in this very process namespace, is the machine a sandbox and nothing else,
+# so
+# that all that belongs to the ordinary user is the agent's; a server that imitates E2B may share its processes with
+# others.
 END_PROCESSES = """
-grep -qx envd /proc/[0-9]*/comm 2>/dev/null && [ "$(id -u)" = 0 ] || exit 0
+[ "$(id -u)" = 0 ] || exit 0
+ours=no
+for comm in $(grep -lx envd /proc/[0-9]*/comm 2>/dev/null); do
+  [ "$(readlink "${{comm%/comm}}/ns/pid")" != "$(readlink /proc/self/ns/pid)" ] || ours=yes
+done
+[ "$ours" = yes ] || exit 0
 user=$(stat -c %u -- {home}) || exit 1
 [ "$user" != 0 ] || exit 0
 for round in 1 2 3 4 5; do

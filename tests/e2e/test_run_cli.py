@@ -324,7 +324,7 @@ def test_what_breaks_the_rules_is_kept_apart_and_fails_the_run(make_flow: MakeFl
 
 # Secrets
 
-LOOK = "{ env; cat /proc/*/environ /proc/*/cmdline; cat ~/.* /root/* /run/secrets/*; find /root -type f -exec cat {} +; } 2>/dev/null | tr '\\0' '\\n'"
+LOOK = "{ env; cat /proc/*/environ /proc/*/cmdline; cat ~/.* /root/* /run/secrets/*; } 2>/dev/null | tr '\\0' '\\n'"
 
 
 @pytest.mark.parametrize("where", ["local", "e2b"])
