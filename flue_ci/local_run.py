@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -135,7 +135,7 @@ async def _run(choice: RunChoice, assembly: Assembly, folder: RunFolder, signals
     if folder.trouble:
         print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
     if choice.apply and report.changes.patch:
-        return await _apply(choice, assembly, report, patch, folder.path) or (0 if read else EXIT_FAILED)
+        return await _apply(choice, assembly, report, patch, folder) or (0 if read else EXIT_FAILED)
     return report.exit_code or (0 if read else EXIT_FAILED)
 
 
@@ -153,10 +153,10 @@ def _show(choice: RunChoice, report: Report, patch: bytes, folder: Path) -> bool
     return True
 
 
-async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: bytes, folder: Path) -> int:
+async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: bytes, folder: RunFolder) -> int:
     from flue_ci.apply import apply_patch
 
-    by_hand = plain(f"git apply {folder / (report.changes.patch or '')}")
+    by_hand = plain(f"git apply --3way {folder.path / (report.changes.patch or '')}")
     if report.conclusion != "success":
         print(f"Not applied, because the run did not succeed. By hand: {by_hand}", file=sys.stderr)
         return report.exit_code
@@ -164,8 +164,10 @@ async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: b
     try:
         await apply_patch(find_root(choice.repo), assembly.source, patch)
     except FlueError as error:
-        told = plain(assembly.redact(f"not applied: {error}\n  → {error.hint or 'by hand'}"))
-        print(f"flue-ci: {told}: {by_hand}", file=sys.stderr)
+        reason = plain(assembly.redact(f"not applied: {str(error).removeprefix('not applied: ')}"))
+        print(f"flue-ci: {reason}\n  → by hand: {by_hand}", file=sys.stderr)
+        failure = Failure(stage="apply", message=reason, hint=f"by hand: {by_hand}")
+        folder.save(replace(report, conclusion="failed", reason=reason, exit_code=EXIT_FAILED, failure=failure), patch)
         return EXIT_FAILED
     print("Applied to the working tree; `git diff` shows it.", file=sys.stderr)
     return report.exit_code

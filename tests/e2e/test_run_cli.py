@@ -183,9 +183,13 @@ def test_apply_refuses_when_the_tree_has_moved(make_flow: MakeFlow, move: Any) -
     assert code == 1
     assert "not applied" in flow.said("stderr")
     assert "while the agent worked" in flow.said("stderr")
-    assert f"git apply {flow.out}/changes.patch" in flow.said("stderr")
+    assert f"git apply --3way {flow.out}/changes.patch" in flow.said("stderr")
     assert (flow.repo / "greeting.txt").read_text() != "changed\n"
-    assert b"+changed" in load(flow.out)[1]
+    report, patch = load(flow.out)
+    assert b"+changed" in patch
+    assert (report.conclusion, report.exit_code) == ("failed", 1)
+    assert report.failure
+    assert report.failure.stage == "apply"
 
 
 def test_apply_leaves_the_tree_alone_when_a_check_fails(make_flow: MakeFlow) -> None:
