@@ -72,6 +72,14 @@ class WorkspaceError(FlueError):
     """The repository could not be read, or could not be put into the sandbox."""
 
 
+class ForgeError(FlueError):
+    """GitHub refused something or is out of reach. `status` is the HTTP status, 0 when there was no answer."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
 class ChangesRefused(FlueError):
     """What came back from the sandbox breaks a rule. `patch` holds the bytes (possibly none), for people to look at."""
 

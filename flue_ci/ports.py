@@ -1,5 +1,5 @@
-"""The seams, on one page: what the core asks of a sandbox, a model and an engine. Adapters implement them, `wiring`
-chooses.
+"""The seams, on one page: what the core asks of a sandbox, a model, an engine and a forge. Adapters implement them,
+`wiring` chooses.
 
 Small protocols. What only some implementations can do gets a protocol of its own.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from flue_ci.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.outcome import Observer, Outcome, Reply, Request
 
 User = Literal["user", "root"]
@@ -200,3 +201,59 @@ class Engine(Protocol):
     async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
         """Returns an `Outcome` for every ending that the model or a limit causes; raises only `FlueError`."""
         ...
+
+
+Reaction = Literal["eyes", "confused", "rocket", "+1", "-1"]
+
+
+class Forge(Protocol):
+    """One repository on GitHub, as one token sees it. Methods may be called concurrently.
+
+    Each raises `ForgeError` (what GitHub refused, which permission is missing, what to do) after patient retries that
+    honour `Retry-After`; a list is complete, whatever the number of its pages. Texts come as they are: uncleaned.
+    """
+
+    async def me(self) -> Account:
+        """Whom our own comments come from."""
+        ...
+
+    async def role(self, login: str) -> str:
+        """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
+        or a custom one); `none` for unknown users."""
+        ...
+
+    async def account(self, login: str) -> Account: ...
+
+    async def pull(self, number: int) -> PullRequest: ...
+
+    async def issue(self, number: int) -> Issue: ...
+
+    async def pulls_of(self, sha: str) -> list[PullRequest]:
+        """Open pull requests of this repository whose head is that commit."""
+        ...
+
+    async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
+        """What people said and what checks found. Parts that this token may not read are missing, with a note."""
+        ...
+
+    async def comments(self, number: int) -> list[Comment]:
+        """All comments below an issue or pull request, oldest first."""
+        ...
+
+    async def recent_requests(self, login: str, since: str) -> list[Comment]:
+        """Comments (of both kinds) that the user made anywhere in this repository since then."""
+        ...
+
+    async def comment(self, number: int, body: str) -> Comment: ...
+
+    async def reply(self, number: int, to: int, body: str) -> Comment:
+        """A comment in the thread of review comment `to`."""
+        ...
+
+    async def edit(self, comment: Comment, body: str) -> Comment: ...
+
+    async def react(self, number: int, comment: Comment | None, reaction: Reaction) -> None:
+        """On a comment, or on the issue or pull request itself."""
+        ...
+
+    async def close(self) -> None: ...

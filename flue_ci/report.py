@@ -80,6 +80,37 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """What started the run on a forge. `repo` is `owner/name`; `number` the pull request or issue, None for neither.
+
+    `comment_id` and `in_thread` tell where an answer goes: `in_thread` is the review comment that asked. `run_url` is
+    the page of the job, `spec_sha` the commit that spec, instructions and skills were read at.
+    """
+
+    event: str
+    actor: str = ""
+    repo: str = ""
+    repo_id: int = 0
+    number: int | None = None
+    is_pull_request: bool = False
+    head_sha: str = ""
+    from_fork: bool = False
+    comment_id: int | None = None
+    in_thread: int | None = None
+    url: str = ""
+    run_url: str = ""
+    spec_sha: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing:
+    """What the spec asks of whoever publishes the report."""
+
+    comment: Literal["sticky", "new", "none"] = "sticky"
+    links: tuple[str, ...] = ()  # hosts that links and images may lead to, besides the forge's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One run. Times in seconds, money in US dollars, `started` in RFC 3339 (UTC)."""
 
@@ -104,6 +135,8 @@ class Report:
     started: str = ""
     spec: str = ""
     flue_ci: str = ""
+    trigger: Trigger | None = None
+    publish: Publishing = field(default_factory=Publishing)
 
 
 def to_json(report: Report) -> str:

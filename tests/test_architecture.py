@@ -13,25 +13,27 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "flue_ci"
 # The reading order is the dependency order: a module imports only modules of lines above it, or of its own line.
 LAYERS = """
-errors text redact settings gitcmd ownfiles __init__
+errors text clean redact actions settings gitcmd ownfiles __init__
+event command gate
 yamlscalar yamldoc prices modelrules typed prompt
 specevents specnetwork specmodel specrules specerrors specoverrides specschema spec starter
-outcome changes report verdict
+outcome changes discussion report verdict
 ports
-checkout history snapshot source verify workspace collect apply
+checkout history snapshot source remote verify workspace collect apply
 briefing skills search edit toolspecs tools budget loop checks
-guard markup record render run
+context guard markup render comment record run
+sticky publish
 console closing
-models sandboxes
+models sandboxes forges
 wiring
-session preview local_run doctor leftovers listing
+session preview local_run trusted action_run doctor leftovers listing
 cli
 __main__
 """.strip().splitlines()
 HOMES = {
     "e2b": {"sandboxes.e2b"},
     "anthropic": {"models.claude"},
-    "github": set(),
+    "github": {"forges.github"},
     "yaml": {"yamldoc"},
     "jinja2": {"prompt"},
     "jsonschema": {"typed"},
@@ -74,7 +76,7 @@ def test_a_module_imports_only_what_stands_above_it(name: str, path: Path) -> No
         if not imported.startswith("flue_ci.") or inner not in known:
             continue
         assert layer(inner) <= layer(name), f"{name} imports {inner}, which stands below it"
-        if inner.startswith(("models.", "sandboxes.")):
+        if inner.startswith(("models.", "sandboxes.", "forges.")):
             own = name.split(".", maxsplit=1)[0] == inner.split(".")[0]
             assert own or name == "wiring", f"{name} imports the adapter {inner}; only wiring may"
 

@@ -268,7 +268,11 @@ def test_a_read_only_checkout_cannot_be_applied_to_and_stays_as_it_was(make_flow
     assert code == 1
     assert "not applied" in flow.said("stderr")
     assert flow.git("status", "--porcelain") == ""
-    assert load(flow.out)[0].conclusion == "success"
+    report, patch = load(flow.out)
+    assert (report.conclusion, report.exit_code) == ("failed", 1)
+    assert report.failure is not None
+    assert report.failure.stage == "apply"
+    assert b"+changed" in patch  # the work is not lost with it
     flow.assert_nothing_is_left()
 
 
