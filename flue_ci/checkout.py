@@ -1,5 +1,8 @@
 """Finds out what a directory of the user is: the repository around it, the commit checked out, the settings that
 matter. Reads only.
+
+A checkout may have come in an archive from a stranger, with its `.git`: what that says of places elsewhere on this
+machine is refused, because files travel.
 """
 
 from __future__ import annotations
@@ -13,12 +16,16 @@ from pathlib import Path
 
 from flue_ci.errors import WorkspaceError
 from flue_ci.gitcmd import INSTALL_HINT, OLDEST, Done, Git, GitFailed, reason
+from flue_ci.ownfiles import is_own_file
+from flue_ci.text import one_line
 
 _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
     r"|remote\..*\.promisor|filter\..*\.(clean|process))$"
 )
 _EXCLUDE_LIMIT = 1_000_000
+_SHALLOW_LIMIT = 10_000_000
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +65,7 @@ async def find_checkout(repo: Path) -> Checkout:
         git.run("rev-parse", *_path_arguments(), ok=None),
         git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=None),
         git.run("symbolic-ref", "--quiet", "HEAD", ok=None),
-        git.run("config", "-z", "--type=path", "--get-regexp", _SETTINGS, ok=None),
+        git.run("config", "-z", "--show-scope", "--type=path", "--get-regexp", _SETTINGS, ok=None),
     )
     _check_version(version)
     object_format = _check_kind(repo, kind)
@@ -67,7 +74,8 @@ async def find_checkout(repo: Path) -> Checkout:
             f"{repo} has no commits yet", hint="Commit something first: changes are measured against a commit."
         )
     top, git_dir, objects, index, shallow, exclude = _paths(repo, paths)
-    found = _settings(settings)
+    _check_places(top, git_dir, index, exclude)
+    found = _settings(settings, top)
     return Checkout(
         top=top,
         git_dir=git_dir,
@@ -76,7 +84,7 @@ async def find_checkout(repo: Path) -> Checkout:
         object_format=object_format,
         head=head.line,
         ref=_branch(branch),
-        shallow=frozenset(shallow.read_text().split()) if shallow.is_file() else frozenset(),
+        shallow=_shallow(shallow),
         settings=found,
         exclude=_exclude(found, exclude),
     )
@@ -139,6 +147,14 @@ def _paths(repo: Path, done: Done) -> list[Path]:
     return [Path(os.fsdecode(line)) for line in lines]
 
 
+def _shallow(path: Path) -> frozenset[str]:
+    if not path.is_file():
+        return frozenset()
+    with path.open("rb") as file:
+        words = file.read(_SHALLOW_LIMIT).decode("ascii", "replace").split()
+    return frozenset(word for word in words if _COMMIT.fullmatch(word))
+
+
 def _branch(done: Done) -> str | None:
     """The branch's short name; None for a detached HEAD and for names that are not UTF-8 (reports could not hold
     them).
@@ -150,12 +166,56 @@ def _branch(done: Done) -> str | None:
     return name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else None
 
 
-def _settings(done: Done) -> dict[str, str]:
-    """`key LF value NUL`; the last of several values counts, as in git. A key without value is true."""
+def _check_places(top: Path, git_dir: Path, index: Path, exclude: Path) -> None:
+    """Nothing that is read may lie elsewhere: a `core.worktree` above, or links in `.git`, would send other files."""
+    if not _leads_to(top / ".git", git_dir):
+        raise WorkspaceError(
+            f"the repository in {git_dir} takes {top} for its work tree, which is another directory's",
+            hint="Files of that directory would travel. git config --unset core.worktree, if this is your repository.",
+        )
+    for path in (index, exclude):
+        if os.path.lexists(path) and (path.resolve() != path.parent.resolve() / path.name or not path.is_file()):
+            raise WorkspaceError(
+                f"{path} is not an ordinary file", hint="A link there could send any file; put the file itself there."
+            )
+
+
+def _leads_to(marker: Path, git_dir: Path) -> bool:
+    """Whether `.git`, a directory or a file that names one, is that repository."""
+    try:
+        if marker.is_file():
+            with marker.open("rb") as file:
+                named = file.read(_EXCLUDE_LIMIT).removeprefix(b"gitdir: ").rstrip(b"\r\n")
+            marker = marker.parent / os.fsdecode(named)
+        return marker.samefile(git_dir)
+    except (OSError, ValueError):
+        return False
+
+
+def _settings(done: Done, top: Path) -> dict[str, str]:
+    """`scope NUL key LF value NUL`; the last of several values counts, as in git. A key without value is true."""
     if done.code not in (0, 1):
         raise GitFailed(f"git config: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
-    entries = (os.fsdecode(entry).partition("\n") for entry in done.out.split(b"\0") if entry)
-    return {key.lower(): value if mark else "true" for key, mark, value in entries}
+    fields = [os.fsdecode(field) for field in done.out.split(b"\0")]
+    found: dict[str, str] = {}
+    for scope, entry in zip(fields[::2], fields[1::2], strict=False):
+        key, mark, value = entry.partition("\n")
+        if key.lower() == "core.excludesfile":
+            if scope not in ("system", "global") or not Path(value).is_absolute():
+                _check_own_rules(top, value)
+            value = str(top / value)
+        found[key.lower()] = value if mark else "true"
+    return found
+
+
+def _check_own_rules(top: Path, name: str) -> None:
+    """The text of ignore rules travels. The user's configuration may name any file, the repository's its own ones."""
+    path = top / name
+    if os.path.lexists(path) and not is_own_file(top, path):
+        raise WorkspaceError(
+            f"this repository's core.excludesFile is {one_line(name)}, which is not a file of its own",
+            hint="If you want these rules: git config --global core.excludesFile FILE",
+        )
 
 
 def _exclude(settings: Mapping[str, str], info_exclude: Path) -> bytes:

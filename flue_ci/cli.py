@@ -99,6 +99,40 @@ def run(**given: Any) -> int:
     return run_here(RunChoice(**given), os.environ)
 
 
+@_command(
+    brief="Act on an event of GitHub Actions.",
+    examples="""
+    flue-ci action          # what action.yml calls; everything comes from the job's environment
+    """,
+)
+def action() -> int:
+    """Act on the event that started this job of GitHub Actions: decide whether it is for an agent, run it, answer.
+
+    Everything comes from the environment, as action.yml sets it: docs/action.md.
+    """
+    from flue_ci.action_run import act
+
+    return act(os.environ)
+
+
+@_command(
+    brief="Publish a saved run on GitHub.",
+    examples="""
+    flue-ci publish ./flue-ci-report
+    """,
+)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def publish(folder: Path) -> int:
+    """Publish the saved run in FOLDER as this job of GitHub Actions may: for a second job that has the right to write.
+
+    Nothing in the folder is trusted. The target comes from this job's own event; a report for another repository or
+    pull request is refused.
+    """
+    from flue_ci.publish_run import publish_folder
+
+    return publish_folder(folder, os.environ)
+
+
 @_command(brief="Check agent specs.", examples="flue-ci validate\nflue-ci validate .flue/agents/fix-tests.yml --json")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_repo
@@ -160,17 +194,25 @@ def list_(repo: Path, as_json: bool) -> int:
     return 2 if any(agent["problem"] for agent in found) else 0
 
 
-@_command(brief="Write a commented agent spec.", examples="flue-ci init\nflue-ci init review")
+@_command(brief="Write a commented agent spec.", examples="flue-ci init\nflue-ci init review --github")
 @click.argument("name", default="fix-tests")
 @_repo
-def init(name: str, repo: Path) -> None:
-    """Write a commented agent spec to .flue/agents/NAME.yml."""
+@click.option("--github", is_flag=True, help="Also write a workflow that answers comments on GitHub.")
+def init(name: str, repo: Path, github: bool) -> None:
+    """Write a commented agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml."""
     from flue_ci.spec import find_root, shown
-    from flue_ci.starter import write_starter
+    from flue_ci.starter import write_starter, write_workflow
     from flue_ci.text import printable
 
-    path = printable(shown(write_starter(find_root(repo), name)))
+    root = find_root(repo)
+    path = printable(shown(write_starter(root, name)))
     click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
+    if github:
+        workflow = printable(shown(write_workflow(root)))
+        click.echo(
+            f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge both files, "
+            f"then comment on a pull request: /flue {name}"
+        )
 
 
 @_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --offline --json")
@@ -255,10 +297,11 @@ def sandboxes_list(sandbox: str, as_json: bool) -> None:
 @click.option(
     "--all", "everything", is_flag=True, help="Every sandbox of flue-ci that this key can see, also of other machines."
 )
-def sandboxes_kill(ids: tuple[str, ...], sandbox: str, everything: bool) -> int:
-    """End sandboxes by id."""
-    from flue_ci.leftovers import kill
+@click.option("--run", "run_id", metavar="ID", help="What one run left behind, by the id in its metadata.")
+def sandboxes_kill(ids: tuple[str, ...], sandbox: str, everything: bool, run_id: str | None) -> int:
+    """End sandboxes by id, or all that one run left behind."""
+    from flue_ci.leftovers import kill, sweep
 
-    if bool(ids) == everything:
-        raise click.UsageError("name the sandboxes to end, or pass --all")
-    return kill(sandbox, os.environ, ids)
+    if [bool(ids), everything, bool(run_id)].count(True) != 1:
+        raise click.UsageError("name the sandboxes to end, or pass --all or --run ID")
+    return sweep(sandbox, os.environ, run_id) if run_id else kill(sandbox, os.environ, ids)

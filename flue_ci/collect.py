@@ -147,9 +147,8 @@ bytes=$(wc -c < "$store/changes.patch")
 printf '\\nflue-ci-collected=%s %s %s %s\\n' "$digest" "$((bytes))" "$((count))" "$problem"
 """
 _ADDED = re.compile(r"^flue-ci-added=([0-9a-f]{64}|none)$", re.MULTILINE)
-_COLLECTED = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) (\d+) (\d+) (\w*)$", re.MULTILINE)
+_COLLECTED = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (\w*)$", re.MULTILINE)
 _NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_NAMES_LIMIT = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +201,9 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: C
 async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> None:
     """The base's content of the files that changed, from this host: the agent's own copy of it may say anything."""
     try:
-        listed = await box.read(f"{workspace.store}/needed", limit=_NAMES_LIMIT, user="root")
+        # One line for each file of the base at most.
+        limit = (source.files + 1) * (len(source.tree) + 1)
+        listed = await box.read(f"{workspace.store}/needed", limit=limit, user="root")
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"the list of changed files could not be read: {one_line(str(error))}") from error
     names = [name for name in listed.decode("ascii", "replace").split() if _NAME.fullmatch(name)]

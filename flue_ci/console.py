@@ -69,10 +69,7 @@ class PlainView:
         self._out = out
 
     def observe(self, event: Progress) -> None:
-        if isinstance(event, CommandOutput):
-            lines = [f"    {_decoded(line)}" for line in event.data.removesuffix(b"\n").split(b"\n")]
-        else:
-            lines = story(event)
+        lines = output_lines(event.data) if isinstance(event, CommandOutput) else story(event)
         for line in lines:
             print(printable(line), file=self._out, flush=True)
 
@@ -123,7 +120,7 @@ class LiveView:
             case TurnEnded(total=total):
                 self._usage = total
             case ToolStarted(call=call):
-                self._doing = _named(call, 60)
+                self._doing = named(call, 60)
 
     def _status(self) -> Text:
         from rich.text import Text
@@ -168,7 +165,7 @@ def story(event: Progress) -> list[str]:
         case ToolEnded(call=call, result=result):
             mark = "✗" if result.is_error else "·"
             note = f" → {one_line(result.note, 80)}" if result.note else ""
-            return [f"  {mark} {_named(call, 100)}{note} ({human_seconds(result.seconds)})"]
+            return [f"  {mark} {named(call, 100)}{note} ({human_seconds(result.seconds)})"]
         case CommandStarted(command=command):
             return [f"  $ {one_line(command, 160)}"]
         case CommandEnded(exit_code=code, timed_out=timed_out, seconds=seconds, name=name):
@@ -178,11 +175,17 @@ def story(event: Progress) -> list[str]:
     return []
 
 
+def output_lines(data: bytes) -> list[str]:
+    """The whole lines of a command's output, as they are shown."""
+    return [f"    {_decoded(line)}" for line in data.removesuffix(b"\n").split(b"\n")]
+
+
 def _passed(event: CommandEnded) -> bool:
     return event.exit_code == 0 and not event.timed_out
 
 
-def _named(call: ToolCall, limit: int) -> str:
+def named(call: ToolCall, limit: int) -> str:
+    """A tool call in one line: `bash pytest -q`."""
     return f"{one_line(call.name, 40)} {_subject(call, limit)}"
 
 

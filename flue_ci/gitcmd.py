@@ -41,12 +41,18 @@ _FIXED = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
 }
 _OWN_CONFIG = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_ATTR_NOSYSTEM": "1"}
+# A repository's own `protocol.ext.allow` goes before our `protocol.allow`, and a missing object of a partial clone is
+# enough to make git talk to the address in that configuration. Nothing in it goes before this variable.
+_THEIR_CONFIG = {"GIT_ALLOW_PROTOCOL": "none"}
 # `ulimit -v` is unknown on some systems; there the time limit and the size limits have to do.
 _WITH_MEMORY_LIMIT = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _SMALL_WINDOWS = ("-c", "core.packedGitWindowSize=32m", "-c", "core.packedGitLimit=256m")
 _CHUNK = 1 << 16
+# A few objects can stand for billions of files, all of which git would list. Lists of honest repositories stay below.
+MOST_OUTPUT = 512_000_000
 
 
 class GitFailed(WorkspaceError):
@@ -106,18 +112,19 @@ class Git:
         """Runs `git ARGS` to its end. `ok` are the exit codes that are results (None: all); `timeout` in seconds.
 
         Raises `GitFailed` for other exit codes and for the timeout, `TooMuchOutput` beyond `limit` bytes of standard
-        output. A cancelled call leaves no process behind.
+        output (None: `MOST_OUTPUT`). A cancelled call leaves no process behind.
         """
+        most = MOST_OUTPUT if limit is None else limit
         process = await self._start(args)
         try:
             async with asyncio.timeout(timeout):
-                done = await _communicate(process, stdin, limit)
+                done = await _communicate(process, stdin, most)
         except TimeoutError:
             raise GitFailed(f"git {args[0]}: no end after {timeout:.0f} seconds", code=124, stderr="") from None
         finally:
             await _end(process)
-        if limit is not None and len(done.out) > limit:
-            raise TooMuchOutput(f"git {args[0]}: more than {limit} bytes", head=done.out[:limit])
+        if len(done.out) > most:
+            raise TooMuchOutput(f"git {args[0]}: more than {most} bytes", head=done.out[:most])
         if ok is not None and done.code not in ok:
             raise GitFailed(f"git {args[0]}: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
         return done
@@ -155,12 +162,15 @@ async def object_sizes(git: Git, names: Iterable[str]) -> dict[str, int]:
     return {name: int(size) for name, _, size in found if size.isdigit()}
 
 
-async def read_objects(git: Git, names: Iterable[str]) -> dict[str, bytes]:
-    """The content of each object (names as git takes them); those that are missing are left out. For small ones."""
+async def read_objects(git: Git, names: Iterable[str], *, limit: int | None = None) -> dict[str, bytes]:
+    """The content of each object (names as git takes them); those that are missing are left out. For small ones.
+
+    Raises `TooMuchOutput` when all together are more than `limit` bytes.
+    """
     wanted = list(dict.fromkeys(names))
     if not wanted:
         return {}
-    out = (await git.run("cat-file", "--batch", stdin=_lines(wanted))).out
+    out = (await git.run("cat-file", "--batch", stdin=_lines(wanted), limit=limit)).out
     found: dict[str, bytes] = {}
     for name in wanted:
         header, _, out = out.partition(b"\n")
@@ -196,10 +206,10 @@ def plain_environment() -> dict[str, str]:
 
 def _environment(user_config: bool) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
-    return kept | _FIXED | ({} if user_config else _OWN_CONFIG)
+    return kept | _FIXED | (_THEIR_CONFIG if user_config else _OWN_CONFIG)
 
 
-async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int | None) -> Done:
+async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> Done:
     assert process.stdin and process.stdout and process.stderr
     async with asyncio.TaskGroup() as together:
         together.create_task(_feed(process.stdin, stdin))
@@ -217,10 +227,8 @@ async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
         await pipe.wait_closed()
 
 
-async def _read(process: asyncio.subprocess.Process, pipe: asyncio.StreamReader, limit: int | None) -> bytes:
+async def _read(process: asyncio.subprocess.Process, pipe: asyncio.StreamReader, limit: int) -> bytes:
     """Everything; or, where that is more than `limit` bytes, a little more than `limit`, and the process is killed."""
-    if limit is None:
-        return await pipe.read()
     held = bytearray()
     while chunk := await pipe.read(_CHUNK):
         held += chunk

@@ -106,9 +106,11 @@ def _write_shallow(git_dir: Path, commits: Iterable[str]) -> None:
 
 def _could_be_all_ours(idx: Path, entries: int) -> bool:
     """A pack of about the size of one commit, as a fresh or shallow clone has it, may hold nothing that we must
-    leave behind.
+    leave behind. It travels as it is: a link may lead to any file of this machine.
     """
-    if not idx.with_suffix(".pack").exists() or idx.with_suffix(".mtimes").exists():
+    if not all(path.is_file() and not path.is_symlink() for path in (idx, idx.with_suffix(".pack"))):
+        return False
+    if idx.with_suffix(".mtimes").exists():
         return False
     with idx.open("rb") as file:
         header = file.read(8 + 1024)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from flue_ci.errors import EXIT_FAILED
+from flue_ci.ports import SandboxProvider
 from flue_ci.settings import read_settings
 from flue_ci.wiring import OURS, make_provider
 
@@ -20,6 +21,24 @@ def kill(provider: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int
     """Ends those named, or all when none is named; prints one line each. An id that is not ours is refused. Returns
     the exit code."""
     return asyncio.run(_kill(provider, environ, ids))
+
+
+def sweep(provider: str, environ: Mapping[str, str], run: str) -> int:
+    """Ends what one run left behind, and nobody else's; prints a line for each. Returns the exit code.
+
+    The last step of a job: without a key nothing can have been started, and that is no failure.
+    """
+    settings = read_settings(environ)
+    if provider == "e2b" and not settings.e2b_api_key:
+        return 0
+    return asyncio.run(_sweep(make_provider(provider, settings), run))
+
+
+async def _sweep(provider: SandboxProvider, run: str) -> int:
+    for sandbox_id, _ in await provider.list(OURS | {"run": run}):
+        ended = await provider.kill(sandbox_id)
+        print(f"{sandbox_id}: {'ended, it was left over' if ended else 'was gone already'}")
+    return 0
 
 
 async def _kill(name: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int:

@@ -18,14 +18,16 @@ from flue_ci import closing
 from flue_ci.console import make_view
 from flue_ci.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.gitcmd import plain_environment
+from flue_ci.origin import checkout
 from flue_ci.preview import preview
 from flue_ci.record import RunFolder
 from flue_ci.redact import Redactor, secrets_of
-from flue_ci.report import Failure, Report, SandboxUsed, to_json
+from flue_ci.report import Failure, Report, to_json
 from flue_ci.session import Signals, mute, supervise
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec import AgentSpec, find_root, find_spec, load_spec, not_supported_yet, only_on_github
 from flue_ci.text import plain, printable
+from flue_ci.verdict import never_started
 from flue_ci.wiring import Assembly, Options, assemble
 
 DEMO = Path(__file__).parent / "demo"
@@ -91,7 +93,12 @@ def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch:
     assembly = assemble(
         spec,
         spec_path=path,
-        repo=repo,
+        origin=checkout(
+            repo,
+            history=spec.workspace.history,
+            scratch=scratch,
+            mentions_repo="repo" in spec.prompt + spec.instructions,
+        ),
         instruction=choice.instruction,
         options=Options(
             provider=choice.sandbox,
@@ -99,7 +106,6 @@ def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch:
             record=choice.record,
             dry_run=choice.dry_run,
             replay=choice.replay,
-            scratch=scratch,
         ),
         settings=settings,
         signal=lambda: signals.first,
@@ -197,18 +203,7 @@ def _report_early(choice: RunChoice, environ: Mapping[str, str], failure: Failur
     if choice.dry_run:
         return
     redact = Redactor(secrets_of(environ))
-    report = redact.walk(
-        Report(
-            conclusion="failed" if exit_code < 128 else "cancelled",
-            reason=failure.message.splitlines()[0],
-            exit_code=exit_code,
-            agent=choice.agent,
-            instruction=choice.instruction,
-            sandbox=SandboxUsed(provider=choice.sandbox),
-            failure=failure,
-            started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        )
-    )
+    report = redact.walk(never_started(choice.agent, choice.instruction, choice.sandbox, failure, exit_code))
     if choice.out is not None:
         try:
             RunFolder(choice.out, redact).save(report, b"")

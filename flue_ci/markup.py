@@ -1,20 +1,32 @@
 """Pieces of GitHub's Markdown that hold whatever text they are given: nothing in it ends a cell, a block or a section,
-or becomes HTML. Pure."""
+becomes HTML, calls anybody or leads anywhere. Pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
+from flue_ci.clean import ACTING, defused
 from flue_ci.text import one_line, plain
 
-_FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})")
+_FENCE = re.compile(r"((?:[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+){0,9}[ \t]*)(`{3,}(?=[^`]*$)|~{3,})")
 _SPAN = r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)"
 _ADDRESS = r"<https?://[^\s<>`|]+>"
 
 
 def escape(text: str) -> str:
-    """Text that Markdown and HTML leave as it is."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", plain(text))
+    """Text that Markdown and HTML leave as it is. Mentions, references and addresses are shown as code."""
+    parts, at = [], 0
+    text = plain(text)
+    for acting in ACTING.finditer(text):
+        parts += [_escaped(text[at : acting.start()]), code(acting[0])]
+        at = acting.end()
+    return "".join([*parts, _escaped(text[at:])])
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", text)
 
 
 def html(text: str) -> str:
@@ -43,9 +55,9 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
-def prose(text: str) -> str:
-    """Markdown of somebody else that swallows nothing of what follows it: HTML in it is text, and its last code block
-    is closed.
+def prose(text: str, hosts: Collection[str] = ()) -> str:
+    """Markdown of somebody else that swallows nothing of what follows it: HTML in it is text, its last code block is
+    closed, nobody is called, and links and images lead to `hosts` only.
 
     `<` stays as it is in code blocks, in addresses (`<https://…>`) and in code spans. Which of them a reader of
     Markdown sees is certain only in simple cases (https://spec.commonmark.org/0.31.2/#fenced-code-blocks and
@@ -66,7 +78,7 @@ def prose(text: str) -> str:
             lines.append(line[indent:])
         else:
             certain = not bare or (certain and _spans_are_certain(line))
-            lines.append(_without_html(line, spans=certain))
+            lines.append(_tame(line, hosts, spans=certain))
     return "\n".join([*lines, fence] if fence else lines)
 
 
@@ -80,6 +92,16 @@ def _spans_are_certain(line: str) -> bool:
     return not any("`" in cell for cell in rest) and not any("\0" in word for word in words)
 
 
-def _without_html(line: str, *, spans: bool) -> str:
-    kept = f"{_SPAN}|{_ADDRESS}|<" if spans else "<"
-    return re.sub(kept, lambda found: "&lt;" if found[0] == "<" else found[0], line)
+def _tame(line: str, hosts: Collection[str], *, spans: bool) -> str:
+    """A line whose code spans stay; where they are uncertain there are none."""
+    if not spans:
+        line = line.replace("\\`", "`").replace("`", "&#96;")
+    parts, at = [], 0
+    for span in re.finditer(_SPAN, line):
+        parts += [_words(line[at : span.start()], hosts), span[0]]
+        at = span.end()
+    return "".join([*parts, _words(line[at:], hosts)])
+
+
+def _words(text: str, hosts: Collection[str]) -> str:
+    return defused(re.sub(rf"<(?=[A-Za-z/!?])(?!{_ADDRESS[1:]})", "&lt;", text), hosts)

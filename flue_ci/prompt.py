@@ -96,11 +96,15 @@ def flaw_of(template: str) -> Flaw | None:
     """The first thing in `template` that can be known to be wrong before there are values, or None."""
     if not _BRACES.search(template):
         return None
+    import jinja2
+
     try:
         _environment(_Budget()).compile(_checked(template))
     except _Bad as bad:
         return bad.flaw
-    except SyntaxError as error:  # Python's own limit of nested loops
+    except jinja2.TemplateError as error:
+        return Flaw(line=_line_of(error), message=_first_line(error), hint=_hint(error))
+    except (SyntaxError, RecursionError, ValueError) as error:  # Python's own limits: loops, chains of `elif`, digits
         return Flaw(line=1, message=_first_line(error))
     return None
 

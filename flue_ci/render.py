@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Sequence
+from urllib.parse import urlsplit
 
 from flue_ci.changes import ChangedFile
 from flue_ci.markup import code, details, escape, fenced, html, prose
@@ -29,27 +31,38 @@ _KINDS = {
 
 def markdown(report: Report, patch: bytes = b"") -> str:
     """The whole report. `patch` is shown file by file, collapsed."""
-    parts = [
-        header(report),
-        prose(report.summary),
-        failure_section(report),
-        changes_section(report.changes, kept=bool(patch)),
-        commands_section("Checks", report.checks),
-        commands_section("Setup", report.setup) if any(not result.passed for result in report.setup) else "",
-        result_section(report),
-        diff_section(patch) if not report.changes.refused else "",
-        notes_section(report),
-        footer(report),
-    ]
+    task = f"\n> {_word(report.instruction)}" if report.instruction else ""
+    diffs = [] if report.changes.refused else diff_blocks(patch)
+    parts = [f"{title(report)}{task}", *sections(report, diffs, hosts=_hosts(report), kept=bool(patch)), footer(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def header(report: Report) -> str:
-    """One line that says what happened, and for what."""
-    task = f"\n> {_word(report.instruction)}" if report.instruction else ""
+def title(report: Report) -> str:
+    """One line that says what happened and how long it took."""
     took = human_seconds(report.timings.get("total", 0.0))
     reason = escape(one_line(report.reason, 1_000))
-    return f"### {MARKS[report.conclusion]} {_word(report.agent)}: {reason} · {took}{task}"
+    return f"### {MARKS[report.conclusion]} {_word(report.agent)}: {reason} · {took}"
+
+
+def sections(report: Report, diffs: Sequence[str], *, hosts: Collection[str], kept: bool, rows: int = 200) -> list[str]:
+    """What stands between header and footer; some are empty. `hosts` are those that links may lead to, `kept` says that
+    a patch lies beside the report, `rows` bounds each table."""
+    setup = report.setup if any(not result.passed for result in report.setup) else ()
+    return [
+        prose(report.summary, hosts),
+        failure_section(report),
+        changes_section(report.changes, kept=kept, rows=rows),
+        commands_section("Checks", report.checks[:rows]),
+        commands_section("Setup", setup[:rows]),
+        result_section(report),
+        "\n".join(diffs),
+        notes_section(report),
+    ]
+
+
+def _hosts(report: Report) -> tuple[str, ...]:
+    home = urlsplit(report.trigger.run_url).hostname if report.trigger else None
+    return (*((home,) if home else ()), *report.publish.links)
 
 
 def failure_section(report: Report) -> str:
@@ -60,18 +73,18 @@ def failure_section(report: Report) -> str:
     return shown + (f"\n\n{fenced(hint)}" if "\n" in hint else f"\n\n{escape(hint)}" if hint else "")
 
 
-def changes_section(changes: Changes, *, kept: bool) -> str:
+def changes_section(changes: Changes, *, kept: bool, rows: int = 200) -> str:
     """The stat table; a refusal with its reason, and where what came back is `kept`."""
     if changes.refused:
         where = " What came back is kept in `changes.refused.patch`." if kept else ""
         return f"**The changes were refused:** {escape(changes.refused)}.{where}"
     if not changes.files:
         return ""
-    rows = "\n".join(f"| {_cell(file)} | {_count(file, '+')} | {_count(file, '−')} |" for file in changes.files[:200])
-    more = f"\n\n… and {plural(len(changes.files) - 200, 'more file')}" if len(changes.files) > 200 else ""
-    return (
-        f"| {plural(len(changes.files), 'file')} | +{changes.added} | −{changes.deleted} |\n|:--|--:|--:|\n{rows}{more}"
-    )
+    shown = [f"| {_cell(file)} | {_count(file, '+')} | {_count(file, '−')} |" for file in changes.files[:rows]]
+    more = f"\n\n… and {plural(len(changes.files) - rows, 'more file')}" if len(changes.files) > rows else ""
+    head = f"| {plural(len(changes.files), 'file')} | +{changes.added} | −{changes.deleted} |\n|:--|--:|--:|\n"
+    apply = "\n\nTo apply: `git apply --3way changes.patch`, from the report's folder." if kept else ""
+    return f"{head}{chr(10).join(shown)}{more}{apply}"
 
 
 def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
@@ -84,7 +97,7 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
         for result in results
     )
     outputs = [
-        details(f"Output of {html(result.name)}, {ended(result)}", fenced(result.output.rstrip()))
+        details(f"Output of <code>{html(result.name)}</code>, {ended(result)}", fenced(result.output.rstrip()))
         for result in results
         if not result.passed and result.output.strip()
     ]
@@ -98,7 +111,7 @@ def result_section(report: Report) -> str:
     return f"**Result**\n\n{fenced(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
 
 
-def diff_section(patch: bytes) -> str:
+def diff_blocks(patch: bytes) -> list[str]:
     """The patch, one collapsed block per file."""
     blocks = []
     for part in re.split(r"(?m)^(?=diff --git )", without_binary(patch)):
@@ -106,13 +119,13 @@ def diff_section(patch: bytes) -> str:
             name = part.split("\n", 1)[0].removeprefix("diff --git ")
             shown = part if len(part) <= 100_000 else part[:100_000] + "\n… cut; all of it is in changes.patch"
             blocks.append(details(_diff_title(name), fenced(shown.rstrip(), "diff")))
-    return "\n".join(blocks)
+    return blocks
 
 
 def notes_section(report: Report) -> str:
     if not report.notes:
         return ""
-    lines = "\n".join(f"- {escape(note)}" for note in report.notes[:30])
+    lines = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in report.notes[:30])
     return details("Notes", lines)
 
 
@@ -128,11 +141,11 @@ def footer(report: Report) -> str:
         plural(usage.turns, "turn"),
         tokens,
         human_cost(usage.cost_usd),
-        f"{_word(used.provider or 'no')} sandbox {code(used.template)}",
-        f"network {_word(network)}",
+        f"{_word(used.provider)} sandbox {code(used.template)}" if used.template else "no sandbox",
+        f"network {_word(network)}" if network else "",
         f"secrets inside: {', '.join(code(name) for name in used.secrets)}" if used.secrets else "",
-        f"base {_word(base)}",
-        _word(report.spec),
+        f"base {_word(base)}" if report.base.sha else "",
+        _word(report.spec) + (f" at {report.trigger.spec_sha[:9]}" if report.trigger and report.spec else ""),
     ]
     return f"<sub>{' · '.join(part for part in parts if part)}</sub>"
 

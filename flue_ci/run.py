@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from flue_ci import __version__, guard
@@ -24,7 +24,7 @@ from flue_ci.outcome import Notice, Observer, Outcome, Progress, StageEnded, Sta
 from flue_ci.ports import Engine, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.record import PATCH
 from flue_ci.redact import added
-from flue_ci.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
+from flue_ci.report import Base, Changes, CommandResult, Failure, Publishing, Report, SandboxUsed, Trigger
 from flue_ci.source import Source
 from flue_ci.verdict import Evidence, judge
 from flue_ci.verify import leave_out
@@ -51,12 +51,19 @@ class Job:
     checks: tuple[Command, ...] = ()
     secrets: tuple[str, ...] = ()
     wants_changes: bool = True
+    trigger: Trigger | None = None
+    publish: Publishing = field(default_factory=Publishing)
+
+
+async def nothing_said() -> str:
+    """The surroundings of a run that nobody talks about: none."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
-    """What a run is done with. `engine` gives the engine and the model's name; it is prepared while the sandbox
-    starts."""
+    """What a run is done with. `engine` gives the engine and the model's name, `told` what the task says beyond the
+    prompt (a pull request's discussion); both are prepared while the sandbox starts."""
 
     provider: SandboxProvider
     source: Callable[[], Awaitable[Source]]
@@ -64,6 +71,7 @@ class Kit:
     place_files: Callable[[Sandbox], Awaitable[None]]
     holds_secret: Callable[[bytes], bool]
     signal: Callable[[], int]
+    told: Callable[[], Awaitable[str]] = nothing_said
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +86,7 @@ class _Run:
     box: Sandbox | None = None
     loading: asyncio.Future[tuple[Engine, str]] | None = None
     source: Source | None = None
+    told: str = ""
     workspace: Workspace | None = None
     outcome: Outcome | None = None
     model: str = ""
@@ -161,7 +170,7 @@ async def _do(run: _Run, kit: Kit) -> None:
         await guard.remember(run.box)
     async with _stage(run, "agent"):
         engine, run.model = await run.loading
-        run.outcome = await engine.run(brief(job.brief, run.workspace.root), run.box, run.see)
+        run.outcome = await engine.run(brief(_with(job.brief, run.told), run.workspace.root), run.box, run.see)
     async with _stage(run, "collect"):
         await _collect(run)
     if job.checks:
@@ -184,14 +193,22 @@ async def _prepare(run: _Run, kit: Kit) -> None:
         for note in run.source.notes:
             run.see(Notice(text=note))
 
+    async def listen() -> None:
+        run.told = await kit.told()
+
     kit.provider.check(run.job.request)
     try:
         async with asyncio.TaskGroup() as together:
             together.create_task(open_box())
             together.create_task(open_source())
+            together.create_task(listen())
             run.loading = asyncio.ensure_future(kit.engine())  # after them, and beside everything up to the agent
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
+
+
+def _with(told: Brief, more: str) -> Brief:
+    return replace(told, prompt=f"{told.prompt.strip()}\n\n{more}".strip()) if more else told
 
 
 async def _collect(run: _Run) -> None:
@@ -328,6 +345,8 @@ def _report(run: _Run, started: datetime) -> Report:
         started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
         spec=job.spec,
         flue_ci=__version__,
+        trigger=job.trigger,
+        publish=job.publish,
     )
 
 

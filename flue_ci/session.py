@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from flue_ci.console import View
-from flue_ci.outcome import CommandOutput, Notice, Progress
+from flue_ci.outcome import CommandOutput, Notice, Observer, Progress
 from flue_ci.record import RunFolder
 from flue_ci.redact import Redactor
 from flue_ci.report import Report
@@ -100,33 +100,50 @@ class Cleaner:
         return [self._redact.walk(CommandOutput(data=lines + end))] if end else []
 
 
-async def supervise(assembly: Assembly, folder: RunFolder, view: View, signals: Signals) -> tuple[Report, bytes]:
-    """Runs the job; the report is in the folder when this returns. The report comes without secrets, the patch as it
-    is."""
-    clean = Cleaner(assembly.redact)
+def watched(redact: Redactor, folder: RunFolder, *watchers: Observer) -> Observer:
+    """An observer that tells the folder and the watchers, in this order, what is left of an event without secrets."""
+    clean = Cleaner(redact)
 
     def observe(event: Progress) -> None:
         for shown in clean(event):
             folder.observe(shown)
-            try:
-                view.observe(shown)
-            except OSError:
-                mute(sys.stderr)  # the terminal or pipe is gone; the run and its files go on
+            for watch in watchers:
+                watch(shown)
 
+    return observe
+
+
+async def drive(assembly: Assembly, folder: RunFolder, observe: Observer, signals: Signals) -> tuple[Report, bytes]:
+    """Runs the job; the report is in the folder when this returns. The report comes without secrets, the patch as it
+    is. Call it where signals cancel the task."""
+    for note in assembly.notes:
+        observe(Notice(text=note))
+    report, patch = await run_agent(assembly.job, assembly.kit, observe)
+    signals.over = True
+    report = folder.save(report, patch)
+    signals.saved = True
+    return report, patch
+
+
+async def supervise(assembly: Assembly, folder: RunFolder, view: View, signals: Signals) -> tuple[Report, bytes]:
+    """`drive` for somebody at a terminal, who may send signals and close the terminal."""
+
+    def show(event: Progress) -> None:
+        try:
+            view.observe(event)
+        except OSError:
+            mute(sys.stderr)  # the terminal or pipe is gone; the run and its files go on
+
+    observe = watched(assembly.redact, folder, show)
     task = asyncio.current_task()
     assert task is not None
     with signals.cancel(task, lambda text: observe(Notice(text=text))):
-        for note in assembly.notes:
-            observe(Notice(text=note))
-        report, patch = await run_agent(assembly.job, assembly.kit, observe)
-        signals.over = True
-        report = folder.save(report, patch)
-        signals.saved = True
+        done = await drive(assembly, folder, observe, signals)
         try:
             view.close()
         except OSError:
             mute(sys.stderr)
-    return report, patch
+    return done
 
 
 def mute(stream: TextIO) -> None:

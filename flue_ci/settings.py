@@ -11,6 +11,17 @@ from flue_ci.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitHubSettings:
+    """Where a workflow runs, and with which rights. `repo` is `owner/name`; all empty outside of GitHub Actions."""
+
+    token: str = field(default="", repr=False)
+    repo: str = ""
+    api_url: str = "https://api.github.com"
+    graphql_url: str = ""
+    server_url: str = "https://github.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Keys and addresses; empty when not set. `environ` is what named secrets of a spec are looked up in.
 
@@ -28,24 +39,33 @@ class Settings:
     state_dir: Path = Path()
     patience_seconds: float | None = None
     idle_seconds: float | None = None
+    github: GitHubSettings = field(default_factory=GitHubSettings)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """From `ANTHROPIC_*`, `E2B_*`, `FLUE_CI_*_SECONDS` and `XDG_STATE_HOME` (where saved runs go unless `--out` says
-    otherwise). Raises `UsageError` for what is no number of seconds."""
+    otherwise); in a workflow also from `GITHUB_*`, and from the action's inputs, which come first. Raises `UsageError`
+    for what is no number of seconds."""
     home = Path(environ.get("HOME") or "/tmp")  # noqa: S108 (only where there is no home at all)
     return Settings(
-        anthropic_api_key=environ.get("ANTHROPIC_API_KEY", ""),
+        anthropic_api_key=environ.get("FLUE_CI_ANTHROPIC_API_KEY") or environ.get("ANTHROPIC_API_KEY", ""),
         anthropic_auth_token=environ.get("ANTHROPIC_AUTH_TOKEN", ""),
         anthropic_base_url=environ.get("ANTHROPIC_BASE_URL", ""),
-        e2b_api_key=environ.get("E2B_API_KEY", ""),
+        e2b_api_key=environ.get("FLUE_CI_E2B_API_KEY") or environ.get("E2B_API_KEY", ""),
         e2b_domain=environ.get("E2B_DOMAIN", ""),
         e2b_api_url=environ.get("E2B_API_URL", ""),
         e2b_sandbox_url=environ.get("E2B_SANDBOX_URL", ""),
         state_dir=Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "flue-ci",
         patience_seconds=_seconds(environ, "FLUE_CI_PATIENCE_SECONDS"),
         idle_seconds=_seconds(environ, "FLUE_CI_IDLE_SECONDS"),
+        github=GitHubSettings(
+            token=environ.get("FLUE_CI_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", ""),
+            repo=environ.get("GITHUB_REPOSITORY", ""),
+            api_url=environ.get("GITHUB_API_URL") or "https://api.github.com",
+            graphql_url=environ.get("GITHUB_GRAPHQL_URL", ""),
+            server_url=environ.get("GITHUB_SERVER_URL") or "https://github.com",
+        ),
         environ=dict(environ),
     )
 

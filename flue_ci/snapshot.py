@@ -28,6 +28,7 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n"
 )
 _POINTER_SIZE = 1024
+MEMORY = 6_000_000_000  # bytes for git: a commit of a few objects can stand for billions of files
 _REGULAR = ("100644", "100755", "120000")
 
 
@@ -107,7 +108,7 @@ def _view(git: Git, checkout: Checkout) -> Git:
         "core.splitIndex=false",
         f"core.excludesFile={os.devnull}",
     )
-    return replace(git, env={**git.env, **env}, config=(*git.config, *passed, *own))
+    return replace(git, env={**git.env, **env}, config=(*git.config, *passed, *own), memory=MEMORY)
 
 
 def _copy_index(checkout: Checkout, git_dir: Path) -> None:
@@ -116,7 +117,8 @@ def _copy_index(checkout: Checkout, git_dir: Path) -> None:
     """
     (git_dir / "index").unlink(missing_ok=True)
     for shared in checkout.index.parent.glob("sharedindex.*"):
-        shutil.copy2(shared, git_dir / shared.name)
+        if shared.is_file():
+            shutil.copy2(shared, git_dir / shared.name)
     if checkout.index.exists():
         shutil.copy2(checkout.index, git_dir / "index")
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.checkout import Checkout, find_checkout, index_entries
 from flue_ci.errors import WorkspaceError
-from flue_ci.gitcmd import Git, GitFailed, read_objects
+from flue_ci.gitcmd import Git, GitFailed, TooMuchOutput, read_objects
 from flue_ci.history import copy_history, lending, settle
 from flue_ci.snapshot import Snapshot, take_snapshot
 from flue_ci.text import plural
 
 _EXCLUDE = "info/exclude"
+_NOTED_BYTES = 2_000_000
 _SETTLED = "settled"  # a mark in `git_dir`
 _OVERLAY_AUTHOR = {
     f"GIT_{who}_{what}": value
@@ -31,11 +33,11 @@ class Source:
     """A repository ready to travel. Names of commits and trees are full hexadecimal.
 
     `git_dir` is the bare repository; everything in its `objects` travels, and so do the packs of the checkout that are
-    `lent` (their indexes) until `settle`. `head` is the commit that is checked out,
-    `ref` its branch (None: detached). `base` is the commit, `tree` its tree, that changes are measured against:
-    `head` itself, or, when `dirty`, a commit on top of it with the uncommitted files. `staged` is the tree that the
-    index holds. `files` counts the files of `tree`, `pack_bytes` what travels; `notes` are for people: what does not
-    travel.
+    `lent` (their indexes) until `settle`. `head` is the commit that is checked out, `ref` its branch (None: detached),
+    `refs` what else has a name inside: full ref names and their commits. `base` is the commit, `tree` its tree, that
+    changes are measured against: `head` itself, or, when `dirty`, a commit on top of it with the uncommitted files.
+    `staged` is the tree that the index holds. `files` counts the files of `tree`, `pack_bytes` what travels; `notes`
+    are for people: what does not travel.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Source:
     pack_bytes: int = 0
     notes: tuple[str, ...] = ()
     lent: tuple[Path, ...] = ()
+    refs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def short(self) -> str:
@@ -90,7 +93,9 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> So
     is used. Raises `WorkspaceError` with a hint.
     """
     checkout = await find_checkout(repo)
-    git_dir = _new_repository(scratch / "source.git", checkout)
+    git_dir = new_repository(
+        scratch / "source.git", head=checkout.head, object_format=checkout.object_format, exclude=checkout.exclude
+    )
     notes: list[str] = []
     try:
         async with asyncio.TaskGroup() as together:  # neither needs what the other writes
@@ -103,7 +108,7 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> So
     base = await _base(git, checkout, snapshot)
     notes += await _notes(git, base, snapshot)
     return Source(
-        name=_safe_name(checkout.top.name),
+        name=safe_name(checkout.top.name),
         git_dir=git_dir,
         object_format=checkout.object_format,
         head=checkout.head,
@@ -114,7 +119,7 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> So
         intent_to_add=snapshot.intent_to_add,
         dirty={snapshot.tree, snapshot.staged} != {snapshot.head_tree},
         files=snapshot.files,
-        pack_bytes=await asyncio.to_thread(_size, git_dir / "objects", lent),
+        pack_bytes=await asyncio.to_thread(size_of, git_dir / "objects", lent),
         notes=tuple(notes),
         lent=lent,
     )
@@ -156,15 +161,24 @@ async def _base(git: Git, checkout: Checkout, snapshot: Snapshot) -> str:
 
 
 async def _notes(git: Git, base: str, snapshot: Snapshot) -> list[str]:
+    notes = await commit_notes(git, base)
+    if snapshot.nested:
+        few = ", ".join(snapshot.nested[:3]) + (", …" if len(snapshot.nested) > 3 else "")
+        notes.append(f"{plural(len(snapshot.nested), 'untracked directory')} with a repository inside left out: {few}")
+    return notes
+
+
+async def commit_notes(git: Git, base: str) -> list[str]:
+    """What of a commit does not travel, for people. Files of an absurd size are not looked at."""
     notes: list[str] = []
-    found = await read_objects(git, (f"{base}:.gitmodules", f"{base}:.gitattributes"))
+    try:
+        found = await read_objects(git, (f"{base}:.gitmodules", f"{base}:.gitattributes"), limit=_NOTED_BYTES)
+    except TooMuchOutput:
+        return notes
     if f"{base}:.gitmodules" in found:
         notes.append("submodules do not travel: their directories are empty inside")
     if re.search(rb"^[^#\n]*\bfilter=lfs\b", found.get(f"{base}:.gitattributes", b""), re.MULTILINE):
         notes.append("files kept with Git LFS are pointer files inside")
-    if snapshot.nested:
-        few = ", ".join(snapshot.nested[:3]) + (", …" if len(snapshot.nested) > 3 else "")
-        notes.append(f"{plural(len(snapshot.nested), 'untracked directory')} with a repository inside left out: {few}")
     return notes
 
 
@@ -172,25 +186,29 @@ def _git(git_dir: Path) -> Git:
     return Git(cwd=git_dir, env={"GIT_DIR": str(git_dir)})
 
 
-def _new_repository(git_dir: Path, checkout: Checkout) -> Path:
-    """An empty bare repository, written by hand: `git init` would consult templates and configuration."""
+def new_repository(git_dir: Path, *, head: str, object_format: str = "sha1", exclude: bytes = b"") -> Path:
+    """An empty bare repository, written by hand: `git init` would consult templates and configuration.
+
+    `head` is what its HEAD says: a commit, or `ref: ` and a ref; `exclude` are ignore rules.
+    """
     for directory in ("objects/pack", "objects/info", "refs/heads", "info"):
         (git_dir / directory).mkdir(parents=True)
-    (git_dir / "HEAD").write_text(f"{checkout.head}\n")
-    version = "1" if checkout.object_format != "sha1" else "0"
+    (git_dir / "HEAD").write_text(f"{head}\n")
+    version = "1" if object_format != "sha1" else "0"
     config = f"[core]\n\trepositoryformatversion = {version}\n\tbare = true\n"
     if version == "1":
-        config += f"[extensions]\n\tobjectFormat = {checkout.object_format}\n"
+        config += f"[extensions]\n\tobjectFormat = {object_format}\n"
     (git_dir / "config").write_text(config)
-    (git_dir / _EXCLUDE).write_bytes(checkout.exclude)
+    (git_dir / _EXCLUDE).write_bytes(exclude)
     return git_dir.absolute()
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """A directory name for the inside that needs no quoting and hides nowhere."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80] or "repository"
 
 
-def _size(directory: Path, lent: tuple[Path, ...]) -> int:
+def size_of(directory: Path, lent: tuple[Path, ...] = ()) -> int:
+    """Bytes of all files below `directory` and of the packs that are `lent`."""
     files = [*directory.rglob("*"), *lent, *(idx.with_suffix(".pack") for idx in lent)]
     return sum(path.stat().st_size for path in files if path.is_file())

@@ -79,6 +79,8 @@ def _say(error: Mapping[str, Any], path: Path, document: Document) -> tuple[str,
         return f"must be {words[bounds[kind]]} {_number(context[bounds[kind]], path)}", ""
     if kind == "string_too_long":
         return f"longer than {context['max_length']} characters", ""
+    if kind == "too_long":
+        return f"has more than {context['max_length']} entries", ""
     return f"not valid: {one_line(str(error['msg']), 100)}", ""
 
 

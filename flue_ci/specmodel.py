@@ -31,6 +31,7 @@ DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
 TAG_MARK = "·"  # begins the names of union members, which pydantic puts into the location of an error
 MAX_SECONDS = 86_400.0
+MAX_ITEMS = 200  # of a list or mapping; what is compared with each other stays little work
 
 Tool = Literal["bash", "read", "write", "edit", "grep", "glob"]
 Role = Literal["admin", "maintain", "write", "triage", "read"]
@@ -85,7 +86,8 @@ def _key(default: Any, description: str, *examples: object, **more: Any) -> Any:
 
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-Texts = Annotated[tuple[Text, ...], Strict(False)]
+_Several = Field(max_length=MAX_ITEMS)
+Texts = Annotated[tuple[Text, ...], Strict(False), _Several]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMES)})]
 Egress = Annotated[
@@ -156,10 +158,10 @@ class TriggersSpec(Part):
         None, "A comment `/flue WORD …` starts the agent; this is the WORD.", "fix-tests", pattern=NAME
     )
     labels: Texts = _key((), "Adding one of these labels starts the agent.", ["flue:fix"])
-    events: Annotated[tuple[Event, ...], Strict(False)] = _key(
+    events: Annotated[tuple[Event, ...], Strict(False), _Several] = _key(
         (), "Events, with their action after a dot.", ["pull_request.opened", "schedule"]
     )
-    roles: Annotated[tuple[Role, ...], Strict(False)] = _key(
+    roles: Annotated[tuple[Role, ...], Strict(False), _Several] = _key(
         ("admin", "maintain", "write"), "Roles in the repository that may start it.", ["admin", "maintain"]
     )
     bots: Texts = _key((), "Logins of bots that may start it, exactly as GitHub writes them.", ["renovate[bot]"])
@@ -181,7 +183,7 @@ class NetworkSpec(Part):
 
     setup: Egress = _key("open", "While `sandbox.setup` runs.", "open", ["packages.example.com", "*.example.org"])
     agent: Egress = _key("none", "While the agent acts and the checks run.", "none", ["packages.example.com"])
-    inject: Annotated[tuple[InjectSpec, ...], Strict(False)] = _key(
+    inject: Annotated[tuple[InjectSpec, ...], Strict(False), _Several] = _key(
         (),
         "Headers added outside of the sandbox.",
         [{"host": "packages.example.com", "header": "Authorization", "value": "Bearer ${NPM_TOKEN}"}],
@@ -196,7 +198,9 @@ class SandboxSpec(Part):
     )
     timeout: Seconds = _key(1800.0, "The sandbox's whole life.", "30m", "1h", ge=10)
     setup: Texts = _key((), "Commands that prepare it, run in order before the agent.", ["pip install -e '.[test]'"])
-    env: dict[str, str] = _key({}, "Environment variables inside. Not for secrets.", {"PIP_NO_INPUT": "1"})
+    env: Annotated[dict[str, str], _Several] = _key(
+        {}, "Environment variables inside. Not for secrets.", {"PIP_NO_INPUT": "1"}
+    )
     secrets: Texts = _key(
         (),
         "Names of secrets, taken from flue-ci's environment. Visible inside, except those that `network.inject` uses.",
@@ -239,6 +243,13 @@ class CheckSpec(Part):
     name: Text = _key(..., "What people call it.", "tests", max_length=100)
     run: Text = _key(..., "The command, for bash.", "pytest -q")
     timeout: Seconds = _key(600.0, "After this time it counts as failed.", "10m", ge=1)
+
+
+class ContextSpec(Part):
+    """Whose words about a pull request or issue the agent is told. The agent works without them as well."""
+
+    include: Texts = _key((), "Logins; only what they wrote is told. Everybody's by default.", ["octocat"])
+    exclude: Texts = _key((), "Logins; what they wrote is left out.", ["codecov[bot]"])
 
 
 class PublishSpec(Part):
@@ -295,7 +306,8 @@ class AgentSpec(Part):
     triggers: TriggersSpec = _key(TriggersSpec, "What starts it on GitHub.", {"comment": "fix-tests"})
     sandbox: SandboxSpec = _key(SandboxSpec, "The machine it acts on.", {"setup": ["npm ci"]})
     workspace: WorkspaceSpec = _key(WorkspaceSpec, "The repository inside the sandbox.", {"history": 50})
-    tools: Annotated[tuple[Tool, ...], Strict(False)] = _key(
+    context: ContextSpec = _key(ContextSpec, "Whose words the agent is told on GitHub.", {"exclude": ["codecov[bot]"]})
+    tools: Annotated[tuple[Tool, ...], Strict(False), _Several] = _key(
         ("bash", "read", "write", "edit", "grep", "glob"),
         "The tools it has.",
         ["read", "grep", "glob"],
@@ -305,7 +317,7 @@ class AgentSpec(Part):
         Annotated[Literal["auto", "none"], Tag("·word")] | Annotated[Texts, Tag("·list")], Discriminator(_list_or_word)
     ] = _key("auto", "Skills of `.agents/skills`: all (`auto`), `none`, or those named.", "auto", ["release-notes"])
     limits: LimitsSpec = _key(LimitsSpec, "What ends a run early.", {"turns": 60, "minutes": 20})
-    checks: Annotated[tuple[CheckSpec, ...], Strict(False)] = _key(
+    checks: Annotated[tuple[CheckSpec, ...], Strict(False), _Several] = _key(
         (),
         "Commands that decide whether the work is good, run after the agent.",
         [{"name": "tests", "run": "pytest -q"}],

@@ -14,6 +14,7 @@ _ADDRESS = re.compile(r"[0-9.]+(?:/[0-9]+)?|\[?[0-9a-fA-F]*:[0-9a-fA-F:.]*\]?(?:
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _HEADERS_OF_THE_CONNECTION = ("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
+_LONGEST_VALUE = 8_000  # what servers take for all headers together
 _CREDENTIALS = ("authorization", "proxy-authorization", "x-api-key", "cookie")
 
 
@@ -67,14 +68,17 @@ def header_flaw(header: str) -> str:
 
 def value_flaws(header: str, value: str, secrets: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What is wrong with the value of an added header, and what to do."""
+    if len(value) > _LONGEST_VALUE:
+        yield f"a header's value has at most {_LONGEST_VALUE:,} characters", ""
+        return
     if not value.isprintable():
         yield "a header's value is one line of printable text", ""
     names = _REFERENCE.findall(value)
-    for name in names:
-        if name not in secrets:
-            shown, near = one_line(name, 60), nearest(name, secrets)
-            hint = f"did you mean `{near}`?" if near else f"add {shown} there"
-            yield f"`${{{shown}}}` is not listed in `sandbox.secrets`", hint
+    unknown = next((name for name in names if name not in secrets), None)
+    if unknown is not None:
+        shown, near = one_line(unknown, 60), nearest(unknown, secrets)
+        hint = f"did you mean `{near}`?" if near else f"add {shown} there"
+        yield f"`${{{shown}}}` is not listed in `sandbox.secrets`", hint
     if found := re.search(r"\$([A-Za-z_]\w*)", value):
         yield f"`{one_line(found[0], 60)}` would be sent as it stands", f"write ${{{one_line(found[1], 60)}}}"
     elif not names and header.lower() in _CREDENTIALS:

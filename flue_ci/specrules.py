@@ -26,6 +26,8 @@ _KEPT_OUT = (
     (re.compile(r"(?i)FLUE_CI_.*"), "this prefix is for flue-ci itself"),
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+MAX_SCHEMA = 2_000  # values; checking a schema compares the entries of some lists with each other
+_LONGEST_GLOB = 1_000
 _JSON_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
 
@@ -225,11 +227,25 @@ def result(spec: AgentSpec) -> Iterator[Finding]:
     if spec.result.get("type") != "object":
         at: Path = ("result", "type") if "type" in spec.result else ("result",)
         yield Finding(path=at, message="the result must be of type object", hint="write `type: object` at its top")
-    for path, message in schema_flaws(spec.result):
+    if _size(spec.result) > MAX_SCHEMA:
+        yield Finding(path=("result",), message=f"has more than {MAX_SCHEMA:,} values, which is too large for a schema")
+        return
+    try:
+        flaws = schema_flaws(spec.result)
+    except (RecursionError, OverflowError):  # from its regular expressions
+        yield Finding(path=("result",), message="a `pattern` in it cannot be read", hint="make it simpler")
+        return
+    for path, message in flaws:
         if path != ("type",):
             word = _at(spec.result, path)
             hint = _meant(word, _JSON_TYPES) if path[-1:] == ("type",) and isinstance(word, str) else ""
             yield Finding(path=("result", *path), message=message, hint=hint)
+
+
+def _size(value: object) -> int:
+    """How many values there are in a value of JSON, itself included."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(_size(item) for item in inner)
 
 
 def _at(value: object, path: Path) -> object:
@@ -262,6 +278,8 @@ def publish(spec: AgentSpec) -> Iterator[Finding]:
 
 
 def _glob_flaw(glob: str) -> tuple[str, str] | None:
+    if len(glob) > _LONGEST_GLOB:
+        return f"is longer than {_LONGEST_GLOB:,} characters", ""
     parts = glob.split("/")
     reasons = (
         (not glob.isprintable() or glob != glob.strip(), "has spaces at its ends or invisible characters", ""),

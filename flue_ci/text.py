@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# What takes no place on a screen: controls, bidi marks, tags, fillers, selectors. Joiners and the selectors of emoji
+# are looked at one by one.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
+_JOINING = re.compile("[\u0600-\u0eff\u1000-\u109f\u1780-\u18af\ua840-\ua87f]")  # scripts that need them
+_KEYCAPS = frozenset("#*0123456789")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
@@ -72,8 +82,38 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def plain(text: str) -> str:
     """`text` without terminal sequences and invisible or control characters; newlines and tabs stay, CRLF becomes
-    LF."""
-    return _CONTROLS.sub("", _ANSI.sub("", text.replace("\r\n", "\n")))
+    LF. Joiners stay in emoji and in scripts that need them."""
+    text = _ANSI.sub("", text.replace("\r\n", "\n"))
+    return text if text.isascii() and text.isprintable() else _without_joiners(_INVISIBLE.sub("", text))
+
+
+def _without_joiners(text: str) -> str:
+    """Decided from left to right by what stands before in the result, so that a second look changes nothing."""
+    if not _JOINERS.search(text):
+        return text
+    parts: list[str] = []
+    at, before = 0, ""
+    for found in _JOINERS.finditer(text):
+        if found.start() > at:
+            parts.append(text[at : found.start()])
+            before = text[found.start() - 1]
+        at = found.end()
+        if _belongs(before, found[0], text[at : at + 1]):
+            parts.append(found[0])
+            before = found[0]
+    return "".join([*parts, text[at:]])
+
+
+def _belongs(before: str, joiner: str, after: str) -> bool:
+    if joiner in "\ufe0e\ufe0f":
+        return before in _KEYCAPS or _is_symbol(before)
+    if joiner == "\u200d" and (_is_symbol(before) or before == "\ufe0f") and _is_symbol(after):
+        return True
+    return bool(_JOINING.match(before) and _JOINING.match(after))
+
+
+def _is_symbol(char: str) -> bool:
+    return bool(char) and unicodedata.category(char) in ("So", "Sm", "Sk", "Po") and ord(char) > 0xA8
 
 
 def printable(text: str) -> str:

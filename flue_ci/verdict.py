@@ -1,12 +1,14 @@
-"""How a run is judged: conclusion, reason and exit code from what was recorded. Pure."""
+"""How a run is judged: conclusion, reason and exit code from what was recorded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from flue_ci import __version__
 from flue_ci.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT
 from flue_ci.outcome import Outcome
-from flue_ci.report import CommandResult, Conclusion
+from flue_ci.report import CommandResult, Conclusion, Failure, Report, SandboxUsed
 from flue_ci.text import one_line, plural
 
 
@@ -66,6 +68,21 @@ def judge(found: Evidence) -> Verdict:
     passed = f", {plural(len(found.checks), 'check')} passed" if found.checks else ""
     changed = f"{plural(found.changed_files, 'file')} changed" if found.changed_files else "nothing changed"
     return Verdict(conclusion="success", reason=changed + passed, exit_code=EXIT_DONE)
+
+
+def never_started(agent: str, instruction: str, provider: str, failure: Failure, exit_code: int) -> Report:
+    """The report of a run that failed, or was interrupted, before there was anything to record."""
+    return Report(
+        conclusion="failed" if exit_code < 128 else "cancelled",
+        reason=failure.message.splitlines()[0],
+        exit_code=exit_code,
+        agent=agent,
+        instruction=instruction,
+        sandbox=SandboxUsed(provider=provider),
+        failure=failure,
+        started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        flue_ci=__version__,
+    )
 
 
 def ended(result: CommandResult) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,11 +39,13 @@ _PROTECTED = (
 _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _GIT_ALIASES = re.compile(r"\.git|git~\d+")
-_MODULES_ALIASES = re.compile(r"\.gitmodules|gitmod~\d+|gi7eba~\d+")
+_MODULES_ALIASES = re.compile(r"\.gitmodules|gitmod~\d+|(?=.{8}$)gi?7?e?b?a?~[1-9]\d*")
+_LISTED_LINK = re.compile(rb"(?:^|\0)120000 blob [0-9a-f]+\t([^\0]+)")
 # Files, links and submodules; git would take other kinds without a word. Inside of hunks every line starts otherwise.
 _ODD_MODE = re.compile(
     rb"^(?:new file|deleted file|old|new) mode (?!(?:10[0-7]{4}|120000|160000)\r?$)(.*)", re.MULTILINE
 )
+_ENTRY = re.compile(rb"^diff --git (.*)\n(deleted file|new file)?", re.MULTILINE)
 _LITERAL = re.compile(rb"^literal (\d{1,18})\r?$", re.MULTILINE)
 _KEPT = "What came back is kept in the patch file for you to look at; nothing of it was used."
 
@@ -100,6 +103,8 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
         raise ChangesRefused("what came back is not a patch in git's format")
     if odd := _ODD_MODE.search(patch):
         raise ChangesRefused(f"the patch has a file of mode {one_line(odd[1].decode('ascii', 'replace'), 20)}")
+    if twice := _named_twice(patch):
+        raise ChangesRefused(f"the patch changes a file twice: {shown(twice)}")
     unpacked = sum(int(size) for size in _LITERAL.findall(patch))
     if unpacked > 2 * caps.total_bytes:  # both directions are in a patch
         raise ChangesRefused(f"the binary files of the patch have {human_bytes(unpacked)} when unpacked")
@@ -110,6 +115,16 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
             "the patch does not lead to the files that are in the sandbox", hint="Run again; if it persists, report it."
         )
     return await _change_set(source, tree, caps)
+
+
+def _named_twice(patch: bytes) -> str:
+    """What git makes of such a patch is not what it reads like. A change of the type is a deletion and an addition."""
+    seen: dict[bytes, bytes] = {}
+    for names, what in _ENTRY.findall(patch):
+        if names in seen and (seen[names], what) != (b"deleted file", b"new file"):
+            return os.fsdecode(names)
+        seen[names] = what
+    return ""
 
 
 async def leave_out(source: Source, before: ChangeSet, after: ChangeSet) -> ChangeSet:
@@ -142,6 +157,7 @@ async def _change_set(source: Source, tree: str, caps: Caps) -> ChangeSet:
         listed = await git.run("diff-tree", "-z", "--raw", "--numstat", "--abbrev=64", *options, timeout=_SECONDS)
         entries, counts = parse_diff(listed.out)
         await _check_entries(source, entries, caps)
+        await _check_twins(source, tree, entries)
         made = await git.run(
             "diff-tree", "-p", "--binary", "--full-index", *options, timeout=_SECONDS, limit=caps.patch_bytes
         )
@@ -212,6 +228,24 @@ async def _check_entries(source: Source, entries: list[Entry], caps: Caps) -> No
     await _check_links(source, [entry for entry in present if entry.mode == _LINK], sizes)
 
 
+async def _check_twins(source: Source, tree: str, entries: list[Entry]) -> None:
+    """Where the case of letters does not count, a link `A` is in the way to `a/b`, which then is written elsewhere."""
+    new = {entry.path for entry in entries if entry.status in "ARCT"}
+    if not new:
+        return
+    listed = (await source.git.run("ls-tree", "-r", "-z", "--full-tree", tree, timeout=_SECONDS)).out
+    links = {_folded_path(path): path for path in map(os.fsdecode, _LISTED_LINK.findall(listed))}
+    paths = new
+    if any(entry.mode == _LINK for entry in entries):
+        paths = {os.fsdecode(line.partition(b"\t")[2]) for line in listed.split(b"\0") if line}
+    for path in paths if links else ():
+        parents = _folded_path(path).split("/")[:-1]
+        for end in range(len(parents)):
+            link = links.get("/".join(parents[: end + 1]))
+            if link is not None and (link in new or path in new):
+                raise ChangesRefused(f"{shown(path)}: on some file systems the way there leads over {shown(link)}")
+
+
 async def _check_links(source: Source, links: list[Entry], sizes: dict[str, int]) -> None:
     small = [entry.blob for entry in links if sizes.get(entry.blob, 0) <= _TARGET_LIMIT]
     targets = await read_objects(source.git, small)
@@ -232,9 +266,10 @@ def path_problem(path: str, *, known: bool = False) -> str | None:
     if _UNPRINTABLE.search(path) and not known:
         return "the name holds control characters"
     parts = path.split("/")
-    if "" in parts or "." in parts or ".." in parts:
+    on_windows = re.split(r"[/\\]", path)
+    if "" in parts or "." in parts or ".." in on_windows:
         return "the path is not a plain relative one"
-    if any(_is_git(part) for part in parts):
+    if any(_is_git(part) for part in on_windows):
         return "the path leads into a .git directory"
     if _MODULES_ALIASES.fullmatch(_folded(parts[-1])):
         return "submodules cannot be changed here"
@@ -334,4 +369,9 @@ def _is_git(part: str) -> bool:
 
 def _folded(part: str) -> str:
     """The name as the most forgetful file system would keep it."""
-    return _IGNORED_BY_HFS.sub("", part.partition(":")[0]).rstrip(". ").casefold()
+    text = part if part.isascii() else unicodedata.normalize("NFD", _IGNORED_BY_HFS.sub("", part))
+    return text.partition(":")[0].rstrip(". ").casefold()
+
+
+def _folded_path(path: str) -> str:
+    return "/".join(map(_folded, path.split("/")))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
-import subprocess
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,16 +13,17 @@ from typing import TYPE_CHECKING
 from flue_ci.briefing import GUIDANCE_CHARS, Brief
 from flue_ci.checks import Command
 from flue_ci.errors import UsageError
-from flue_ci.gitcmd import plain_environment
 from flue_ci.loop import AgentLoop
+from flue_ci.origin import Origin
 from flue_ci.ownfiles import read_own
-from flue_ci.ports import Engine, HeaderRule, Limits, Model, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.ports import Engine, Forge, HeaderRule, Limits, Model, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.prompt import render
 from flue_ci.redact import Redactor, secrets_of
+from flue_ci.report import Publishing
 from flue_ci.run import Job, Kit
 from flue_ci.settings import Settings
 from flue_ci.skills import INSIDE, SkillFiles, load_skills
-from flue_ci.source import Source, open_checkout
+from flue_ci.source import Source
 from flue_ci.spec import AgentSpec, ModelSpec
 from flue_ci.text import one_line
 from flue_ci.typed import violations
@@ -45,7 +44,6 @@ class Options:
     record: Path | None = None
     dry_run: bool = False
     replay: Path | None = None
-    scratch: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,24 +86,36 @@ def make_provider(name: str, settings: Settings, *, isolation: bool = True) -> S
     raise UsageError(f"there is no sandbox {name!r}", hint=f"choose one of {', '.join(PROVIDERS)}")
 
 
+def make_forge(settings: Settings, notify: Callable[[str], None], *, patience: float | None = None) -> Forge:
+    """GitHub, for the repository that a workflow runs in. `patience` in seconds; the settings' by default."""
+    from flue_ci.forges.github import GitHub
+
+    where = settings.github
+    patience = settings.patience_seconds if patience is None else patience
+    return GitHub(
+        repo=where.repo,
+        token=where.token,
+        api_url=where.api_url,
+        notify=notify,
+        **({} if patience is None else {"patience_seconds": patience}),
+    )
+
+
 def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
     spec: AgentSpec,
     *,
     spec_path: Path,
-    repo: Path,
+    origin: Origin,
     instruction: str,
     options: Options,
     settings: Settings,
     signal: Callable[[], int],
 ) -> Assembly:
-    """Everything for a run over a local checkout; nothing is started, nothing is spent. Raises `UsageError` for what
-    is missing."""
-    skills, notes = load_skills(repo, spec.skills)
+    """Everything for a run; nothing is started, nothing is spent. Raises `UsageError` for what is missing."""
+    skills, notes = load_skills(origin.trusted, spec.skills)
     secrets = _secrets(spec, settings)
     redact = Redactor([*secrets_of(settings.environ), *secrets.values()])
-    keys = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.e2b_api_key)
-    # Of a patch, only what this run handles: any other variable may hold a word such as `postgres`.
-    handled = Redactor([*secrets.values(), *keys])
+    handled = _handled(settings, secrets)
     notes = (*notes, *_warnings(spec, options))
     provider = make_provider(options.provider, settings, isolation=options.isolation)
     if not options.dry_run:
@@ -114,7 +124,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
     found: list[Source] = []
 
     async def source() -> Source:
-        found.append(await open_checkout(repo, history=spec.workspace.history, scratch=options.scratch))
+        found.append(await origin.source())
         return found[0]
 
     async def engine() -> tuple[Engine, str]:
@@ -126,7 +136,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
         await _place(skills, box)
 
     return Assembly(
-        job=replace(_job(spec, spec_path, repo, instruction, secrets, skills), model=model.name),
+        job=replace(_job(spec, spec_path, origin, instruction, secrets, skills), model=model.name),
         kit=Kit(
             provider=provider,
             source=source,
@@ -134,6 +144,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
             place_files=place_files,
             holds_secret=handled.holds_secret,
             signal=signal,
+            told=origin.told,
         ),
         redact=redact,
         notes=notes,
@@ -142,27 +153,33 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
     )
 
 
+def _handled(settings: Settings, secrets: dict[str, str]) -> Redactor:
+    """Of a patch, only what this run handles: any other variable may hold a word such as `postgres`."""
+    keys = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.e2b_api_key, settings.github.token)
+    return Redactor([*secrets.values(), *keys])
+
+
 def _job(
     spec: AgentSpec,
     spec_path: Path,
-    repo: Path,
+    origin: Origin,
     instruction: str,
     secrets: dict[str, str],
     skills: tuple[SkillFiles, ...],
 ) -> Job:
-    setup_network, told = _network(spec, "setup", secrets), _brief(spec, repo, instruction, secrets, skills)
+    setup_network, told = _network(spec, "setup", secrets), _brief(spec, origin, instruction, secrets, skills)
     limit = spec.sandbox.timeout
     return Job(
         agent=spec.name,
         instruction=instruction,
         model=spec.model.name,
-        spec=_shown(spec_path, repo),
+        spec=_shown(spec_path, origin.trusted),
         brief=told,
         request=SandboxRequest(
             template=spec.sandbox.template,
             max_seconds=limit,
             env=dict(spec.sandbox.env) | {name: secrets[name] for name in spec.sandbox.visible_secrets},
-            metadata=OURS | {"agent": spec.name, "repo": repo.name, "run": uuid.uuid4().hex},
+            metadata=OURS | {"agent": spec.name, "repo": origin.name, "run": origin.run},
             network=setup_network if spec.sandbox.setup else told.network,
         ),
         setup_network=setup_network,
@@ -175,16 +192,26 @@ def _job(
         ),
         secrets=spec.sandbox.visible_secrets,
         wants_changes=spec.publish.changes != "none",
+        trigger=origin.trigger,
+        publish=publishing(spec),
+    )
+
+
+def publishing(spec: AgentSpec) -> Publishing:
+    """What a spec asks of whoever publishes. Hosts that the sandbox may reach are no secret way out in a link."""
+    network = spec.sandbox.network
+    lists = [tuple(rule) for rule in (network.setup, network.agent) if not isinstance(rule, str)]
+    return Publishing(
+        comment=spec.publish.comment, links=tuple(dict.fromkeys(host for hosts in lists for host in hosts))
     )
 
 
 def _brief(
-    spec: AgentSpec, repo: Path, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
+    spec: AgentSpec, origin: Origin, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
 ) -> Brief:
     variables: dict[str, object] = {
         "agent": {"name": spec.name, "description": spec.description},
-        "repo": {"name": repo.name, **(_head(repo) if "repo" in spec.prompt + spec.instructions else {})},
-        "event": {"name": "local"},
+        **origin.variables,
     }
     if instruction.strip():
         variables["instruction"] = instruction
@@ -194,7 +221,7 @@ def _brief(
     return Brief(
         instructions=render(spec.instructions, variables),
         prompt=prompt,
-        guidance=_guidance(repo),
+        guidance=_guidance(origin.trusted),
         skills=tuple(skill.inside("~") for skill in skills),
         network=_network(spec, "agent", secrets),
         check_commands=tuple(check.run for check in spec.checks),
@@ -309,18 +336,6 @@ def diagnose_local() -> tuple[bool, str, str]:
     from flue_ci.sandboxes.local import diagnose
 
     return diagnose()
-
-
-def _head(repo: Path) -> dict[str, str]:
-    """`ref` and `sha` of the checkout, for prompts that mention them."""
-    told = {}
-    for name, arguments in (("sha", ["rev-parse", "HEAD"]), ("ref", ["symbolic-ref", "--short", "HEAD"])):
-        done = subprocess.run(
-            ["git", *arguments], cwd=repo, env=plain_environment(), capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0:
-            told[name] = done.stdout.strip()
-    return told
 
 
 def _guidance(repo: Path) -> str:

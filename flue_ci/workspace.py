@@ -218,9 +218,11 @@ def _set_up(source: Source) -> dict[str, bytes]:
         "info/attributes": NEUTRAL_ATTRIBUTES.encode(),
         "flue-ci/announced": b"".join(path + b"\0" for path in source.intent_to_add),
     }
-    if branch:
-        files["packed-refs"] = (
-            f"# pack-refs with: peeled fully-peeled sorted \n{source.head} refs/heads/{branch}\n".encode()
+    refs = dict(source.refs) | ({f"refs/heads/{branch}": source.head} if branch else {})
+    if refs:
+        lines = sorted((name.encode(), commit) for name, commit in refs.items())
+        files["packed-refs"] = b"# pack-refs with: peeled fully-peeled sorted \n" + b"".join(
+            commit.encode() + b" " + name + b"\n" for name, commit in lines
         )
     if shallow.exists():
         files["shallow"] = shallow.read_bytes()

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "flue_ci"
 # The reading order is the dependency order: a module imports only modules of lines above it, or of its own line.
 LAYERS = """
 errors text clean redact actions settings gitcmd ownfiles __init__
-event command gate
+event command gate doorman
 yamlscalar yamldoc prices modelrules typed prompt
 specevents specnetwork specmodel specrules specerrors specoverrides specschema spec starter
 outcome changes discussion report verdict
@@ -22,11 +22,11 @@ ports
 checkout history snapshot source remote verify workspace collect apply
 briefing skills search edit toolspecs tools budget loop checks
 context guard markup render comment record run
-sticky publish
-console closing
+origin sticky answer
+console closing desk actionlog
 models sandboxes forges
 wiring
-session preview local_run trusted action_run doctor leftovers listing
+session preview trusted request local_run action_run publish_run doctor leftovers listing
 cli
 __main__
 """.strip().splitlines()

@@ -22,7 +22,7 @@ def test_the_page_of_the_spec_is_up_to_date() -> None:
 
 
 def test_the_spec_in_the_readme_is_valid() -> None:
-    block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    block = re.search(r"```yaml\n(# yaml-language-server.*?)```", README, re.DOTALL)
     assert block
     assert load_spec(Path("fix-tests.yml"), block[1].encode()).checks[0].name == "tests"
 

@@ -36,7 +36,7 @@ def test_a_failure_shows_stage_hint_and_the_failing_output() -> None:
     text = markdown(FAILED, PATCH)
     assert "**Failed at checks.** it went wrong\n\nlook at it" in text
     assert "| ❌ tests | `pytest -q` | 1 |" in text
-    assert "<summary>Output of tests, failed with exit code 1</summary>" in text
+    assert "<summary>Output of <code>tests</code>, failed with exit code 1</summary>" in text
 
 
 @pytest.mark.parametrize("text", ["plain", "``` inside", "~~~ and ````` inside", "`"])
@@ -96,12 +96,12 @@ def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
         ("~~~~\n<b>\n~~~", "~~~~\n<b>\n~~~\n~~~~"),
         ("````\n```\n<b>\n````\n<b>", "````\n```\n<b>\n````\n&lt;b>"),
         ("- a\n  ```\n  <b>\n<!--", "- a\n```\n<b>\n<!--\n```"),
-        ("- ```\n<!--", "- ```\n&lt;!--"),
+        ("- ```\n<!--", "```\n<!--\n```"),
         ("```\n```\u00a0\n```\n<!--", "```\n```\u00a0\n```\n&lt;!--"),
-        ("a ` b\nc ` <!-- ` d", "a ` b\nc ` &lt;!-- ` d"),
-        ("\\`<!--`", "\\`&lt;!--`"),
-        ("| ` | <!-- ` |", "| ` | &lt;!-- ` |"),
-        ("http://a.b`<!--`", "http://a.b`&lt;!--`"),
+        ("a ` b\nc ` <!-- ` d", "a &#96; b\nc &#96; &lt;!-- &#96; d"),
+        ("\\`<!--`", "&#96;&lt;!--&#96;"),
+        ("| ` | <!-- ` |", "| &#96; | &lt;!-- &#96; |"),
+        ("http://a.b`<!--`", "`http://a.b&#96;&lt;!--&#96`;"),
     ],
 )
 def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) -> None:
@@ -118,7 +118,7 @@ def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) ->
     ],
 )
 def test_ordinary_markdown_stays_as_it_is(text: str) -> None:
-    assert prose(text) == text
+    assert prose(text, ["example.com"]) == text
 
 
 def test_no_text_of_a_report_opens_a_block_or_html() -> None:

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Makes requirements.txt, what the action installs, and .github/uv.txt, what it installs that with where uv is missing.
+# Needs uv. Run it after a change of `dependencies`, and to take up new versions: .github/lock.sh --upgrade
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Linux and macOS, every Python that the action accepts. Where packages come from is a matter of the runner.
+lock=(uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+  --no-emit-index-url --no-emit-find-links)
+
+"${lock[@]}" "$@" pyproject.toml .github/lock.in --output-file requirements.txt
+echo uv | "${lock[@]}" "$@" - --output-file .github/uv.txt

@@ -1,0 +1,321 @@
+"""The way in from GitHub Actions: an event becomes a decision, the decision a run, the run an answer.
+
+`_respond` tells the story. The gate has decided once before anything was installed; here it is decided again, with the
+specs of the trusted commit at hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from flue_ci import gate
+from flue_ci.actionlog import ActionsView
+from flue_ci.answer import Standings, deliver
+from flue_ci.clean import for_model
+from flue_ci.comment import working
+from flue_ci.context import about, told
+from flue_ci.desk import Desk, read_inputs
+from flue_ci.discussion import Account, Comment
+from flue_ci.errors import EXIT_FAILED, FlueError, ForgeError, SpecError
+from flue_ci.event import Event, parse_event
+from flue_ci.origin import Origin
+from flue_ci.ports import Forge, Reaction
+from flue_ci.preview import preview
+from flue_ci.record import RunFolder
+from flue_ci.remote import Remote, open_remote
+from flue_ci.report import Failure, Report, Trigger
+from flue_ci.request import Granted, Refused, grant
+from flue_ci.session import Signals, drive, watched
+from flue_ci.settings import read_settings
+from flue_ci.source import Source
+from flue_ci.spec import AgentSpec, load_spec, not_supported_yet
+from flue_ci.sticky import Place, Sticky
+from flue_ci.trusted import Agent, Target, find_target, read_agents, trigger_of
+from flue_ci.verdict import never_started
+from flue_ci.wiring import Assembly, Options, assemble, make_forge
+
+PROVIDER = "e2b"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """What a job works with: the desk for people, GitHub, and a place for files."""
+
+    desk: Desk
+    event: Event
+    rules: gate.Settings
+    forge: Forge
+    quick: Forge
+    remote: Remote
+    scratch: Path
+    signals: Signals
+
+
+def act(environ: Mapping[str, str]) -> int:
+    """Acts on the event of this job; the exit code is the step's."""
+    signals = Signals()
+    signals.interrupt()
+    settings, inputs = read_settings(environ), read_inputs(environ)
+    if inputs.report:
+        from flue_ci.publish_run import publish_folder
+
+        return publish_folder(inputs.report, environ)
+    desk = Desk(environ, settings, inputs)
+    desk.mask_secrets()
+    event, rules = read_event(environ), gate.read_settings(environ)
+    verdict = gate.decide(event, rules)
+    if not isinstance(verdict, gate.Proceed):
+        return desk.skip(verdict.reason)
+    with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
+        shop = open_shop(desk, event, rules, Path(scratch), signals)
+        return asyncio.run(_respond(shop, verdict))
+
+
+def read_event(environ: Mapping[str, str]) -> Event:
+    """The event of this job. Raises `FlueError` when there is none."""
+    name, path = environ.get("GITHUB_EVENT_NAME", ""), environ.get("GITHUB_EVENT_PATH", "")
+    try:
+        payload = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise FlueError(
+            f"there is no event to act on: GITHUB_EVENT_PATH is {path!r} ({type(error).__name__})",
+            hint="`flue-ci action` runs in GitHub Actions; in a checkout it is `flue-ci run AGENT`",
+        ) from None
+    return parse_event(name, payload, environ)
+
+
+def open_shop(desk: Desk, event: Event, rules: gate.Settings, scratch: Path, signals: Signals) -> Shop:
+    """Nothing is asked of GitHub yet."""
+    settings = desk.settings
+    return Shop(
+        desk=desk,
+        event=event,
+        rules=rules,
+        forge=make_forge(settings, desk.say),
+        quick=make_forge(settings, desk.say, patience=3.0),
+        remote=Remote(
+            url=f"{settings.github.server_url}/{settings.github.repo}.git",
+            token=settings.github.token,
+            scratch=scratch,
+            notify=desk.say,
+        ),
+        scratch=scratch,
+        signals=signals,
+    )
+
+
+async def _respond(shop: Shop, asked: gate.Proceed) -> int:
+    """The story. Every ending after the decision leaves a report, an answer, a summary and outputs."""
+    task = asyncio.current_task()
+    assert task is not None
+    desk = shop.desk
+    with shop.signals.cancel(task, desk.say):
+        try:
+            target = await find_target(shop.event, shop.forge, shop.remote)
+            agents = await read_agents(shop.remote, target, shop.scratch / "trusted")
+            granted = await grant(
+                shop.event,
+                asked.command,
+                agents,
+                settings=shop.rules,
+                rate_limit=desk.inputs.rate_limit,
+                forge=shop.forge,
+            )
+            if isinstance(granted, Refused):
+                return await _decline(shop, target, granted)
+            await _greet(shop)
+            return await _run(shop, target, granted)
+        except FlueError as error:
+            return _give_up(shop, error.exit_code, str(error), error.hint)
+        except asyncio.CancelledError:
+            task.uncancel()
+            return _give_up(shop, 128 + (shop.signals.first or 2), "interrupted", "")
+        finally:
+            await shop.forge.close()
+            await shop.quick.close()
+
+
+async def _decline(shop: Shop, target: Target, refused: Refused) -> int:
+    """Nothing to run: a reply to those who may ask, a reaction for those who may not, a notice, green."""
+    if refused.reply and target.number and shop.desk.inputs.comment:
+        await _post(shop, target, refused.reply)
+    elif refused.unwelcome and shop.event.comment_id:
+        await _react(shop, "confused")
+    return shop.desk.skip(refused.reason)
+
+
+async def _greet(shop: Shop) -> None:
+    if shop.event.comment_id and not shop.desk.inputs.reacted:
+        await _react(shop, "eyes")
+
+
+async def _react(shop: Shop, reaction: Reaction) -> None:
+    event = shop.event
+    if event.number is None:
+        return
+    kind: Literal["issue", "review"] = "review" if event.comment_kind == "review" else "issue"
+    comment = Comment(id=event.comment_id, kind=kind, author=Account(), body="") if event.comment_id else None
+    try:
+        await shop.quick.react(event.number, comment, reaction)
+    except ForgeError as error:
+        shop.desk.say(f"no reaction: {error}")  # a courtesy; the answer matters
+
+
+async def _post(shop: Shop, target: Target, body: str) -> None:
+    assert target.number is not None
+    thread = trigger_of(shop.event, target, run_url="").in_thread
+    if thread is not None:
+        await shop.forge.reply(target.number, thread, body)
+    else:
+        await shop.forge.comment(target.number, body)
+
+
+async def _run(shop: Shop, target: Target, granted: Granted) -> int:
+    """Runs the agent and answers. What is wrong with the spec is an answer too."""
+    desk, agent = shop.desk, granted.agent
+    trigger = trigger_of(shop.event, target, run_url=desk.run_url)
+    asked = agent.spec.publish.comment if agent.spec else "sticky"
+    sticky = None
+    if target.number is not None and asked != "none" and desk.inputs.comment and not desk.inputs.dry_run:
+        place = Place(number=target.number, in_thread=trigger.in_thread, keep=asked == "sticky")
+        sticky = Sticky(shop.forge, shop.quick, place, agent.name, desk.say)
+    folder = RunFolder(desk.out, desk.redact)
+    patch = b""
+    try:
+        spec = _spec(shop, agent)
+        assembly = _assembled(shop, target, spec, agent.path, granted.instruction, trigger)
+        if desk.inputs.dry_run:
+            return await _rehearse(shop, assembly, spec)
+        report, patch = await _work(shop, assembly, folder, sticky)
+    except FlueError as error:
+        if isinstance(error, SpecError):
+            desk.spec_errors(error)
+        failure = Failure(
+            stage="spec" if isinstance(error, SpecError) else "start", message=str(error), hint=error.hint
+        )
+        report = never_started(agent.name, granted.instruction, PROVIDER, failure, error.exit_code)
+        report = folder.save(replace(report, trigger=trigger), b"")
+    return await _answered(shop, report, patch, folder, sticky)
+
+
+def _spec(shop: Shop, agent: Agent) -> AgentSpec:
+    """The spec with what the workflow changes. Raises `SpecError`."""
+    if agent.spec is None:
+        raise SpecError(agent.problems)
+    inputs = shop.desk.inputs
+    changes = [f"model.name={inputs.model}"] if inputs.model else []
+    changes += [f"sandbox.template={inputs.template}"] if inputs.template else []
+    spec = load_spec(agent.path, agent.text, overrides=changes) if changes else agent.spec
+    if missing := not_supported_yet(spec):
+        raise SpecError(missing)
+    return spec
+
+
+async def _work(shop: Shop, assembly: Assembly, folder: RunFolder, sticky: Sticky | None) -> tuple[Report, bytes]:
+    desk, view, standings = shop.desk, ActionsView(shop.desk.log), Standings()
+    observe = watched(assembly.redact, folder, view.observe, standings.observe)
+    trigger = assembly.job.trigger
+    assert trigger is not None
+    if sticky:
+        sticky.begin(lambda: working(assembly.job.agent, standings.now(), trigger, assembly.job.instruction))
+    try:
+        report, patch = await drive(assembly, folder, observe, shop.signals)
+    finally:
+        await assembly.close()
+        view.close()
+    if folder.trouble:
+        desk.notice(folder.trouble)
+    return report, patch
+
+
+async def _answered(shop: Shop, report: Report, patch: bytes, folder: RunFolder, sticky: Sticky | None) -> int:
+    desk = shop.desk
+    shown = desk.redact.walk(patch)
+    answered, url = await deliver(sticky, report, shown, server_url=desk.settings.github.server_url)
+    if answered is not report:
+        assert answered.failure
+        desk.error(answered.notes[-1] if report.failure else answered.reason, answered.failure.hint)
+        answered = folder.save(answered, patch)
+        return desk.finish(answered, shown, folder.path, url) or EXIT_FAILED
+    return desk.finish(report, shown, folder.path, url)
+
+
+def _give_up(shop: Shop, exit_code: int, message: str, hint: str) -> int:
+    """It ended before an agent was chosen: the log, the summary and the report folder say why."""
+    desk = shop.desk
+    desk.error(message, hint)
+    failure = Failure(stage="start", message=message, hint=hint)
+    report = never_started(shop.rules.agent, "", PROVIDER, failure, exit_code)
+    try:
+        folder = RunFolder(desk.out, desk.redact)
+        report = folder.save(report, b"")
+    except OSError as error:
+        desk.notice(f"{desk.out} takes no files: {error.strerror}")
+    return desk.finish(report, b"", desk.out, "")
+
+
+async def _rehearse(shop: Shop, assembly: Assembly, spec: AgentSpec) -> int:
+    """`dry-run`: what would happen, in the log and in the summary."""
+    source = await assembly.kit.source()
+    shown = preview(assembly.job, spec, source, PROVIDER)
+    shown["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
+    return shop.desk.rehearsed(shown, [*assembly.notes, *source.notes])
+
+
+def _assembled(shop: Shop, target: Target, spec: AgentSpec, path: Path, instruction: str, trigger: Trigger) -> Assembly:
+    """The run over the fetched commit; the discussion is read while the sandbox starts."""
+    event, settings = shop.event, shop.desk.settings
+    number = target.number
+
+    async def source() -> Source:
+        return await open_remote(
+            shop.remote,
+            name=event.repo.rpartition("/")[2],
+            head=target.head,
+            ref=target.fetch_ref,
+            base=target.trusted if target.base_ref else None,
+            base_ref=target.base_ref,
+            depth=spec.workspace.history,
+        )
+
+    async def discussed() -> str:
+        if number is None:
+            return ""
+        found = await shop.forge.discussion(number, target.pull)
+        before = event.asked_at if event.is_comment else ""
+        context = told(found, before=before, include=spec.context.include, exclude=spec.context.exclude)
+        for note in context.notes:
+            shop.desk.say(note)
+        return context.text
+
+    return assemble(
+        spec,
+        spec_path=path,
+        origin=Origin(
+            trusted=shop.scratch / "trusted",
+            name=event.repo,
+            source=source,
+            told=discussed,
+            variables=_variables(event, target),
+            trigger=trigger,
+            run=shop.desk.inputs.run_token,
+        ),
+        instruction=for_model(instruction or shop.desk.inputs.instruction).text,
+        options=Options(provider=PROVIDER, dry_run=shop.desk.inputs.dry_run),
+        settings=settings,
+        signal=lambda: shop.signals.first,
+    )
+
+
+def _variables(event: Event, target: Target) -> dict[str, object]:
+    variables: dict[str, object] = {
+        "event": {"name": event.signature, "actor": event.actor},
+        "repo": {"name": event.repo, "ref": target.ref, "sha": target.head},
+    }
+    return variables | about(target.pull, target.issue)

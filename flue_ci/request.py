@@ -1,0 +1,92 @@
+"""Who asked for what, with the specs at hand: the agent that is meant, and whether this person may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from flue_ci import gate
+from flue_ci.command import Command, find_command
+from flue_ci.comment import help_reply, unknown_reply
+from flue_ci.event import Event
+from flue_ci.ports import Forge
+from flue_ci.trusted import Agent
+
+RATE_WINDOW = timedelta(hours=1)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """An agent that was asked for by somebody who may, and what for."""
+
+    agent: Agent
+    instruction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Nothing to run. `reason` is for the log; `reply` (may be empty) goes below the comment that asked; `unwelcome`:
+    somebody asked who may not, and is told so by a reaction."""
+
+    reason: str
+    reply: str = ""
+    unwelcome: bool = False
+
+
+async def grant(
+    event: Event,
+    command: Command | None,
+    agents: Sequence[Agent],
+    *,
+    settings: gate.Settings,
+    rate_limit: int,
+    forge: Forge,
+) -> Granted | Refused:
+    """Raises `ForgeError` when GitHub cannot be asked: then nobody may anything."""
+    known = [agent.triggers for agent in agents]
+    chosen = gate.choose_agent(event, command, known, fixed=settings.agent)
+    if isinstance(chosen, gate.Ignored):
+        return Refused(reason=chosen.reason)
+    # Who may start nothing gets no reply either: else strangers could make us comment.
+    asked = chosen.agent if isinstance(chosen, gate.Chosen) else gate.AgentTriggers(name="help")
+    verdict = gate.authorise(event, asked, await _people(event, forge), allowed_bots=settings.allowed_bots)
+    if not isinstance(verdict, gate.Proceed):
+        return Refused(reason=verdict.reason, unwelcome=isinstance(verdict, gate.Denied))
+    if isinstance(chosen, gate.Help):
+        return Refused(reason="the agents are listed in a reply", reply=help_reply(known, trigger=settings.trigger))
+    if isinstance(chosen, gate.Unknown):
+        reply = unknown_reply(chosen.name, chosen.near, known, trigger=settings.trigger)
+        return Refused(reason=f"there is no agent {chosen.name}", reply=reply)
+    if rate_limit and not await _within_rate(event, settings, rate_limit, forge):
+        reason = f"{event.actor} asked more than {rate_limit} times within an hour (the input `rate-limit`)"
+        return Refused(reason=reason, unwelcome=True)
+    agent = next(agent for agent in agents if agent.name == chosen.agent.name)
+    return Granted(agent=agent, instruction=chosen.instruction)
+
+
+async def _people(event: Event, forge: Forge) -> gate.People:
+    if not event.needs_people:
+        return gate.People()
+    others = {login for login in (event.actor, event.triggering_actor) if login}
+    roles = {login: await forge.role(login) for login in sorted(others)}
+    return gate.People(
+        actor_role=roles.get(event.actor, "none"), triggering_role=roles.get(event.triggering_actor, "none")
+    )
+
+
+async def _within_rate(event: Event, settings: gate.Settings, limit: int, forge: Forge) -> bool:
+    """Counts what the person asked for in comments of the last hour, this one included. Other events have no text to
+    count; GitHub's own limits hold for them."""
+    if not event.comment_id:
+        return True
+    now = datetime.now(UTC)
+    since = (now - RATE_WINDOW).strftime(_TIME)
+    recent = await forge.recent_requests(event.actor, since)
+    times = [
+        comment.created
+        for comment in recent
+        if find_command(comment.body, trigger=settings.trigger, phrase=settings.phrase)
+    ]
+    return gate.within_rate(times, now.strftime(_TIME), limit)

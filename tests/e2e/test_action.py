@@ -1,0 +1,329 @@
+"""`flue-ci action` from an event to the answer: real SDKs, real git, three servers on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.flow import COMMAND, bash, say
+from tests.e2e.job import Job
+from tests.support.e2b_server import E2BServer
+from tests.support.github_server import GitHubServer
+from tests.support.messages_server import MessagesServer, Turn
+
+MakeJob = Callable[..., Job]
+WORK = [bash("echo changed > greeting.txt"), say("I changed the greeting. Thanks, @mona; this fixes #3.")]
+CHECKED = {"checks": [{"name": "greeting", "run": "grep -q changed greeting.txt"}]}
+
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> Iterator[MakeJob]:
+    with ExitStack() as stack:
+
+        def make(script: Any = None) -> Job:
+            model = stack.enter_context(MessagesServer(WORK if script is None else script))
+            return Job(
+                github=stack.enter_context(GitHubServer(tmp_path)),
+                model=model,
+                e2b=stack.enter_context(E2BServer()),
+                home=tmp_path,
+            )
+
+        yield make
+
+
+def test_a_comment_on_a_pull_request_is_answered_there(make_job: MakeJob) -> None:
+    job = make_job()
+    work = job.start(fix_tests=CHECKED)
+    pull = job.github.pull(work, {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests only the greeting")
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert done.code == 0, done.log
+    (answer,) = job.github.ours()
+    assert answer["body"].startswith(
+        "<!-- flue-ci agent=fix-tests -->\n### ✅ fix-tests: 1 file changed, 1 check passed"
+    )
+    assert "only the greeting" in answer["body"]
+    assert "`@mona`" in answer["body"]
+    assert "+changed" in answer["body"]
+    assert ("issues", comment["id"], "eyes") in job.github.reactions
+    assert done.outputs["conclusion"] == "success"
+    assert done.outputs["comment-url"] == answer["html_url"]
+    assert Path(done.outputs["patch-path"]).read_text().startswith("diff --git a/greeting.txt")
+    assert "### ✅ fix-tests" in done.summary
+
+
+def test_the_gate_reacts_before_anything_is_installed(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    done = job.gate(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert (done.code, done.log, done.outputs["proceed"], done.outputs["reacted"]) == (0, "", "true", "true")
+    assert job.github.reactions == [("issues", comment["id"], "eyes")]
+    assert len(job.github.requests) == 2
+
+
+def test_a_comment_that_is_not_for_us_costs_no_request_and_one_line(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "Nice. `/flue fix-tests` would help.\n> /flue fix-tests")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    for done in (job.gate(environ), job.act(environ)):
+        assert done.code == 0
+        assert done.log == "::notice title=flue-ci::this comment is not for us\n"
+        assert done.outputs["conclusion"] == "skipped"
+    assert job.github.requests == []
+
+
+@pytest.mark.parametrize("specs_know_roles", [False, True])
+def test_a_stranger_who_asks_gets_a_reaction_and_no_comment(make_job: MakeJob, specs_know_roles: bool) -> None:
+    job = make_job()
+    agent = {"triggers": {"comment": "fix-tests", "roles": ["admin"]}} if specs_know_roles else {}
+    pull = job.github.pull(job.start(fix_tests=agent), {"other.txt": "new\n"}, author="stranger", fork=True)
+    comment = job.github.say(pull["number"], "stranger", "/flue fix-tests")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    gate = job.gate(environ)
+    assert gate.code == 0
+    assert gate.outputs["proceed"] == ("true" if specs_know_roles else "false")
+    done = job.act(environ)
+    assert done.code == 0
+    assert done.outputs["conclusion"] == "skipped"
+    assert "stranger has the role read" in done.log
+    assert {content for _, _, content in job.github.reactions} == {"confused"}
+    assert job.github.ours() == []
+    assert job.model.requests == []
+
+
+def test_a_fork_is_served_and_its_own_spec_changes_nothing(make_job: MakeJob) -> None:
+    job = make_job()
+    work = job.start(fix_tests=CHECKED)
+    evil = {".flue/agents/fix-tests.yml": '{"version": 1, "prompt": "EVIL", "sandbox": {"network": {"agent": "open"}}}'}
+    pull = job.github.pull(work, evil | {"AGENTS.md": "EVIL"}, author="stranger", fork=True)
+    comment = job.github.say(pull["number"], "mona", "/flue fix-tests")
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert done.code == 0, done.log
+    assert "network agent: none" in job.github.ours()[0]["body"]
+    told = str(job.model.requests[0])
+    assert (
+        "EVIL" not in told.replace(str(job.github.files[pull["number"]][0]["patch"]), "").split("## Changed files")[0]
+    )
+
+
+def test_the_second_run_edits_the_comment_of_the_first_and_nobody_elses(make_job: MakeJob) -> None:
+    job = make_job([say("Looked."), say("Looked again.")])
+    pull = job.github.pull(job.start(review={"publish": {"changes": "none"}}), {"other.txt": "new\n"})
+    forged = job.github.say(pull["number"], "stranger", "<!-- flue-ci agent=review -->\nmine")
+    for _ in range(2):
+        comment = job.github.say(pull["number"], "ada", "/flue review")
+        assert job.act(job.github.env("issue_comment", job.github.commented(pull, comment))).code == 0
+    (answer,) = job.github.ours()
+    assert "Looked again." in answer["body"]
+    assert forged["body"].endswith("mine")
+
+
+def test_a_failed_run_keeps_the_result_before_it(make_job: MakeJob) -> None:
+    job = make_job([say("All fine."), Turn(blocks=[], stop_reason="refusal")])
+    pull = job.github.pull(job.start(review={"publish": {"changes": "none"}}), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue review")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    assert job.act(environ).code == 0
+    done = job.act(environ)
+    assert done.code == 1
+    (answer,) = job.github.ours()
+    assert "❌ review" in answer["body"]
+    assert "<details><summary>The result before this one</summary>" in answer["body"]
+    assert "All fine." in answer["body"]
+    assert done.outputs["conclusion"] == "failed"
+
+
+def test_an_answer_that_cannot_be_posted_is_in_the_summary_and_fails_the_step(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests=CHECKED), {"other.txt": "new\n"})
+    job.github.permissions |= {"issues": "read", "pull_requests": "read"}
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert done.code == 1
+    assert "permissions:%0A  issues: write" in done.log
+    assert "+changed" in done.summary
+    assert done.outputs["conclusion"] == "failed"
+    assert Path(done.outputs["patch-path"]).exists()
+
+
+def test_a_lost_answer_does_not_post_twice(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests=CHECKED), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    job.github.faults.add("POST comments", drop="after")
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert done.code == 0, done.log
+    assert len(job.github.ours()) == 1
+    assert "✅ fix-tests" in job.github.ours()[0]["body"]
+
+
+def test_a_broken_spec_is_answered_with_its_problems(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={"limits": {"turn": 3}}), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert done.code == 2
+    assert "::error file=.flue/agents/fix-tests.yml,line=" in done.log
+    assert "did you mean" in job.github.ours()[0]["body"]
+    assert job.model.requests == []
+
+
+def test_help_and_an_unknown_name_are_answered_shortly(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}, review={}), {"other.txt": "new\n"})
+    for words in ("/flue help", "/flue reviw please"):
+        comment = job.github.say(pull["number"], "ada", words)
+        assert job.act(job.github.env("issue_comment", job.github.commented(pull, comment))).code == 0
+    listed, unknown = (each["body"] for each in job.github.ours())
+    assert "`/flue fix-tests`" in listed
+    assert "`/flue review`" in listed
+    assert "Did you mean `/flue review`?" in unknown
+    assert job.model.requests == []
+
+
+def test_a_review_comment_is_answered_in_its_thread(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    line = job.github.say_on_line(pull["number"], "ada", "/flue fix-tests this one", path="other.txt")
+    payload = job.github.pulled(pull, "created", "ada", comment=line)
+    done = job.act(job.github.env("pull_request_review_comment", payload))
+    assert done.code == 0, done.log
+    (answer,) = job.github.ours()
+    assert answer["in_reply_to_id"] == line["id"]
+    assert "✅ fix-tests" in answer["body"]
+
+
+def test_an_issue_is_answered_too(make_job: MakeJob) -> None:
+    job = make_job([say("It is a duplicate.")])
+    job.start(triage={"publish": {"changes": "none"}})
+    issue = job.github.issue()
+    comment = job.github.say(issue["number"], "ada", "/flue triage")
+    done = job.act(job.github.env("issue_comment", job.github.commented(issue, comment)))
+    assert done.code == 0, done.log
+    assert "It is a duplicate." in job.github.ours()[0]["body"]
+    assert "Title: It is broken" in str(job.model.requests[0])
+
+
+def test_a_label_starts_the_agent_that_names_it(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={"triggers": {"labels": ["flue:fix"]}}), {"other.txt": "new\n"})
+    for label, conclusion in (("flue:fix", "success"), ("bug", "skipped")):
+        payload = job.github.pulled(pull, "labeled", "ada", label={"name": label})
+        done = job.act(job.github.env("pull_request", payload))
+        assert done.outputs["conclusion"] == conclusion, done.log
+
+
+def test_a_strangers_pull_request_spends_nothing_although_the_spec_lists_the_event(make_job: MakeJob) -> None:
+    job = make_job()
+    work = job.start(review={"triggers": {"events": ["pull_request_target.opened"]}})
+    pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
+    done = job.act(job.github.env("pull_request_target", job.github.pulled(pull, "opened", "stranger")))
+    assert (done.code, done.outputs["conclusion"]) == (0, "skipped")
+    assert job.model.requests == []
+
+
+def test_a_forks_pull_request_without_secrets_is_told_the_two_ways_that_work(make_job: MakeJob) -> None:
+    job = make_job()
+    work = job.start(review={"triggers": {"events": ["pull_request.opened"]}})
+    pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
+    done = job.gate(job.github.env("pull_request", job.github.pulled(pull, "opened", "stranger")))
+    assert done.outputs["proceed"] == "false"
+    assert "Two ways work" in done.log
+
+
+def test_a_schedule_runs_and_has_no_comment(make_job: MakeJob) -> None:
+    job = make_job()
+    job.start(nightly={"triggers": {"events": ["schedule"]}})
+    done = job.act(job.github.env("schedule", job.github.payload("ada", schedule="0 3 * * *")))
+    assert (done.code, done.outputs["conclusion"], done.outputs["comment-url"]) == (0, "success", ""), done.log
+    assert "+changed" in done.summary
+
+
+def test_a_dispatch_names_its_agent_and_what_to_do(make_job: MakeJob) -> None:
+    job = make_job()
+    job.start(fix_tests={}, review={})
+    payload = job.github.payload("ada", inputs={"agent": "fix-tests", "instruction": "count slowly"})
+    done = job.act(job.github.env("workflow_dispatch", payload))
+    assert (done.code, done.outputs["agent"]) == (0, "fix-tests"), done.log
+    assert "count slowly" in str(job.model.requests[0])
+
+
+def test_what_was_said_after_the_request_is_not_told(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    job.github.say(pull["number"], "stranger", "early words", ago=300)
+    hidden = job.github.say(pull["number"], "stranger", "hidden words", ago=300)
+    job.github.minimized.add(hidden["node_id"])
+    edited = job.github.say(pull["number"], "stranger", "edited words", ago=300)
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests", ago=60)
+    edited["updated_at"] = comment["created_at"]
+    job.github.say(pull["number"], "stranger", "late words")
+    assert job.act(job.github.env("issue_comment", job.github.commented(pull, comment))).code == 0
+    told = str(job.model.requests[0])
+    assert "early words" in told
+    assert not any(words in told for words in ("late words", "edited words", "hidden words"))
+
+
+def test_a_dry_run_starts_and_posts_nothing(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    job.more["FLUE_CI_DRY_RUN"] = "true"
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert (done.code, done.outputs["conclusion"]) == (0, "skipped")
+    assert "What a run would do" in done.summary
+    assert job.github.ours() == []
+    assert job.e2b.requests == []
+
+
+def test_a_person_has_so_many_requests_an_hour(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    job.more["FLUE_CI_RATE_LIMIT"] = "2"
+    for _ in range(3):
+        comment = job.github.say(pull["number"], "mona", "/flue fix-tests")
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert (done.code, done.outputs["conclusion"]) == (0, "skipped")
+    assert "asked more than 2 times" in done.log
+    assert job.model.requests == []
+
+
+def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) -> None:
+    job = make_job()
+    work = job.start(fix_tests=CHECKED)
+    pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    job.more["FLUE_CI_PUBLISH"] = "none"
+    first = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert first.code == 0, first.log
+    assert job.github.ours() == []
+    folder = Path(first.outputs["report-path"]).parent
+    run = {"id": 9, "head_sha": pull["head"]["sha"], "head_repository": pull["head"]["repo"], "conclusion": "success"}
+    environ = job.github.env("workflow_run", job.github.payload("stranger", action="completed", workflow_run=run))
+    second = job.run([*COMMAND, "publish", str(folder)], environ)
+    assert second.code == 0, second.log
+    assert "✅ fix-tests" in job.github.ours()[0]["body"]
+    other = job.github.pull(work, {"third.txt": "new\n"}, author="stranger", fork=True)
+    run["head_sha"] = other["head"]["sha"]
+    environ = job.github.env("workflow_run", job.github.payload("stranger", action="completed", workflow_run=run))
+    refused = job.run([*COMMAND, "publish", str(folder)], environ)
+    assert refused.code == 1
+    assert "this job's event is about" in refused.log
+    assert len(job.github.ours()) == 1
+
+
+def test_the_head_of_a_pull_request_is_pinned(make_job: MakeJob) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={"triggers": {"labels": ["go"]}}), {"other.txt": "new\n"})
+    payload = job.github.pulled(pull, "labeled", "ada", label={"name": "go"})
+    environ = job.github.env("pull_request", payload)
+    pull["head"]["sha"] = "0" * 40  # somebody pushed meanwhile
+    done = job.act(environ)
+    assert done.code == 0, done.log

@@ -1,0 +1,543 @@
+"""A GitHub of our own on loopback: the REST API that flue-ci asks, GraphQL for two questions, and git over HTTP.
+
+Follows https://docs.github.com/rest (version 2022-11-28): pages with `Link` headers, GitHub's own bodies of errors, its
+limit of a body, its rules about tokens. PyGithub and git talk to it unpatched.
+
+    with GitHubServer(tmp_path) as github:
+        repo = github.repo("ada/tools", {"greeting.txt": "hello"})
+        pull = github.pull(repo, {"greeting.txt": "bye"}, fork=True)
+        comment = github.say(pull["number"], "ada", "/flue fix-tests")
+        environ = github.env("issue_comment", github.commented(pull, comment), actor="ada")
+"""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.support.faults import Faults
+
+TOKEN = "ghs_canary0canary0canary0canary0canary0"
+BOT = {"id": 41898282, "login": "github-actions[bot]", "type": "Bot", "node_id": "BOT"}
+LONGEST_BODY = 65_536
+JSON = dict[str, Any]
+
+
+class GitHubServer(http.server.ThreadingHTTPServer):
+    """The state is in plain attributes, for tests to fill and to read. `requests` are (method, path, status);
+    `authorizations` what came with each request; `faults` meet a route such as `POST comments`, see `_route`."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.root = root / "github"
+        self.root.mkdir()
+        self.faults = Faults()
+        self.lock = threading.RLock()
+        self.requests: list[tuple[str, str, int]] = []
+        self.authorizations: list[str] = []
+        self.accounts: dict[str, JSON] = {BOT["login"]: BOT}
+        self.roles: dict[str, str] = {}
+        self.permissions = {"contents": "read", "issues": "write", "pull_requests": "write", "checks": "read"}
+        self.pulls: dict[int, JSON] = {}
+        self.issues: dict[int, JSON] = {}
+        self.files: dict[int, list[JSON]] = {}
+        self.comments: list[JSON] = []  # of issues and pull requests, with `number`
+        self.lines: list[JSON] = []  # review comments, with `number`
+        self.reviews: list[JSON] = []
+        self.reactions: list[tuple[str, int, str]] = []  # kind, id, content
+        self.checks: list[JSON] = []
+        self.annotations: dict[int, list[JSON]] = {}
+        self.minimized: set[str] = set()
+        self.name = "ada/tools"
+        self._ids = 1000
+        self._thread: threading.Thread | None = None
+        for login, role in (("ada", "admin"), ("mona", "write"), ("stranger", "read")):
+            self.account(login, role)
+
+    # The world
+
+    def account(self, login: str, role: str = "read", kind: str = "User") -> JSON:
+        self.accounts[login] = {"id": self._id(), "login": login, "type": kind, "node_id": f"U_{login}"}
+        self.roles[login] = role
+        return self.accounts[login]
+
+    def repo(self, name: str, files: dict[str, str]) -> Path:
+        """A bare repository with one commit on main; returns a clone of it to work in."""
+        self.name = name
+        served = self.root / f"{name}.git"
+        served.mkdir(parents=True)
+        _git(served, "init", "-q", "--bare", "--initial-branch=main")
+        _git(served, "config", "http.receivepack", "true")
+        work = self.root.parent / "work"
+        work.mkdir()
+        _git(work, "init", "-q", "-b", "main")
+        _git(work, "remote", "add", "origin", str(served))
+        self.commit(work, files, "start")
+        _git(work, "push", "-q", "origin", "main")
+        return work
+
+    def commit(self, work: Path, files: dict[str, str], message: str) -> str:
+        for path, text in files.items():
+            (work / path).parent.mkdir(parents=True, exist_ok=True)
+            (work / path).write_text(text)
+        _git(work, "add", "-A")
+        _git(work, "commit", "-q", "--allow-empty", "-m", message)
+        return _git(work, "rev-parse", "HEAD")
+
+    def pull(self, work: Path, files: dict[str, str], *, author: str = "mona", fork: bool = False) -> JSON:
+        """A pull request to main; a fork's head is only at `refs/pull/N/head`."""
+        number = self._id()
+        base = _git(work, "rev-parse", "main")
+        _git(work, "checkout", "-q", "-b", f"topic-{number}", "main")
+        head = self.commit(work, files, "change")
+        _git(work, "push", "-q", "origin", f"HEAD:refs/pull/{number}/head")
+        if not fork:
+            _git(work, "push", "-q", "origin", f"HEAD:refs/heads/topic-{number}")
+        patch = _git(work, "diff", "main", "HEAD")
+        _git(work, "checkout", "-q", "main")
+        home = self.repository()
+        there = home | {"id": 77, "full_name": f"{author}/tools", "fork": True} if fork else home
+        pull = {
+            **self._thing(number, author, "A change", "What it is for."),
+            "node_id": f"PR_{number}",
+            "html_url": f"{self.url}/{self.name}/pull/{number}",
+            "draft": False,
+            "base": {"ref": "main", "sha": base, "repo": home},
+            "head": {"ref": f"topic-{number}", "sha": head, "repo": there},
+        }
+        self.pulls[number] = pull
+        self.files[number] = [
+            {"filename": name, "status": "modified", "additions": 1, "deletions": 1, "patch": patch} for name in files
+        ]
+        return pull
+
+    def issue(self, author: str = "mona", title: str = "It is broken", body: str = "Look.") -> JSON:
+        number = self._id()
+        self.issues[number] = self._thing(number, author, title, body) | {
+            "html_url": f"{self.url}/{self.name}/issues/{number}"
+        }
+        return self.issues[number]
+
+    def say(self, number: int, login: str, body: str, *, ago: int = 0) -> JSON:
+        with self.lock:
+            comment = self._said(number, login, body, ago) | {
+                "html_url": f"{self.url}/{self.name}/issues/{number}#issuecomment-{self._ids}"
+            }
+            self.comments.append(comment)
+        return comment
+
+    def say_on_line(self, number: int, login: str, body: str, *, path: str, reply_to: int | None = None) -> JSON:
+        with self.lock:
+            line = self._said(number, login, body, 0) | {"path": path, "line": 1, "diff_hunk": "@@ -1 +1 @@\n-a\n+b"}
+            line["html_url"] = f"{self.url}/{self.name}/pull/{number}#discussion_r{line['id']}"
+            if reply_to:
+                line["in_reply_to_id"] = reply_to
+            self.lines.append(line)
+        return line
+
+    def failed_check(self, sha: str, name: str, message: str) -> None:
+        number = self._id()
+        self.checks.append(
+            {
+                "id": number,
+                "name": name,
+                "head_sha": sha,
+                "status": "completed",
+                "conclusion": "failure",
+                "html_url": f"{self.url}/{self.name}/runs/{number}",
+                "output": {"title": "failed", "summary": "1 failed", "text": None, "annotations_count": 1},
+            }
+        )
+        note = {"path": "test.py", "start_line": 3, "annotation_level": "failure", "message": message, "title": None}
+        self.annotations[number] = [note]
+
+    def repository(self) -> JSON:
+        owner, _, name = self.name.partition("/")
+        return {
+            "id": 42,
+            "name": name,
+            "full_name": self.name,
+            "owner": {"login": owner, "id": 1, "type": "User"},
+            "default_branch": "main",
+            "private": False,
+            "fork": False,
+        }
+
+    def ours(self) -> list[JSON]:
+        """What the job's token wrote, in order."""
+        return [each for each in (*self.comments, *self.lines) if each["user"]["login"] == BOT["login"]]
+
+    def count(self, method: str, part: str) -> int:
+        return sum(1 for verb, path, _ in self.requests if verb == method and part in path)
+
+    # The job
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def commented(self, thing: JSON, comment: JSON, *, action: str = "created") -> JSON:
+        issue = {key: thing[key] for key in ("number", "title", "body", "user", "labels", "state", "html_url")}
+        if "head" in thing:
+            issue["pull_request"] = {"html_url": thing["html_url"]}
+        return self._payload(comment["user"]["login"]) | {"action": action, "issue": issue, "comment": comment}
+
+    def pulled(self, pull: JSON, action: str, sender: str, **more: Any) -> JSON:
+        return self._payload(sender) | {"action": action, "number": pull["number"], "pull_request": pull, **more}
+
+    def payload(self, sender: str, **more: Any) -> JSON:
+        return self._payload(sender) | more
+
+    def env(self, event: str, payload: JSON, *, actor: str = "", sha: str = "", ref: str = "") -> dict[str, str]:
+        """What a job finds in its environment; the files lie below the server's folder."""
+        job = self.root.parent / "job"
+        job.mkdir(exist_ok=True)
+        (job / "event.json").write_text(json.dumps(payload))
+        for name in ("output", "summary"):
+            (job / name).touch()
+        actor = actor or payload["sender"]["login"]
+        return {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_EVENT_NAME": event,
+            "GITHUB_EVENT_PATH": str(job / "event.json"),
+            "GITHUB_OUTPUT": str(job / "output"),
+            "GITHUB_STEP_SUMMARY": str(job / "summary"),
+            "GITHUB_REPOSITORY": self.name,
+            "GITHUB_REPOSITORY_ID": "42",
+            "GITHUB_ACTOR": actor,
+            "GITHUB_TRIGGERING_ACTOR": actor,
+            "GITHUB_API_URL": f"{self.url}/api/v3",
+            "GITHUB_GRAPHQL_URL": f"{self.url}/api/graphql",
+            "GITHUB_SERVER_URL": self.url,
+            "GITHUB_RUN_ID": "7",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_SHA": sha or _git(self.root / f"{self.name}.git", "rev-parse", "main"),
+            "GITHUB_REF": ref or "refs/heads/main",
+            "RUNNER_TEMP": str(job),
+            "FLUE_CI_GITHUB_TOKEN": TOKEN,
+        }
+
+    # The server
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that left is no matter; what else goes wrong is an answer of 500."""
+
+    def _id(self) -> int:
+        with self.lock:
+            self._ids += 1
+            return self._ids
+
+    def _payload(self, sender: str) -> JSON:
+        return {"repository": self.repository(), "sender": self.accounts[sender]}
+
+    def _thing(self, number: int, author: str, title: str, body: str) -> JSON:
+        return {
+            "id": number,
+            "number": number,
+            "title": title,
+            "body": body,
+            "state": "open",
+            "user": self.accounts[author],
+            "labels": [],
+            "created_at": _time(3600),
+            "updated_at": _time(3600),
+        }
+
+    def _said(self, number: int, login: str, body: str, ago: int) -> JSON:
+        identity = self._id()
+        return {
+            "id": identity,
+            "node_id": f"C_{identity}",
+            "number": number,
+            "user": self.accounts[login],
+            "body": body,
+            "created_at": _time(ago),
+            "updated_at": _time(ago),
+        }
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: GitHubServer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Tests look at `requests`."""
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_POST = do_PATCH = do_GET
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        self.server.authorizations.append(self.headers.get("Authorization", ""))
+        path = urlsplit(self.path).path
+        if ".git/" in path:
+            self._git(path, body)
+            return
+        fault = self.server.faults.take(_route(self.command, path))
+        if fault and fault.delay:
+            time.sleep(fault.delay)
+        if fault and fault.drop == "before":
+            self._drop()
+            return
+        if fault and fault.status:
+            headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
+            self._send(fault.status, fault.body if fault.body is not None else {"message": fault.message}, headers)
+            return
+        try:
+            status, answer, headers = self._act(path, body)
+        except _Refusal as refusal:
+            status, headers = refusal.status, refusal.headers
+            answer = {"message": refusal.message, "documentation_url": "https://docs.github.com/rest", "status": status}
+        if fault and fault.drop:
+            self._drop()
+            return
+        self._send(status, answer, headers)
+
+    def _act(self, path: str, body: bytes) -> tuple[int, Any, dict[str, str]]:
+        if not (self.headers.get("Authorization") or "").endswith(TOKEN):
+            raise _Refusal(401, "Bad credentials")
+        given = json.loads(body) if body else {}
+        if path == "/api/graphql":
+            return 200, {"data": self._graphql(given)}, {}
+        path = path.removeprefix("/api/v3")
+        if path == "/user":
+            raise _Refusal(403, "Resource not accessible by integration")
+        here = f"/repos/{self.server.name}"
+        if not path.startswith(here):
+            raise _Refusal(404, "Not Found")
+        for verb, pattern, action in _ROUTES:
+            found = re.fullmatch(pattern, path.removeprefix(here))
+            if verb == self.command and found:
+                with self.server.lock:
+                    answer = action(self, given, *(unquote(part) for part in found.groups()))
+                return self._paged(answer) if isinstance(answer, list) else (201 if verb == "POST" else 200, answer, {})
+        raise _Refusal(404, "Not Found")
+
+    def _paged(self, items: list[JSON]) -> tuple[int, Any, dict[str, str]]:
+        query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
+        size, page = min(int(query.get("per_page", 30)), 100), int(query.get("page", 1))
+        if since := query.get("since"):
+            items = [item for item in items if item["updated_at"] >= since]
+        if query.get("direction") == "desc":
+            items = items[::-1]
+        last = max((len(items) + size - 1) // size, 1)
+        rest = "".join(f"&{key}={value}" for key, value in query.items() if key != "page")
+        base = f"{self.server.url}{urlsplit(self.path).path}?{rest[1:]}&page="
+        links = [f'<{base}{page + 1}>; rel="next"', f'<{base}{last}>; rel="last"'] if page < last else []
+        return 200, items[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
+
+    def _graphql(self, given: JSON) -> JSON:
+        if "viewer" in given["query"]:
+            return {"viewer": {"login": BOT["login"], "databaseId": BOT["id"]}}
+        ids = given["variables"]["ids"]
+        return {"nodes": [{"id": each, "isMinimized": each in self.server.minimized} for each in ids]}
+
+    def _allow(self, *names: str) -> None:
+        if not any(self.server.permissions.get(name) == "write" for name in names):
+            accepted = "; ".join(f"{name}=write" for name in names)
+            raise _Refusal(403, "Resource not accessible by integration", **{"X-Accepted-GitHub-Permissions": accepted})
+
+    # What can be asked
+
+    def permission(self, _: JSON, login: str) -> JSON:
+        if login not in self.server.roles:
+            raise _Refusal(404, f"{login} is not a user")
+        role = self.server.roles[login]
+        coarse = {"maintain": "write", "triage": "read"}.get(role, role)
+        return {"permission": coarse, "role_name": role, "user": self.server.accounts[login]}
+
+    def read_pull(self, _: JSON, number: str) -> JSON:
+        return _there(self.server.pulls, number)
+
+    def read_issue(self, _: JSON, number: str) -> JSON:
+        return _there(self.server.issues | self.server.pulls, number)
+
+    def read_comments(self, _: JSON, number: str) -> list[JSON]:
+        return [each for each in self.server.comments if each["number"] == int(number)]
+
+    def all_comments(self, _: JSON) -> list[JSON]:
+        return self.server.comments
+
+    def all_lines(self, _: JSON) -> list[JSON]:
+        return self.server.lines
+
+    def read_lines(self, _: JSON, number: str) -> list[JSON]:
+        return [each for each in self.server.lines if each["number"] == int(number)]
+
+    def read_reviews(self, _: JSON, number: str) -> list[JSON]:
+        return [each for each in self.server.reviews if each["number"] == int(number)]
+
+    def read_files(self, _: JSON, number: str) -> list[JSON]:
+        return self.server.files.get(int(number), [])
+
+    def comment(self, given: JSON, number: str) -> JSON:
+        self._allow("issues", "pull_requests")
+        return self.server.say(int(number), BOT["login"], _body(given))
+
+    def reply(self, given: JSON, number: str, to: str) -> JSON:
+        self._allow("pull_requests")
+        asked = next(each for each in self.server.lines if each["id"] == int(to))
+        text = _body(given)
+        return self.server.say_on_line(int(number), BOT["login"], text, path=asked["path"], reply_to=int(to))
+
+    def edit(self, given: JSON, kind: str, identity: str) -> JSON:
+        self._allow("issues", "pull_requests")
+        among = self.server.lines if kind == "pulls" else self.server.comments
+        found = next((each for each in among if each["id"] == int(identity)), None)
+        if found is None:
+            raise _Refusal(404, "Not Found")
+        found |= {"body": _body(given), "updated_at": _time(0)}
+        return found
+
+    def react(self, given: JSON, kind: str, identity: str) -> JSON:
+        self._allow("issues", "pull_requests")
+        self.server.reactions.append((kind, int(identity), given["content"]))
+        return {"id": 1, "content": given["content"]}
+
+    def pulls_of(self, _: JSON, sha: str) -> list[JSON]:
+        return [pull for pull in self.server.pulls.values() if pull["head"]["sha"] == sha]
+
+    def check_runs(self, _: JSON, sha: str) -> JSON:
+        found = [each for each in self.server.checks if each["head_sha"] == sha]
+        return {"total_count": len(found), "check_runs": found}
+
+    def read_annotations(self, _: JSON, identity: str) -> list[JSON]:
+        return self.server.annotations.get(int(identity), [])
+
+    def contents(self, _: JSON, path: str) -> Any:
+        git = self.server.root / f"{self.server.name}.git"
+        try:
+            kind = _git(git, "cat-file", "-t", f"main:{path}")
+        except subprocess.CalledProcessError:
+            raise _Refusal(404, "Not Found") from None
+        if kind == "tree":
+            names = _git(git, "ls-tree", "--name-only", f"main:{path}").splitlines()
+            return [{"name": name, "path": f"{path}/{name}", "type": "file"} for name in names]
+        content = base64.encodebytes(_git(git, "show", f"main:{path}").encode()).decode()
+        return {"path": path, "type": "file", "encoding": "base64", "content": content}
+
+    # Bytes
+
+    def _git(self, path: str, body: bytes) -> None:
+        authorization = self.headers.get("Authorization", "")
+        wanted = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+        if authorization and authorization != f"Basic {wanted}":
+            self._send(401, b"", {"WWW-Authenticate": 'Basic realm="GitHub"'})
+            return
+        environment = {
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.server.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": path,
+            "QUERY_STRING": urlsplit(self.path).query,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+        }
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
+        head, _, rest = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
+        self._send(int(headers.pop("Status", "200").split()[0]), rest, headers)
+
+    def _send(self, status: int, answer: Any, headers: dict[str, str]) -> None:
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.server.requests.append((self.command, urlsplit(self.path).path, status))
+        self.send_response(status)
+        kind = {} if isinstance(answer, bytes) else {"Content-Type": "application/json; charset=utf-8"}
+        for name, value in (kind | headers | {"Content-Length": str(len(data))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _drop(self) -> None:
+        self.server.requests.append((self.command, urlsplit(self.path).path, 0))
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+_ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("GET", r"/collaborators/([^/]+)/permission", _Handler.permission),
+    ("GET", r"/pulls/(\d+)", _Handler.read_pull),
+    ("GET", r"/issues/(\d+)", _Handler.read_issue),
+    ("GET", r"/issues/(\d+)/comments", _Handler.read_comments),
+    ("GET", r"/issues/comments", _Handler.all_comments),
+    ("GET", r"/pulls/comments", _Handler.all_lines),
+    ("GET", r"/pulls/(\d+)/comments", _Handler.read_lines),
+    ("GET", r"/pulls/(\d+)/reviews", _Handler.read_reviews),
+    ("GET", r"/pulls/(\d+)/files", _Handler.read_files),
+    ("POST", r"/issues/(\d+)/comments", _Handler.comment),
+    ("POST", r"/pulls/(\d+)/comments/(\d+)/replies", _Handler.reply),
+    ("PATCH", r"/(issues|pulls)/comments/(\d+)", _Handler.edit),
+    ("POST", r"/(issues|pulls)/comments/(\d+)/reactions", _Handler.react),
+    ("POST", r"/(issues)/(\d+)/reactions", _Handler.react),
+    ("GET", r"/commits/([0-9a-f]+)/pulls", _Handler.pulls_of),
+    ("GET", r"/commits/([0-9a-f]+)/check-runs", _Handler.check_runs),
+    ("GET", r"/check-runs/(\d+)/annotations", _Handler.read_annotations),
+    ("GET", r"/contents/(.+)", _Handler.contents),
+)
+
+
+def _route(method: str, path: str) -> str:
+    """`GET comments`, `PATCH comments`, `GET permission`, `POST graphql`: the last part that is no number."""
+    return f"{method} {[part for part in path.split('/') if part and not part.isdigit()][-1]}"
+
+
+def _there(things: dict[int, JSON], number: str) -> JSON:
+    if int(number) not in things:
+        raise _Refusal(404, "Not Found")
+    return things[int(number)]
+
+
+def _body(given: JSON) -> str:
+    body: str = given["body"]
+    if len(body) > LONGEST_BODY:
+        raise _Refusal(422, "Validation Failed: body is too long (maximum is 65536 characters)")
+    return body
+
+
+def _time(ago: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago))
+
+
+def _git(where: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=where, check=True, capture_output=True, text=True)
+    return done.stdout.strip()

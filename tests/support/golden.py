@@ -1,0 +1,154 @@
+"""The comments that people see, one of every kind, as files to look at: `python -m tests.support.golden` writes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from flue_ci.changes import ChangedFile
+from flue_ci.comment import Standing, answer, help_reply, unknown_reply, working
+from flue_ci.gate import AgentTriggers
+from flue_ci.outcome import Usage
+from flue_ci.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed, Trigger
+
+FOLDER = Path(__file__).parents[1] / "golden"
+SERVER = "https://github.com"
+TRIGGER = Trigger(
+    event="issue_comment.created",
+    actor="ada",
+    repo="ada/tools",
+    repo_id=42,
+    number=7,
+    is_pull_request=True,
+    head_sha="2f3c9b1d0e" * 4,
+    comment_id=5,
+    run_url=f"{SERVER}/ada/tools/actions/runs/9",
+    spec_sha="51ab" * 10,
+)
+USAGE = Usage(
+    turns=9, input_tokens=4200, output_tokens=2900, cache_read_tokens=88000, cache_write_tokens=9100, cost_usd=0.071
+)
+SUCCESS = Report(
+    conclusion="success",
+    reason="2 files changed, 1 check passed",
+    exit_code=0,
+    agent="fix-tests",
+    instruction="only the parser, please",
+    summary="The parser took `1_000` for text. It now reads digits with underscores as Python does.\n\nTests pass.",
+    base=Base(ref="fix-parser", sha="2f3c9b1d0e" * 4),
+    changes=Changes(
+        files=(
+            ChangedFile(path="src/parser.py", kind="modified", added=2, deleted=1),
+            ChangedFile(path="tests/test_parser.py", kind="added", added=9),
+        ),
+        added=11,
+        deleted=1,
+        patch="changes.patch",
+    ),
+    checks=(CommandResult(name="tests", command="pytest -q", exit_code=0, seconds=12.4),),
+    usage=USAGE,
+    sandbox=SandboxUsed(provider="e2b", id="s1", template="base", network={"setup": "open", "agent": "none"}),
+    model="claude-sonnet-5-5",
+    timings={"total": 94.0},
+    spec=".flue/agents/fix-tests.yml",
+    trigger=TRIGGER,
+)
+PATCH = b"""diff --git a/src/parser.py b/src/parser.py
+--- a/src/parser.py
++++ b/src/parser.py
+@@ -1,2 +1,3 @@
+-NUMBER = r"\\d+"
++DIGITS = r"\\d+(?:_\\d+)*"
++NUMBER = DIGITS
+"""
+NASTY = (
+    "</details>\n```\n<!-- flue-ci agent=fix-tests -->\n@everyone fixes #1 ![x](https://evil.example/p.png) \u202e`|"
+)
+FAILED_CHECK = replace(
+    SUCCESS,
+    conclusion="failed",
+    reason="check `tests` failed with exit code 1",
+    exit_code=1,
+    checks=(
+        CommandResult(name="tests", command="pytest -q", exit_code=1, seconds=8, output="E  assert 1 == 2\n1 failed"),
+    ),
+)
+NOTHING = replace(SUCCESS, summary="", changes=Changes(), checks=(), result=None)
+AGENTS = (AgentTriggers(name="fix-tests", comment="fix-tests"), AgentTriggers(name="review", comment="review"))
+
+
+def failed(stage: str, message: str, hint: str) -> Report:
+    failure = Failure(stage=stage, message=message, hint=hint)
+    return replace(NOTHING, conclusion="failed", reason=message, exit_code=1, failure=failure)
+
+
+def shown(report: Report, patch: bytes = b"", previous: str = "") -> str:
+    return answer(report, patch, server_url=SERVER, previous=previous)
+
+
+def comments() -> dict[str, str]:
+    """Every kind, by the name of its file."""
+    huge = b"".join(PATCH.replace(b"parser.py", b"part%d.py" % n) + b"+x = 1  # long\n" * 700 for n in range(40))
+    standing = Standing(done=(("prepare", 2.1), ("upload", 0.8), ("setup", 14.0)), current="agent", usage=USAGE)
+    return {
+        "success": shown(SUCCESS, PATCH),
+        "no-op": shown(replace(NOTHING, conclusion="no-op", reason="the agent changed nothing")),
+        "partial": shown(
+            replace(SUCCESS, conclusion="partial", reason="stopped by the limit of turns", exit_code=4), PATCH
+        ),
+        "failed-check": shown(FAILED_CHECK, PATCH),
+        "failed-model": shown(failed("agent", "the model refused", "another model may answer: model.name")),
+        "failed-setup": shown(
+            replace(
+                NOTHING,
+                conclusion="failed",
+                reason="setup command `npm ci` failed with exit code 1",
+                exit_code=1,
+                setup=(CommandResult(name="npm ci", command="npm ci", exit_code=1, seconds=3, output="ENOENT"),),
+            )
+        ),
+        "failed-spec": shown(
+            failed("spec", ".flue/agents/fix-tests.yml:2:1: promt: unknown key", "did you mean prompt?")
+        ),
+        "cancelled": shown(replace(SUCCESS, conclusion="cancelled", reason="interrupted", exit_code=130), PATCH),
+        "refused": shown(
+            replace(
+                SUCCESS, conclusion="failed", reason="x", exit_code=1, changes=Changes(refused="it is a submodule")
+            ),
+            PATCH,
+        ),
+        "huge": shown(SUCCESS, huge),
+        "previous": shown(
+            failed("agent", "the model is overloaded", "try again later"), previous=shown(SUCCESS, PATCH)
+        ),
+        "result": shown(
+            replace(NOTHING, result={"severity": "high", "files": ["a.py", "b.py"]}, summary="Two places.")
+        ),
+        "hostile": shown(
+            replace(
+                FAILED_CHECK,
+                instruction=NASTY,
+                summary=NASTY,
+                reason=NASTY,
+                model=NASTY,
+                notes=(NASTY,),
+                result={NASTY: NASTY},
+                checks=(CommandResult(name=NASTY, command=NASTY, exit_code=1, output=NASTY),),
+            ),
+            PATCH + NASTY.encode().replace(b"\n", b"\n+") + b"\n",
+        ),
+        "working": working("fix-tests", standing, TRIGGER, "only the parser, please"),
+        "working-first": working("fix-tests", Standing(current="prepare"), TRIGGER, ""),
+        "help": help_reply(AGENTS, trigger="/flue"),
+        "unknown": unknown_reply("reviw", "review", AGENTS, trigger="/flue"),
+    }
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in comments().items():
+        (FOLDER / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
