@@ -173,10 +173,11 @@ def _check_places(top: Path, git_dir: Path, index: Path, exclude: Path) -> None:
             f"the repository in {git_dir} takes {top} for its work tree, which is another directory's",
             hint="Files of that directory would travel. git config --unset core.worktree, if this is your repository.",
         )
-    for path in (index, exclude):
-        if os.path.lexists(path) and (path.resolve() != path.parent.resolve() / path.name or not path.is_file()):
+    for path, names in ((index, ("index",)), (exclude, ("info", "exclude"))):  # git has followed links already
+        if path.exists() and not (path.is_file() and path.parts[-len(names) :] == names):
             raise WorkspaceError(
-                f"{path} is not an ordinary file", hint="A link there could send any file; put the file itself there."
+                f"{git_dir}/{'/'.join(names)} is not an ordinary file",
+                hint="A link there could send any file; put the file itself there.",
             )
 
 

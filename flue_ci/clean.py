@@ -41,7 +41,7 @@ _PASSES = 8
 
 _ENTITY_AT = re.compile(r"&(?:#0*64|#[xX]0*40|commat);|＠|﹫")
 _ENTITY_HASH = re.compile(r"&(?:#0*35|#[xX]0*23|num);|＃")
-_ADDRESS = re.compile(r"<?((?:https?|ftp)://[^\s<>`|]+|www\.[^\s<>`|]+)>?", re.IGNORECASE)
+_ADDRESS = re.compile(r"<?((?:(?:https?|ftp)://|www\.)(?:(?!&lt;)[^\s<>`|\[\]])+)>?", re.IGNORECASE)
 _LINK = re.compile(
     r"(!?)\[([^\[\]\n`]{0,500})\]\(\s{0,3}<?([^\s<>()`]{1,2000})>?(?:\s{1,3}(?:\"[^\"\n]*\"|'[^'\n]*'))?\s{0,3}\)"
 )
@@ -102,7 +102,7 @@ def _words(text: str, hosts: Collection[str], found: Counter[str]) -> str:
         parts.append(_calls(text[at : address.start()].rstrip("\\"), found))
         at = address.end()
         bare = address[1].rstrip(".,;:!?)'\"*_~")
-        if _leads(bare, hosts) and not _THREAD.search(bare):
+        if _leads(bare, hosts) and not _THREAD.search(bare) and "@" not in bare:
             parts.append(address[0])
         else:
             found["links"] += 1

@@ -206,6 +206,7 @@ async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> No
         listed = await box.read(f"{workspace.store}/needed", limit=limit, user="root")
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"the list of changed files could not be read: {one_line(str(error))}") from error
+    await source.settle()  # or a name could be that of another object of the checkout
     names = [name for name in listed.decode("ascii", "replace").split() if _NAME.fullmatch(name)]
     known = await object_sizes(source.git, names)
     if not known:

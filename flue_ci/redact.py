@@ -26,7 +26,7 @@ _SHAPES: tuple[tuple[str, str, str], ...] = (
     ("GitHub token", "gh", r"\bgh[pousr]_[A-Za-z0-9_.\-]{20,1000}"),
     ("GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{20,255}"),
     ("Anthropic key", "sk-ant-", r"\bsk-ant-[A-Za-z0-9_\-]{16,255}"),
-    ("API key", "sk-", r"\bsk-(?=[A-Za-z_\-]{0,200}[0-9])[A-Za-z0-9_\-]{32,255}"),
+    ("API key", "sk-", r"\bsk-(?!ant-)(?=[A-Za-z_\-]{0,200}[0-9])[A-Za-z0-9_\-]{32,255}"),
     ("E2B key", "e2b_", r"\be2b_(?=[a-z]{0,60}[0-9])[A-Za-z0-9]{20,255}"),
     ("AWS key id", "A", r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
     (

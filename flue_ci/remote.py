@@ -180,17 +180,14 @@ def _write(files: Mapping[Path, bytes]) -> None:
 
 
 async def _meet(remote: Remote, wanted: Mapping[str, str], depth: int) -> bool:
-    """True when the commits have a common ancestor here; fetches more history to find it.
-
-    The first time with the same depth: what was there before, as the trusted commit is, git does not deepen along.
-    """
-    for factor in (1, 4, 16, DEEPEST):
+    """True when the commits have a common ancestor here; fetches more history to find it."""
+    while True:
         if not (await _reading(remote).run("merge-base", *wanted, ok=(0, 1))).code:
             return True
-        if not (remote.git_dir / "shallow").exists():
+        if not (remote.git_dir / "shallow").exists() or depth >= DEEPEST:
             return False
-        await _fetch(remote, wanted, min(factor * depth, DEEPEST))
-    return not (await _reading(remote).run("merge-base", *wanted, ok=(0, 1))).code
+        depth = min(4 * depth, DEEPEST)
+        await _fetch(remote, wanted, depth)
 
 
 async def _fetch(remote: Remote, wanted: Mapping[str, str], depth: int) -> None:
@@ -204,13 +201,13 @@ async def _fetch(remote: Remote, wanted: Mapping[str, str], depth: int) -> None:
     )
     command = ("fetch", *how, "--end-of-options", _url(remote))
     try:
-        await _patiently(remote, *command, *(f"+{_checked(sha)}:{_own(sha)}" for sha in wanted))
+        await _patiently(remote, *command, *(f"+{_checked(sha)}:{_own(sha, depth)}" for sha in wanted))
     except _NotThere:
         if not all(wanted.values()):
             raise
-        await _patiently(remote, *command, *(f"+{ref}:{_own(sha)}" for sha, ref in wanted.items()))
+        await _patiently(remote, *command, *(f"+{ref}:{_own(sha, depth)}" for sha, ref in wanted.items()))
     for sha, ref in wanted.items():
-        name = f"{_own(sha)}^{{commit}}"
+        name = f"{_own(sha, depth)}^{{commit}}"
         arrived = (await _reading(remote).run("rev-parse", "--verify", "--quiet", name, ok=(0, 1))).line
         if arrived != sha:
             raise ForgeError(
@@ -314,9 +311,10 @@ def _branch(full: str) -> str | None:
     return full.removeprefix("refs/heads/") if full.startswith("refs/heads/") else None
 
 
-def _own(sha: str) -> str:
-    """What a fetched commit is called here, so that it need not be sent twice."""
-    return f"refs/flue-ci/{sha}"
+def _own(sha: str, depth: int) -> str:
+    """What a fetched commit is called here, so that it need not be sent twice. git does not deepen along what already
+    has the name that is asked for: therefore the depth."""
+    return f"refs/flue-ci/{depth}/{sha}"
 
 
 def _status(failed: GitFailed) -> int:

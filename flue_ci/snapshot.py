@@ -53,6 +53,7 @@ class _Status:
     """What `git status` says: paths whose file differs from the index, staged blobs, and the rest of `Snapshot`."""
 
     changed: dict[bytes, str]  # path: blob in the index when only the content differs, otherwise empty
+    gone: frozenset[bytes]  # those of them that are no longer there
     untracked: tuple[bytes, ...]
     staged: tuple[str, ...]
     any_staged: bool
@@ -84,9 +85,7 @@ async def take_snapshot(git: Git, checkout: Checkout) -> Snapshot:
         names = "".join(f"{name}\n" for name in status.staged).encode()
         await both.run("pack-objects", "--delta-base-offset", "-q", "objects/pack/pack", stdin=names)
     staged = (await view.run("write-tree", "--missing-ok")).line if status.any_staged else head_tree
-    paths = b"".join(path + b"\0" for path in [*changed, *status.untracked])
-    at_top = replace(view, cwd=checkout.top)
-    await at_top.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=paths)
+    await _update(replace(view, cwd=checkout.top), status, [*changed, *status.untracked])
     tree = (await view.run("write-tree", "--missing-ok")).line
     return Snapshot(
         head_tree=head_tree,
@@ -96,6 +95,15 @@ async def take_snapshot(git: Git, checkout: Checkout) -> Snapshot:
         nested=nested,
         files=index_entries(git.cwd / "index"),
     )
+
+
+async def _update(git: Git, status: _Status, paths: list[bytes]) -> None:
+    """Puts the files as they are into the index. What is gone goes first: a link may stand where its directory was."""
+    gone = b"".join(path + b"\0" for path in paths if path in status.gone)
+    there = b"".join(path + b"\0" for path in paths if path not in status.gone)
+    if gone:
+        await git.run("update-index", "--force-remove", "-z", "--stdin", stdin=gone)
+    await git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=there)
 
 
 def _view(git: Git, checkout: Checkout) -> Git:
@@ -133,6 +141,7 @@ async def _status(git: Git, checkout: Checkout) -> _Status:
 def parse_status(out: bytes) -> _Status:
     """Reads `git status --porcelain=v2 -z --no-renames` (git-status, "Porcelain Format Version 2")."""
     changed: dict[bytes, str] = {}
+    gone: set[bytes] = set()
     untracked: list[bytes] = []
     staged: list[str] = []
     announced: list[bytes] = []
@@ -156,8 +165,11 @@ def parse_status(out: bytes) -> _Status:
                 staged.append(blob.decode())
         if flags[1:] != b".":
             changed[path] = blob.decode() if in_index == on_disk else ""
+        if flags[1:] == b"D":
+            gone.add(path)
     return _Status(
         changed=changed,
+        gone=frozenset(gone),
         untracked=tuple(untracked),
         staged=tuple(staged),
         any_staged=any_staged,

@@ -74,6 +74,7 @@ class E2BSandbox:
         self, vendor: Any, request: SandboxRequest, *, pace: Pace, observe: Observer, secrets: tuple[str, ...]
     ) -> None:
         self._vendor, self._request, self._pace, self._observe, self._secrets = vendor, request, pace, observe, secrets
+        self._network = request.network
         self._ends = time.monotonic() + request.max_seconds
         self._home = ""
         self._gone = asyncio.Event()
@@ -228,10 +229,15 @@ class E2BSandbox:
     # Network, life
 
     async def set_network(self, network: Network) -> None:
+        """As in the contract. E2B's rules let connections go on that exist already: when less is to be reachable, the
+        ordinary user's processes end with theirs."""
         self._secrets += tuple(rule.value for rule in network.inject)
         await self._repeat(
             lambda: self._vendor.update_network(policy(network, replace=True)), "its network could not be switched"
         )
+        changed, self._network = network != self._network, network
+        if changed and network.mode != "open":
+            await self.end_processes()
 
     async def end_processes(self) -> None:
         home = shlex.quote(self.info.home)

@@ -229,7 +229,7 @@ async def test_only_what_was_asked_for_comes_from_a_server_with_very_many_refs(r
     work.git("push", "-q", "origin", "v1")
     assert await resolve(remote, "refs/heads/branch-19999") == sha
     await fetch_commit(remote, sha=sha, depth=1)
-    assert held(remote, "for-each-ref", "--format=%(refname)") == f"refs/flue-ci/{sha}"
+    assert held(remote, "for-each-ref", "--format=%(refname)") == f"refs/flue-ci/1/{sha}"
 
 
 def remote_repo(work: Repo) -> Path:
@@ -586,7 +586,7 @@ async def bring(remote: Remote, box: object, **about: object) -> tuple[Source, W
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_history_diff_and_blame_work_inside_for_a_pull_request(
-    kind: str, remote: Remote, work: Repo, tmp_path: Path
+    kind: str, remote: Remote, work: Repo, server: GitServer, tmp_path: Path
 ) -> None:
     sha = propose(work)
     work.put("later.txt", b"on main meanwhile\n")
@@ -595,7 +595,9 @@ async def test_history_diff_and_blame_work_inside_for_a_pull_request(
     await fetch_commit(remote, sha=base, depth=1)  # as for the trusted files
     async with open_box(kind, tmp_path) as box:
         about = {"head": sha, "ref": "refs/pull/7/head", "base": base, "base_ref": "main", "depth": 4}
+        asked = len(server.requests)
         source, workspace = await bring(remote, box, **about)
+        assert len([path for path, _ in server.requests[asked:] if "info/refs" in path]) == 1
         root = workspace.root
         assert await shell(box, "git log --format=%s", root) == "proposal\nnumber 5\nnumber 4\nnumber 3\n"
         assert await shell(box, "git diff --stat=80 origin/main...HEAD | cat", root) == (

@@ -49,8 +49,12 @@ class Machine:
             return None
 
         def mount(source: str, target: str, flags: int) -> None:
-            if libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None) != 0:
-                raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
+            for last in (*[False] * 50, True):
+                if libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None) == 0:
+                    return
+                if last or ctypes.get_errno() != errno.EBUSY:  # somebody is writing just now
+                    raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
+                time.sleep(0.05)
 
         for name, line in (("passwd", f"user:x:{_UID}:{_UID}::/home/user:/bin/bash\n"), ("group", f"user:x:{_UID}:\n")):
             (self._directory / name).write_text(line + Path("/etc", name).read_text())

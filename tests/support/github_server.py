@@ -55,8 +55,8 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.pulls: dict[int, JSON] = {}
         self.issues: dict[int, JSON] = {}
         self.files: dict[int, list[JSON]] = {}
-        self.comments: list[JSON] = []  # of issues and pull requests, with `number`
-        self.lines: list[JSON] = []  # review comments, with `number`
+        self.comments: list[JSON] = []  # of issues and pull requests; `_number` says which, and is not sent
+        self.lines: list[JSON] = []  # review comments
         self.reviews: list[JSON] = []
         self.reactions: list[tuple[str, int, str]] = []  # kind, id, content
         self.checks: list[JSON] = []
@@ -271,7 +271,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         return {
             "id": identity,
             "node_id": f"C_{identity}",
-            "number": number,
+            "_number": number,
             "user": self.accounts[login],
             "body": body,
             "created_at": _time(ago),
@@ -389,7 +389,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return _there(self.server.issues | self.server.pulls, number)
 
     def read_comments(self, _: JSON, number: str) -> list[JSON]:
-        return [each for each in self.server.comments if each["number"] == int(number)]
+        return [each for each in self.server.comments if each["_number"] == int(number)]
 
     def all_comments(self, _: JSON) -> list[JSON]:
         return self.server.comments
@@ -398,10 +398,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.server.lines
 
     def read_lines(self, _: JSON, number: str) -> list[JSON]:
-        return [each for each in self.server.lines if each["number"] == int(number)]
+        return [each for each in self.server.lines if each["_number"] == int(number)]
 
     def read_reviews(self, _: JSON, number: str) -> list[JSON]:
-        return [each for each in self.server.reviews if each["number"] == int(number)]
+        return [each for each in self.server.reviews if each["_number"] == int(number)]
 
     def read_files(self, _: JSON, number: str) -> list[JSON]:
         return self.server.files.get(int(number), [])
@@ -478,7 +478,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(int(headers.pop("Status", "200").split()[0]), rest, headers)
 
     def _send(self, status: int, answer: Any, headers: dict[str, str]) -> None:
-        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        data = answer if isinstance(answer, bytes) else json.dumps(_sent(answer)).encode()
         self.server.requests.append((self.command, urlsplit(self.path).path, status))
         self.send_response(status)
         kind = {} if isinstance(answer, bytes) else {"Content-Type": "application/json; charset=utf-8"}
@@ -514,6 +514,12 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/check-runs/(\d+)/annotations", _Handler.read_annotations),
     ("GET", r"/contents/(.+)", _Handler.contents),
 )
+
+
+def _sent(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {key: _sent(value) for key, value in answer.items() if not key.startswith("_")}
+    return [_sent(each) for each in answer] if isinstance(answer, list) else answer
 
 
 def _route(method: str, path: str) -> str:

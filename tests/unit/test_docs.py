@@ -49,3 +49,16 @@ def test_the_readme_names_no_option_that_does_not_exist(words: str) -> None:
 def test_the_readme_links_only_to_files_that_exist() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_security_page_names_only_tests_and_modules_that_exist() -> None:
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if re.match(r"\| A\d+ ", line)]
+    assert [row[1].strip() for row in rows] == [f"A{number}" for number in range(1, 23)]
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    for row in rows:
+        for name in re.findall(r"`([^`]+)`", row[4]):
+            assert (ROOT / name).exists() if "/" in name else f"def {name}(" in tests, name
+        for name in re.findall(r"`([a-z0-9_]+)[.a-zA-Z_0-9]*`", row[3]):
+            known = (ROOT / name, ROOT / "flue_ci" / f"{name}.py", ROOT / "flue_ci" / name)
+            assert any(path.exists() for path in known) or name in ("action", "requirements", "publish"), name

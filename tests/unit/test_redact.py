@@ -129,3 +129,60 @@ def test_of_a_patch_only_what_it_adds_is_looked_at() -> None:
     assert not Redactor(["contextsecret"]).holds_secret(added(patch))
     assert Redactor(["one-of-two-lines\ntwo-of-two-lines"]).holds_secret(added(patch))
     assert Redactor(["secretname"]).holds_secret(added(b"diff --git a/secretname b/secretname\nnew file mode 100644\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("ghs_" + "a1B2" * 9, "GitHub token"),
+        ("ghs_eyJhbGciOi.eyJpc3MiOi." + "x" * 300, "GitHub token"),
+        ("github_pat_" + "A1" * 30, "GitHub token"),
+        ("sk-ant-api03-" + "xY9_" * 10, "Anthropic key"),
+        ("sk-proj-" + "a1B2" * 10, "API key"),
+        ("e2b_" + "0af3" * 10, "E2B key"),
+        ("AKIAIOSFODNN7EXAMPLE", "AWS key id"),
+        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "AWS secret"),
+        ("xoxb-1234567890-abcdefghij", "Slack token"),
+        ("AIza" + "b" * 35, "Google key"),
+        ("npm_" + "aB3" * 12, "package registry token"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N", "JSON web token"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc=\n-----END RSA PRIVATE KEY-----", "private key"),
+        ('"-----BEGIN PRIVATE KEY-----\\nMIIEow\\nabc=', "private key"),
+        ("postgres://user:hunter22@db.example/x", "address with password"),
+    ],
+)
+def test_keys_are_known_by_their_shapes(text: str, kind: str) -> None:
+    redact = Redactor()
+    assert redact.patterns_in(f"before {text} after") == (kind,)
+    shown = redact(f"before {text} after")
+    assert shown.startswith("before ")
+    assert "***" in shown
+    assert redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ghp_short",
+        "sk-learn and sk-ant-",
+        "scikit-learn/sk-image-processing-with-a-very-long-name-of-words",
+        "e2b_some_identifier_in_code",
+        "e2b_environmentvariablenamesofthisproject",
+        "a" * 40,
+        "3f786850e387550fdab836ed7e6dc881de23001b",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "123e4567-e89b-12d3-a456-426614174000",
+        "data:image/png;base64," + "iVBORw0KGgoAAAANSUhEUg" * 20,
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "https://example.com:8080/a@b",
+    ],
+)
+def test_what_only_looks_alike_stays(text: str) -> None:
+    assert Redactor()(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["-----BEGIN PRIVATE KEY-----", "a://a:", "eyJaaaaaaaaaaaa.", "sk-", "aws secret ", "gh"]
+)
+def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
+    Redactor(["a-known-secret"])(piece * (300_000 // len(piece)))

@@ -101,7 +101,7 @@ def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
         ("a ` b\nc ` <!-- ` d", "a &#96; b\nc &#96; &lt;!-- &#96; d"),
         ("\\`<!--`", "&#96;&lt;!--&#96;"),
         ("| ` | <!-- ` |", "| &#96; | &lt;!-- &#96; |"),
-        ("http://a.b`<!--`", "`http://a.b&#96;&lt;!--&#96`;"),
+        ("http://a.b`<!--`", "`http://a.b&#96`;&lt;!--&#96;"),
     ],
 )
 def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) -> None:

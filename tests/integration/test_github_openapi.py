@@ -1,0 +1,150 @@
+"""Our GitHub on loopback answers nothing that GitHub's own description does not know: routes, fields and their types.
+
+It leaves fields out, as GitHub's older servers do; what it gives has to be of the described shape.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.github_server import TOKEN, GitHubServer
+
+PACKAGE = "@octokit/openapi@23.0.2"
+JSON = dict[str, Any]
+KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+    "null": (type(None),),
+}
+
+
+@pytest.fixture(scope="module")
+def description(tmp_path_factory: pytest.TempPathFactory) -> JSON:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not here, so GitHub's description of its API cannot be fetched")
+    folder = tmp_path_factory.mktemp("openapi")
+    command = [npm, "pack", "--silent", "--ignore-scripts", PACKAGE]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        pytest.skip(f"npm cannot fetch GitHub's description: {done.stderr.strip()[-200:]}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        found: JSON = json.load(archive.extractfile("package/generated/api.github.com.json"))  # type: ignore[arg-type]
+    return found
+
+
+def resolved(schema: JSON, description: JSON) -> JSON:
+    while "$ref" in schema:
+        node: Any = description
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            node = node[part]
+        schema = node
+    return schema
+
+
+def strange(value: Any, schema: JSON, description: JSON, place: str = "$") -> list[str]:
+    """What of a value the schema does not know. Fields that are missing are no matter here."""
+    schema = resolved(schema, description)
+    if value is None and schema.get("nullable"):
+        return []
+    for word in ("anyOf", "oneOf"):
+        if word in schema:
+            found = [strange(value, each, description, place) for each in schema[word]]
+            return min(found, key=len)
+    if "allOf" in schema:
+        several = [resolved(each, description) for each in schema["allOf"]]
+        schema = {
+            "type": "object",
+            "properties": {k: v for each in several for k, v in each.get("properties", {}).items()},
+        }
+    types = schema.get("type")
+    kinds = [types] if isinstance(types, str) else types or []
+    if kinds and not any(isinstance(value, KINDS[kind]) for kind in kinds):
+        return [f"{place}: {type(value).__name__} instead of {'/'.join(kinds)}"]
+    if isinstance(value, list):
+        return [each for item in value for each in strange(item, schema.get("items", {}), description, f"{place}[]")]
+    if isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        unknown = [
+            f"{place}.{name}: unknown" for name in value if name not in known and "additionalProperties" not in schema
+        ]
+        inner = [
+            each
+            for name, item in value.items()
+            if name in known
+            for each in strange(item, known[name], description, f"{place}.{name}")
+        ]
+        return unknown + inner
+    return []
+
+
+def described(description: JSON, verb: str, path: str, status: int) -> JSON:
+    """The schema of an answer. Raises `AssertionError` for a route or status that GitHub does not have."""
+    for template, item in description["paths"].items():
+        pattern = re.sub(r"\{path\}", ".+", template)
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", pattern), path) and verb.lower() in item:
+            responses = item[verb.lower()]["responses"]
+            assert str(status) in responses, f"{verb} {template} does not answer {status}"
+            answer = resolved(responses[str(status)], description)
+            schema: JSON = answer["content"]["application/json"]["schema"]
+            return schema
+    raise AssertionError(f"GitHub has no {verb} {path}")
+
+
+def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path: Path) -> None:
+    with GitHubServer(tmp_path) as github:
+        work = github.repo("ada/tools", {".flue/agents/a.yml": "version: 1\n"})
+        pull = github.pull(work, {"x.txt": "x\n"}, fork=True)
+        number, sha = pull["number"], pull["head"]["sha"]
+        comment = github.say(number, "ada", "hello")
+        line = github.say_on_line(number, "ada", "here", path="x.txt")
+        issue = github.issue()
+        github.failed_check(sha, "ci", "boom")
+        asked: list[tuple[str, str, JSON | None]] = [
+            ("GET", "/collaborators/ada/permission", None),
+            ("GET", f"/pulls/{number}", None),
+            ("GET", f"/issues/{issue['number']}", None),
+            ("GET", f"/issues/{number}/comments", None),
+            ("GET", "/issues/comments", None),
+            ("GET", "/pulls/comments", None),
+            ("GET", f"/pulls/{number}/comments", None),
+            ("GET", f"/pulls/{number}/reviews", None),
+            ("GET", f"/pulls/{number}/files", None),
+            ("POST", f"/issues/{number}/comments", {"body": "x"}),
+            ("POST", f"/pulls/{number}/comments/{line['id']}/replies", {"body": "x"}),
+            ("PATCH", f"/issues/comments/{comment['id']}", {"body": "x"}),
+            ("PATCH", f"/pulls/comments/{line['id']}", {"body": "x"}),
+            ("POST", f"/issues/comments/{comment['id']}/reactions", {"content": "eyes"}),
+            ("POST", f"/pulls/comments/{line['id']}/reactions", {"content": "confused"}),
+            ("POST", f"/issues/{number}/reactions", {"content": "eyes"}),
+            ("GET", f"/commits/{sha}/pulls", None),
+            ("GET", f"/commits/{sha}/check-runs", None),
+            ("GET", f"/check-runs/{github.checks[0]['id']}/annotations", None),
+            ("GET", "/contents/.flue/agents/a.yml", None),
+        ]
+        problems = []
+        for verb, path, body in asked:
+            request = urllib.request.Request(
+                f"{github.url}/api/v3/repos/ada/tools{path}",
+                data=None if body is None else json.dumps(body).encode(),
+                headers={"Authorization": f"Bearer {TOKEN}"},
+                method=verb,
+            )
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                schema = described(description, verb, f"/repos/ada/tools{path}", answer.status)
+                value = json.load(answer)
+            problems += [f"{verb} {path} {each}" for each in strange(value, schema, description)]
+        assert problems == []
