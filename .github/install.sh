@@ -48,7 +48,7 @@ fi
   --requirement "$action/requirements.txt" ||
   fail "The packages that flue-ci needs could not be installed" "A mirror is named by UV_DEFAULT_INDEX (docs/action.md)"
 
-# flue-ci itself is copied: building a package would need more packages, and a link would write into the action's folder.
+# flue-ci itself is copied: to build a package takes more packages, and a link would write into the action's folder.
 cp -R "$action/flue_ci" "$home"/venv/lib/python3.*/site-packages/
 cat >"$home/venv/bin/flue-ci" <<'END'
 #!/bin/sh

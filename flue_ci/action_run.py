@@ -20,7 +20,7 @@ from flue_ci.answer import Standings, deliver
 from flue_ci.clean import for_model
 from flue_ci.comment import working
 from flue_ci.context import about, told
-from flue_ci.desk import Desk, read_inputs
+from flue_ci.desk import Desk, break_off, read_inputs
 from flue_ci.discussion import Account, Comment
 from flue_ci.errors import EXIT_FAILED, FlueError, ForgeError, SpecError
 from flue_ci.event import Event, parse_event
@@ -38,7 +38,7 @@ from flue_ci.spec import AgentSpec, load_spec, not_supported_yet
 from flue_ci.sticky import Place, Sticky
 from flue_ci.trusted import Agent, Target, find_target, read_agents, trigger_of
 from flue_ci.verdict import never_started
-from flue_ci.wiring import Assembly, Options, assemble, make_forge
+from flue_ci.wiring import Assembly, Options, assemble, make_forge, warm_up
 
 PROVIDER = "e2b"
 
@@ -59,6 +59,13 @@ class Shop:
 
 def act(environ: Mapping[str, str]) -> int:
     """Acts on the event of this job; the exit code is the step's."""
+    try:
+        return _act(environ)
+    except FlueError as error:
+        return break_off(environ, error)
+
+
+def _act(environ: Mapping[str, str]) -> int:
     signals = Signals()
     signals.interrupt()
     settings, inputs = read_settings(environ), read_inputs(environ)
@@ -115,6 +122,7 @@ async def _respond(shop: Shop, asked: gate.Proceed) -> int:
     task = asyncio.current_task()
     assert task is not None
     desk = shop.desk
+    warm_up()
     with shop.signals.cancel(task, desk.say):
         try:
             target = await find_target(shop.event, shop.forge, shop.remote)

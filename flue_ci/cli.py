@@ -201,10 +201,12 @@ def list_(repo: Path, as_json: bool) -> int:
 def init(name: str, repo: Path, github: bool) -> None:
     """Write a commented agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml."""
     from flue_ci.spec import find_root, shown
-    from flue_ci.starter import write_starter, write_workflow
+    from flue_ci.starter import workflow_path, write_starter, write_workflow
     from flue_ci.text import printable
 
     root = find_root(repo)
+    if github:
+        workflow_path(root)  # both files are written, or none
     path = printable(shown(write_starter(root, name)))
     click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
     if github:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flue_ci.actions import LogGuard, append_summary, error_annotation, mask, workflow_command, write_output
 from flue_ci.comment import summary_page
-from flue_ci.errors import EXIT_DONE, EXIT_FAILED, SpecError, UsageError
+from flue_ci.errors import EXIT_DONE, EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.markup import escape
 from flue_ci.record import PATCH
 from flue_ci.redact import Redactor, secrets_of
@@ -90,6 +90,19 @@ def _publishes(text: str) -> bool:
     if text not in ("", "comment", "none"):
         raise UsageError(f"input `publish` is {one_line(text, 40)!r}", hint="write comment or none")
     return text != "none"
+
+
+def break_off(environ: Mapping[str, str], error: FlueError) -> int:
+    """Ends a step that came to nothing: its error as an annotation, its outputs, its exit code. Outside of GitHub
+    Actions the error goes on, to be told on the terminal."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        raise error
+    told = Redactor(secrets_of(environ))(f"{error}\n→ {error.hint}" if error.hint else str(error))
+    print(workflow_command("error", told, title="flue-ci"), flush=True)
+    if path := environ.get("GITHUB_OUTPUT"):
+        write_output(path, "conclusion", "failed")
+        write_output(path, "reason", one_line(told, 1_000))
+    return error.exit_code
 
 
 class Desk:

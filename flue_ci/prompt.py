@@ -7,6 +7,7 @@ operators, filters and methods come from short lists, and every render has a bud
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -199,6 +200,9 @@ def _checked(template: str) -> nodes.Template:
             raise _Bad(
                 filtered.lineno, f"there is no filter `{one_line(filtered.name, 40)}`", _meant(filtered.name, FILTERS)
             )
+    for number in tree.find_all(nodes.Const):
+        if number.value in (math.inf, -math.inf):  # would be written as a name that does not exist
+            raise _Bad(number.lineno, "a number that is too large")
     _check_names(tree)
     return _counting(tree)
 

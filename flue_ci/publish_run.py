@@ -7,6 +7,7 @@ where it goes is found out from this job's own event, and how from the spec of t
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from flue_ci import gate
 from flue_ci.action_run import Shop, open_shop, read_event
 from flue_ci.answer import deliver
-from flue_ci.desk import Desk, read_inputs
+from flue_ci.desk import Desk, break_off, read_inputs
 from flue_ci.errors import EXIT_FAILED, FlueError
 from flue_ci.record import load
 from flue_ci.report import Report
@@ -28,6 +29,13 @@ from flue_ci.wiring import publishing
 
 def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
     """The exit code: that of a run with this conclusion, or 1 when it could not be published."""
+    try:
+        return _publish_folder(folder, environ)
+    except FlueError as error:
+        return break_off(environ, error)
+
+
+def _publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
     signals = Signals()
     signals.interrupt()
     desk = Desk(environ, read_settings(environ), read_inputs(environ))
@@ -48,9 +56,10 @@ async def _publish(shop: Shop, report: Report, patch: bytes, folder: Path) -> in
         if spec is None:
             raise FlueError(f"the report is of {report.agent!r}, which is no agent of the trusted commit")
         trigger = replace(trigger_of(shop.event, target, run_url=desk.run_url), actor="", in_thread=None)
-        claimed = report.trigger
-        if claimed and claimed.run_url.startswith(f"{desk.settings.github.server_url}/{shop.event.repo}/actions/runs/"):
-            trigger = replace(trigger, run_url=claimed.run_url)
+        claimed = report.trigger.run_url if report.trigger else ""
+        runs = re.escape(f"{desk.settings.github.server_url}/{shop.event.repo}/actions/runs/")
+        if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", claimed, re.ASCII):  # it becomes part of Markdown
+            trigger = replace(trigger, run_url=claimed)
         report = desk.redact.walk(replace(report, trigger=trigger, publish=publishing(spec)))
         sticky = None
         if target.number is not None and spec.publish.comment != "none":
@@ -80,5 +89,5 @@ def _same_target(report: Report, shop: Shop, target: Target) -> None:
         raise FlueError(
             f"the report is about {claimed.repo}#{claimed.number} at {claimed.head_sha[:9]}, but this job's event is "
             f"about {shop.event.repo}#{target.number} at {target.head[:9]}",
-            hint="download the artifact of the run that triggered this one: `run-id: github.event.workflow_run.id`",
+            hint="publish the folder of the job that ran for this very event",
         )

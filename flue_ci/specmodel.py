@@ -29,7 +29,8 @@ from flue_ci.yamldoc import Document
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
-TAG_MARK = "·"  # begins the names of union members, which pydantic puts into the location of an error
+TAG_MARK = "\0"  # begins the names of union members, which pydantic puts into the location of an error; no key has it
+_WORD, _LIST, _MAPPING = f"{TAG_MARK}word", f"{TAG_MARK}list", f"{TAG_MARK}mapping"
 MAX_SECONDS = 86_400.0
 MAX_ITEMS = 200  # of a list or mapping; what is compared with each other stays little work
 
@@ -71,11 +72,11 @@ def _exactly_an_int(value: object) -> object:
 
 # Which member of a union is meant, by the shape of the value alone: so there is one message for one mistake.
 def _list_or_word(value: object) -> str:
-    return "·list" if isinstance(value, list | tuple) else "·word"
+    return _LIST if isinstance(value, list | tuple) else _WORD
 
 
 def _mapping_or_word(value: object) -> str:
-    return "·mapping" if isinstance(value, Mapping | BaseModel) else "·word"
+    return _MAPPING if isinstance(value, Mapping | BaseModel) else _WORD
 
 
 def _key(default: Any, description: str, *examples: object, **more: Any) -> Any:
@@ -91,7 +92,7 @@ Texts = Annotated[tuple[Text, ...], Strict(False), _Several]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMES)})]
 Egress = Annotated[
-    Annotated[Literal["open", "none"], Tag("·word")] | Annotated[Texts, Tag("·list")],
+    Annotated[Literal["open", "none"], Tag(_WORD)] | Annotated[Texts, Tag(_LIST)],
     Discriminator(_list_or_word),
 ]
 
@@ -300,7 +301,7 @@ class AgentSpec(Part):
         '{{ instruction | default("Make the test suite pass.") }}',
     )
     engine: Annotated[
-        Annotated[Literal["agent"], Tag("·word")] | Annotated[ProgramSpec, Tag("·mapping")],
+        Annotated[Literal["agent"], Tag(_WORD)] | Annotated[ProgramSpec, Tag(_MAPPING)],
         Discriminator(_mapping_or_word),
     ] = _key("agent", "What acts: `agent`, our loop over a model, or another agent's program.", "agent")
     triggers: TriggersSpec = _key(TriggersSpec, "What starts it on GitHub.", {"comment": "fix-tests"})
@@ -314,7 +315,7 @@ class AgentSpec(Part):
         json_schema_extra={"minItems": 1},
     )
     skills: Annotated[
-        Annotated[Literal["auto", "none"], Tag("·word")] | Annotated[Texts, Tag("·list")], Discriminator(_list_or_word)
+        Annotated[Literal["auto", "none"], Tag(_WORD)] | Annotated[Texts, Tag(_LIST)], Discriminator(_list_or_word)
     ] = _key("auto", "Skills of `.agents/skills`: all (`auto`), `none`, or those named.", "auto", ["release-notes"])
     limits: LimitsSpec = _key(LimitsSpec, "What ends a run early.", {"turns": 60, "minutes": 20})
     checks: Annotated[tuple[CheckSpec, ...], Strict(False), _Several] = _key(

@@ -11,6 +11,7 @@ from flue_ci.text import nearest, one_line
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})+")
 _ADDRESS = re.compile(r"[0-9.]+(?:/[0-9]+)?|\[?[0-9a-fA-F]*:[0-9a-fA-F:.]*\]?(?:/[0-9]+)?")
+_LONGEST_NAME = 253
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _HEADERS_OF_THE_CONNECTION = ("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -21,7 +22,7 @@ _CREDENTIALS = ("authorization", "proxy-authorization", "x-api-key", "cookie")
 def host_flaw(host: str) -> tuple[str, str] | None:
     """What is wrong with a host name or `*.` pattern, and what to do; None when nothing is."""
     shown = one_line(host, 60)
-    if _HOST.fullmatch(host) and len(host) <= 253 and not _ADDRESS.fullmatch(host):
+    if _HOST.fullmatch(host) and len(host) <= _LONGEST_NAME and not _ADDRESS.fullmatch(host):
         return None
     if host == "*":
         return "`*` is not a host", "write `open` in place of the list to reach everything"
@@ -49,7 +50,7 @@ def _host_of(url: str) -> str:
 
 
 def _only_host(host: str) -> str:
-    return f"write {host}" if _HOST.fullmatch(host) else "write the host alone"
+    return f"write {host}" if _HOST.fullmatch(host) and len(host) <= _LONGEST_NAME else "write the host alone"
 
 
 def reaches(egress: str | tuple[str, ...], host: str) -> bool:

@@ -106,12 +106,17 @@ def write_starter(repo: Path, name: str) -> Path:
     return _write_new(folder / f"{name}.yml", text)
 
 
-def write_workflow(repo: Path) -> Path:
-    """Write `.github/workflows/flue.yml` and return its path. Raises `UsageError`, also when there is one already."""
+def workflow_path(repo: Path) -> Path:
+    """Where the workflow goes. Raises `UsageError` when there is one already."""
     path = repo / ".github" / "workflows" / "flue.yml"
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path} exists already", hint="move it away first, or take over what docs/action.md shows")
-    return _write_new(path, WORKFLOW)
+    return path
+
+
+def write_workflow(repo: Path) -> Path:
+    """Write `.github/workflows/flue.yml` and return its path. Raises `UsageError`, also when there is one already."""
+    return _write_new(workflow_path(repo), WORKFLOW)
 
 
 def _write_new(path: Path, text: str) -> Path:

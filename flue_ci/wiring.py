@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,6 +100,19 @@ def make_forge(settings: Settings, notify: Callable[[str], None], *, patience: f
         notify=notify,
         **({} if patience is None else {"patience_seconds": patience}),
     )
+
+
+def warm_up() -> None:
+    """Imports what a run on E2B needs, in a thread of its own: while GitHub is asked, half a second is free."""
+
+    def load() -> None:
+        from flue_ci.models import claude
+        from flue_ci.sandboxes import e2b
+
+        e2b.preload()
+        claude.preload()
+
+    threading.Thread(target=load, name="warm-up", daemon=True).start()
 
 
 def assemble(  # noqa: PLR0913 (the whole of a run comes together here)

@@ -8,18 +8,10 @@ from typing import Any, Literal
 from flue_ci.discussion import Account, Annotation, Comment, FileDiff, Issue, PullRequest, Review
 
 
-def said_of(answer: Any) -> str:
-    if not isinstance(answer, dict):
-        return str(answer or "")
-    errors = answer.get("errors")
-    more = "; ".join(str(each.get("message", each)) if isinstance(each, dict) else str(each) for each in errors or ())
-    return f"{answer.get('message', '')}{f' ({more})' if more else ''}"
-
-
 def is_ours(found: Mapping[str, Any], body: str, me: Account) -> bool:
     author = account_of(found.get("user"))
     ours = author.id == me.id if me.id else author.login == me.login
-    return ours and str(found.get("body", "")).replace("\r\n", "\n").strip() == body.strip()
+    return ours and text_of(found, "body").replace("\r\n", "\n").strip() == body.replace("\r\n", "\n").strip()
 
 
 def text_of(found: Any, name: str) -> str:
@@ -27,23 +19,30 @@ def text_of(found: Any, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def number_of(found: Any, name: str) -> int:
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, int) else 0
+
+
+def part_of(found: Any, name: str) -> Mapping[str, Any]:
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
 def account_of(found: Any) -> Account:
-    if not isinstance(found, dict):
-        return Account()
-    return Account(id=int(found.get("id") or 0), login=text_of(found, "login"), kind=text_of(found, "type") or "User")
+    return Account(id=number_of(found, "id"), login=text_of(found, "login"), kind=text_of(found, "type") or "User")
 
 
 def labels_of(found: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(
-        text_of(label, "name") if isinstance(label, dict) else str(label) for label in found.get("labels") or ()
-    )
+    labels = found.get("labels")
+    return tuple(text_of(label, "name") for label in labels) if isinstance(labels, list) else ()
 
 
 def pull_of(found: Mapping[str, Any]) -> PullRequest:
-    base, head = found.get("base") or {}, found.get("head") or {}
-    head_repo = head.get("repo") or {}
+    base, head = part_of(found, "base"), part_of(found, "head")
+    head_repo = part_of(head, "repo")
     return PullRequest(
-        number=int(found["number"]),
+        number=number_of(found, "number"),
         title=text_of(found, "title"),
         body=text_of(found, "body"),
         author=account_of(found.get("user")),
@@ -53,18 +52,18 @@ def pull_of(found: Mapping[str, Any]) -> PullRequest:
         labels=labels_of(found),
         base_ref=text_of(base, "ref"),
         base_sha=text_of(base, "sha"),
-        base_repo_id=int((base.get("repo") or {}).get("id") or 0),
+        base_repo_id=number_of(part_of(base, "repo"), "id"),
         head_ref=text_of(head, "ref"),
         head_sha=text_of(head, "sha"),
         head_repo=text_of(head_repo, "full_name"),
-        head_repo_id=head_repo.get("id"),
+        head_repo_id=number_of(head_repo, "id") or None,
         created=text_of(found, "created_at"),
     )
 
 
 def issue_of(found: Mapping[str, Any]) -> Issue:
     return Issue(
-        number=int(found["number"]),
+        number=number_of(found, "number"),
         title=text_of(found, "title"),
         body=text_of(found, "body"),
         author=account_of(found.get("user")),
@@ -81,7 +80,7 @@ def comment_of(
 ) -> Comment:
     line, to = found.get("line"), found.get("in_reply_to_id")
     return Comment(
-        id=int(found["id"]),
+        id=number_of(found, "id"),
         kind=kind,
         author=account_of(found.get("user")),
         body=text_of(found, "body"),
@@ -98,7 +97,7 @@ def comment_of(
 
 def review_of(found: Mapping[str, Any], hidden: frozenset[str]) -> Review:
     return Review(
-        id=int(found["id"]),
+        id=number_of(found, "id"),
         author=account_of(found.get("user")),
         body=text_of(found, "body"),
         state=text_of(found, "state"),
@@ -113,8 +112,8 @@ def file_of(found: Mapping[str, Any]) -> FileDiff:
         path=text_of(found, "filename"),
         old_path=text_of(found, "previous_filename"),
         status=text_of(found, "status"),
-        added=int(found.get("additions") or 0),
-        deleted=int(found.get("deletions") or 0),
+        added=number_of(found, "additions"),
+        deleted=number_of(found, "deletions"),
         patch=text_of(found, "patch"),
     )
 
@@ -122,7 +121,7 @@ def file_of(found: Mapping[str, Any]) -> FileDiff:
 def annotation_of(found: Mapping[str, Any]) -> Annotation:
     return Annotation(
         path=text_of(found, "path"),
-        line=int(found.get("start_line") or 0),
+        line=number_of(found, "start_line"),
         level=text_of(found, "annotation_level"),
         message=text_of(found, "message"),
         title=text_of(found, "title"),

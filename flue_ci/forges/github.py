@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -22,11 +23,13 @@ from flue_ci.forges.answers import (
     file_of,
     is_ours,
     issue_of,
+    number_of,
+    part_of,
     pull_of,
     review_of,
-    said_of,
     text_of,
 )
+from flue_ci.forges.exchange import Answer, Asked, answer_to
 from flue_ci.forges.patience import refused, wait_for
 from flue_ci.ports import Reaction
 from flue_ci.text import human_seconds
@@ -34,12 +37,17 @@ from flue_ci.text import human_seconds
 if TYPE_CHECKING:
     from github.Requester import Requester
 
+Done = Callable[[], Awaitable["dict[str, Any] | None"]]
+Kind = Literal["issue", "review"]
+
 TIMEOUT_SECONDS = 20
-PER_PAGE, MOST_PAGES = 100, 50
+PER_PAGE, MOST_PAGES = 100, 300
 MOST_FILES, MOST_CHECKS, ANNOTATIONS = 300, 10, 10
+# Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
 _BAD_ENDS = ("failure", "timed_out", "action_required", "startup_failure")
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 _BOT = "github-actions[bot]"  # whom a job's own token writes as
+_CLOCKS_DIFFER = 300  # seconds, at most, between ours and GitHub's
 _MINIMIZED = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
@@ -55,15 +63,15 @@ class GitHub:
         patience_seconds: float = 120.0,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._repo, self._token, self._api_url = repo, token, api_url
+        self._repo, self._token, self._api_url = repo, token.strip(), api_url
         self._patience, self._notify = patience_seconds, notify
-        self._requester: Requester | None = None
+        self._idle: list[Requester] = []  # PyGithub's are for one call at a time
         self._me: Account | None = None
-        self._lock = asyncio.Lock()  # PyGithub's connection is for one thread at a time
+        self._asking_me = asyncio.Lock()
 
     async def me(self) -> Account:
-        if self._me is None:
-            self._me = await self._ask_me()
+        async with self._asking_me:
+            self._me = self._me or await self._ask_me()
         return self._me
 
     async def role(self, login: str) -> str:
@@ -73,7 +81,7 @@ class GitHub:
             if error.status == 404:
                 return "none"
             raise
-        return str(found.get("role_name") or found.get("permission") or "none")
+        return text_of(found, "role_name") or text_of(found, "permission") or "none"
 
     async def account(self, login: str) -> Account:
         return account_of(await self._call("read an account", "GET", f"/users/{quote(login, safe='')}"))
@@ -85,22 +93,33 @@ class GitHub:
         return issue_of(await self._get("read the issue", f"/issues/{number}"))
 
     async def pulls_of(self, sha: str) -> list[PullRequest]:
+        """A fork's commit belongs to no pull request in GitHub's index of commits: the open ones are looked through,
+        those with news first."""
         found = await self._list("find the commit's pull requests", f"/commits/{quote(sha, safe='')}/pulls")
-        return [pull_of(each) for each in found if each.get("state") == "open"]
+        if not found:
+            found = await self._list(
+                "read the pull requests", "/pulls", state="open", sort="updated", direction="desc", pages=3
+            )
+        here = [each for each in found if self._is_here(part_of(each, "base"))]
+        return [pull for pull in map(pull_of, here) if pull.state == "open" and pull.head_sha == sha]
 
     async def comments(self, number: int) -> list[Comment]:
         found = await self._list("read the comments", f"/issues/{number}/comments")
         return [comment_of(each, "issue") for each in found]
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
-        several: list[Comment] = []
-        kinds: tuple[tuple[Literal["issue", "review"], str], ...] = (("issue", "issues"), ("review", "pulls"))
-        for kind, path in kinds:
+        """Of very busy hours, the newest ones."""
+
+        async def of(kind: Kind, path: str) -> list[Comment]:
             found = await self._list(
-                "count recent requests", f"/{path}/comments", since=since, sort="created", direction="desc", pages=3
+                "count recent requests", path, since=since, sort="created", direction="desc", pages=3
             )
-            several += [comment_of(each, kind) for each in found]
-        return [each for each in several if each.author.login == login and each.created >= since]
+            return [comment_of(each, kind) for each in found]
+
+        several = await _together(of("issue", "/issues/comments"), of("review", "/pulls/comments"))
+        return [
+            each for comments in several for each in comments if each.author.login == login and each.created >= since
+        ]
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
         """What the token may not read is missing, with a note."""
@@ -115,26 +134,32 @@ class GitHub:
                 notes.append(f"{what} could not be read ({error.status})")
                 return []
 
-        comments = await part("the comments", f"/issues/{number}/comments")
+        said = part("the comments", f"/issues/{number}/comments")
         if pull is None:
+            comments, issue = await _together(said, self.issue(number))
             hidden = await self._minimized(comments, notes)
-            issue = await self.issue(number)
             told = tuple(comment_of(each, "issue", hidden) for each in comments)
             return Discussion(issue=issue, comments=told, notes=tuple(notes))
-        reviews = await part("the reviews", f"/pulls/{number}/reviews")
-        lines = await part("the review comments", f"/pulls/{number}/comments")
-        files = await part("the changed files", f"/pulls/{number}/files", pages=MOST_FILES // PER_PAGE)
+        comments, reviews, lines, files, checks = await _together(
+            said,
+            part("the reviews", f"/pulls/{number}/reviews"),
+            part("the review comments", f"/pulls/{number}/comments"),
+            part("the changed files", f"/pulls/{number}/files", pages=MOST_FILES // PER_PAGE),
+            self._failed_checks(pull.head_sha, notes),
+        )
         hidden = await self._minimized([*comments, *lines, *reviews], notes)
+        if len(files) == MOST_FILES:
+            notes.append(f"only the first {MOST_FILES} changed files are listed")
         return Discussion(
             pull=pull,
             comments=(
                 *(comment_of(each, "issue", hidden) for each in comments),
                 *(comment_of(each, "review", hidden) for each in lines),
             ),
-            reviews=tuple(review_of(each, hidden) for each in reviews),
+            reviews=tuple(review_of(each, hidden) for each in reviews if each.get("state") != "PENDING"),
             files=tuple(file_of(each) for each in files),
-            checks=await self._failed_checks(pull.head_sha, notes),
-            notes=tuple(notes),
+            checks=checks,
+            notes=tuple(sorted(notes)),
         )
 
     async def comment(self, number: int, body: str) -> Comment:
@@ -142,7 +167,16 @@ class GitHub:
 
     async def reply(self, number: int, to: int, body: str) -> Comment:
         path = f"/pulls/{number}/comments"
-        return await self._create(f"{path}/{to}/replies", path, "review", {"body": body})
+        try:
+            return await self._create(f"{path}/{to}/replies", path, "review", {"body": body})
+        except ForgeError as error:
+            if error.status not in (404, 422):
+                raise
+            asked = comment_of(await self._get("read the comment to reply to", f"/pulls/comments/{to}"), "review")
+            if asked.reply_to is None:
+                raise
+        # GitHub takes replies to the first comment of a thread only.
+        return await self._create(f"{path}/{asked.reply_to}/replies", path, "review", {"body": body})
 
     async def edit(self, comment: Comment, body: str) -> Comment:
         kind = "pulls" if comment.kind == "review" else "issues"
@@ -157,9 +191,8 @@ class GitHub:
 
     async def close(self) -> None:
         """Ends the connections."""
-        if self._requester is not None:
-            await asyncio.to_thread(self._requester.close)
-            self._requester = None
+        while self._idle:
+            await asyncio.to_thread(self._idle.pop().close)
 
     async def _ask_me(self) -> Account:
         """A user's token knows its user; a job's own token is told by GraphQL, or goes by the name it always has."""
@@ -170,17 +203,30 @@ class GitHub:
                 if error.status not in (403, 404):
                     raise
         try:
-            viewer = (await self._graphql("query{viewer{login databaseId}}", {})).get("viewer") or {}
-        except ForgeError:
-            viewer = {}
-        login, number = viewer.get("login"), viewer.get("databaseId")
-        return Account(id=number if isinstance(number, int) else 0, login=login or _BOT, kind="Bot")
+            viewer = (await self._graphql("query{viewer{login databaseId}}", {})).get("viewer")
+        except ForgeError as error:
+            if error.status == 401:
+                raise
+            viewer = None
+        login = text_of(viewer, "login") or _BOT
+        return Account(
+            id=number_of(viewer, "databaseId"), login=login, kind="Bot" if login.endswith("[bot]") else "User"
+        )
+
+    def _is_here(self, base: Mapping[str, Any]) -> bool:
+        return text_of(part_of(base, "repo"), "full_name").lower() == self._repo.lower()
 
     async def _failed_checks(self, sha: str, notes: list[str]) -> tuple[FailedCheck, ...]:
+        """Of each check its latest run, when that did not succeed."""
         try:
             found = await self._list("read the checks", f"/commits/{sha}/check-runs", key="check_runs", pages=3)
-            bad = [each for each in found if each.get("conclusion") in _BAD_ENDS][:MOST_CHECKS]
-            return tuple([await self._failed_check(each) for each in bad])
+            latest = {
+                (text_of(each.get("app"), "slug"), text_of(each, "name")): each for each in sorted(found, key=_id)
+            }
+            bad = [each for each in latest.values() if each.get("conclusion") in _BAD_ENDS]
+            if len(bad) > MOST_CHECKS:
+                notes.append(f"only the last {MOST_CHECKS} of {len(bad)} failed checks are listed")
+            return tuple(await _together(*(self._failed_check(each) for each in bad[-MOST_CHECKS:])))
         except ForgeError as error:
             if error.status not in (403, 404):
                 raise
@@ -188,10 +234,10 @@ class GitHub:
             return ()
 
     async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
-        output = run.get("output") or {}
+        output = run.get("output")
         several: list[dict[str, Any]] = []
-        if output.get("annotations_count"):
-            several = await self._list("read annotations", f"/check-runs/{run['id']}/annotations", pages=5)
+        if number_of(output, "annotations_count"):
+            several = await self._list("read annotations", f"/check-runs/{_id(run)}/annotations", pages=5)
         return FailedCheck(
             name=text_of(run, "name"),
             conclusion=text_of(run, "conclusion"),
@@ -207,16 +253,17 @@ class GitHub:
         try:
             for at in range(0, len(ids), PER_PAGE):
                 found = await self._graphql(_MINIMIZED, {"ids": ids[at : at + PER_PAGE]})
-                hidden |= {node["id"] for node in found.get("nodes") or () if node and node.get("isMinimized")}
+                nodes = [node for node in found.get("nodes") or () if isinstance(node, dict)]
+                hidden |= {text_of(node, "id") for node in nodes if node.get("isMinimized") is True}
         except ForgeError:
             notes.append("which comments are hidden could not be read")
         return frozenset(hidden)
 
     # How to ask
 
-    async def _create(self, path: str, among: str, kind: Literal["issue", "review"], body: dict[str, str]) -> Comment:
+    async def _create(self, path: str, among: str, kind: Kind, body: dict[str, str]) -> Comment:
         """A write whose answer got lost may have been done: what is there is looked at before it is done again."""
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60))
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - _CLOCKS_DIFFER))
 
         async def done() -> dict[str, Any] | None:
             me = await self.me()
@@ -226,7 +273,7 @@ class GitHub:
         return comment_of(await self._get("write a comment", path, "POST", body, done=done), kind)
 
     async def _get(
-        self, what: str, path: str, verb: str = "GET", body: Any = None, *, done: Any = None
+        self, what: str, path: str, verb: str = "GET", body: Any = None, *, done: Done | None = None
     ) -> dict[str, Any]:
         return await self._call(what, verb, f"/repos/{self._repo}{path}", body=body, done=done)
 
@@ -235,83 +282,95 @@ class GitHub:
     ) -> list[dict[str, Any]]:
         """All items of all pages (at most `pages`), by the links that GitHub gives."""
         found: list[dict[str, Any]] = []
-        url: str = f"/repos/{self._repo}{path}"
-        query: dict[str, Any] | None = {"per_page": PER_PAGE, **parameters}
+        asked = Asked(what, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE, **parameters})
         for _ in range(pages):
-            headers, data = await self._patiently(what, "GET", url, query, None, None)
-            items = data.get(key) if key and isinstance(data, dict) else data
+            answer = await self._patiently(asked)
+            items = answer.data.get(key) if key and isinstance(answer.data, dict) else answer.data
             found += [each for each in items or () if isinstance(each, dict)]
-            following = _NEXT.search(headers.get("link", ""))
+            following = _NEXT.search(answer.headers.get("link", ""))
             if not following:
                 break
-            url, query = following[1], None
+            asked = Asked(what, "GET", following[1])
         return found
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        url = (await asyncio.to_thread(self._connection)).graphql_url
+        url = f"{self._api_url.rstrip('/').removesuffix('/v3')}/graphql"
         answer = await self._call("ask GraphQL", "POST", url, body={"query": query, "variables": variables})
         if not isinstance(answer.get("data"), dict):
             raise ForgeError("GraphQL gave no data", status=400)
         data: dict[str, Any] = answer["data"]
         return data
 
-    async def _call(self, what: str, verb: str, url: str, *, body: Any = None, done: Any = None) -> dict[str, Any]:
-        _, data = await self._patiently(what, verb, url, None, body, done)
-        return data if isinstance(data, dict) else {}
+    async def _call(
+        self, what: str, verb: str, url: str, *, body: Any = None, done: Done | None = None
+    ) -> dict[str, Any]:
+        data = (await self._patiently(Asked(what, verb, url, body=body), done)).data
+        if not isinstance(data, dict):
+            raise ForgeError(f"GitHub's answer is not understood ({what})", hint="is the address of its API right?")
+        return data
 
-    async def _patiently(
-        self, what: str, verb: str, url: str, query: dict[str, Any] | None, body: Any, done: Any
-    ) -> tuple[dict[str, str], Any]:
+    async def _patiently(self, asked: Asked, done: Done | None = None) -> Answer:
         until = time.monotonic() + self._patience
         attempt = 0
         while True:
-            status, headers, answer = await self._once(verb, url, query, body)
-            if 200 <= status < 300:
-                return headers, answer
-            message = said_of(answer)
-            wait = wait_for(status, headers, message, attempt)
+            answer = await self._once(asked)
+            if answer.good:
+                return answer
+            wait = wait_for(answer, attempt)
             if wait is None or time.monotonic() + wait > until:
-                raise refused(what, status, headers, message)
-            if wait > 5:
-                self._notify(f"GitHub asks us to wait {human_seconds(wait)} ({what}: {status})")
+                if done and answer.lost:
+                    with suppress(ForgeError):
+                        if there := await done():
+                            return Answer(200, {}, there)
+                raise refused(asked.what, answer)
+            if wait:
+                self._notify(
+                    f"GitHub lets us wait {human_seconds(wait)} ({asked.what}: {answer.status or 'no answer'})"
+                )
             await asyncio.sleep(wait)
             attempt += 1
-            if done and (status == 0 or status >= 500) and (there := await done()):
-                return {}, there
+            if done and answer.lost and (there := await done()):
+                return Answer(200, {}, there)
 
-    async def _once(self, verb: str, url: str, query: Any, body: Any) -> tuple[int, dict[str, str], Any]:
-        """Status, headers with small names, and the answer. Status 0: there was none."""
+    async def _once(self, asked: Asked) -> Answer:
+        requester = self._idle.pop() if self._idle else None
 
-        def ask() -> tuple[int, dict[str, str], Any]:
-            from github import GithubException
+        def ask() -> tuple[Requester, Answer]:
+            connection = requester or self._connect()
+            return connection, answer_to(asked, connection.requestJson, self._token)
 
-            try:
-                headers, data = self._connection().requestJsonAndCheck(verb, url, parameters=query, input=body)
-                return 200, {str(name).lower(): str(value) for name, value in headers.items()}, data
-            except GithubException as error:
-                return error.status, {str(k).lower(): str(v) for k, v in (error.headers or {}).items()}, error.data
-            except (OSError, ValueError) as error:  # `requests` says OSError for whatever happens on the way
-                return 0, {}, {"message": f"{type(error).__name__}: {error}"}
+        def give_back(asking: asyncio.Future[tuple[Requester, Answer]]) -> None:
+            if not asking.cancelled() and asking.exception() is None:
+                self._idle.append(asking.result()[0])
 
-        async with self._lock:
-            asking = asyncio.ensure_future(asyncio.to_thread(ask))
-            try:
-                return await asyncio.shield(asking)
-            except asyncio.CancelledError:
-                await asyncio.wait([asking])  # a thread cannot be stopped; the next call must not meet it
-                raise
+        # A thread cannot be stopped. Whoever is cancelled does not wait for it; a write that has begun is done.
+        asking = asyncio.ensure_future(asyncio.to_thread(ask))
+        asking.add_done_callback(give_back)
+        return (await asyncio.shield(asking))[1]
 
-    def _connection(self) -> Requester:
-        if self._requester is None:
-            import github
+    def _connect(self) -> Requester:
+        import github
 
-            self._requester = github.Github(
-                auth=github.Auth.Token(self._token) if self._token else None,
-                base_url=self._api_url,
-                timeout=TIMEOUT_SECONDS,
-                user_agent="flue-ci",
-                retry=None,  # ours looks at what was written before it writes again
-                seconds_between_requests=0,
-                seconds_between_writes=0,  # a run writes a few comments, ten seconds apart
-            ).requester
-        return self._requester
+        return github.Github(
+            auth=github.Auth.Token(self._token) if self._token else None,
+            base_url=self._api_url,
+            timeout=TIMEOUT_SECONDS,
+            user_agent="flue-ci",
+            retry=None,  # ours looks at what was written before it writes again, and can be interrupted
+            seconds_between_requests=0,
+            seconds_between_writes=0,  # a run writes a few comments, ten seconds apart
+        ).requester
+
+
+def _id(found: Mapping[str, Any]) -> int:
+    return number_of(found, "id")
+
+
+async def _together(*several: Coroutine[Any, Any, Any]) -> list[Any]:
+    """All at once; the first that fails ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in several]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]

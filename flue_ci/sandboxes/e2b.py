@@ -34,6 +34,13 @@ _LONGEST = 86_400.0  # seconds; what E2B's largest plan allows
 _SLOW = 10.0  # seconds after which people are told that a start takes long
 
 
+def preload() -> None:
+    """Import the SDK before it is needed."""
+    from e2b import AsyncSandbox
+
+    _ = AsyncSandbox
+
+
 class E2BProvider:
     """See `ports.SandboxProvider`. Empty settings are the SDK's defaults; whoever builds this reads the environment."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -327,3 +328,44 @@ def test_the_head_of_a_pull_request_is_pinned(make_job: MakeJob) -> None:
     pull["head"]["sha"] = "0" * 40  # somebody pushed meanwhile
     done = job.act(environ)
     assert done.code == 0, done.log
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("FAIL_ON", "sometimes", "no conclusion"),
+        ("PUBLISH", "pr", "write comment or none"),
+        ("RATE_LIMIT", "x", "rate"),
+    ],
+)
+def test_a_wrong_input_is_an_annotation(make_job: MakeJob, name: str, value: str, words: str) -> None:
+    job = make_job()
+    job.start(fix_tests={})
+    job.more[f"FLUE_CI_{name}"] = value
+    done = job.act(job.github.env("schedule", job.github.payload("ada")))
+    assert done.code == 2
+    assert done.log.startswith("::error title=flue-ci::input")
+    assert words in done.log
+    assert done.outputs["conclusion"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "url", ["{runs}9) [x](https://evil.example", "{runs}9?x", "https://evil.example/9", "{runs}9\nx"]
+)
+def test_a_forged_address_in_a_saved_report_is_not_linked(make_job: MakeJob, url: str) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "x\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    job.more["FLUE_CI_PUBLISH"] = "none"
+    folder = Path(job.act(environ).outputs["report-path"]).parent
+    report = json.loads((folder / "report.json").read_text())
+    report["trigger"]["run_url"] = url.format(runs=f"{job.github.url}/ada/tools/actions/runs/")
+    report["publish"]["links"] = ["evil.example"]
+    report["summary"] = "![x](https://evil.example/p.png)"
+    (folder / "report.json").write_text(json.dumps(report))
+    done = job.run([*COMMAND, "publish", str(folder)], environ)
+    assert done.code == 0, done.log
+    body = job.github.ours()[0]["body"]
+    assert f"[log of the job]({job.github.url}/ada/tools/actions/runs/7)" in body
+    assert "](https://evil" not in body

@@ -67,8 +67,9 @@ class Runner:
     def step(self, name: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Runs the step's script the way that `shell: bash` says."""
         (self.root / "output").write_text("")
+        (self.root / "step.sh").write_text(STEPS[name]["run"])
         return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", STEPS[name]["run"]],
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(self.root / "step.sh")],
             env=self.environment | (environ or {}),
             cwd=self.workspace,
             capture_output=True,
@@ -161,6 +162,13 @@ def test_a_package_that_is_not_the_locked_one_is_refused(runner: Runner) -> None
     done = runner.step("Install", {"UV_NO_VERIFY_HASHES": "1", "UV_REQUIRE_HASHES": "0"})
     assert done.returncode == 1
     assert "::error title=flue-ci::The packages that flue-ci needs could not be installed" in done.stdout
+    assert runner.outputs() == {}
+
+
+def test_a_package_without_a_hash_is_refused(runner: Runner) -> None:
+    locked = runner.action / "requirements.txt"
+    locked.write_text(locked.read_text().split(" ")[0] + "\n")
+    assert runner.step("Install").returncode == 1
     assert runner.outputs() == {}
 
 

@@ -412,7 +412,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def reply(self, given: JSON, number: str, to: str) -> JSON:
         self._allow("pull_requests")
-        asked = next(each for each in self.server.lines if each["id"] == int(to))
+        asked = self.read_line({}, to)
+        if asked.get("in_reply_to_id"):
+            raise _Refusal(422, "Validation Failed: replies to replies are not supported")
         text = _body(given)
         return self.server.say_on_line(int(number), BOT["login"], text, path=asked["path"], reply_to=int(to))
 
@@ -431,7 +433,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return {"id": 1, "content": given["content"]}
 
     def pulls_of(self, _: JSON, sha: str) -> list[JSON]:
-        return [pull for pull in self.server.pulls.values() if pull["head"]["sha"] == sha]
+        """GitHub knows this of its own branches' commits only, not of forks'."""
+        own = [pull for pull in self.server.pulls.values() if pull["head"]["repo"] == pull["base"]["repo"]]
+        return [pull for pull in own if pull["head"]["sha"] == sha]
+
+    def read_pulls(self, _: JSON) -> list[JSON]:
+        return [pull for pull in self.server.pulls.values() if pull["state"] == "open"]
+
+    def read_line(self, _: JSON, identity: str) -> JSON:
+        return _there({each["id"]: each for each in self.server.lines}, identity)
 
     def check_runs(self, _: JSON, sha: str) -> JSON:
         found = [each for each in self.server.checks if each["head_sha"] == sha]
@@ -496,7 +506,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/collaborators/([^/]+)/permission", _Handler.permission),
+    ("GET", r"/pulls", _Handler.read_pulls),
     ("GET", r"/pulls/(\d+)", _Handler.read_pull),
+    ("GET", r"/pulls/comments/(\d+)", _Handler.read_line),
     ("GET", r"/issues/(\d+)", _Handler.read_issue),
     ("GET", r"/issues/(\d+)/comments", _Handler.read_comments),
     ("GET", r"/issues/comments", _Handler.all_comments),

@@ -1,9 +1,13 @@
+"""What `flue-ci init` writes."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from flue_ci.cli import cli
 from flue_ci.errors import UsageError
 from flue_ci.starter import WORKFLOW, write_workflow
 
@@ -41,3 +45,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / ".github").write_text("a file\n")
     with pytest.raises(UsageError, match=r"flue\.yml cannot be written"):
         write_workflow(tmp_path)
+
+
+def test_both_files_of_a_start_are_written_or_none(tmp_path: Path) -> None:
+    workflow = tmp_path / ".github" / "workflows" / "flue.yml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text("mine")
+    done = CliRunner().invoke(cli, ["init", "--github", "--repo", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    assert "exists already" in str(done.exception)
+    assert not (tmp_path / ".flue").exists()
+    workflow.unlink()
+    assert CliRunner().invoke(cli, ["init", "--github", "--repo", str(tmp_path)]).exit_code == 0
+    assert workflow.exists()
+    assert (tmp_path / ".flue" / "agents" / "fix-tests.yml").exists()
