@@ -11,13 +11,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 from flue_ci.console import View
 from flue_ci.outcome import CommandOutput, Notice, Observer, Progress
 from flue_ci.record import RunFolder
-from flue_ci.redact import Redactor
+from flue_ci.redact import Redactor, added
 from flue_ci.report import Report
 from flue_ci.run import run_agent
 from flue_ci.wiring import Assembly
@@ -120,9 +120,20 @@ async def drive(assembly: Assembly, folder: RunFolder, observe: Observer, signal
         observe(Notice(text=note))
     report, patch = await run_agent(assembly.job, assembly.kit, observe)
     signals.over = True
-    report = folder.save(report, patch)
+    report = folder.save(_flagged(report, patch, assembly.redact), patch)
     signals.saved = True
     return report, patch
+
+
+def _flagged(report: Report, patch: bytes, redact: Redactor) -> Report:
+    """A patch is never altered; that it brings what looks like a key is said, because people see it redacted."""
+    kinds = redact.patterns_in(added(patch).decode("utf-8", "replace"))
+    if not kinds:
+        return report
+    note = (
+        f"look before you apply: the patch adds what looks like a secret ({', '.join(kinds)}); it is masked where shown"
+    )
+    return replace(report, notes=(*report.notes, note))
 
 
 async def supervise(assembly: Assembly, folder: RunFolder, view: View, signals: Signals) -> tuple[Report, bytes]:

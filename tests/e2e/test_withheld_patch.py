@@ -51,3 +51,15 @@ def test_no_secret_is_told_in_pieces_or_in_disguise(make_flow: MakeFlow) -> None
     told = [ended.out, ended.err, *(path.read_text() for path in flow.out.iterdir())]
     assert not any("canary_en" in text or "canary\\_en" in text for text in told)
     assert "***" in ended.err
+
+
+def test_a_patch_with_what_looks_like_a_key_is_kept_flagged_and_masked_where_it_is_shown(make_flow: MakeFlow) -> None:
+    key = "AKIA" + "IOSFODNN7EXAMPLE"
+    flow = make_flow([bash(f"echo {key} > config.txt"), say("Done.")])
+    ended = flow.run()
+    assert_ended(ended, "success", 0)
+    assert key in ended.patch
+    assert any("AWS key id" in note for note in ended.report.notes)
+    shown = (flow.out / "report.md").read_text()
+    assert key not in shown
+    assert "***" in shown
