@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -49,7 +49,7 @@ _LINK = re.compile(
 # before it goes, which would undo the code span.
 _CALLS = re.compile(
     r"\\*(?<![\w`/@])(@[A-Za-z0-9](?:[\w@#./-]*\w)?"
-    r"|(?<![&#])(?:[A-Za-z0-9][\w.-]*/[\w.-]+)?#\d(?:[\w@#./-]*\w)?"
+    r"|(?<![&#])(?:[A-Za-z0-9][\w.-]{0,80}/[\w.-]{1,120})?#\d(?:[\w@#./-]*\w)?"
     r"|GH-\d(?:[\w@#./-]*\w)?)"
 )
 ACTING = re.compile(f"{_ADDRESS.pattern}|{_CALLS.pattern}", re.IGNORECASE)  # what GitHub makes something of
@@ -68,11 +68,10 @@ def for_model(text: str) -> Cleaned:
     """What a stranger wrote, as a reader of the rendered page would know it: nothing that only a machine sees."""
     found: Counter[str] = Counter()
     text = _visible(text, found)
-    parts = []
-    for is_code, part in _parts(_without_hidden(text, found)):
-        looked_for = _SPAN_OR_TAG if part.count("`") < _MOST_TICKS else _TAG
-        parts.append(part if is_code else looked_for.sub(lambda tag: _tag(tag, found), part))
-    return Cleaned(text="".join(parts), removed=dict(found))
+    if "<" in text:
+        parts = _without_hidden(text, found)
+        text = "".join(part if is_code or "<" not in part else _without_tags(part, found) for is_code, part in parts)
+    return Cleaned(text=text, removed=dict(found))
 
 
 def defused(text: str, hosts: Collection[str], found: Counter[str] | None = None) -> str:
@@ -81,9 +80,10 @@ def defused(text: str, hosts: Collection[str], found: Counter[str] | None = None
     `hosts` are those that links and images may lead to. The line must hold no code span.
     """
     counts: Counter[str] = Counter() if found is None else found
-    text = _ENTITY_HASH.sub("#", _ENTITY_AT.sub("@", text))
+    if "&" in text or not text.isascii():
+        text = _ENTITY_HASH.sub("#", _ENTITY_AT.sub("@", text))
     parts, at = [], 0
-    for link in _LINK.finditer(text):
+    for link in _LINK.finditer(text) if "](" in text else ():
         parts.append(_words(text[at : link.start()].rstrip("\\"), hosts, counts))
         at = link.end()
         if _leads(link[3], hosts) and link[3].lower().startswith(("https://", "http://")):
@@ -98,7 +98,7 @@ def defused(text: str, hosts: Collection[str], found: Counter[str] | None = None
 def _words(text: str, hosts: Collection[str], found: Counter[str]) -> str:
     """Without whole links. What could still become one, over several lines or by a definition, is broken up."""
     parts, at = [], 0
-    for address in _ADDRESS.finditer(text):
+    for address in _ADDRESS.finditer(text) if "://" in text or "www." in text.lower() else ():
         parts.append(_calls(text[at : address.start()].rstrip("\\"), found))
         at = address.end()
         bare = address[1].rstrip(".,;:!?)'\"*_~")
@@ -116,8 +116,9 @@ def _calls(text: str, found: Counter[str]) -> str:
         found["mentions" if "@" in call[1] else "references"] += 1
         return f"`{call[1]}`"
 
-    text = re.sub(r"\](?=[(\[:])", "&#93;", text)
-    return _CALLS.sub(shown, text)
+    if "]" in text:
+        text = re.sub(r"\](?=[(\[:])", "&#93;", text)
+    return _CALLS.sub(shown, text) if "@" in text or "#" in text or "GH-" in text else text
 
 
 def _leads(address: str, hosts: Collection[str]) -> bool:
@@ -139,28 +140,35 @@ def _visible(text: str, found: Counter[str]) -> str:
     return shown
 
 
-def _without_hidden(text: str, found: Counter[str]) -> str:
-    """Comments and the like outside of code, also such as are made by taking out others."""
+def _without_hidden(text: str, found: Counter[str]) -> list[tuple[bool, str]]:
+    """The parts of a text without comments and the like outside of code, also such as are made by taking out others."""
+    parts = list(_parts(text))
     for _ in range(_PASSES):
-        parts, changed = [], False
-        for is_code, part in _parts(text):
-            kept = part if is_code else _seen(part)
-            changed = changed or kept != part
-            parts.append(kept)
-        text = "".join(parts)
-        if not changed:
+        kept = [(is_code, part if is_code else _seen(part)) for is_code, part in parts]
+        if kept == parts:
             break
         found["hidden comments"] += 1
-    outside = "\0".join(part for is_code, part in _parts(text) if not is_code)
-    if _OPENED.search(outside):  # one that does not end hides all that follows
-        start = next((at + opened.start() for at, part in _places(text) if (opened := _OPENED.search(part))), len(text))
+        text = "".join(part for _, part in kept)
+        parts = list(_parts(text))
+    outside = "\0".join(part for is_code, part in parts if not is_code)
+    if ("<!" in outside or "<?" in outside) and _OPENED.search(outside):  # one that does not end hides all that follows
+        start = next(
+            (at + opened.start() for at, part in _places(parts) if (opened := _OPENED.search(part))), len(text)
+        )
         found["hidden comments"] += 1
-        return text[:start]
-    return text
+        return list(_parts(text[:start]))
+    return parts
+
+
+def _without_tags(text: str, found: Counter[str]) -> str:
+    looked_for = _SPAN_OR_TAG if text.count("`") < _MOST_TICKS else _TAG
+    return looked_for.sub(lambda tag: _tag(tag, found), text)
 
 
 def _seen(text: str) -> str:
     """Words without the comments that end, in one pass: an end that was not found once is not looked for again."""
+    if "<!" not in text and "<?" not in text:
+        return text
     looked_for = _SPAN_OR_HIDDEN if text.count("`") < _MOST_TICKS else _HIDDEN
     parts, at, endless = [], 0, set[str]()
     while found := looked_for.search(text, at):
@@ -182,9 +190,9 @@ def _seen(text: str) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _places(text: str) -> Iterator[tuple[int, str]]:
+def _places(parts: Iterable[tuple[bool, str]]) -> Iterator[tuple[int, str]]:
     at = 0
-    for is_code, part in _parts(text):
+    for is_code, part in parts:
         if not is_code:
             yield at, part
         at += len(part)
@@ -194,6 +202,9 @@ def _parts(text: str) -> Iterator[tuple[bool, str]]:
     """Whether it is a fenced block, and the lines; hidden comments that begin outside of one may hold fences."""
     fence, lines, hidden = "", [], False
     for line in text.splitlines(keepends=True):
+        if not hidden and "`" not in line and "~" not in line and "<!--" not in line:
+            lines.append(line)
+            continue
         opened = None if hidden else _FENCE.match(line.rstrip("\n"))
         if fence:
             lines.append(line)

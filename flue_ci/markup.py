@@ -11,6 +11,7 @@ from flue_ci.text import one_line, plain
 
 _FENCE = re.compile(r"((?:[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+){0,9}[ \t]*)(`{3,}(?=[^`]*$)|~{3,})")
 _SPAN = r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)"
+_SIGNS = re.compile("[`~<&@＠﹫#＃\\[\\]$\\\\]")
 _ADDRESS = r"<https?://[^\s<>`|]+>"
 
 
@@ -67,10 +68,17 @@ def prose(text: str, hosts: Collection[str] = ()) -> str:
     lines: list[str] = []
     fence, indent, certain = "", 0, True
     for line in plain(text).strip("\n").rstrip().split("\n"):
+        if fence and fence[0] not in line:
+            lines.append(_dedented(line, indent))
+            continue
+        if not fence and _is_plain(line):
+            certain = certain or not line.strip(" \t")
+            lines.append(line)
+            continue
         found = _FENCE.match(line)
         bare = line.strip(" \t")  # other white space neither ends a paragraph nor stands behind a fence
         if fence:
-            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
+            lines.append(_dedented(line, indent))
             if found and set(bare) == {fence[0]} and len(bare) >= len(fence):
                 fence = ""
         elif found:
@@ -80,6 +88,15 @@ def prose(text: str, hosts: Collection[str] = ()) -> str:
             certain = not bare or (certain and _spans_are_certain(line))
             lines.append(_tame(line, hosts, spans=certain))
     return "\n".join([*lines, fence] if fence else lines)
+
+
+def _dedented(line: str, indent: int) -> str:
+    return line[min(indent, len(line) - len(line.lstrip(" "))) :] if indent else line
+
+
+def _is_plain(line: str) -> bool:
+    """True for most lines: nothing in it could be Markdown that matters here, or lead anywhere."""
+    return not (_SIGNS.search(line) or "://" in line or "GH-" in line or "www." in line.lower())
 
 
 def _spans_are_certain(line: str) -> bool:

@@ -1,4 +1,5 @@
-"""Takes secrets out of text before anybody sees it: exact values first, longest first, then their usual encodings.
+"""Takes secrets out of text before anybody sees it: the exact values and their usual encodings, and keys by their
+shapes.
 
 Every sink (terminal, transcript, report, files) is given what one `Redactor` let through, before anything is cut or
 formatted: a secret with its end cut off, or with `_` escaped, would not be found any more.
@@ -10,49 +11,23 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
+from flue_ci import keyshapes
+
 MASK = "***"
 MIN_LENGTH = 6  # shorter values would tear ordinary text apart
 MIN_LINE = 8  # of a secret with several lines, such as a private key, lines of this length are secret by themselves
+MIN_WRAPPED = 16  # what is shorter is not looked for over the ends of lines: two words could make it up
 DEEPEST = 100  # levels of a value; what is nested deeper would break whoever writes it
 _NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTH)$", re.IGNORECASE)
-# Keys of services, by their shapes: (what it is, what to look for first, the whole of it). None is quadratic: each
-# piece has an end or a length. Short look-alikes, commit names, UUIDs and images in base64 do not match.
-_SHAPES: tuple[tuple[str, str, str], ...] = (
-    ("GitHub token", "gh", r"\bgh[pousr]_[A-Za-z0-9_.\-]{20,1000}"),
-    ("GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{20,255}"),
-    ("Anthropic key", "sk-ant-", r"\bsk-ant-[A-Za-z0-9_\-]{16,255}"),
-    ("API key", "sk-", r"\bsk-(?!ant-)(?=[A-Za-z_\-]{0,200}[0-9])[A-Za-z0-9_\-]{32,255}"),
-    ("E2B key", "e2b_", r"\be2b_(?=[a-z]{0,60}[0-9])[A-Za-z0-9]{20,255}"),
-    ("AWS key id", "A", r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
-    (
-        "AWS secret",
-        "ecret",
-        r"(?i:aws.{0,20}secret.{0,20}?)(?<=[\"'\s:=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])",
-    ),
-    ("Slack token", "xox", r"\bxox[abeoprs]-[A-Za-z0-9\-]{10,255}"),
-    ("Slack token", "xapp-", r"\bxapp-[0-9]-[A-Za-z0-9\-]{20,255}"),
-    ("Slack webhook", "hooks.slack.com", r"(?<=hooks\.slack\.com/services/)[A-Za-z0-9/]{20,100}"),
-    ("Google key", "AIza", r"\bAIza[A-Za-z0-9_\-]{35}"),
-    ("Google token", "ya29.", r"\bya29\.[A-Za-z0-9_\-]{20,2000}"),
-    ("package registry token", "npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
-    ("package registry token", "pypi-", r"\bpypi-[A-Za-z0-9_\-]{40,1000}"),
-    ("JSON web token", "eyJ", r"\beyJ[A-Za-z0-9_\-]{10,4000}\.eyJ[A-Za-z0-9_\-]{10,8000}\.[A-Za-z0-9_\-]{10,1000}"),
-    (
-        "private key",
-        "PRIVATE KEY",
-        r"-----BEGIN (?:[A-Z]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=:,.\s\\]{0,20000}"
-        r"(?:-----END [A-Z ]{0,60}-----)?",
-    ),
-    ("address with password", "://", r"(?<=://)[^\s/:@]{1,256}:[^\s/@]{1,256}(?=@)"),
-)
-_PATTERNS = tuple((kind, sign, re.compile(shape)) for kind, sign, shape in _SHAPES)
 _OWN_WORDS = {"conclusion", "kind", "patch", "stop_reason"}  # fields that hold one of our own words
 _Value = TypeVar("_Value")
+Span = tuple[int, int]  # where something begins and ends in a text
 
 
 def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -65,41 +40,60 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
-        self._exact = (
-            re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))) if forms else None
-        )
+        solid = {form for form in forms if len(form) >= MIN_WRAPPED and "\n" not in form and form == form.strip()}
+        self._solid = tuple(solid)
+        self._rest = tuple(forms - solid)
 
     def __call__(self, text: str) -> str:
         """`text` without secrets, and as whole characters: half of one can be neither written nor printed."""
-        return self._masked(text).encode("utf-8", "backslashreplace").decode()
+        return self.masked(text).encode("utf-8", "backslashreplace").decode()
 
     def holds_secret(self, data: bytes) -> bool:
         """True when a known value (or an encoded form) occurs in `data`."""
-        return bool(self._exact and self._exact.search(data.decode("utf-8", "surrogateescape")))
+        return any(True for _ in self._known(data.decode("utf-8", "surrogateescape")))
 
     def patterns_in(self, text: str) -> tuple[str, ...]:
         """What kinds of keys occur in `text` by their shape, each once."""
-        found = (kind for kind, sign, pattern in _PATTERNS if sign in text and pattern.search(text))
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(kind for kind, _ in keyshapes.spans(text)))
+
+    def spans(self, text: str) -> list[Span]:
+        """Where secrets are in `text`, in order and apart from each other."""
+        return _merged([*(span for _, span in keyshapes.spans(text)), *self._known(text)])
 
     def walk(self, value: _Value) -> _Value:
         """The same for everything inside a value: strings, bytes, collections with their keys, our dataclasses."""
         clean: _Value = self._walk(value, DEEPEST)
         return clean
 
-    def _masked(self, text: str) -> str:
-        if self._exact:
-            text = self._exact.sub(MASK, text)
-        for _, sign, pattern in _PATTERNS:
-            if sign in text:
-                text = pattern.sub(MASK, text)
+    def masked(self, text: str) -> str:
+        """`text` without secrets; what was no character stays as it is."""
+        while spans := self.spans(text):  # a mask may lay bare what was part of a longer word
+            parts, at = [], 0
+            for start, end in spans:
+                parts += [text[at:start], MASK]
+                at = end
+            text = "".join([*parts, text[at:]])
         return text
+
+    def _known(self, text: str) -> Iterator[Span]:
+        """Where known secrets are, also such as go on over the ends of lines, as base64 and hexadecimal digits do where
+        they are printed."""
+        lines = text.split("\n")
+        joined = "".join(map(str.strip, lines)) if len(lines) > 1 else text
+        occurring = [form for form in self._solid if form in joined]
+        for form in (*occurring, *self._rest):
+            yield from _every(form, text)
+        if occurring and len(lines) > 1:
+            places = _places(lines)
+            for form in occurring:
+                for start, end in _every(form, joined):
+                    yield _there(start, *places), _there(end - 1, *places) + 1
 
     def _walk(self, value: Any, deeper: int) -> Any:
         if isinstance(value, str):
             return self(value)
         if isinstance(value, bytes):
-            return self._masked(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+            return self.masked(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         if deeper == 0:
             return "[nested too deep]"
         if isinstance(value, Mapping):
@@ -110,6 +104,96 @@ class Redactor:
             names = [field.name for field in fields(value) if field.name not in _OWN_WORDS]
             return replace(value, **{name: self._walk(getattr(value, name), deeper - 1) for name in names})
         return value
+
+
+def _every(form: str, text: str) -> Iterator[Span]:
+    at = text.find(form)
+    while at >= 0:
+        yield at, at + len(form)
+        at = text.find(form, at + len(form))
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _places(lines: Sequence[str]) -> tuple[list[int], list[int]]:
+    """For lines that were stripped and joined: where each begins in what was joined, and where in the text."""
+    joined, here, at, place = [], [], 0, 0
+    for line in lines:
+        bare = line.strip()
+        if bare:
+            joined.append(at)
+            here.append(place + len(line) - len(line.lstrip()))
+        at += len(bare)
+        place += len(line) + 1
+    return joined, here
+
+
+def _there(at: int, joined: list[int], here: list[int]) -> int:
+    line = bisect_right(joined, at) - 1
+    return here[line] + at - joined[line]
+
+
+class Streamed:
+    """The same for a text that comes in pieces: what is given out, put together, is what the whole would become.
+
+    Whole lines are given out, and not before it is known what follows where a secret may go on: behind a long last
+    word, as wrapped base64 has it, and within a private key. `at_most` bounds what is held back, in characters; a
+    secret longer than that may come in two pieces.
+    """
+
+    def __init__(self, redact: Redactor, at_most: int = 65_536) -> None:
+        self._redact, self._at_most = redact, at_most
+        self._lines: list[str] = []
+        self._size = 0  # of the lines
+        self._begun = ""  # the line that has not ended
+        self._in_key = False
+
+    def feed(self, text: str) -> str:
+        """What can be told now, redacted; may be empty."""
+        told = []
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._lines.append(f"{line}\n")
+            self._size += len(line) + 1
+            self._in_key = ("PRIVATE KEY" in line and "-----BEGIN" in line) or (self._in_key and "-----END" not in line)
+            if self._size > self._at_most or not (self._in_key or _goes_on(line)):
+                told.append(self._told())
+        if len(self._begun) > self._at_most:
+            told.append(self._told() + self._front())
+        return "".join(told)
+
+    def end(self) -> str:
+        """The rest. Afterwards another text may begin."""
+        self._lines.append(self._begun)
+        self._begun = ""
+        return self._told()
+
+    def _told(self) -> str:
+        ready = "".join(self._lines)
+        self._lines, self._size, self._in_key = [], 0, False
+        return self._redact.masked(ready)
+
+    def _front(self) -> str:
+        """The first half of a line that is too long, up to a gap between words or at least out of every secret."""
+        half = self._at_most // 2
+        gap = self._begun.find(" ", half)
+        cut = gap + 1 if gap >= 0 else len(self._begun) - half
+        cut = next((start for start, end in self._redact.spans(self._begun) if start < cut < end), cut) or cut
+        ready, self._begun = self._begun[:cut], self._begun[cut:]
+        return self._redact.masked(ready)
+
+
+def _goes_on(line: str) -> bool:
+    words = line.rsplit(None, 1)
+    return bool(words) and len(words[-1]) >= MIN_LINE
 
 
 def added(patch: bytes) -> bytes:

@@ -6,6 +6,7 @@ What they are told has lost its secrets here, once, before anybody cuts or forma
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import signal
 import sys
@@ -17,14 +18,13 @@ from typing import TextIO
 from flue_ci.console import View
 from flue_ci.outcome import CommandOutput, Notice, Observer, Progress
 from flue_ci.record import RunFolder
-from flue_ci.redact import Redactor, added
+from flue_ci.redact import Redactor, Streamed, added
 from flue_ci.report import Report
 from flue_ci.run import run_agent
 from flue_ci.wiring import Assembly
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOWN_BYTES = 1_000_000
-LINE_BYTES = 65_536  # of a line that does not end
 
 
 @dataclass(slots=True)
@@ -69,35 +69,40 @@ class Signals:
 
 
 class Cleaner:
-    """Takes the secrets out of events.
-
-    The output of a command is passed on in whole lines, because a secret may come in two pieces; and only its first
-    `SHOWN_BYTES`, because no log can hold what a broken test can write.
-    """
+    """Takes the secrets out of events. Of a command's output only the first `SHOWN_BYTES` are passed on, because no log
+    can hold what a broken test can write."""
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
-        self._rest = b""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._output = Streamed(self._redact)
         self._seen = 0
 
     def __call__(self, event: Progress) -> list[Progress]:
         """What observers may be told now: none, one or two events."""
         if isinstance(event, CommandOutput):
-            return self._output(event.data)
-        rest = [CommandOutput(data=self._rest)] if self._rest else []
-        self._rest, self._seen = b"", 0
-        return [self._redact.walk(each) for each in (*rest, event)]
+            return self._part(event.data)
+        rest = _shown(self._output.feed(self._decode(b"", final=True)) + self._output.end())
+        self._begin()
+        return [*rest, self._redact.walk(event)]
 
-    def _output(self, data: bytes) -> list[Progress]:
+    def _part(self, data: bytes) -> list[Progress]:
         if self._seen >= SHOWN_BYTES:
             return []
         self._seen += len(data)
-        lines, end, rest = (self._rest + data).rpartition(b"\n")
-        self._rest = rest[-LINE_BYTES:]
+        told = self._output.feed(self._decode(data))
         if self._seen >= SHOWN_BYTES:
-            self._rest, end = b"", b"\n"
-            lines += b"\n[\xe2\x80\xa6 the rest of the output is not shown; the report keeps its head and tail]"
-        return [self._redact.walk(CommandOutput(data=lines + end))] if end else []
+            told += (
+                f"{self._output.end()}\n[… the rest of the output is not shown; the report keeps its head and tail]\n"
+            )
+        return _shown(told)
+
+
+def _shown(text: str) -> list[Progress]:
+    return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))] if text else []
 
 
 def watched(redact: Redactor, folder: RunFolder, *watchers: Observer) -> Observer:

@@ -83,8 +83,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def plain(text: str) -> str:
     """`text` without terminal sequences and invisible or control characters; newlines and tabs stay, CRLF becomes
     LF. Joiners stay in emoji and in scripts that need them."""
-    text = _ANSI.sub("", text.replace("\r\n", "\n"))
-    return text if text.isascii() and text.isprintable() else _without_joiners(_INVISIBLE.sub("", text))
+    lines = _ANSI.sub("", text.replace("\r\n", "\n")).split("\n")
+    return "\n".join(line if line.isascii() and line.isprintable() else _visible(line) for line in lines)
+
+
+def _visible(line: str) -> str:
+    return _without_joiners(_INVISIBLE.sub("", line))
 
 
 def _without_joiners(text: str) -> str:

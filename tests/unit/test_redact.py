@@ -7,9 +7,11 @@ import json
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flue_ci.outcome import ToolCall, ToolStarted
-from flue_ci.redact import MASK, Redactor, added, secrets_of
+from flue_ci.redact import MASK, Redactor, Streamed, _forms, added, secrets_of
 from flue_ci.render import markdown
 from tests.support.reports import FULL
 
@@ -186,3 +188,98 @@ def test_what_only_looks_alike_stays(text: str) -> None:
 )
 def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
     Redactor(["a-known-secret"])(piece * (300_000 // len(piece)))
+
+
+@pytest.mark.parametrize("width", [76, 64, 60, 20])
+def test_what_is_wrapped_over_lines_is_masked(width: int) -> None:
+    secret = "sk-internal_" + "aB3" * 30
+    for printed in (base64.b64encode(secret.encode()).decode(), secret.encode().hex()):
+        lines = [printed[at : at + width] for at in range(0, len(printed), width)]
+        shown = Redactor([secret])("value: |\n  " + "\n  ".join(lines) + "\nend")
+        assert shown.startswith("value: |\n  ***")
+        assert not any(line[4:-4] in shown for line in lines if len(line) > 12)
+
+
+def test_secrets_that_overlap_are_masked_to_the_last_letter() -> None:
+    assert Redactor(["abcdef123", "123xyz7890"])("abcdef123xyz7890") == MASK
+
+
+@pytest.mark.parametrize("text", ["ghp_", "x", "://a:b", "-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n", "wor"])
+def test_a_mask_that_lays_something_bare_is_followed_by_another_look(text: str) -> None:
+    redact = Redactor(["topsecretvalue"])
+    shown = redact(f"{text}topsecretvalue{text}ghp_{'a1' * 18}@")
+    assert redact(shown) == shown
+
+
+def test_an_encrypted_private_key_goes_with_its_headers() -> None:
+    key = (
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B\n\n"
+        "MIIEowIBAAKCAQEAvxyz\nabcdefgh12345678\n-----END RSA PRIVATE KEY-----"
+    )
+    assert Redactor()(f"a {key} b") == "a *** b"
+
+
+def test_words_between_two_mentions_of_a_private_key_stay() -> None:
+    text = "it begins with `-----BEGIN PRIVATE KEY-----` (PEM) and ends with `-----END PRIVATE KEY-----`."
+    assert "(PEM) and ends with" in Redactor()(text)
+
+
+_SECRETS = ("topsecret-value 42", "aB3_" * 12, "pä$$wörd/with+more")
+_WRITTEN = st.sampled_from(
+    [form for secret in _SECRETS for form in _forms(secret)]
+    + [
+        "ghp_" + "a1" * 18,
+        "postgres://user:hunter22@db.example/x",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nabcdefgh12345678==\n-----END RSA PRIVATE KEY-----",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    ]
+)
+_ANYTHING = st.lists(
+    st.one_of(
+        _WRITTEN,
+        st.builds(
+            lambda form, width: "\n".join(form[at : at + width] for at in range(0, len(form), width)),
+            _WRITTEN,
+            st.integers(min_value=10, max_value=80),
+        ),
+        st.text(alphabet=" \n\tab:/@-_.=+'\"", max_size=20),
+        st.text(max_size=20),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(_ANYTHING, st.lists(st.integers(min_value=1, max_value=30), min_size=1, max_size=40))
+def test_cut_into_pieces_anywhere_a_text_loses_the_same_secrets(text: str, sizes: list[int]) -> None:
+    redact = Redactor(_SECRETS)
+    stream, told, at, turn = Streamed(redact), [], 0, 0
+    while at < len(text):
+        size = sizes[turn % len(sizes)]
+        told.append(stream.feed(text[at : at + size]))
+        at, turn = at + size, turn + 1
+    shown = "".join([*told, stream.end()])
+    assert shown == redact.masked(text)
+    assert redact.masked(shown) == shown
+    assert not redact.holds_secret(shown.encode("utf-8", "surrogateescape"))
+
+
+@given(_ANYTHING)
+def test_of_whatever_is_redacted_nothing_secret_is_left(text: str) -> None:
+    redact = Redactor(_SECRETS)
+    shown = redact(text)
+    assert redact(shown) == shown
+    assert not any(form in shown for secret in _SECRETS for form in _forms(secret))
+    assert redact.patterns_in(shown) == ()
+
+
+@pytest.mark.parametrize("sign", ["x", "word ", "topsecret-value 42", "topsecret-value 42 "])
+def test_what_a_stream_holds_back_is_bounded(sign: str) -> None:
+    redact = Redactor(_SECRETS)
+    stream = Streamed(redact, at_most=1_000)
+    told = ""
+    for count in range(1, 1_000):
+        told += stream.feed(sign)
+        assert count * len(sign) - len(told) < 1_100 or "***" in told
+    told += stream.end()
+    assert "topsecret" not in told
+    assert told.count("***") == (999 if "secret" in sign else 0)
