@@ -25,6 +25,7 @@ MIN_LINE = 8  # of a secret with several lines, such as a private key, lines of 
 MIN_WRAPPED = 16  # what is shorter is not looked for over the ends of lines: two words could make it up
 DEEPEST = 100  # levels of a value; what is nested deeper would break whoever writes it
 _NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTH)$", re.IGNORECASE)
+CUT = re.compile(r"[ \n]{0,2}\[…[^\]\n]{0,300}\]\n?")  # how we say that something was left out
 _OWN_WORDS = {"conclusion", "kind", "patch", "stop_reason"}  # fields that hold one of our own words
 _Value = TypeVar("_Value")
 Span = tuple[int, int]  # where something begins and ends in a text
@@ -88,6 +89,9 @@ class Redactor:
             for form in occurring:
                 for start, end in _every(form, joined):
                     yield _there(start, *places), _there(end - 1, *places) + 1
+        for cut in CUT.finditer(text) if "[…" in text else ():
+            for form in (*self._solid, *self._rest):
+                yield from _around(text, cut.span(), form)
 
     def _walk(self, value: Any, deeper: int) -> Any:
         if isinstance(value, str):
@@ -113,9 +117,22 @@ def _every(form: str, text: str) -> Iterator[Span]:
         at = text.find(form, at + len(form))
 
 
+def _around(text: str, cut: Span, form: str) -> Iterator[Span]:
+    """What is left of a secret on both sides of a place where something was left out."""
+    before, after = text[max(cut[0] - len(form), 0) : cut[0]], text[cut[1] : cut[1] + len(form)]
+    if form[:MIN_LENGTH] in before:
+        kept = next((kept for kept in range(len(before), MIN_LENGTH - 1, -1) if before.endswith(form[:kept])), 0)
+        yield cut[0] - kept, cut[0]
+    if form[-MIN_LENGTH:] in after:
+        kept = next((kept for kept in range(len(after), MIN_LENGTH - 1, -1) if after.startswith(form[-kept:])), 0)
+        yield cut[1], cut[1] + kept
+
+
 def _merged(spans: Iterable[Span]) -> list[Span]:
     merged: list[Span] = []
     for start, end in sorted(spans):
+        if start == end:
+            continue
         if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:

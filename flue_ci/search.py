@@ -49,6 +49,7 @@ def read_grep(exit_code: int, output: str) -> tuple[str, str]:
         return "No match. (Files that git ignores were not searched.)", "no match"
     if exit_code not in (0, 141):
         raise ValueError(f"The search failed: {output.strip() or 'no such file or directory'}")
+    lines = [f"{line} [… line cut]" if len(line.encode()) >= LINE_BYTES - 3 else line for line in lines]
     return _cut(lines, MATCHES, "match", "narrow the pattern, or set path or glob")
 
 

@@ -283,3 +283,15 @@ def test_what_a_stream_holds_back_is_bounded(sign: str) -> None:
     told += stream.end()
     assert "topsecret" not in told
     assert told.count("***") == (999 if "secret" in sign else 0)
+
+
+@pytest.mark.parametrize("kept", [6, 9, 17])
+@pytest.mark.parametrize(
+    "cut", ["\n[… 1,234 bytes left out …]\n", " [… line cut]", "\n[…]\n", "\n[… 12 bytes left out; more in x …]\n"]
+)
+def test_of_a_secret_that_was_cut_no_piece_stays(cut: str, kept: int) -> None:
+    secret = "topsecret-value 42"
+    redact = Redactor([secret])
+    shown = redact(f"before {secret[:kept]}{cut}{secret[-kept:]} after")
+    assert shown == f"before ***{cut}*** after"
+    assert redact(f"topse{cut}ue 42") == f"topse{cut}ue 42"
