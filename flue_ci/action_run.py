@@ -22,7 +22,7 @@ from flue_ci.comment import working
 from flue_ci.context import about, told
 from flue_ci.desk import Desk, break_off, read_inputs
 from flue_ci.discussion import Account, Comment
-from flue_ci.errors import EXIT_FAILED, FlueError, ForgeError, SpecError
+from flue_ci.errors import EXIT_DONE, EXIT_FAILED, FlueError, ForgeError, SpecError
 from flue_ci.event import Event, parse_event
 from flue_ci.origin import Origin
 from flue_ci.ports import Forge, Reaction
@@ -35,7 +35,8 @@ from flue_ci.session import Signals, drive, watched
 from flue_ci.settings import read_settings
 from flue_ci.source import Source
 from flue_ci.spec import AgentSpec, load_spec, not_supported_yet
-from flue_ci.sticky import Place, Sticky
+from flue_ci.sticky import Place, Sticky, finish_abandoned
+from flue_ci.text import plural
 from flue_ci.trusted import Agent, Target, find_target, read_agents, trigger_of
 from flue_ci.verdict import never_started
 from flue_ci.wiring import Assembly, Options, assemble, make_forge, warm_up
@@ -82,6 +83,29 @@ def _act(environ: Mapping[str, str]) -> int:
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
         shop = open_shop(desk, event, rules, Path(scratch), signals)
         return asyncio.run(_respond(shop, verdict))
+
+
+def clear_up(environ: Mapping[str, str]) -> int:
+    """After a run that was killed: its comment says so. Always green; the step that ran is red already."""
+    desk = Desk(environ, read_settings(environ), read_inputs(environ))
+    desk.mask_secrets()
+    event = read_event(environ)
+    if event.number is not None and desk.run_url and desk.inputs.comment:
+        try:
+            told = asyncio.run(_clear_up(desk, event, event.number))
+            desk.say(plural(told, "comment") + " said that a run was at work")
+        except FlueError as error:
+            desk.notice(f"the comment may still say that the run is at work: {error}")
+    return EXIT_DONE
+
+
+async def _clear_up(desk: Desk, event: Event, number: int) -> int:
+    forge = make_forge(desk.settings, desk.say, patience=20.0)
+    try:
+        kind: Literal["issue", "review"] = "review" if event.comment_kind == "review" else "issue"
+        return await finish_abandoned(forge, number, kind, desk.run_url)
+    finally:
+        await forge.close()
 
 
 def read_event(environ: Mapping[str, str]) -> Event:

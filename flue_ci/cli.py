@@ -105,14 +105,15 @@ def run(**given: Any) -> int:
     flue-ci action          # what action.yml calls; everything comes from the job's environment
     """,
 )
-def action() -> int:
+@click.option("--clear-up", is_flag=True, help="Only finish the comment of a run of this job that was killed.")
+def action(*, clear_up: bool) -> int:
     """Act on the event that started this job of GitHub Actions: decide whether it is for an agent, run it, answer.
 
     Everything comes from the environment, as action.yml sets it: docs/action.md.
     """
-    from flue_ci.action_run import act
+    from flue_ci import action_run
 
-    return act(os.environ)
+    return action_run.clear_up(os.environ) if clear_up else action_run.act(os.environ)
 
 
 @_command(

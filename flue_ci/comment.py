@@ -21,6 +21,8 @@ from flue_ci.text import human_cost, human_count, human_seconds, one_line, plura
 LONGEST_BODY = 65_000  # characters; GitHub takes 65,536
 LONGEST_SUMMARY = 1_000_000  # bytes; GitHub takes 1 MiB a step
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_MARKED = re.compile(rf"{MARKER} agent=({_NAME.pattern})(?: to=\d+)? -->")
+_AT_WORK = "### ⏳"
 _PREVIOUS = "<details><summary>The result before this one</summary>"
 _STAGES = {
     "prepare": "Start the sandbox, fetch the commit",
@@ -41,16 +43,38 @@ class Standing:
     usage: Usage = field(default_factory=Usage)
 
 
-def marker(agent: str) -> str:
-    """The first line of every comment about an agent's runs, by which it is found again."""
+def marker(agent: str, in_thread: int | None = None) -> str:
+    """The first line of every comment about an agent's runs, by which it is found again; in a thread, with the comment
+    that asked."""
     if not _NAME.fullmatch(agent):
         raise ValueError(f"{agent!r} is no agent's name")
-    return f"{MARKER} agent={agent} -->"
+    return f"{MARKER} agent={agent}{f' to={in_thread}' if in_thread else ''} -->"
 
 
-def is_ours(body: str, agent: str) -> bool:
+def is_ours(body: str, agent: str, in_thread: int | None = None) -> bool:
     """Whether a body begins with the agent's marker. Who wrote it has to be looked at as well."""
-    return body.replace("\r\n", "\n").split("\n", 1)[0].strip() == marker(agent)
+    return _first_line(body) == marker(agent, in_thread)
+
+
+def abandoned(body: str, run_url: str) -> str:
+    """What to make of a comment that says that a run is at work, when that run's job was killed; "" for any other."""
+    mark, agent = _first_line(body), _MARKED.fullmatch(_first_line(body))
+    if not agent or not run_url or f"]({run_url})" not in body or not _rest(body).startswith(_AT_WORK):
+        return ""
+    return (
+        f"{mark}\n### 🛑 {escape(agent[1])}: the job was killed before it could answer · [log of the job]({run_url})"
+        "\n\n"
+        "It ran out of time or memory, or somebody cancelled it twice. What the agent had done is lost; its sandbox is "
+        "gone. Ask again, with a longer `timeout-minutes` for the job or smaller `limits` in the spec if it was time."
+    )
+
+
+def _first_line(body: str) -> str:
+    return body.replace("\r\n", "\n").split("\n", 1)[0].strip()
+
+
+def _rest(body: str) -> str:
+    return body.replace("\r\n", "\n").partition("\n")[2].strip()
 
 
 def answer(report: Report, patch: bytes, *, server_url: str, previous: str = "") -> str:
@@ -58,7 +82,7 @@ def answer(report: Report, patch: bytes, *, server_url: str, previous: str = "")
 
     `previous` is the body of the comment that this one takes the place of: kept when this run has no result of its own.
     """
-    top = f"{marker(report.agent)}\n{header(report)}"
+    top = f"{marker(report.agent, report.trigger.in_thread if report.trigger else None)}\n{header(report)}"
     kept = _kept(previous) if report.conclusion in ("failed", "cancelled") else ""
     return _fitted(report, patch, top, kept, hosts_of(report, server_url), fits=_fits_body)
 
@@ -100,7 +124,9 @@ def working(agent: str, standing: Standing, trigger: Trigger, instruction: str) 
     who = f" for {code(trigger.actor)}" if trigger.actor else ""
     link = f" · [log of the job]({trigger.run_url})" if trigger.run_url else ""
     asked = f"\n> {escape(one_line(instruction, 300))}" if instruction.strip() else ""
-    return f"{marker(agent)}\n### ⏳ {escape(agent)}: at work{who}{link}{asked}\n\n" + "\n".join(lines)
+    return f"{marker(agent, trigger.in_thread)}\n{_AT_WORK} {escape(agent)}: at work{who}{link}{asked}\n\n" + "\n".join(
+        lines
+    )
 
 
 def help_reply(agents: Sequence[AgentTriggers], *, trigger: str) -> str:
@@ -200,8 +226,8 @@ def _clipped(text: str, length: int) -> str:
 
 def _kept(previous: str) -> str:
     """The former result, without its marker and without what it had kept itself."""
-    body = previous.replace("\r\n", "\n").partition("\n")[2].strip()
-    if not body or body.startswith("### ⏳"):
+    body = _rest(previous)
+    if not body or body.startswith(_AT_WORK):
         return ""
     body = body.partition(_PREVIOUS)[0].strip()
     return f"{_PREVIOUS}\n\n{body}\n\n</details>"
@@ -215,4 +241,14 @@ def _fits_summary(body: str) -> bool:
     return len(body.encode("utf-8", "surrogatepass")) <= LONGEST_SUMMARY
 
 
-__all__ = ["Standing", "answer", "help_reply", "is_ours", "marker", "summary_page", "unknown_reply", "working"]
+__all__ = [
+    "Standing",
+    "abandoned",
+    "answer",
+    "help_reply",
+    "is_ours",
+    "marker",
+    "summary_page",
+    "unknown_reply",
+    "working",
+]

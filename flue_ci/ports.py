@@ -236,8 +236,8 @@ class Forge(Protocol):
         """What people said and what checks found. Parts that this token may not read are missing, with a note."""
         ...
 
-    async def comments(self, number: int) -> list[Comment]:
-        """All comments below an issue or pull request, oldest first."""
+    async def comments(self, number: int, kind: Literal["issue", "review"] = "issue") -> list[Comment]:
+        """All comments below an issue or pull request, or all on lines of its diff; oldest first."""
         ...
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from flue_ci.comment import is_ours
+from flue_ci.comment import abandoned, is_ours
 from flue_ci.discussion import Account, Comment
 from flue_ci.errors import ForgeError
 from flue_ci.ports import Forge
@@ -22,7 +23,7 @@ _GONE = (404, 410)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where the answer goes: below a pull request or issue, or in the thread of the review comment that asked.
-    `keep`: the last run's comment of the same agent is written over."""
+    `keep`: the last run's comment of the same agent is written over; in a thread, that for the same question."""
 
     number: int
     in_thread: int | None = None
@@ -91,9 +92,11 @@ class Sticky:
 
     async def _adopt(self, forge: Forge) -> None:
         """Takes the newest comment of ours that is there, if any: the next text goes into it."""
-        if self._place.keep and self._place.in_thread is None:
-            comments, me = await asyncio.gather(forge.comments(self._place.number), forge.me())
-            self._comment = newest_of_ours(comments, self._agent, me)
+        place = self._place
+        if place.keep:
+            kind: Literal["issue", "review"] = "review" if place.in_thread else "issue"
+            comments, me = await asyncio.gather(forge.comments(place.number, kind), forge.me())
+            self._comment = newest_of_ours(comments, self._agent, me, in_thread=place.in_thread)
             self.previous = self._comment.body if self._comment else ""
         self._prepared = True
 
@@ -103,11 +106,24 @@ class Sticky:
         return await forge.comment(self._place.number, body)
 
 
-def newest_of_ours(comments: Sequence[Comment], agent: str, me: Account) -> Comment | None:
+async def finish_abandoned(forge: Forge, number: int, kind: Literal["issue", "review"], run_url: str) -> int:
+    """Says in the comments of a job that was killed that nothing more will come; how many there were."""
+    comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
+    told = 0
+    for comment in comments:
+        body = abandoned(comment.body, run_url) if _same(comment.author, me) else ""
+        if body:
+            await forge.edit(comment, body)
+            told += 1
+    return told
+
+
+def newest_of_ours(
+    comments: Sequence[Comment], agent: str, me: Account, *, in_thread: int | None = None
+) -> Comment | None:
     """The newest comment with the agent's marker that we wrote: anybody can write the marker."""
-    return next(
-        (comment for comment in reversed(comments) if is_ours(comment.body, agent) and _same(comment.author, me)), None
-    )
+    ours = (comment for comment in reversed(comments) if is_ours(comment.body, agent, in_thread))
+    return next((comment for comment in ours if _same(comment.author, me)), None)
 
 
 def _same(author: Account, me: Account) -> bool:

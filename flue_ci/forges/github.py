@@ -103,9 +103,9 @@ class GitHub:
         here = [each for each in found if self._is_here(part_of(each, "base"))]
         return [pull for pull in map(pull_of, here) if pull.state == "open" and pull.head_sha == sha]
 
-    async def comments(self, number: int) -> list[Comment]:
-        found = await self._list("read the comments", f"/issues/{number}/comments")
-        return [comment_of(each, "issue") for each in found]
+    async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
+        found = await self._list("read the comments", f"/{'pulls' if kind == 'review' else 'issues'}/{number}/comments")
+        return [comment_of(each, kind) for each in found]
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """Of very busy hours, the newest ones."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -199,6 +201,50 @@ def test_a_review_comment_is_answered_in_its_thread(make_job: MakeJob) -> None:
     (answer,) = job.github.ours()
     assert answer["in_reply_to_id"] == line["id"]
     assert "✅ fix-tests" in answer["body"]
+
+
+def test_a_rerun_edits_its_reply_in_the_thread_and_a_new_question_gets_a_new_one(make_job: MakeJob) -> None:
+    job = make_job(2 * WORK + [say("Nothing to do.")])
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    line = job.github.say_on_line(pull["number"], "ada", "/flue fix-tests this one", path="other.txt")
+    again = job.github.say_on_line(pull["number"], "ada", "/flue fix-tests and that", path="other.txt")
+    for asked in (line, line, again):
+        payload = job.github.pulled(pull, "created", "ada", comment=asked)
+        done = job.act(job.github.env("pull_request_review_comment", payload))
+        assert done.code == 0, done.log
+    first, second = job.github.ours()
+    assert (first["in_reply_to_id"], second["in_reply_to_id"]) == (line["id"], again["id"])
+    assert "Nothing to do." in second["body"]
+
+
+@pytest.mark.parametrize("where", ["below", "in a thread"])
+def test_after_a_run_that_was_killed_its_comment_says_so(make_job: MakeJob, where: str) -> None:
+    job = make_job([bash("sleep 60"), say("never")])
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
+    if where == "below":
+        comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+        environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    else:
+        line = job.github.say_on_line(pull["number"], "ada", "/flue fix-tests", path="other.txt")
+        payload = job.github.pulled(pull, "created", "ada", comment=line)
+        environ = job.github.env("pull_request_review_comment", payload)
+    process = subprocess.Popen([*COMMAND, "action"], env=job.env(environ), cwd=job.home, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not job.model.requests or not job.github.ours():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    (working,) = job.github.ours()
+    assert "at work" in working["body"]
+    other = job.github.say(pull["number"], "stranger", working["body"])  # anybody can write our words
+    done = job.run([*COMMAND, "action", "--clear-up"], environ)
+    assert done.code == 0, done.log
+    assert "🛑 fix-tests: the job was killed before it could answer" in job.github.ours()[0]["body"]
+    assert "at work" in next(each for each in job.github.comments if each["id"] == other["id"])["body"]
+    assert "0 comments" in job.run([*COMMAND, "action", "--clear-up"], environ).log
+    job.run([*COMMAND, "sandboxes", "kill", "--run", "r1"], environ | job.e2b.env())
+    assert job.e2b.sandboxes == {}
 
 
 def test_an_issue_is_answered_too(make_job: MakeJob) -> None:

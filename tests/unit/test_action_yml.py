@@ -85,7 +85,7 @@ def test_keys_are_given_only_to_the_steps_that_need_them() -> None:
     assert holders == {
         "anthropic-api-key": ["Run"],
         "e2b-api-key": ["Run", "Sweep"],
-        "github-token": ["Decide", "Run"],
+        "github-token": ["Decide", "Run", "Tell"],
     }
 
 
@@ -96,9 +96,10 @@ def test_nothing_is_downloaded_to_decide_that_a_comment_is_not_for_us() -> None:
         assert STEPS[name]["if"] == "${{ steps.gate.outputs.proceed == 'true' }}"
 
 
-def test_the_sweep_runs_however_the_run_ended() -> None:
-    assert list(STEPS)[-1] == "Sweep"
-    assert STEPS["Sweep"]["if"].startswith("${{ always() && ")
+def test_what_clears_up_runs_however_the_run_ended() -> None:
+    assert list(STEPS)[-2:] == ["Tell", "Sweep"]
+    for name in ("Tell", "Sweep"):
+        assert STEPS[name]["if"].startswith("${{ always() && ")
 
 
 def test_every_output_comes_from_the_run_and_a_skip_from_the_gate() -> None:
