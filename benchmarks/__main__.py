@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import loop, repository
+from benchmarks import action, loop, repository, text
 
 if __name__ == "__main__":
     quick = "--quick" in sys.argv[1:]
     loop.main(["--rounds", "3"] if quick else [])
     print()
     repository.main(["--quick"] if quick else [])
+    print()
+    action.main(["--quick"] if quick else [])
+    print()
+    text.main(["--quick"] if quick else [])

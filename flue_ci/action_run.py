@@ -30,7 +30,7 @@ from flue_ci.preview import preview
 from flue_ci.record import RunFolder
 from flue_ci.remote import Remote, open_remote
 from flue_ci.report import Failure, Report, Trigger
-from flue_ci.request import Granted, Refused, grant
+from flue_ci.request import Granted, Refused, grant, people_of
 from flue_ci.session import Signals, drive, watched
 from flue_ci.settings import read_settings
 from flue_ci.source import Source
@@ -148,6 +148,7 @@ async def _respond(shop: Shop, asked: gate.Proceed) -> int:
     desk = shop.desk
     warm_up()
     with shop.signals.cancel(task, desk.say):
+        people = asyncio.ensure_future(people_of(shop.event, shop.forge))
         try:
             target = await find_target(shop.event, shop.forge, shop.remote)
             agents = await read_agents(shop.remote, target, shop.scratch / "trusted")
@@ -155,6 +156,7 @@ async def _respond(shop: Shop, asked: gate.Proceed) -> int:
                 shop.event,
                 asked.command,
                 agents,
+                people=people,
                 settings=shop.rules,
                 rate_limit=desk.inputs.rate_limit,
                 forge=shop.forge,
@@ -169,8 +171,11 @@ async def _respond(shop: Shop, asked: gate.Proceed) -> int:
             task.uncancel()
             return _give_up(shop, 128 + (shop.signals.first or 2), "interrupted", "")
         finally:
+            people.cancel()
+            await asyncio.gather(people, return_exceptions=True)
             await shop.forge.close()
             await shop.quick.close()
+            desk.say(f"GitHub was asked {plural(shop.forge.requests + shop.quick.requests, 'time')}")
 
 
 async def _decline(shop: Shop, target: Target, refused: Refused) -> int:

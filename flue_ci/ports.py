@@ -211,7 +211,10 @@ class Forge(Protocol):
 
     Each raises `ForgeError` (what GitHub refused, which permission is missing, what to do) after patient retries that
     honour `Retry-After`; a list is complete, whatever the number of its pages. Texts come as they are: uncleaned.
+    `requests` counts what GitHub was asked.
     """
+
+    requests: int
 
     async def me(self) -> Account:
         """Whom our own comments come from."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -35,23 +35,24 @@ class Refused:
     unwelcome: bool = False
 
 
-async def grant(
+async def grant(  # noqa: PLR0913 (who asked for what, and all that decides it)
     event: Event,
     command: Command | None,
     agents: Sequence[Agent],
     *,
+    people: Awaitable[gate.People],
     settings: gate.Settings,
     rate_limit: int,
     forge: Forge,
 ) -> Granted | Refused:
-    """Raises `ForgeError` when GitHub cannot be asked: then nobody may anything."""
+    """Raises `ForgeError` when GitHub cannot be asked: then nobody may anything. `people` may still be on their way."""
     known = [agent.triggers for agent in agents]
     chosen = gate.choose_agent(event, command, known, fixed=settings.agent)
     if isinstance(chosen, gate.Ignored):
         return Refused(reason=chosen.reason)
     # Who may start nothing gets no reply either: else strangers could make us comment.
     asked = chosen.agent if isinstance(chosen, gate.Chosen) else gate.AgentTriggers(name="help")
-    verdict = gate.authorise(event, asked, await _people(event, forge), allowed_bots=settings.allowed_bots)
+    verdict = gate.authorise(event, asked, await people, allowed_bots=settings.allowed_bots)
     if not isinstance(verdict, gate.Proceed):
         return Refused(reason=verdict.reason, unwelcome=isinstance(verdict, gate.Denied))
     if isinstance(chosen, gate.Help):
@@ -66,7 +67,8 @@ async def grant(
     return Granted(agent=agent, instruction=chosen.instruction)
 
 
-async def _people(event: Event, forge: Forge) -> gate.People:
+async def people_of(event: Event, forge: Forge) -> gate.People:
+    """The roles of those behind an event. Raises `ForgeError`."""
     if not event.needs_people:
         return gate.People()
     others = {login for login in (event.actor, event.triggering_actor) if login}

@@ -103,12 +103,15 @@ def make_forge(settings: Settings, notify: Callable[[str], None], *, patience: f
 
 
 def warm_up() -> None:
-    """Imports what a run on E2B needs, in a thread of its own: while GitHub is asked, half a second is free."""
+    """Imports what a run on E2B needs, in a thread of its own: while GitHub is asked, half a second is free. What asks
+    it comes first, because imports share one processor."""
 
     def load() -> None:
+        from flue_ci.forges import github
         from flue_ci.models import claude
         from flue_ci.sandboxes import e2b
 
+        github.preload()
         e2b.preload()
         claude.preload()
 

@@ -67,6 +67,7 @@ class GitHub:
         self._patience, self._notify = patience_seconds, notify
         self._idle: list[Requester] = []  # PyGithub's are for one call at a time
         self._me: Account | None = None
+        self.requests = 0
         self._asking_me = asyncio.Lock()
 
     async def me(self) -> Account:
@@ -333,6 +334,7 @@ class GitHub:
                 return Answer(200, {}, there)
 
     async def _once(self, asked: Asked) -> Answer:
+        self.requests += 1
         requester = self._idle.pop() if self._idle else None
 
         def ask() -> tuple[Requester, Answer]:
@@ -364,6 +366,11 @@ class GitHub:
 
 def _id(found: Mapping[str, Any]) -> int:
     return number_of(found, "id")
+
+
+def preload() -> None:
+    """Imports PyGithub, which takes a while."""
+    import github  # noqa: F401
 
 
 async def _together(*several: Coroutine[Any, Any, Any]) -> list[Any]:

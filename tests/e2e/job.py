@@ -49,7 +49,11 @@ class Job:
         return self.github.repo("ada/tools", files)
 
     def env(self, environ: dict[str, str]) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
+            if name in os.environ
+        }
         home = self.home / "home"
         tmp = self.home / "tmp"
         for folder in (home, tmp):
