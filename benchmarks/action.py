@@ -50,7 +50,7 @@ def answered(text: str) -> Sample:
         MessagesServer(answer, caching=False) as model,
         E2BServer() as e2b,
     ):
-        job = Job(github=github, model=model, e2b=e2b, home=Path(home))
+        job = Job(github=github, model=model, e2b=e2b, home=Path(home), warm=False)
         pull = github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
         comment = github.say(pull["number"], "ada", text)
         environ = github.env("issue_comment", github.commented(pull, comment))

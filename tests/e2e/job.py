@@ -15,6 +15,7 @@ from tests.e2e.flow import COMMAND, PROJECT
 from tests.support.e2b_server import E2BServer
 from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
+from tests.support.warm import warm
 
 GATE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from flue_ci.doorman import main; main()"
 
@@ -38,6 +39,7 @@ class Job:
     e2b: E2BServer
     home: Path
     more: dict[str, str] = field(default_factory=dict)
+    warm: bool = True  # without the time that imports take
 
     def start(self, **agents: dict[str, Any]) -> Path:
         """A repository with these agents on main; returns the clone to work in."""
@@ -78,9 +80,12 @@ class Job:
         output, summary = Path(environ["GITHUB_OUTPUT"]), Path(environ["GITHUB_STEP_SUMMARY"])
         output.write_text("")
         summary.write_text("")
-        done = subprocess.run(
-            command, env=self.env(environ), cwd=self.home, capture_output=True, text=True, timeout=120, check=False
-        )
+        if self.warm and command[: len(COMMAND)] == [*COMMAND]:
+            done = warm().run(command[len(COMMAND) :], env=self.env(environ), cwd=self.home, timeout=120)
+        else:
+            done = subprocess.run(
+                command, env=self.env(environ), cwd=self.home, capture_output=True, text=True, timeout=120, check=False
+            )
         log = re.sub(r"(?m)^::add-mask::.*\n", "", done.stdout) + done.stderr
         ended = Done(code=done.returncode, log=log, outputs=outputs(output.read_text()), summary=summary.read_text())
         self.assert_no_secret_is_told(ended)
