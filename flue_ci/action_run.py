@@ -18,11 +18,11 @@ from flue_ci import gate
 from flue_ci.actionlog import ActionsView
 from flue_ci.answer import Standings, deliver
 from flue_ci.clean import for_model
-from flue_ci.comment import working
+from flue_ci.comment import sorry_reply, working
 from flue_ci.context import about, told
 from flue_ci.desk import Desk, break_off, read_inputs
 from flue_ci.discussion import Account, Comment
-from flue_ci.errors import EXIT_DONE, EXIT_FAILED, FlueError, ForgeError, SpecError
+from flue_ci.errors import EXIT_DONE, EXIT_FAILED, FlueError, ForgeError, SpecError, UsageError
 from flue_ci.event import Event, parse_event
 from flue_ci.origin import Origin
 from flue_ci.ports import Forge, Reaction
@@ -166,6 +166,7 @@ async def _respond(shop: Shop, asked: gate.Proceed) -> int:
             await _greet(shop)
             return await _run(shop, target, granted)
         except FlueError as error:
+            await _apologise(shop, error)
             return _give_up(shop, error.exit_code, str(error), error.hint)
         except asyncio.CancelledError:
             task.uncancel()
@@ -213,6 +214,21 @@ async def _post(shop: Shop, target: Target, body: str) -> None:
         await shop.forge.comment(target.number, body)
 
 
+async def _apologise(shop: Shop, error: FlueError) -> None:
+    """Whoever was promised an answer, by the gate's 👀, hears that there will be none; if GitHub takes it."""
+    event, desk = shop.event, shop.desk
+    if not (event.comment_id and event.number and desk.inputs.reacted and desk.inputs.comment):
+        return
+    body = sorry_reply(desk.redact(str(error)), desk.run_url)
+    try:
+        if event.comment_kind == "review":
+            await shop.quick.reply(event.number, event.comment_id, body)
+        else:
+            await shop.quick.comment(event.number, body)
+    except ForgeError as again:
+        desk.say(f"this cannot be said in a comment: {again}")
+
+
 async def _run(shop: Shop, target: Target, granted: Granted) -> int:
     """Runs the agent and answers. What is wrong with the spec is an answer too."""
     desk, agent = shop.desk, granted.agent
@@ -222,7 +238,7 @@ async def _run(shop: Shop, target: Target, granted: Granted) -> int:
     if target.number is not None and asked != "none" and desk.inputs.comment and not desk.inputs.dry_run:
         place = Place(number=target.number, in_thread=trigger.in_thread, keep=asked == "sticky")
         sticky = Sticky(shop.forge, shop.quick, place, agent.name, desk.say)
-    folder = RunFolder(desk.out, desk.redact)
+    folder = _open_folder(desk)
     patch = b""
     try:
         spec = _spec(shop, agent)
@@ -289,12 +305,22 @@ def _give_up(shop: Shop, exit_code: int, message: str, hint: str) -> int:
     desk.error(message, hint)
     failure = Failure(stage="start", message=message, hint=hint)
     report = never_started(shop.rules.agent, "", PROVIDER, failure, exit_code)
+    for path in dict.fromkeys((desk.out, desk.spare)):
+        try:
+            folder = RunFolder(path, desk.redact)
+            return desk.finish(folder.save(report, b""), b"", folder.path, "")
+        except OSError as error:
+            desk.notice(f"{path} takes no files: {error.strerror}")
+    return desk.finish(report, b"", None, "")
+
+
+def _open_folder(desk: Desk) -> RunFolder:
     try:
-        folder = RunFolder(desk.out, desk.redact)
-        report = folder.save(report, b"")
+        return RunFolder(desk.out, desk.redact)
     except OSError as error:
-        desk.notice(f"{desk.out} takes no files: {error.strerror}")
-    return desk.finish(report, b"", desk.out, "")
+        raise UsageError(
+            f"{desk.out} takes no files: {error.strerror}", hint="choose another folder with the input `out`"
+        ) from error
 
 
 async def _rehearse(shop: Shop, assembly: Assembly, spec: AgentSpec) -> int:

@@ -16,7 +16,7 @@ from flue_ci.ports import ExecResult, Sandbox
 from flue_ci.source import Source
 from flue_ci.text import human_bytes, one_line, plain, plural
 from flue_ci.verify import Caps, shown, verify_patch
-from flue_ci.workspace import Workspace, shell_script
+from flue_ci.workspace import Workspace, put, shell_script
 
 COLLECT_SECONDS = 300.0
 _GONE, _NO_STORE = 93, 94
@@ -214,7 +214,8 @@ async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> No
     with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="needed-") as directory:
         lines = "".join(f"{name}\n" for name in known).encode()
         done = await source.git.run("pack-objects", "--delta-base-offset", "-q", f"{directory}/pack", stdin=lines)
-        await box.write(f"{workspace.store}/needed.pack", Path(directory, f"pack-{done.line}.pack"), user="root")
+        pack = Path(directory, f"pack-{done.line}.pack")
+        await put(box, {f"{workspace.store}/needed.pack": pack}, user="root")
 
 
 def _match(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:

@@ -143,6 +143,12 @@ def unknown_reply(name: str, near: str, agents: Sequence[AgentTriggers], *, trig
     return f"{MARKER} help -->\nThere is no agent {code(name)}.{meant} There are: {known or 'none'}."
 
 
+def sorry_reply(reason: str, run_url: str) -> str:
+    """Nothing was started for a comment that asked, although its author may ask."""
+    link = f" · [log of the job]({run_url})" if run_url else ""
+    return f"{MARKER} help -->\n### ❌ Nothing was started{link}\n\n{escape(one_line(reason, 1_000))}"
+
+
 def _used(usage: Usage) -> str:
     if not usage.turns:
         return ""
@@ -248,6 +254,7 @@ __all__ = [
     "help_reply",
     "is_ours",
     "marker",
+    "sorry_reply",
     "summary_page",
     "unknown_reply",
     "working",

@@ -112,7 +112,8 @@ class Desk:
         self.environ, self.settings, self.inputs = environ, settings, inputs
         self.redact = Redactor([*secrets_of(environ), settings.github.token])
         self.log = LogGuard(sys.stdout)
-        self.out = inputs.out or Path(environ.get("RUNNER_TEMP") or settings.state_dir) / "flue-ci-report"
+        self.spare = Path(environ.get("RUNNER_TEMP") or settings.state_dir) / "flue-ci-report"
+        self.out = inputs.out or self.spare
 
     @property
     def run_url(self) -> str:
@@ -153,8 +154,9 @@ class Desk:
         self._outputs({"conclusion": "skipped", "reason": one_line(self.redact(reason), 1_000)})
         return EXIT_DONE
 
-    def finish(self, report: Report, patch: bytes, folder: Path, comment_url: str) -> int:
-        """Summary, outputs and the exit code. `report` is without secrets; `folder` is where its files are."""
+    def finish(self, report: Report, patch: bytes, folder: Path | None, comment_url: str) -> int:
+        """Summary, outputs and the exit code. `report` is without secrets; `folder` is where its files are, None for
+        nowhere."""
         patch = self.redact.walk(patch)
         if trouble := self._summarise(summary_page(report, patch, server_url=self.settings.github.server_url)):
             self.notice(f"the job summary cannot be written: {trouble}")
@@ -164,8 +166,8 @@ class Desk:
                 "reason": one_line(report.reason, 1_000),
                 "agent": report.agent,
                 "comment-url": comment_url,
-                "patch-path": str(folder / PATCH) if report.changes.patch else "",
-                "report-path": str(folder / "report.json"),
+                "patch-path": str(folder / PATCH) if folder and report.changes.patch else "",
+                "report-path": str(folder / "report.json") if folder else "",
                 "summary": report.summary[:SUMMARY_CHARS],
                 "result": "" if report.result is None else json.dumps(report.result),
                 "turns": str(report.usage.turns),

@@ -360,4 +360,12 @@ def _explained(remote: Remote, failed: GitFailed) -> FlueError:
     }
     if status in reasons:
         return ForgeError(reasons[status][0], hint=reasons[status][1], status=status)
-    return ForgeError(f"git cannot fetch from {host}: {reason(failed.stderr, failed.code)}", status=status)
+    cause = re.search(
+        r"RPC failed; (?!HTTP)(?:curl \d+ )?(.+)", failed.stderr
+    )  # git's last word is about what it missed
+    said = f"it answers {status}" if status else one_line(cause[1], 200) if cause else ""
+    return ForgeError(
+        f"git cannot fetch from {host}: {said or reason(failed.stderr, failed.code)}",
+        hint="is its status page all green?" if status >= 500 or cause else "",
+        status=status,
+    )

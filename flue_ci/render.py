@@ -41,7 +41,8 @@ def title(report: Report) -> str:
     """One line that says what happened and how long it took."""
     took = human_seconds(report.timings.get("total", 0.0))
     reason = escape(one_line(report.reason, 1_000))
-    return f"### {MARKS[report.conclusion]} {_word(report.agent)}: {reason} · {took}"
+    agent = f"{_word(report.agent)}: " if report.agent else ""  # it may have ended before one was chosen
+    return f"### {MARKS[report.conclusion]} {agent}{reason} · {took}"
 
 
 def sections(report: Report, diffs: Sequence[str], *, hosts: Collection[str], kept: bool, rows: int = 200) -> list[str]:

@@ -28,6 +28,7 @@ from flue_ci.source import Source
 from flue_ci.spec import AgentSpec, ModelSpec
 from flue_ci.text import one_line
 from flue_ci.typed import violations
+from flue_ci.workspace import put
 
 if TYPE_CHECKING:
     from flue_ci.models.claude import Claude
@@ -364,9 +365,7 @@ def _shown(path: Path, repo: Path) -> str:
 
 
 async def _place(skills: tuple[SkillFiles, ...], box: Sandbox) -> None:
-    for skill in skills:
-        for inside, path in skill.files:
-            await box.write(f"{INSIDE}/{skill.name}/{inside}", path)
+    await put(box, {f"{INSIDE}/{skill.name}/{inside}": path for skill in skills for inside, path in skill.files})
 
 
 __all__ = ["OURS", "PROVIDERS", "Assembly", "Options", "assemble", "make_provider"]

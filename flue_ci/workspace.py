@@ -8,11 +8,12 @@ import asyncio
 import io
 import shlex
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.errors import WorkspaceError
-from flue_ci.ports import ExecResult, Sandbox
+from flue_ci.ports import ExecResult, Sandbox, User
 from flue_ci.snapshot import NEUTRAL_ATTRIBUTES
 from flue_ci.source import Source
 from flue_ci.text import one_line, plain
@@ -138,7 +139,7 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
     packs = [path for path in files if path.suffix == ".pack" and path.stat().st_size >= _ALONE]
     archive = source.git_dir.parent / "upload.tar"
     await asyncio.to_thread(_write_archive, archive, source, [path for path in files if path not in packs])
-    await _write_all(
+    await put(
         box, {f"{home}/{upload_name}.tar": archive} | {f"{home}/{upload_name}.{pack.name}": pack for pack in packs}
     )
     archive.unlink()
@@ -153,13 +154,20 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
     return Workspace(root=root, head=source.head, base_sha=source.base, store=store, store_has_objects=kept == "linked")
 
 
-async def _write_all(box: Sandbox, files: dict[str, Path]) -> None:
+async def put(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
+    """Writes our own files into the sandbox, by the paths there. Raises `WorkspaceError` when it takes one not."""
     try:
         async with asyncio.TaskGroup() as together:
             for path, file in files.items():
-                together.create_task(box.write(path, file))
+                together.create_task(box.write(path, file, user=user))
     except ExceptionGroup as several:
-        raise several.exceptions[0] from None
+        first = several.exceptions[0]
+        if isinstance(first, OSError):
+            raise WorkspaceError(
+                f"the sandbox did not take a file: {one_line(str(first))}",
+                hint="Is its disk full, or did the template or setup make its home read-only?",
+            ) from first
+        raise first from None
 
 
 def shell_script(values: dict[str, str], body: str) -> str:

@@ -72,4 +72,9 @@ def answer_to(asked: Asked, send: Callable[..., tuple[int, Mapping[str, Any], An
     try:
         return Answer(status, named, json.loads(text) if text else None)
     except ValueError:
-        return Answer(0 if 200 <= status < 300 else status, named, {"message": str(text)[:300]})
+        said = one_line(str(text), 200)
+        return Answer(
+            0 if 200 <= status < 300 else status,
+            named,
+            {"message": f"an answer that is no JSON: {said}" if said else ""},
+        )

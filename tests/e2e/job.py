@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Job:
     home: Path
     more: dict[str, str] = field(default_factory=dict)
     warm: bool = True  # without the time that imports take
+    started: Callable[[int], None] = lambda _: None  # is given the process id of a job that is warm
 
     def start(self, **agents: dict[str, Any]) -> Path:
         """A repository with these agents on main; returns the clone to work in."""
@@ -81,7 +83,9 @@ class Job:
         output.write_text("")
         summary.write_text("")
         if self.warm and command[: len(COMMAND)] == [*COMMAND]:
-            done = warm().run(command[len(COMMAND) :], env=self.env(environ), cwd=self.home, timeout=120)
+            done = warm().run(
+                command[len(COMMAND) :], env=self.env(environ), cwd=self.home, timeout=120, started=self.started
+            )
         else:
             done = subprocess.run(
                 command, env=self.env(environ), cwd=self.home, capture_output=True, text=True, timeout=120, check=False

@@ -166,7 +166,10 @@ class E2BServer:
         route, handler = self._route(scope["method"], scope["path"])
         recorded = await _record(route, Request(scope, receive), control=callable(handler))
         self.requests.append(recorded)
-        fault = self.faults.take(route)
+        data = b""
+        if route == "start":
+            data, receive = await _read_ahead(receive)
+        fault = self.faults.take(route, data)
         if fault is not None:
             await asyncio.sleep(fault.delay)
             if fault.drop == "before":
@@ -304,6 +307,19 @@ async def _record(route: str, request: Request, *, control: bool) -> Recorded:
         json=json.loads(raw) if raw else None,
         at=time.monotonic(),
     )
+
+
+async def _read_ahead(receive: Any) -> tuple[bytes, Any]:
+    """The body of a request, and what gives it once more to whoever answers."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    data = b"".join(message.get("body", b"") for message in messages)
+
+    async def again() -> Any:
+        return messages.pop(0) if messages else await receive()
+
+    return data, again
 
 
 def _failure(fault: Fault) -> Response:

@@ -15,7 +15,8 @@ class Fault:
     `retry_after` in seconds. `delay` waits first, also in front of a normal answer. `drop` loses the connection:
     `before` anything is done, `after` all was done but nothing answered, or `during` the answer, `after_bytes` of it.
     `kill` ends the sandbox that is addressed when more than `after_bytes` of the request are in.
-    `no_end` lets a command's stream end without its end event.
+    `no_end` lets a command's stream end without its end event. `text`: only requests in whose body it stands (of the
+    E2B server's `start` only).
     """
 
     route: str
@@ -30,6 +31,7 @@ class Fault:
     after_bytes: int = 0
     kill: bool = False
     no_end: bool = False
+    text: bytes = b""
 
 
 class Faults:
@@ -49,11 +51,11 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
-    def take(self, route: str) -> Fault | None:
+    def take(self, route: str, data: bytes = b"") -> Fault | None:
         """The fault that this request meets, used up by it."""
         with self._lock:
             for fault in self._faults:
-                if fault.route != route or fault.times == 0:
+                if fault.route != route or fault.times == 0 or fault.text not in data:
                     continue
                 if fault.skip > 0:
                     fault.skip -= 1

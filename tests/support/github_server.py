@@ -306,9 +306,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.rfile.readline()
         self.server.authorizations.append(self.headers.get("Authorization", ""))
         path = urlsplit(self.path).path
-        if ".git/" in path:
-            self._git(path, body)
-            return
         fault = self.server.faults.take(_route(self.command, path))
         if fault and fault.delay:
             time.sleep(fault.delay)
@@ -318,6 +315,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault and fault.status:
             headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
             self._send(fault.status, fault.body if fault.body is not None else {"message": fault.message}, headers)
+            return
+        if ".git/" in path:
+            self._git(path, body)
             return
         try:
             status, answer, headers = self._act(path, body)

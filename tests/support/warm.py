@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -39,13 +39,21 @@ class Warm:
         atexit.register(self._end)
 
     def run(
-        self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float
+        self,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float,
+        started: Callable[[int], None] = lambda _: None,
     ) -> subprocess.CompletedProcess[str]:
-        """`flue-ci ARGUMENTS`, to its end. Raises `TimeoutExpired`, after which it is dead."""
+        """`flue-ci ARGUMENTS`, to its end; `started` is given its process id. Raises `TimeoutExpired`, after which it
+        is dead."""
         asked = json.dumps({"arguments": [*arguments], "env": dict(env), "cwd": str(cwd)}).encode()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             socket.send_fds(self._socket, [asked], [out.fileno(), err.fileno()])
             pid = int(self._socket.recv(100))
+            started(pid)
             self._socket.settimeout(timeout)
             try:
                 code = int(self._socket.recv(100))

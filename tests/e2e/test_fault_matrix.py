@@ -1,0 +1,275 @@
+"""Every kind of fault at every stage of a job: what it comes to, and that nothing is lost and nothing stays.
+
+The table says how each pair ends. What is true of all of them is in `assert_told_and_gone`: the step's exit code, its
+outputs, the report on disk, the comment, the summary; no sandbox, no process, no temporary file. What only one side can
+do wrong has tables of its own: `test_action_faults` (GitHub), `test_run_faults_model`, `test_run_faults_sandbox`, and
+`test_run_host`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.flow import COMMAND, bash, say
+from tests.e2e.job import Done, Job
+from tests.e2e.test_action import MakeJob, make_job
+from tests.support.messages_server import Fault, Turn
+
+__all__ = ["make_job"]
+
+TOOL, SETUP, CHECK = "echo changed > greeting.txt", "echo ready", "grep -q changed greeting.txt"
+AGENT: dict[str, Any] = {"sandbox": {"setup": [SETUP]}, "checks": [{"name": "greeting", "run": CHECK}]}
+EXIT = {"success": 0, "skipped": 0, "failed": 1, "cancelled": 143}
+MARK = {"success": "✅", "failed": "❌", "cancelled": "🛑"}
+EVER = {"times": None}
+# As HTTP services fail. `slow` is no failure yet.
+HTTP: dict[str, dict[str, Any]] = {
+    "refused": {"status": 403, "message": "not for you"} | EVER,
+    "missing": {"status": 404, "message": "Not Found"} | EVER,
+    "overloaded": {"status": 503} | EVER,
+    "limited": {"status": 429, "retry_after": 1} | EVER,
+    "passing": {"status": 503},
+    "garbage": {"status": 200, "body": b"<html>Welcome to the hotel</html>"} | EVER,
+    "lost": {"drop": "before"} | EVER,
+    "slow": {"delay": 1.5},
+}
+KINDS = (*HTTP, "SIGTERM")
+SUMMARIES = ("a directory", "missing", "no room", "full")
+FOLDERS = ("a file", "below a file", "a directory in the way", "dangling", "no room")
+
+
+@dataclass(kw_only=True)
+class Cell:
+    """A job that meets one fault: what the model says, how it fails, and when the job's process gets SIGTERM."""
+
+    job: Job
+    turns: list[Any]
+    model_faults: dict[int, Fault]
+    reached: Callable[[], object] | None = None
+    running: bool = True
+
+
+def github(route: str) -> Callable[[Cell, str], None]:
+    def set_up(cell: Cell, kind: str) -> None:
+        if kind == "SIGTERM":
+            fault = cell.job.github.faults.add(route, delay=3.0)
+            cell.reached = lambda: fault.times == 0
+        else:
+            cell.job.github.faults.add(route, **HTTP[kind])
+
+    return set_up
+
+
+def e2b(route: str, text: str = "") -> Callable[[Cell, str], None]:
+    """`text` picks the command that the fault meets. A command is sent again only when E2B said that it took it not."""
+
+    def set_up(cell: Cell, kind: str) -> None:
+        faults = cell.job.e2b.faults
+        if kind == "SIGTERM":
+            fault = faults.add(route, delay=3.0, text=text.encode())
+            cell.reached = lambda: fault.times == 0
+        else:
+            fault = {"status": 429} if kind == "passing" and route == "start" else HTTP[kind]
+            faults.add(route, text=text.encode(), **fault)
+
+    return set_up
+
+
+def collect(cell: Cell, kind: str) -> None:
+    """The first command after the model's last word."""
+
+    def last(_: object) -> Turn:
+        e2b("start")(cell, kind)
+        return say("Done.")
+
+    cell.turns[-1] = last
+
+
+def model(cell: Cell, kind: str) -> None:
+    """The second request: there is work that must not be lost."""
+    endless = kind not in ("passing", "slow", "SIGTERM")
+    fault = {
+        "refused": Fault(kind="status", status=403, message="not for you"),
+        "missing": Fault(kind="status", status=404, message="model: gone"),
+        "overloaded": Fault(kind="status", status=529),
+        "limited": Fault(kind="status", status=429, headers={"retry-after": "1"}),
+        "passing": Fault(kind="status", status=529, headers={"retry-after": "0"}),
+        "garbage": Fault(kind="malformed", after=2),
+        "lost": Fault(kind="drop", after=3),
+        "slow": Fault(kind="silence", after=2, seconds=1.5),
+        "SIGTERM": Fault(kind="silence", after=2, seconds=60),
+    }[kind]
+    cell.model_faults |= dict.fromkeys(range(2, 60) if endless else (2,), fault)
+    cell.reached = (lambda: len(cell.job.model.requests) == 2) if kind == "SIGTERM" else None
+
+
+def summary(cell: Cell, kind: str) -> None:
+    """The file for the job's summary."""
+    environ = {
+        "a directory": str(cell.job.home),
+        "missing": str(cell.job.home / "no" / "such" / "file"),
+        "no room": "/dev/full",
+        "full": str(_filled(cell.job.home / "summary")),
+    }
+    cell.job.more["GITHUB_STEP_SUMMARY"] = environ[kind]
+
+
+def files(cell: Cell, kind: str) -> None:
+    """The folder of the report."""
+    blocked = cell.job.home / "blocked"
+    blocked.write_text("a file")
+    inside = cell.job.home / "inside"
+    inside.mkdir()
+    (inside / "report.json").mkdir()
+    dangling = cell.job.home / "dangling"
+    dangling.symlink_to("/proc/nowhere/at/all")
+    out = {
+        "a file": blocked,
+        "below a file": blocked / "report",
+        "a directory in the way": inside,
+        "dangling": dangling,
+        "no room": Path("/proc/flue-ci"),
+    }[kind]
+    cell.job.more["FLUE_CI_OUT"] = str(out)
+
+
+def _filled(path: Path) -> Path:
+    path.write_text("x" * 1024 * 1024)
+    return path
+
+
+STAGES: dict[str, Callable[[Cell, str], None]] = {
+    "gate": github("GET permission"),
+    "fetch": github("POST git-upload-pack"),
+    "create": e2b("create"),
+    "upload": e2b("write"),
+    "setup": e2b("start", SETUP),
+    "model": model,
+    "tool": e2b("start", TOOL),
+    "collect": collect,
+    "check": e2b("start", CHECK),
+    "comment": github("PATCH comments"),
+    "summary": summary,
+    "files": files,
+}
+# How each pair ends: the conclusion, and the stage that the report names. What is not here fails at the stage's own.
+WORDS = {"gate": "start", "fetch": "start", "create": "prepare", "model": "agent", "tool": "agent", "check": "checks"}
+GOOD = ("success", None)
+ENDS: dict[str, dict[str, tuple[str, str | None]]] = {
+    "gate": {"missing": ("skipped", None)},  # a person without a role
+    "comment": {
+        **dict.fromkeys(HTTP, ("failed", "publish")),
+        "missing": GOOD,  # somebody removed it: it is said anew
+        "SIGTERM": GOOD,  # too late: the run is over and saved
+    },
+    "summary": dict.fromkeys(SUMMARIES, GOOD),
+    "files": dict.fromkeys(FOLDERS, ("failed", "start")),
+}
+CELLS = [(stage, kind) for stage in STAGES for kind in {"summary": SUMMARIES, "files": FOLDERS}.get(stage, KINDS)]
+BEFORE_THE_MODEL = ("gate", "fetch", "create", "upload", "setup", "files")
+WORK_IS_DONE = ("model", "check", "comment", "summary")  # when the fault comes
+
+
+def expected(stage: str, kind: str) -> tuple[str, str | None]:
+    if kind in ("passing", "slow"):
+        return GOOD
+    word = WORDS.get(stage, stage)
+    return ENDS.get(stage, {}).get(kind, ("cancelled" if kind == "SIGTERM" else "failed", word))
+
+
+def test_the_table_is_large_enough() -> None:
+    assert len(CELLS) >= 80
+    assert len(STAGES) == 12
+
+
+@pytest.mark.parametrize(("stage", "kind"), CELLS, ids=[f"{stage}-{kind}" for stage, kind in CELLS])
+def test_every_fault_at_every_stage_ends_as_it_should(make_job: MakeJob, stage: str, kind: str) -> None:
+    cell = Cell(job=make_job([]), turns=[bash(TOOL), say("Done.")], model_faults={})
+    STAGES[stage](cell, kind)
+    done = ran(cell)
+    conclusion, failed_at = expected(stage, kind)
+    assert done.outputs["conclusion"] == conclusion, done.log
+    assert done.code == (2 if stage == "files" else EXIT[conclusion])
+    if conclusion != "skipped":
+        assert_told_and_gone(cell, done, stage, conclusion, failed_at)
+    assert (cell.job.model.requests == []) == (stage in BEFORE_THE_MODEL and conclusion != "success")
+
+
+def assert_told_and_gone(cell: Cell, done: Done, stage: str, conclusion: str, failed_at: str | None) -> None:
+    job, mark = cell.job, MARK[conclusion]
+    report = json.loads(Path(done.outputs["report-path"]).read_text())
+    assert report["conclusion"] == conclusion
+    assert (report["failure"] or {"stage": None})["stage"] == failed_at
+    assert "Traceback" not in done.log + json.dumps(report)
+    if stage == "summary":
+        assert "the job summary cannot be written" in done.log
+    else:
+        assert done.summary.startswith(f"### {mark}")
+    last = job.github.ours()[-1]["body"] if job.github.ours() else ""
+    if stage == "comment" and failed_at:
+        assert "⏳" in last
+        assert "could not be posted" in done.log
+    elif conclusion == "cancelled" and failed_at == "start":
+        assert last == ""  # who cancels a job at once knows it
+    else:
+        assert last.split("\n")[1].startswith(f"### {mark}")
+    if conclusion != "failed" or stage in WORK_IS_DONE:
+        kept = Path(done.outputs["patch-path"]).read_text() if done.outputs["patch-path"] else ""
+        assert ("+changed" in kept) == (conclusion == "success" or stage in WORK_IS_DONE or stage == "collect")
+    assert job.e2b.sandboxes == {}
+    assert job.e2b.processes() == []
+    assert list((job.home / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_a_sandbox_that_cannot_be_killed_at_once_is_killed_again_or_ends_by_itself(
+    make_job: MakeJob, times: int | None
+) -> None:
+    cell = Cell(job=make_job([]), turns=[bash(TOOL), say("Done.")], model_faults={})
+    cell.job.e2b.faults.add("kill", status=500, times=times)
+    done = ran(cell)
+    assert (done.code, done.outputs["conclusion"]) == (0, "success")
+    kills = cell.job.e2b.recorded("kill")
+    assert len(kills) > 1, "it was not tried again"
+    if times is None:
+        (left,) = cell.job.e2b.sandboxes
+        assert f"{left}" in done.log
+        assert "by itself" in done.log
+        cell.job.e2b.faults.clear()
+        environ = cell.job.github.env("issue_comment", {}) | cell.job.e2b.env()
+        assert cell.job.run([*COMMAND, "sandboxes", "kill", "--run", "r1"], environ).code == 0
+    assert cell.job.e2b.sandboxes == {}
+
+
+def ran(cell: Cell) -> Done:
+    job = cell.job
+    job.model._script, job.model._faults = cell.turns, cell.model_faults.get
+    job.more |= {"FLUE_CI_PATIENCE_SECONDS": "2", "FLUE_CI_IDLE_SECONDS": "5", "FLUE_CI_REACTED": "true"}
+    pull = job.github.pull(job.start(fix_tests=AGENT), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    job.started = lambda pid: threading.Thread(target=_signal, args=(pid, cell), daemon=True).start()
+    try:
+        return job.run([*COMMAND, "action"], environ)
+    finally:
+        cell.running = False
+
+
+def _signal(pid: int, cell: Cell) -> None:
+    """SIGTERM when the stage is reached; what to wait for may be known only then."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and cell.running:
+        if cell.reached and cell.reached():
+            os.kill(pid, signal.SIGTERM)
+            return
+        time.sleep(0.01)
