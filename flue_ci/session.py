@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TextIO
+from typing import Any, TextIO
 
 from flue_ci.console import View
 from flue_ci.outcome import CommandOutput, Notice, Observer, Progress
@@ -58,8 +58,14 @@ class Signals:
             say(f"{signal.Signals(number).name}: stopping, saving what there is")
             task.cancel()
 
+        def unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            """What the SDKs' own tasks die of when their requests are cancelled is no news."""
+            if not self.first:
+                loop.default_exception_handler(context)
+
         for number in SIGNALS:
             loop.add_signal_handler(number, arrived, number)
+        loop.set_exception_handler(unheard)
         try:
             yield
         finally:
