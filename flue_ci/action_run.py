@@ -207,6 +207,7 @@ async def _react(shop: Shop, reaction: Reaction) -> None:
 
 async def _post(shop: Shop, target: Target, body: str) -> None:
     assert target.number is not None
+    body = shop.desk.redact(body)
     thread = trigger_of(shop.event, target, run_url="").in_thread
     if thread is not None:
         await shop.forge.reply(target.number, thread, body)
@@ -243,6 +244,7 @@ async def _run(shop: Shop, target: Target, granted: Granted) -> int:
     try:
         spec = _spec(shop, agent)
         assembly = _assembled(shop, target, spec, agent.path, granted.instruction, trigger)
+        desk.redact = folder.redact = assembly.redact  # it knows the spec's secrets too, whatever their names are
         if desk.inputs.dry_run:
             return await _rehearse(shop, assembly, spec)
         report, patch = await _work(shop, assembly, folder, sticky)
@@ -276,7 +278,8 @@ async def _work(shop: Shop, assembly: Assembly, folder: RunFolder, sticky: Stick
     trigger = assembly.job.trigger
     assert trigger is not None
     if sticky:
-        sticky.begin(lambda: working(assembly.job.agent, standings.now(), trigger, assembly.job.instruction))
+        asked = desk.redact(assembly.job.instruction)
+        sticky.begin(lambda: working(assembly.job.agent, standings.now(), trigger, asked))
     try:
         report, patch = await drive(assembly, folder, observe, shop.signals)
     finally:

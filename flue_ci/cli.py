@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flue_ci import __version__
+
+if TYPE_CHECKING:
+    from flue_ci.redact import Redactor
 
 _EPILOG = (
     "Exit codes: 0 done, 1 the run or a check failed, 2 usage or spec error, 3 bug, 4 stopped by a limit, "
@@ -99,6 +102,12 @@ def run(**given: Any) -> int:
     return run_here(RunChoice(**given), os.environ)
 
 
+def _redactor() -> Redactor:
+    from flue_ci.redact import Redactor, secrets_of
+
+    return Redactor(secrets_of(os.environ))
+
+
 @_command(
     brief="Act on an event of GitHub Actions.",
     examples="""
@@ -153,6 +162,8 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
             problems += not_supported_yet(load_spec(path))
         except SpecError as error:
             problems += error.problems
+    redact = _redactor()
+    problems = redact.walk(problems)
     if as_json:
         fields = ("file", "line", "column", "key", "message", "hint")
         print(
@@ -170,7 +181,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     broken = {problem.file for problem in problems}
     for path in paths:
         if shown(path) not in broken:
-            print(printable(f"{shown(path)}: ok"))
+            print(printable(redact(f"{shown(path)}: ok")))
     return EXIT_USAGE if problems else 0
 
 
@@ -190,7 +201,7 @@ def list_(repo: Path, as_json: bool) -> int:
     from flue_ci.listing import agents, as_text
     from flue_ci.spec import find_root
 
-    found = agents(find_root(repo))
+    found = _redactor().walk(agents(find_root(repo)))
     print(json.dumps(found, indent=2) if as_json else as_text(found))
     return 2 if any(agent["problem"] for agent in found) else 0
 
@@ -249,12 +260,11 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
     """Show a saved run."""
     from flue_ci import closing
     from flue_ci.record import load
-    from flue_ci.redact import Redactor, secrets_of
     from flue_ci.render import markdown
     from flue_ci.report import to_json
 
     report, patch = load(folder)
-    redact = Redactor(secrets_of(os.environ))
+    redact = _redactor()
     report, patch = redact.walk(report), redact.walk(patch)
     if as_json:
         print(to_json(report))
@@ -283,7 +293,7 @@ def sandboxes_list(sandbox: str, as_json: bool) -> None:
     from flue_ci.leftovers import find
     from flue_ci.text import one_line
 
-    found = find(sandbox, os.environ)
+    found = _redactor().walk(find(sandbox, os.environ))
     if as_json:
         print(json.dumps([{"id": sandbox_id, "metadata": dict(metadata)} for sandbox_id, metadata in found], indent=2))
         return

@@ -36,7 +36,7 @@ class RunFolder:
     def __init__(self, path: Path, redact: Redactor) -> None:
         self.path = path
         self.trouble = ""  # why something could not be written, for people
-        self._redact = redact
+        self.redact = redact
         self._start = time.monotonic()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (
@@ -71,7 +71,7 @@ class RunFolder:
         Falls back to a temporary folder when this one takes no more; `trouble` then says so.
         """
         self._close()
-        report = self._redact.walk(report)
+        report = self.redact.walk(report)
         try:
             _write_all(self.path, self._files(report, patch))
         except OSError as error:
@@ -88,7 +88,7 @@ class RunFolder:
     def _files(self, report: Report, patch: bytes) -> dict[str, bytes]:
         report = self._told(report)
         files = {name: patch for name in [_patch_name(report)] if name}
-        shown = markdown(report, self._redact.walk(patch))
+        shown = markdown(report, self.redact.walk(patch))
         return files | {"report.json": to_json(report).encode() + b"\n", "report.md": shown.encode()}
 
     def _told(self, report: Report) -> Report:

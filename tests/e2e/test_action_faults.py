@@ -1,7 +1,6 @@
 """GitHub goes wrong at every route that a run asks, once and for good: nothing is lost, nothing is falsely green.
 
-One table: what each fault on each route comes to. Faults of the model, the sandboxes and the host have tables of their
-own (`test_run_faults_model`, `test_run_faults_sandbox`, `test_run_host`).
+What each lasting fault on each route comes to. More kinds of faults, at the stages of a job: `test_fault_matrix`.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ PASSING: dict[str, dict[str, Any]] = {
 LASTING: dict[str, dict[str, Any]] = {
     "403": {"status": 403, "message": "Resource not accessible by integration"},
     "404": {"status": 404, "message": "Not Found"},
-    "422": {"status": 422, "message": "Validation Failed"},
     "500": {"status": 500, "body": b"oops"},
-    "no answer": {"drop": "before"},
 }
 ROUTES = (
     "GET permission",
@@ -62,10 +59,10 @@ def asked(job: Job) -> Done:
 
 
 @pytest.mark.parametrize("fault", PASSING)
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_fault_that_passes_changes_nothing(make_job: MakeJob, route: str, fault: str) -> None:
+def test_a_fault_that_passes_changes_nothing_on_whatever_route(make_job: MakeJob, fault: str) -> None:
     job = make_job()
-    job.github.faults.add(route, **PASSING[fault])
+    for route in ROUTES:
+        job.github.faults.add(route, **PASSING[fault])
     done = asked(job)
     assert (done.code, done.outputs["conclusion"]) == (0, "success"), done.log
     (answer,) = job.github.ours()
