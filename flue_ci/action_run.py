@@ -17,7 +17,7 @@ from typing import Literal
 from flue_ci import gate
 from flue_ci.actionlog import ActionsView
 from flue_ci.answer import Standings, deliver
-from flue_ci.clean import for_model
+from flue_ci.clean import for_model, kinds
 from flue_ci.comment import sorry_reply, working
 from flue_ci.context import about, told
 from flue_ci.desk import Desk, break_off, read_inputs
@@ -350,15 +350,16 @@ def _assembled(shop: Shop, target: Target, spec: AgentSpec, path: Path, instruct
             depth=spec.workspace.history,
         )
 
-    async def discussed() -> str:
+    cleaned = for_model(instruction or shop.desk.inputs.instruction)
+    request_notes = [f"taken out of the request: {kinds(cleaned.removed)}"] if cleaned.removed else []
+
+    async def discussed() -> tuple[str, list[str]]:
         if number is None:
-            return ""
+            return "", request_notes
         found = await shop.forge.discussion(number, target.pull)
         before = event.asked_at if event.is_comment else ""
         context = told(found, before=before, include=spec.context.include, exclude=spec.context.exclude)
-        for note in context.notes:
-            shop.desk.say(note)
-        return context.text
+        return context.text, [*request_notes, *context.notes]
 
     return assemble(
         spec,
@@ -372,7 +373,7 @@ def _assembled(shop: Shop, target: Target, spec: AgentSpec, path: Path, instruct
             trigger=trigger,
             run=shop.desk.inputs.run_token,
         ),
-        instruction=for_model(instruction or shop.desk.inputs.instruction).text,
+        instruction=cleaned.text,
         options=Options(provider=PROVIDER, dry_run=shop.desk.inputs.dry_run),
         settings=settings,
         signal=lambda: shop.signals.first,

@@ -74,6 +74,11 @@ def for_model(text: str) -> Cleaned:
     return Cleaned(text=text, removed=dict(found))
 
 
+def kinds(found: Mapping[str, int]) -> str:
+    """What was taken out or made inert, for people: `mentions (2), tags (1)`."""
+    return ", ".join(f"{what} ({count})" for what, count in sorted(found.items()))
+
+
 def defused(text: str, hosts: Collection[str], found: Counter[str] | None = None) -> str:
     """Words of one line outside of code: mentions, references and links to foreign hosts become code, which is idle.
 

@@ -90,9 +90,7 @@ def told(
     left = {"older comment": left_talk, "changed file": left_diff, "failed check": left_checks}
     notes += [f"not told to the agent, for want of room: {plural(n, what)}" for what, n in left.items() if n]
     if removed:
-        notes.append(
-            f"taken out of what people wrote: {', '.join(f'{what} ({n})' for what, n in sorted(removed.items()))}"
-        )
+        notes.append(f"taken out of what people wrote: {clean.kinds(removed)}")
     parts = [
         *opening,
         *(["## Discussion, oldest first", *talk] if talk else []),

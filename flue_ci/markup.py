@@ -4,6 +4,7 @@ becomes HTML, calls anybody or leads anywhere. Pure."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 
 from flue_ci.clean import ACTING, defused
@@ -56,15 +57,16 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
-def prose(text: str, hosts: Collection[str] = ()) -> str:
+def prose(text: str, hosts: Collection[str] = (), counts: Counter[str] | None = None) -> str:
     """Markdown of somebody else that swallows nothing of what follows it: HTML in it is text, its last code block is
     closed, nobody is called, and links and images lead to `hosts` only.
 
     `<` stays as it is in code blocks, in addresses (`<https://…>`) and in code spans. Which of them a reader of
     Markdown sees is certain only in simple cases (https://spec.commonmark.org/0.31.2/#fenced-code-blocks and
     #code-spans); in others `<` becomes `&lt;`. A fence that is indented by less than four spaces moves to the margin,
-    so that it is one wherever it stands.
+    so that it is one wherever it stands. `counts` gets the numbers by kind of what was made inert.
     """
+    counts = Counter() if counts is None else counts
     lines: list[str] = []
     fence, indent, certain = "", 0, True
     for line in plain(text).strip("\n").rstrip().split("\n"):
@@ -86,7 +88,7 @@ def prose(text: str, hosts: Collection[str] = ()) -> str:
             lines.append(line[indent:])
         else:
             certain = not bare or (certain and _spans_are_certain(line))
-            lines.append(_tame(line, hosts, spans=certain))
+            lines.append(_tame(line, hosts, counts, spans=certain))
     return "\n".join([*lines, fence] if fence else lines)
 
 
@@ -109,16 +111,19 @@ def _spans_are_certain(line: str) -> bool:
     return not any("`" in cell for cell in rest) and not any("\0" in word for word in words)
 
 
-def _tame(line: str, hosts: Collection[str], *, spans: bool) -> str:
+def _tame(line: str, hosts: Collection[str], found: Counter[str], *, spans: bool) -> str:
     """A line whose code spans stay; where they are uncertain there are none."""
     if not spans:
         line = line.replace("\\`", "`").replace("`", "&#96;")
     parts, at = [], 0
     for span in re.finditer(_SPAN, line):
-        parts += [_words(line[at : span.start()], hosts), span[0]]
+        parts += [_words(line[at : span.start()], hosts, found), span[0]]
         at = span.end()
-    return "".join([*parts, _words(line[at:], hosts)])
+    return "".join([*parts, _words(line[at:], hosts, found)])
 
 
-def _words(text: str, hosts: Collection[str]) -> str:
-    return defused(re.sub(rf"<(?=[A-Za-z/!?])(?!{_ADDRESS[1:]})", "&lt;", text), hosts)
+def _words(text: str, hosts: Collection[str], found: Counter[str]) -> str:
+    shown, tags = re.subn(rf"<(?=[A-Za-z/!?])(?!{_ADDRESS[1:]})", "&lt;", text)
+    if tags:
+        found["tags"] += tags
+    return defused(shown, hosts, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Origin:
     trusted: Path
     name: str
     source: Callable[[], Awaitable[Source]]
-    told: Callable[[], Awaitable[str]] = nothing_said
+    told: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = nothing_said
     variables: Mapping[str, object] = field(default_factory=dict)
     trigger: Trigger | None = None
     run: str = field(default_factory=lambda: uuid.uuid4().hex)

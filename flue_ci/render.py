@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from flue_ci.changes import ChangedFile
+from flue_ci.clean import kinds
 from flue_ci.markup import code, details, escape, fenced, html, prose
 from flue_ci.report import Changes, CommandResult, Report
 from flue_ci.text import human_cost, human_count, human_seconds, one_line, plain, plural
@@ -49,8 +52,13 @@ def sections(report: Report, diffs: Sequence[str], *, hosts: Collection[str], ke
     """What stands between header and footer; some are empty. `hosts` are those that links may lead to, `kept` says that
     a patch lies beside the report, `rows` bounds each table."""
     setup = report.setup if any(not result.passed for result in report.setup) else ()
+    found = Counter[str]()
+    said = prose(report.summary, hosts, found)
+    if found:
+        note = f"shown as text in what the agent said: {kinds(found)}"
+        report = replace(report, notes=(*report.notes, note))
     return [
-        prose(report.summary, hosts),
+        said,
         failure_section(report),
         changes_section(report.changes, kept=kept, rows=rows),
         commands_section("Checks", report.checks[:rows]),

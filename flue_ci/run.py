@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -55,9 +55,9 @@ class Job:
     publish: Publishing = field(default_factory=Publishing)
 
 
-async def nothing_said() -> str:
-    """The surroundings of a run that nobody talks about: none."""
-    return ""
+async def nothing_said() -> tuple[str, Sequence[str]]:
+    """The surroundings of a run that nobody talks about: no text, no notes."""
+    return "", ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Kit:
     place_files: Callable[[Sandbox], Awaitable[None]]
     holds_secret: Callable[[bytes], bool]
     signal: Callable[[], int]
-    told: Callable[[], Awaitable[str]] = nothing_said
+    told: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = nothing_said
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,7 +194,9 @@ async def _prepare(run: _Run, kit: Kit) -> None:
             run.see(Notice(text=note))
 
     async def listen() -> None:
-        run.told = await kit.told()
+        run.told, notes = await kit.told()
+        for note in notes:
+            run.see(Notice(text=note))
 
     kit.provider.check(run.job.request)
     try:
