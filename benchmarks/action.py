@@ -6,6 +6,7 @@ is first asked, and how many requests GitHub gets.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flue_ci.event import parse_event
+from flue_ci.gate import Settings, decide
 from tests.e2e.flow import COMMAND, bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
@@ -23,6 +26,8 @@ from tests.support.messages_script import Turn
 from tests.support.messages_server import MessagesServer
 
 ROUNDS = 7
+LONG = "Words of a comment, as people write them; `code` and > quotes.\n" * 1_000
+HOSTILE = ("`", "```\n", "<!-- ", "> > ", "@flue-bot ", "/flue ", "*_~", "a@", "[", "\n", "https://", "\u200b/flue\n")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,25 @@ def answered(text: str) -> Sample:
         return Sample(gate=gate, first=first, requests=len(api))
 
 
+def decided(body: str) -> float:
+    """Milliseconds of our own code for a decision: the event's payload read and judged."""
+    payload = json.dumps(
+        {
+            "action": "created",
+            "comment": {"id": 1, "body": body, "user": {"login": "ada", "type": "User"}},
+            "issue": {"number": 1, "pull_request": {}, "title": "t", "body": "b" * 60_000},
+            "sender": {"login": "ada", "type": "User"},
+            "repository": {"id": 1, "full_name": "ada/tools", "default_branch": "main"},
+        }
+    )
+    times = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        decide(parse_event("issue_comment", json.loads(payload), {}), Settings(phrase="flue-bot"))
+        times.append(time.perf_counter() - begun)
+    return 1_000 * statistics.median(times)
+
+
 def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
     begun = time.monotonic()
     done = run()
@@ -86,6 +110,8 @@ def main(argv: list[str]) -> None:
         f"({firsts[0]:.2f}–{firsts[-1]:.2f})",
         "both together": f"{statistics.median(s.gate + s.first for s in ours if s.first):.2f} s",
         "requests to GitHub's API for an answered comment": f"{ours[0].requests}",
+        "our own code for a decision on a long comment": f"{decided(LONG):.1f} ms",
+        "  on hostile ones, the slowest": f"{max(decided((piece * 65_000)[:65_000]) for piece in HOSTILE):.1f} ms",
     }
     for name, value in rows.items():
         print(f"{name:<56}{value}")

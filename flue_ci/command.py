@@ -13,6 +13,7 @@ from dataclasses import dataclass
 LONGEST = 70_000  # characters that are looked at; GitHub's own limit is 65,536
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 _NAME = re.compile(r"[\s*_~:,]*([a-z0-9][a-z0-9-]*)(?![\w/.@]\w)[*_~.,:;!?]*", re.IGNORECASE)
+_SIGNS = (" ", "\t", ">", "`", "~")  # a line that begins with none of them is no quote and no code
 _EDGE = " \t*_~:,;.!-–—"
 
 
@@ -37,14 +38,20 @@ def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> Comm
     starts = re.compile(rf" {{0,3}}[*_~]{{0,3}}{re.escape(trigger)}(?![\w/.@:-])", re.IGNORECASE) if trigger else None
     word = re.escape(phrase.lstrip("@"))
     mentions = re.compile(rf"(?<![\w@/.`+-])@{word}(?![\w/@-]|\.\w)", re.IGNORECASE) if word else None
+    if not any(looked_for and looked_for.search(text) for looked_for in (_anywhere(trigger), mentions)):
+        return None
     at = 0
     for line, own in _own_lines(text):
-        if starts and own and (found := starts.match(line)):
+        if starts and own and line and (found := starts.match(line)):
             return _command(text[at + found.end() :], mention=False)
         if mentions and own and "@" in line and (found := mentions.search(_running_text(line))):
             return _command(text[at + found.end() :], mention=True)
         at += len(line) + 1
     return None
+
+
+def _anywhere(trigger: str) -> re.Pattern[str] | None:
+    return re.compile(re.escape(trigger), re.IGNORECASE) if trigger else None
 
 
 def _command(rest: str, *, mention: bool) -> Command:
@@ -67,6 +74,9 @@ def _own_lines(text: str) -> Iterator[tuple[str, bool]]:
         if hidden:
             hidden = "-->" not in line
             yield line, False
+            continue
+        if not fence and line[:1] not in _SIGNS and "<!--" not in line:
+            yield line, True
             continue
         opened = _FENCE.match(line)
         if fence:
