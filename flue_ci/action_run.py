@@ -28,7 +28,7 @@ from flue_ci.origin import Origin
 from flue_ci.ports import Forge, Reaction
 from flue_ci.preview import preview
 from flue_ci.record import RunFolder
-from flue_ci.remote import Remote, open_remote
+from flue_ci.remote import PATIENCE_SECONDS, Remote, open_remote
 from flue_ci.report import Failure, Report, Trigger
 from flue_ci.request import Granted, Refused, grant, people_of
 from flue_ci.session import Signals, drive, watched
@@ -135,6 +135,7 @@ def open_shop(desk: Desk, event: Event, rules: gate.Settings, scratch: Path, sig
             token=settings.github.token,
             scratch=scratch,
             notify=desk.say,
+            patience_seconds=settings.patience_seconds or PATIENCE_SECONDS,
         ),
         scratch=scratch,
         signals=signals,

@@ -60,6 +60,9 @@ _PASSING = re.compile(
 )
 
 
+PATIENCE_SECONDS = 60.0  # with a server that is out of reach
+
+
 class _NotThere(ForgeError):
     """The server has no such commit or ref, or does not give it out."""
 
@@ -77,7 +80,7 @@ class Remote:
     token: str = field(repr=False, default="")
     scratch: Path
     timeout_seconds: float = 900.0
-    patience_seconds: float = 60.0
+    patience_seconds: float = PATIENCE_SECONDS
     max_bytes: int = 4_000_000_000
     notify: Callable[[str], None] = field(repr=False, default=lambda _: None)
 

@@ -360,8 +360,8 @@ async def test_a_redirect_is_not_followed_and_the_other_server_sees_nothing(
         ("401", "does not accept the token", "permissions: {contents: read}"),
         ("403", "may not read", "permissions: {contents: read}"),
         ("404", "or the token may not read it", "permissions: {contents: read}"),
-        ("429", "returned error: 429", ""),
-        ("500", "returned error: 500", ""),
+        ("429", "it answers 429", ""),
+        ("500", "it answers 500", "status page"),
     ],
 )
 async def test_what_a_server_refuses_is_told_in_our_words(

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -75,6 +75,7 @@ def reports(draw: st.DrawFn) -> Report:
     )
 
 
+@settings(max_examples=40)  # each is up to a megabyte, read once more by a parser of Markdown
 @given(
     report=reports(), patch=st.sampled_from([b"", PATCH, PATCH * 2_000, PATCH + NASTY.encode()]), previous=st.booleans()
 )
