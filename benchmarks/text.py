@@ -27,6 +27,8 @@ HOSTILE = {
     "addresses": "http://a www.b ",
     "keys that begin": "-eyJ-sk-ant-ghp_",
     "private keys that begin": "-----BEGIN PRIVATE KEY-----\n",
+    "keys that hide behind keys": f"AIza{'b' * 35}",
+    "marks of what was left out": "[…]",
     "invisible characters": "a\u200b\u202e\ufe0f",
     "spaces": " \t ",
     "one letter": "a",

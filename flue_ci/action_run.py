@@ -219,8 +219,10 @@ async def _post(shop: Shop, target: Target, body: str) -> None:
 async def _apologise(shop: Shop, error: FlueError) -> None:
     """Whoever was promised an answer, by the gate's 👀, hears that there will be none; if GitHub takes it."""
     event, desk = shop.event, shop.desk
-    if not (event.comment_id and event.number and desk.inputs.reacted and desk.inputs.comment):
+    promised = event.comment_id and event.number and desk.inputs.reacted
+    if not promised or not desk.inputs.comment or desk.inputs.dry_run:
         return
+    assert event.number and event.comment_id
     body = sorry_reply(desk.redact(str(error)), desk.run_url)
     try:
         if event.comment_kind == "review":

@@ -109,4 +109,3 @@ SHAPES = (
     ),
     _shape("address with password", "://", r"://([^\s/:@]{1,256}:[^\s/@]{1,256})@"),
 )
-LONGEST_LINE = 1_000  # what may have to be seen of a line to know most of these

@@ -14,6 +14,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -23,6 +24,8 @@ MASK = "***"
 MIN_LENGTH = 6  # shorter values would tear ordinary text apart
 MIN_LINE = 8  # of a secret with several lines, such as a private key, lines of this length are secret by themselves
 MIN_WRAPPED = 16  # what is shorter is not looked for over the ends of lines: two words could make it up
+PASSES = 20  # no honest text needs more than two; a hostile one is not to take for ever
+MOST_CUTS = 1_000
 DEEPEST = 100  # levels of a value; what is nested deeper would break whoever writes it
 _NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTH)$", re.IGNORECASE)
 CUT = re.compile(r"[ \n]{0,2}\[…[^\]\n]{0,300}\]\n?")  # how we say that something was left out
@@ -68,7 +71,10 @@ class Redactor:
 
     def masked(self, text: str) -> str:
         """`text` without secrets; what was no character stays as it is."""
-        while spans := self.spans(text):  # a mask may lay bare what was part of a longer word
+        for _ in range(PASSES):  # a mask may lay bare what was part of a longer word
+            spans = self.spans(text)
+            if not spans:
+                break
             parts, at = [], 0
             for start, end in spans:
                 parts += [text[at:start], MASK]
@@ -89,7 +95,7 @@ class Redactor:
             for form in occurring:
                 for start, end in _every(form, joined):
                     yield _there(start, *places), _there(end - 1, *places) + 1
-        for cut in CUT.finditer(text) if "[…" in text else ():
+        for cut in islice(CUT.finditer(text), MOST_CUTS) if "[…" in text else ():
             for form in (*self._solid, *self._rest):
                 yield from _around(text, cut.span(), form)
 
@@ -240,9 +246,8 @@ def _forms(secret: str) -> Iterable[str]:
     yield html.escape(secret)
     yield raw.hex()
     yield raw.hex().upper()
-    for skip in range(
-        3
-    ):  # base64 has three alignments; the edges mix with the neighbours, so only the sure middle is matched
+    # base64 has three alignments; the edges mix with the neighbours, so only the sure middle is matched
+    for skip in range(3):
         encoded = base64.b64encode(b"\0" * skip + raw).decode()
         start = (0, 2, 3)[skip]
         middle = encoded[start : len(encoded) - (4 if encoded.endswith("=") else 0)]

@@ -184,7 +184,21 @@ def test_what_only_looks_alike_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["-----BEGIN PRIVATE KEY-----", "a://a:", "eyJaaaaaaaaaaaa.", "sk-", "aws secret ", "gh"]
+    "piece",
+    [
+        "-----BEGIN PRIVATE KEY-----",
+        "a://a:",
+        "eyJaaaaaaaaaaaa.",
+        "-eyJ-sk-ant-ghp_",
+        "sk-",
+        f"sk-1{'a' * 251}",
+        f"AIza{'b' * 35}",
+        "[…]",
+        "[…",
+        "aws secret ",
+        "gh",
+        "a-known-secre\n",
+    ],
 )
 def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
     Redactor(["a-known-secret"])(piece * (300_000 // len(piece)))
