@@ -43,8 +43,9 @@ def markdown(report: Report, patch: bytes = b"") -> str:
 def title(report: Report) -> str:
     """One line that says what happened and how long it took."""
     took = human_seconds(report.timings.get("total", 0.0))
-    reason = escape(one_line(report.reason, 1_000))
     agent = f"{_word(report.agent)}: " if report.agent else ""  # it may have ended before one was chosen
+    # Behind a word, whatever follows is words and code spans, nothing else.
+    reason = prose(f": {one_line(report.reason, 1_000)}").removeprefix(": ")
     return f"### {MARKS[report.conclusion]} {agent}{reason} · {took}"
 
 

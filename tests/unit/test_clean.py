@@ -179,7 +179,23 @@ def test_escaped_text_is_shown_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["<!--", "<!-- -->", "`", "``a", "<b ", "<![CDATA[", "[x](", "https://a", "@a", "&#64;", "\u200d", "<", "- ```\n"],
+    [
+        "<!--",
+        "<!-- -->",
+        "`",
+        "``a",
+        "<b ",
+        "<![CDATA[",
+        "[x](",
+        "https://a",
+        "@a",
+        "&#64;",
+        "\u200d",
+        "<",
+        "- ```\n",
+        "-eyJ-a",
+        "a.b-#1",
+    ],
 )
 def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
     text = piece * (60_000 // len(piece))

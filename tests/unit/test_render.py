@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from flue_ci import closing
 from flue_ci.markup import fenced, prose
-from flue_ci.render import markdown
+from flue_ci.render import markdown, title
 from flue_ci.report import Changes, CommandResult, Failure, SandboxUsed
 from tests.support.reports import FAILED, FULL, PATCH, report
 
@@ -166,3 +168,13 @@ def test_no_field_of_a_saved_report_reaches_the_terminal_as_it_is(field: str) ->
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out.getvalue())
     if field not in ("check", "result"):
         assert "\nnext" not in out.getvalue()
+
+
+@pytest.mark.parametrize("reason", ["~~~ @ada", "``` @ada", "- @ada", "> @ada", "`` @ada `", "check `@x` failed: @ada"])
+def test_a_title_calls_nobody_however_its_reason_begins(reason: str) -> None:
+    shown = title(replace(FULL, reason=reason, agent=""))
+    assert "\n" not in shown
+    tokens = MarkdownIt("commonmark").parse(shown)
+    assert [token.type for token in tokens] == ["heading_open", "inline", "heading_close"]
+    words = "".join(child.content for child in tokens[1].children or () if child.type == "text")
+    assert "@" not in words
