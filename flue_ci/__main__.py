@@ -45,6 +45,11 @@ def guarded(arguments: list[str]) -> int:
     from flue_ci.cli import cli
     from flue_ci.errors import EXIT_BUG, EXIT_USAGE, FlueError
 
+    if level := os.environ.get("ANTHROPIC_LOG"):
+        from flue_ci import sdklog
+
+        sdklog.tell(_say)
+        sdklog.set_level(level)
     try:
         code = cli.main(arguments, prog_name="flue-ci", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -75,7 +75,7 @@ def _act(environ: Mapping[str, str]) -> int:
 
         return publish_folder(inputs.report, environ)
     desk = Desk(environ, settings, inputs)
-    desk.mask_secrets()
+    desk.begin()
     event, rules = read_event(environ), gate.read_settings(environ)
     verdict = gate.decide(event, rules)
     if not isinstance(verdict, gate.Proceed):
@@ -88,7 +88,7 @@ def _act(environ: Mapping[str, str]) -> int:
 def clear_up(environ: Mapping[str, str]) -> int:
     """After a run that was killed: its comment says so. Always green; the step that ran is red already."""
     desk = Desk(environ, read_settings(environ), read_inputs(environ))
-    desk.mask_secrets()
+    desk.begin()
     event = read_event(environ)
     if event.number is not None and desk.run_url and desk.inputs.comment:
         try:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flue_ci import sdklog
 from flue_ci.actions import LogGuard, append_summary, error_annotation, mask, workflow_command, write_output
 from flue_ci.comment import summary_page
 from flue_ci.errors import EXIT_DONE, EXIT_FAILED, FlueError, SpecError, UsageError
@@ -123,7 +124,12 @@ class Desk:
         tail = f"/attempts/{attempt}" if attempt not in ("", "1") else ""
         return f"{where.server_url}/{where.repo}/actions/runs/{run}{tail}" if run and where.repo else ""
 
-    def mask_secrets(self) -> None:
+    def begin(self) -> None:
+        """Before anything is said: what the SDKs log comes here too, and the runner learns what to hide."""
+        sdklog.tell(self.say)
+        self._mask_secrets()
+
+    def _mask_secrets(self) -> None:
         """Has the runner hide what it cannot know: keys that are no secrets of the workflow, and the token as git sends
         it. Anywhere else the lines that ask for it would only show them."""
         if self.environ.get("GITHUB_ACTIONS") != "true":

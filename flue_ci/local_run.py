@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flue_ci import closing
+from flue_ci import closing, sdklog
 from flue_ci.console import make_view
 from flue_ci.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.gitcmd import plain_environment
@@ -26,12 +26,13 @@ from flue_ci.report import Failure, Report, to_json
 from flue_ci.session import Signals, mute, supervise
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec import AgentSpec, find_root, find_spec, load_spec, not_supported_yet, only_on_github
-from flue_ci.text import plain, printable
+from flue_ci.text import one_line, plain, printable
 from flue_ci.verdict import never_started
 from flue_ci.wiring import Assembly, Options, assemble
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_AGENT = "fix-tests"
+LOG_CHARS = 2_000  # of what an SDK logs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,12 @@ def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
     started."""
     signals = Signals()
     signals.interrupt()
+    _tell_logs(Redactor(secrets_of(environ)))
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
         try:
             settings = read_settings(environ)
             assembly, spec = _assembled(choice, settings, signals, Path(scratch))
+            _tell_logs(assembly.redact)
             if choice.dry_run:
                 return asyncio.run(_dry_run(assembly, spec, choice))
             folder = _open_folder(choice, settings, assembly)
@@ -79,6 +82,10 @@ def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
                 _report_early(choice, environ, Failure(stage="start", message="interrupted"), 128 + signals.first)
             print("flue-ci: interrupted", file=sys.stderr)
             return 128 + signals.first
+
+
+def _tell_logs(redact: Redactor) -> None:
+    sdklog.tell(lambda text: print(one_line(redact(text), LOG_CHARS), file=sys.stderr))
 
 
 def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch: Path) -> tuple[Assembly, AgentSpec]:

@@ -39,7 +39,7 @@ def _publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
     signals = Signals()
     signals.interrupt()
     desk = Desk(environ, read_settings(environ), read_inputs(environ))
-    desk.mask_secrets()
+    desk.begin()
     report, patch = load(folder)
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
         shop = open_shop(desk, read_event(environ), gate.read_settings(environ), Path(scratch), signals)

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "flue_ci"
 # The reading order is the dependency order: a module imports only modules of lines above it, or of its own line.
 LAYERS = """
-errors text clean keyshapes redact actions settings gitcmd ownfiles __init__
+errors text clean keyshapes redact sdklog actions settings gitcmd ownfiles __init__
 event command gate doorman
 yamlscalar yamldoc prices modelrules typed prompt
 specevents specnetwork specmodel specrules specerrors specoverrides specschema spec starter

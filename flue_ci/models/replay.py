@@ -34,10 +34,12 @@ class Recorder(Model):
         self._model = model
         self._path = path
         self._clean = clean
+        self._file: TextIOWrapper | None = None
         try:
-            self._file: TextIOWrapper | None = path.open("w", encoding="utf-8")
+            self._file = path.open("w", encoding="utf-8")
             self._write(header(model.name))
         except OSError as error:
+            self._shut()
             raise UsageError(f"Cannot write the recording {path}: {error.strerror}") from None
 
     @property

@@ -153,6 +153,22 @@ def test_whatever_way_a_run_ends_no_secret_comes_out_of_it(make_flow: MakeFlow, 
     flow.assert_nothing_is_left()
 
 
+@pytest.mark.parametrize("where", ["local", "e2b"])
+def test_what_the_sdks_log_is_redacted_too(make_flow: MakeFlow, where: str) -> None:
+    flow = make_flow([bash(TELL), say(f"It is {GIVEN}.\n::error::no")], e2b=where == "e2b")
+    plant(flow)
+    flow.environment["ANTHROPIC_LOG"] = "debug"
+    flow.spec(sandbox={"secrets": ["GIVEN_THING"]})
+    flow.commit()
+    flow.wait(flow.start())
+    lines = flow.said("stderr").splitlines()
+    assert any(line.startswith("[anthropic._base_client] Request options") for line in lines), lines[:20]
+    assert all(len(line) <= 2_000 for line in lines if line.startswith("[anthropic"))
+    assert not any(line.lstrip().startswith("::") for line in lines)
+    output = [("output", (flow.said("stdout") + flow.said("stderr")).encode())]
+    assert_nowhere([*values(flow)[:4], API_KEY, GIVEN], output)
+
+
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("--help",),
     ("run", "count", "--dry-run"),
@@ -196,10 +212,11 @@ def test_no_command_tells_a_secret(make_flow: MakeFlow) -> None:
         assert code in (0, 1, 2), (command, out, err)
 
 
+@pytest.mark.parametrize("level", ["", "debug"])
 @pytest.mark.parametrize("fault", ["", "PATCH comments", "GET pulls", "POST git-upload-pack"])
-def test_no_job_tells_a_secret(make_job: MakeJob, fault: str) -> None:
+def test_no_job_tells_a_secret(make_job: MakeJob, fault: str, level: str) -> None:
     job = make_job([bash(f"{TELL}; echo changed > greeting.txt"), say(f"I saw {GIVEN} and {TOKEN}.")])
-    job.more |= ENVIRONMENT | {"GIVEN_THING": GIVEN}
+    job.more |= ENVIRONMENT | {"GIVEN_THING": GIVEN, "ANTHROPIC_LOG": level}
     spec = {
         "sandbox": {"secrets": ["GIVEN_THING"], "setup": [TELL]},
         "checks": [{"name": "tests", "run": f"{TELL}; false"}],
