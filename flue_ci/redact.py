@@ -28,7 +28,8 @@ PASSES = 20  # no honest text needs more than two; a hostile one is not to take 
 MOST_CUTS = 1_000
 DEEPEST = 100  # levels of a value; what is nested deeper would break whoever writes it
 _NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTH)$", re.IGNORECASE)
-CUT = re.compile(r"[ \n]{0,2}\[…[^\]\n]{0,300}\]\n?")  # how we say that something was left out
+_CUT = re.compile(r"\[…[^\]\n]{0,300}\]\n?")  # how we say that something was left out
+_OF_A_KEY = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/+")
 _OWN_WORDS = {"conclusion", "kind", "patch", "stop_reason"}  # fields that hold one of our own words
 _Value = TypeVar("_Value")
 Span = tuple[int, int]  # where something begins and ends in a text
@@ -44,7 +45,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
-        solid = {form for form in forms if len(form) >= MIN_WRAPPED and "\n" not in form and form == form.strip()}
+        solid = {form for form in forms if len(form) >= MIN_WRAPPED and len(form.split()) == 1 and form == form.strip()}
         self._solid = tuple(solid)
         self._rest = tuple(forms - solid)
 
@@ -71,15 +72,16 @@ class Redactor:
 
     def masked(self, text: str) -> str:
         """`text` without secrets; what was no character stays as it is."""
-        for _ in range(PASSES):  # a mask may lay bare what was part of a longer word
-            spans = self.spans(text)
-            if not spans:
-                break
-            parts, at = [], 0
-            for start, end in spans:
+        for _ in range(PASSES):
+            parts, at, bared = [], 0, False
+            for start, end in self.spans(text):
                 parts += [text[at:start], MASK]
+                # A mask may lay bare what was part of a longer word.
+                bared = bared or text[end : end + 1].isalnum() or text[max(start - 1, 0) : start] in _OF_A_KEY
                 at = end
             text = "".join([*parts, text[at:]])
+            if not bared:
+                break
         return text
 
     def _known(self, text: str) -> Iterator[Span]:
@@ -95,9 +97,9 @@ class Redactor:
             for form in occurring:
                 for start, end in _every(form, joined):
                     yield _there(start, *places), _there(end - 1, *places) + 1
-        for cut in islice(CUT.finditer(text), MOST_CUTS) if "[…" in text else ():
+        for cut in islice(_cuts(text), MOST_CUTS):
             for form in (*self._solid, *self._rest):
-                yield from _around(text, cut.span(), form)
+                yield from _around(text, cut, form)
 
     def _walk(self, value: Any, deeper: int) -> Any:
         if isinstance(value, str):
@@ -121,6 +123,15 @@ def _every(form: str, text: str) -> Iterator[Span]:
     while at >= 0:
         yield at, at + len(form)
         at = text.find(form, at + len(form))
+
+
+def _cuts(text: str) -> Iterator[Span]:
+    at = text.find("[…")
+    while at >= 0:
+        if found := _CUT.match(text, at):
+            before = text[max(at - 2, 0) : at]
+            yield at - len(before) + len(before.rstrip(" \n")), found.end()
+        at = text.find("[…", at + 1)
 
 
 def _around(text: str, cut: Span, form: str) -> Iterator[Span]:
