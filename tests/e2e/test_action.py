@@ -246,7 +246,7 @@ def test_after_a_run_that_was_killed_its_comment_says_so(make_job: MakeJob, wher
     other = job.github.say(pull["number"], "stranger", working["body"])  # anybody can write our words
     done = job.run([*COMMAND, "action", "--clear-up"], environ)
     assert done.code == 0, done.log
-    assert "🛑 fix-tests: the job was killed before it could answer" in job.github.ours()[0]["body"]
+    assert "🛑 fix-tests: the job ended before it could answer" in job.github.ours()[0]["body"]
     assert "at work" in next(each for each in job.github.comments if each["id"] == other["id"])["body"]
     assert "0 comments" in job.run([*COMMAND, "action", "--clear-up"], environ).log
     job.run([*COMMAND, "sandboxes", "kill", "--run", "r1"], environ | job.e2b.env())
