@@ -64,9 +64,9 @@ def abandoned(body: str, run_url: str) -> str:
     return (
         f"{mark}\n### 🛑 {escape(agent[1])}: the job ended before it could answer · [log of the job]({run_url})"
         "\n\n"
-        "It ran out of time or memory, somebody cancelled it twice, or it met a bug of flue-ci: the log says which. What "
-        "the agent had done is lost; its sandbox is gone. Ask again, with a longer `timeout-minutes` for the job or "
-        "smaller `limits` in the spec if it was time."
+        "It ran out of time or memory, somebody cancelled it twice, or it met a bug of flue-ci: the log says which. "
+        "What the agent had done is lost; its sandbox is gone. Ask again, with a longer `timeout-minutes` for the job "
+        "or smaller `limits` in the spec if it was time."
     )
 
 
