@@ -28,6 +28,7 @@ class Settings:
     phrase: str = ""
     agent: str = ""
     allowed_bots: frozenset[str] = frozenset()
+    workflow: str = ""  # the name of its file
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         phrase=environ.get("FLUE_CI_PHRASE", "").strip().lstrip("@"),
         agent=environ.get("FLUE_CI_AGENT", "").strip(),
         allowed_bots=frozenset(login.lower() for login in bots),
+        workflow=environ.get("GITHUB_WORKFLOW_REF", "").partition("@")[0].rpartition("/")[2],
     )
 
 

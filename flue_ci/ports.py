@@ -247,6 +247,10 @@ class Forge(Protocol):
         """Comments (of both kinds) that the user made anywhere in this repository since then."""
         ...
 
+    async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
+        """When the user's doings started that workflow (the name of its file), since then; newest first."""
+        ...
+
     async def comment(self, number: int, body: str) -> Comment: ...
 
     async def reply(self, number: int, to: int, body: str) -> Comment:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from flue_ci import gate
 from flue_ci.command import Command, find_command
 from flue_ci.comment import help_reply, unknown_reply
+from flue_ci.errors import ForgeError
 from flue_ci.event import Event
 from flue_ci.ports import Forge
 from flue_ci.trusted import Agent
@@ -79,16 +80,23 @@ async def people_of(event: Event, forge: Forge) -> gate.People:
 
 
 async def _within_rate(event: Event, settings: gate.Settings, limit: int, forge: Forge) -> bool:
-    """Counts what the person asked for in comments of the last hour, this one included. Other events have no text to
-    count; GitHub's own limits hold for them."""
-    if not event.comment_id:
-        return True
+    """Counts what the person asked for in the last hour, this time included: requests in comments, or runs of this
+    workflow. Runs can be counted only with the permission `actions: read`; without it GitHub's own limits hold."""
     now = datetime.now(UTC)
     since = (now - RATE_WINDOW).strftime(_TIME)
-    recent = await forge.recent_requests(event.actor, since)
-    times = [
-        comment.created
-        for comment in recent
-        if find_command(comment.body, trigger=settings.trigger, phrase=settings.phrase)
-    ]
+    if event.comment_id:
+        times = [
+            comment.created
+            for comment in await forge.recent_requests(event.actor, since)
+            if find_command(comment.body, trigger=settings.trigger, phrase=settings.phrase)
+        ]
+    elif settings.workflow and event.needs_people:
+        try:
+            times = await forge.recent_runs(settings.workflow, event.actor, since)
+        except ForgeError as error:
+            if error.status not in (403, 404):
+                raise
+            return True
+    else:
+        return True
     return gate.within_rate(times, now.strftime(_TIME), limit)

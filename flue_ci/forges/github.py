@@ -122,6 +122,12 @@ class GitHub:
             each for comments in several for each in comments if each.author.login == login and each.created >= since
         ]
 
+    async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
+        path = f"/actions/workflows/{quote(workflow, safe='')}/runs"
+        how = {"actor": login, "created": f">={since}", "exclude_pull_requests": "true"}
+        found = await self._list("count recent runs", path, key="workflow_runs", pages=3, **how)
+        return [text_of(each, "created_at") for each in found if text_of(each.get("actor"), "login") == login]
+
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
         """What the token may not read is missing, with a note."""
         notes: list[str] = []

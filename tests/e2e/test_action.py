@@ -348,6 +348,23 @@ def test_a_person_has_so_many_requests_an_hour(make_job: MakeJob) -> None:
     assert job.model.requests == []
 
 
+@pytest.mark.parametrize(("runs", "conclusion"), [(3, "skipped"), (2, "success"), (None, "success")])
+def test_other_events_count_the_runs_of_the_workflow(make_job: MakeJob, runs: int | None, conclusion: str) -> None:
+    """None: the job may not read them."""
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={"triggers": {"labels": ["flue:fix"]}}), {"other.txt": "new\n"})
+    job.more["FLUE_CI_RATE_LIMIT"] = "2"
+    if runs is not None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        old = {"id": 1, "login": "mona", "created_at": "2026-01-01T00:00:00Z"}
+        others = [{"id": 2, "login": "ada", "created_at": now}] * 5
+        job.github.runs = [old, *others, *({"id": 3 + n, "login": "mona", "created_at": now} for n in range(runs))]
+    payload = job.github.pulled(pull, "labeled", "mona", label={"name": "flue:fix"})
+    done = job.act(job.github.env("pull_request_target", payload))
+    assert done.outputs["conclusion"] == conclusion, done.log
+    assert (job.model.requests == []) == (conclusion == "skipped")
+
+
 def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) -> None:
     job = make_job()
     work = job.start(fix_tests=CHECKED)

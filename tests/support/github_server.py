@@ -60,6 +60,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.reviews: list[JSON] = []
         self.reactions: list[tuple[str, int, str]] = []  # kind, id, content
         self.checks: list[JSON] = []
+        self.runs: list[JSON] | None = None  # of workflows: id, login, created_at
         self.annotations: dict[int, list[JSON]] = {}
         self.minimized: set[str] = set()
         self.name = "ada/tools"
@@ -224,6 +225,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
             "GITHUB_GRAPHQL_URL": f"{self.url}/api/graphql",
             "GITHUB_SERVER_URL": self.url,
             "GITHUB_RUN_ID": "7",
+            "GITHUB_WORKFLOW_REF": f"{self.name}/.github/workflows/flue.yml@refs/heads/main",
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_SHA": sha or _git(self.root / f"{self.name}.git", "rev-parse", "main"),
             "GITHUB_REF": ref or "refs/heads/main",
@@ -447,6 +449,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found = [each for each in self.server.checks if each["head_sha"] == sha]
         return {"total_count": len(found), "check_runs": found}
 
+    def workflow_runs(self, _: JSON, workflow: str) -> JSON:
+        """Only with `actions: read`, that is, when the test has given runs."""
+        if self.server.runs is None:
+            raise _Refusal(403, "Resource not accessible by integration")
+        query = parse_qs(urlsplit(self.path).query)
+        since = query["created"][0].removeprefix(">=")
+        found = [
+            {"id": each["id"], "path": f".github/workflows/{workflow}", "actor": user, "created_at": each["created_at"]}
+            for each in self.server.runs
+            for user in [self.server.accounts[each["login"]]]
+            if each["login"] == query["actor"][0] and each["created_at"] >= since
+        ]
+        return {"total_count": len(found), "workflow_runs": found}
+
     def read_annotations(self, _: JSON, identity: str) -> list[JSON]:
         return self.server.annotations.get(int(identity), [])
 
@@ -524,6 +540,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/commits/([0-9a-f]+)/pulls", _Handler.pulls_of),
     ("GET", r"/commits/([0-9a-f]+)/check-runs", _Handler.check_runs),
     ("GET", r"/check-runs/(\d+)/annotations", _Handler.read_annotations),
+    ("GET", r"/actions/workflows/([^/]+)/runs", _Handler.workflow_runs),
     ("GET", r"/contents/(.+)", _Handler.contents),
 )
 
