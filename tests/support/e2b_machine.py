@@ -148,6 +148,12 @@ class Machine:
 
     def end(self) -> None:
         """Kill everything and remove the files. Blocks for as long as that takes."""
+        self._kill_all()
+        self._thread.shutdown(wait=True)
+        self._kill_all()  # what was just being started
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _kill_all(self) -> None:
         deadline = time.monotonic() + 10
         while (left := list(self.processes())) and time.monotonic() < deadline:
             for pid, _ in left:
@@ -156,8 +162,6 @@ class Machine:
                 except ProcessLookupError:
                     pass
             time.sleep(0.01)
-        self._thread.shutdown(wait=True)
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def forget(self) -> None:
         """After this, `processes` cannot tell any more. Called when the server stops."""
