@@ -48,7 +48,7 @@ def guarded(arguments: list[str]) -> int:
     if level := os.environ.get("ANTHROPIC_LOG"):
         from flue_ci import sdklog
 
-        sdklog.tell(_say)
+        sdklog.tell(_log)
         sdklog.set_level(level)
     try:
         code = cli.main(arguments, prog_name="flue-ci", standalone_mode=False)
@@ -75,10 +75,22 @@ def guarded(arguments: list[str]) -> int:
 
 def _say(text: str) -> None:
     """Prints to standard error, without secrets of the environment and without what moves a terminal's cursor."""
-    from flue_ci.redact import Redactor, secrets_of
     from flue_ci.text import plain
 
-    print(plain(Redactor(secrets_of(os.environ))(text)), file=sys.stderr)
+    print(plain(_without_secrets(text)), file=sys.stderr)
+
+
+def _log(text: str) -> None:
+    """The same as one line of bounded length."""
+    from flue_ci.text import one_line
+
+    print(one_line(_without_secrets(text), 2_000), file=sys.stderr)
+
+
+def _without_secrets(text: str) -> str:
+    from flue_ci.redact import Redactor, secrets_of
+
+    return Redactor(secrets_of(os.environ))(text)
 
 
 if __name__ == "__main__":

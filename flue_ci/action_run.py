@@ -219,10 +219,10 @@ async def _post(shop: Shop, target: Target, body: str) -> None:
 async def _apologise(shop: Shop, error: FlueError) -> None:
     """Whoever was promised an answer, by the gate's 👀, hears that there will be none; if GitHub takes it."""
     event, desk = shop.event, shop.desk
-    promised = event.comment_id and event.number and desk.inputs.reacted
-    if not promised or not desk.inputs.comment or desk.inputs.dry_run:
+    if not desk.inputs.reacted or not desk.inputs.comment or desk.inputs.dry_run:
         return
-    assert event.number and event.comment_id
+    if event.number is None or event.comment_id is None:
+        return
     body = sorry_reply(desk.redact(str(error)), desk.run_url)
     try:
         if event.comment_kind == "review":

@@ -162,6 +162,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
             problems += not_supported_yet(load_spec(path))
         except SpecError as error:
             problems += error.problems
+    broken = {problem.file for problem in problems}
     redact = _redactor()
     problems = redact.walk(problems)
     if as_json:
@@ -178,7 +179,6 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
         return EXIT_USAGE if problems else 0
     for problem in problems:
         print(printable(str(problem)))
-    broken = {problem.file for problem in problems}
     for path in paths:
         if shown(path) not in broken:
             print(printable(redact(f"{shown(path)}: ok")))

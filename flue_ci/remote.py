@@ -59,7 +59,7 @@ _PASSING = re.compile(
     re.IGNORECASE,
 )
 
-
+_CAUSE = re.compile(r"RPC failed; (?!HTTP)(?:curl \d+ )?(.+)")  # git's last word is only about what it missed
 PATIENCE_SECONDS = 60.0  # with a server that is out of reach
 
 
@@ -363,9 +363,7 @@ def _explained(remote: Remote, failed: GitFailed) -> FlueError:
     }
     if status in reasons:
         return ForgeError(reasons[status][0], hint=reasons[status][1], status=status)
-    cause = re.search(
-        r"RPC failed; (?!HTTP)(?:curl \d+ )?(.+)", failed.stderr
-    )  # git's last word is about what it missed
+    cause = _CAUSE.search(failed.stderr)
     said = f"it answers {status}" if status else one_line(cause[1], 200) if cause else ""
     return ForgeError(
         f"git cannot fetch from {host}: {said or reason(failed.stderr, failed.code)}",

@@ -44,8 +44,8 @@ def title(report: Report) -> str:
     """One line that says what happened and how long it took."""
     took = human_seconds(report.timings.get("total", 0.0))
     agent = f"{_word(report.agent)}: " if report.agent else ""  # it may have ended before one was chosen
-    # Behind a word, whatever follows is words and code spans, nothing else.
-    reason = prose(f": {one_line(report.reason, 1_000)}").removeprefix(": ")
+    # Behind the colon, whatever follows is words and code spans: it begins no block.
+    reason = prose(f": {one_line(report.reason, 1_000)}").removeprefix(":").lstrip()
     return f"### {MARKS[report.conclusion]} {agent}{reason} · {took}"
 
 

@@ -28,7 +28,7 @@ def grep_script(pattern: str, path: str, glob: str, *, ignore_case: bool, syntax
         f"only=; if [ -d {place} ]; then cd -- {place}; "
         f'else cd -- "$(dirname -- {place})" && only=$(basename -- {place}); fi || exit 9\n'
         f"{_CLEAN_GIT} grep {flags} -e {shlex.quote(pattern)} -- {only} 2>&1 "
-        f"| cut -b 1-{LINE_BYTES} | head -n {MATCHES + 1}\n"
+        f"| cut -b 1-{LINE_BYTES + 1} | head -n {MATCHES + 1}\n"
         "exit ${PIPESTATUS[0]}"
     )
 
@@ -49,7 +49,7 @@ def read_grep(exit_code: int, output: str) -> tuple[str, str]:
         return "No match. (Files that git ignores were not searched.)", "no match"
     if exit_code not in (0, 141):
         raise ValueError(f"The search failed: {output.strip() or 'no such file or directory'}")
-    lines = [f"{line} [… line cut]" if len(line.encode()) >= LINE_BYTES - 3 else line for line in lines]
+    lines = [f"{line} [… line cut]" if len(line.encode()) > LINE_BYTES else line for line in lines]
     return _cut(lines, MATCHES, "match", "narrow the pattern, or set path or glob")
 
 

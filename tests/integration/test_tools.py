@@ -10,6 +10,7 @@ import pytest
 from flue_ci.outcome import ToolCall, ToolResult
 from flue_ci.ports import Network, Sandbox, SandboxRequest
 from flue_ci.sandboxes.local import LocalProvider
+from flue_ci.search import LINE_BYTES, read_grep
 from flue_ci.tools import Toolbox, call_all
 from flue_ci.toolspecs import SPECS
 from tests.support.scripted import call
@@ -213,3 +214,9 @@ async def test_wrong_arguments_are_told_with_what_would_be_right(tools: Toolbox)
     assert "'command' is missing" in (await use(tools, "bash")).content
     assert "there is no argument 'cmd'" in (await use(tools, "bash", command="x", cmd="y")).content
     assert "must be of type number" in (await use(tools, "bash", command="x", timeout="long")).content
+
+
+@pytest.mark.parametrize(("length", "cut"), [(LINE_BYTES, False), (LINE_BYTES + 1, True)])
+def test_only_a_line_that_was_cut_says_so(length: int, cut: bool) -> None:
+    text, _ = read_grep(0, "x" * length + "\n")
+    assert text.endswith("[… line cut]") == cut
