@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flue_ci.event import parse_event
-from flue_ci.gate import Settings, decide
+from flue_ci.gate.event import parse_event
+from flue_ci.gate.policy import Settings, decide
 from tests.e2e.flow import COMMAND, bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer

@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flue_ci.collect import collect
-from flue_ci.ports import Network, SandboxRequest
-from flue_ci.sandboxes.local import LocalProvider
-from flue_ci.source import open_checkout
-from flue_ci.workspace import upload
+from flue_ci.core.ports import Network, SandboxRequest
+from flue_ci.git.source import open_checkout
+from flue_ci.sandboxes.local.provider import LocalProvider
+from flue_ci.workspace.collect import collect
+from flue_ci.workspace.upload import upload
 
 SMALL = ("3,000 files, 6 MB", 3_000, 6_000_000)
 LARGE = ("50,000 files, 390 MB", 50_000, 390_000_000)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flue_ci.clean import for_model
-from flue_ci.markup import prose
-from flue_ci.redact import Redactor
+from flue_ci.safety.markdown import prose
+from flue_ci.safety.redact import Redactor
+from flue_ci.safety.sanitize import for_model
 
 PROJECT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
@@ -40,7 +40,7 @@ def ordinary(size: int) -> str:
     """What people and tools write: our own documents, with code, tables and links, and our own source."""
     documents = "\n".join(path.read_text() for path in sorted((PROJECT / "docs").glob("*.md")))
     documents += (PROJECT / "README.md").read_text()
-    source = "\n".join(path.read_text() for path in sorted((PROJECT / "flue_ci").glob("*.py")))
+    source = "\n".join(path.read_text() for path in sorted((PROJECT / "flue_ci").rglob("*.py")))
     both = documents + f"\n```python\n{source}\n```\n"
     return (both * (size // len(both) + 1))[:size]
 

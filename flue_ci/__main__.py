@@ -43,10 +43,10 @@ def guarded(arguments: list[str]) -> int:
     import click
 
     from flue_ci.cli import cli
-    from flue_ci.errors import EXIT_BUG, EXIT_USAGE, FlueError
+    from flue_ci.core.errors import EXIT_BUG, EXIT_USAGE, FlueError
 
     if level := os.environ.get("ANTHROPIC_LOG"):
-        from flue_ci import sdklog
+        from flue_ci.safety import log_handler as sdklog
 
         sdklog.tell(_log)
         sdklog.set_level(level)
@@ -75,20 +75,20 @@ def guarded(arguments: list[str]) -> int:
 
 def _say(text: str) -> None:
     """Prints to standard error, without secrets of the environment and without what moves a terminal's cursor."""
-    from flue_ci.text import plain
+    from flue_ci.core.text import plain
 
     print(plain(_without_secrets(text)), file=sys.stderr)
 
 
 def _log(text: str) -> None:
     """The same as one line of bounded length."""
-    from flue_ci.text import one_line
+    from flue_ci.core.text import one_line
 
     print(one_line(_without_secrets(text), 2_000), file=sys.stderr)
 
 
 def _without_secrets(text: str) -> str:
-    from flue_ci.redact import Redactor, secrets_of
+    from flue_ci.safety.redact import Redactor, secrets_of
 
     return Redactor(secrets_of(os.environ))(text)
 

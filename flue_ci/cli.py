@@ -15,7 +15,7 @@ import click
 from flue_ci import __version__
 
 if TYPE_CHECKING:
-    from flue_ci.redact import Redactor
+    from flue_ci.safety.redact import Redactor
 
 _EPILOG = (
     "Exit codes: 0 done, 1 the run or a check failed, 2 usage or spec error, 3 bug, 4 stopped by a limit, "
@@ -96,14 +96,14 @@ _repo = click.option(
 @click.option("-q", "--quiet", is_flag=True, help="Print only the result.")
 def run(**given: Any) -> int:
     """Run AGENT, a name in .flue/agents/ or a path, with an optional INSTRUCTION."""
-    from flue_ci.local_run import RunChoice, run_here
+    from flue_ci.commands.run import RunChoice, run_here
 
     given["json"] = given.pop("as_json")
     return run_here(RunChoice(**given), os.environ)
 
 
 def _redactor() -> Redactor:
-    from flue_ci.redact import Redactor, secrets_of
+    from flue_ci.safety.redact import Redactor, secrets_of
 
     return Redactor(secrets_of(os.environ))
 
@@ -120,7 +120,7 @@ def action(*, clear_up: bool) -> int:
 
     Everything comes from the environment, as action.yml sets it: docs/action.md.
     """
-    from flue_ci import action_run
+    from flue_ci.action import respond as action_run
 
     return action_run.clear_up(os.environ) if clear_up else action_run.act(os.environ)
 
@@ -138,7 +138,7 @@ def publish(folder: Path) -> int:
     Nothing in the folder is trusted. The target comes from this job's own event; a report for another repository or
     pull request is refused.
     """
-    from flue_ci.publish_run import publish_folder
+    from flue_ci.action.republish import publish_folder
 
     return publish_folder(folder, os.environ)
 
@@ -149,9 +149,9 @@ def publish(folder: Path) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
-    from flue_ci.errors import EXIT_USAGE, Problem, SpecError
-    from flue_ci.spec import find_root, find_specs, load_spec, not_supported_yet, shown
-    from flue_ci.text import printable
+    from flue_ci.core.errors import EXIT_USAGE, Problem, SpecError
+    from flue_ci.core.text import printable
+    from flue_ci.spec.load import find_root, find_specs, load_spec, not_supported_yet, shown
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
@@ -188,7 +188,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
 @_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")
 def schema() -> None:
     """Print the JSON Schema of agent specs, for editors."""
-    from flue_ci.spec import json_schema
+    from flue_ci.spec.load import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
@@ -198,8 +198,8 @@ def schema() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(repo: Path, as_json: bool) -> int:
     """List the repository's agents."""
-    from flue_ci.listing import agents, as_text
-    from flue_ci.spec import find_root
+    from flue_ci.commands.list_agents import agents, as_text
+    from flue_ci.spec.load import find_root
 
     found = _redactor().walk(agents(find_root(repo)))
     print(json.dumps(found, indent=2) if as_json else as_text(found))
@@ -212,9 +212,9 @@ def list_(repo: Path, as_json: bool) -> int:
 @click.option("--github", is_flag=True, help="Also write a workflow that answers comments on GitHub.")
 def init(name: str, repo: Path, github: bool) -> None:
     """Write a commented agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml."""
-    from flue_ci.spec import find_root, shown
-    from flue_ci.starter import workflow_path, write_starter, write_workflow
-    from flue_ci.text import printable
+    from flue_ci.core.text import printable
+    from flue_ci.spec.load import find_root, shown
+    from flue_ci.spec.starter import workflow_path, write_starter, write_workflow
 
     root = find_root(repo)
     if github:
@@ -235,7 +235,7 @@ def init(name: str, repo: Path, github: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def doctor(repo: Path, offline: bool, as_json: bool) -> int:
     """Check keys, reachability, versions and the local sandbox, and say what to do."""
-    from flue_ci.doctor import examine
+    from flue_ci.commands.doctor import examine
 
     return examine(repo, os.environ, offline=offline, as_json=as_json)
 
@@ -246,7 +246,7 @@ def doctor(repo: Path, offline: bool, as_json: bool) -> int:
 def demo(no_isolation: bool, out: Path | None) -> int:
     """Fix a failing test in a small repository: real sandbox, real tools, a recorded model. Needs no key and no
     network."""
-    from flue_ci.local_run import run_demo
+    from flue_ci.commands.run import run_demo
 
     return run_demo(os.environ, isolation=not no_isolation, out=out)
 
@@ -258,10 +258,10 @@ def demo(no_isolation: bool, out: Path | None) -> int:
 @click.option("--diff", is_flag=True, help="Show the changes too.")
 def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
     """Show a saved run."""
-    from flue_ci import closing
-    from flue_ci.record import load
-    from flue_ci.render import markdown
-    from flue_ci.report import to_json
+    from flue_ci.report.folder import load
+    from flue_ci.report.markdown import markdown
+    from flue_ci.report.report import to_json
+    from flue_ci.terminal import result as closing
 
     report, patch = load(folder)
     redact = _redactor()
@@ -290,8 +290,8 @@ _provider = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def sandboxes_list(sandbox: str, as_json: bool) -> None:
     """List running sandboxes of flue-ci."""
-    from flue_ci.leftovers import find
-    from flue_ci.text import one_line
+    from flue_ci.commands.sandboxes import find
+    from flue_ci.core.text import one_line
 
     found = _redactor().walk(find(sandbox, os.environ))
     if as_json:
@@ -313,7 +313,7 @@ def sandboxes_list(sandbox: str, as_json: bool) -> None:
 @click.option("--run", "run_id", metavar="ID", help="What one run left behind, by the id in its metadata.")
 def sandboxes_kill(ids: tuple[str, ...], sandbox: str, everything: bool, run_id: str | None) -> int:
     """End sandboxes by id, or all that one run left behind."""
-    from flue_ci.leftovers import kill, sweep
+    from flue_ci.commands.sandboxes import kill, sweep
 
     if [bool(ids), everything, bool(run_id)].count(True) != 1:
         raise click.UsageError("name the sandboxes to end, or pass --all or --run ID")

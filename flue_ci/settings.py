@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flue_ci.errors import UsageError
+from flue_ci.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

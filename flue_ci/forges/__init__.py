@@ -1,0 +1,1 @@
+"""Adapters of forges, where pull requests and issues live."""

@@ -23,8 +23,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from flue_ci.errors import UsageError
-from flue_ci.outcome import JSON, Entry, Prompt, Reply, Request, Results, StopReason, ToolCall, Usage
+from flue_ci.core.errors import UsageError
+from flue_ci.core.messages import JSON, Entry, Prompt, Reply, Request, Results, StopReason, ToolCall, Usage
 
 VERSION = 1
 KEPT_CHARS = 4000  # of a tool result: enough to show where two differ

@@ -12,11 +12,11 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from flue_ci.errors import ModelError, UsageError
+from flue_ci.core.errors import ModelError, UsageError
+from flue_ci.core.messages import Notice, Observer, Progress, Reply, Request, TextDelta, TurnRestarted
+from flue_ci.core.ports import Model
+from flue_ci.core.text import one_line
 from flue_ci.models.recording import RecordedTurn, header, load, reply_json, seen_of
-from flue_ci.outcome import Notice, Observer, Progress, Reply, Request, TextDelta, TurnRestarted
-from flue_ci.ports import Model
-from flue_ci.text import one_line
 
 _EXIT = re.compile(r"\bexit(?:ed|s)?(?: with)?(?: code)? (-?\d+)\b")
 _NUMBER = re.compile(r"\d+")

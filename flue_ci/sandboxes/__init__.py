@@ -1,0 +1,1 @@
+"""Adapters of sandboxes. The contract that they fulfil is `core.ports.Sandbox`."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flue_ci.record import load
-from flue_ci.report import Report
+from flue_ci.report.folder import load
+from flue_ci.report.report import Report
 from tests.support.e2b_server import E2BServer
 from tests.support.messages_server import API_KEY, MessagesServer, Turn, text, tool
 

@@ -18,7 +18,7 @@ from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
 from tests.support.warm import warm
 
-GATE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from flue_ci.doorman import main; main()"
+GATE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from flue_ci.gate.preflight import main; main()"
 
 
 @dataclass(frozen=True, kw_only=True)

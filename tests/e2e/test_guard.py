@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.sandboxes.e2b_box import END_PROCESSES
+from flue_ci.sandboxes.e2b.sandbox import END_PROCESSES
 
 SPEC = """\
 version: 1

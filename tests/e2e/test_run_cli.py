@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flue_ci.record import load
-from flue_ci.report import from_json
+from flue_ci.report.folder import load
+from flue_ci.report.report import from_json
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import CANARIES, assert_ended, bash, counting, say
 from tests.support.messages_server import Turn, tool

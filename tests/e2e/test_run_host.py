@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flue_ci.record import load
+from flue_ci.report.folder import load
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import Flow, assert_ended, bash, counting, say
 from tests.support.messages_server import Fault, Turn

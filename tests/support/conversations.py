@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from flue_ci.models.claude import Claude, ClaudeSettings
-from flue_ci.outcome import (
+from flue_ci.core.messages import (
     Entry,
     Notice,
     Progress,
@@ -19,6 +18,7 @@ from flue_ci.outcome import (
     ToolSpec,
     TurnRestarted,
 )
+from flue_ci.models.claude.client import Claude, ClaudeSettings
 from tests.support.messages_server import API_KEY, MessagesServer
 
 TOOLS = (

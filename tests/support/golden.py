@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from flue_ci.changes import ChangedFile
-from flue_ci.comment import Standing, answer, help_reply, unknown_reply, working
-from flue_ci.gate import AgentTriggers
-from flue_ci.outcome import Usage
-from flue_ci.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed, Trigger
+from flue_ci.core.changes import ChangedFile
+from flue_ci.core.messages import Usage
+from flue_ci.gate.policy import AgentTriggers
+from flue_ci.publish.comment import Standing, answer, help_reply, unknown_reply, working
+from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed, Trigger
 
 FOLDER = Path(__file__).parents[1] / "golden"
 SERVER = "https://github.com"

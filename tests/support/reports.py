@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flue_ci.changes import ChangedFile
-from flue_ci.outcome import Usage
-from flue_ci.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
+from flue_ci.core.changes import ChangedFile
+from flue_ci.core.messages import Usage
+from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
 
 PATCH = b"""diff --git a/src/parser.py b/src/parser.py
 index 1111111111111111111111111111111111111111..2222222222222222222222222222222222222222 100644

@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flue_ci.ports import ExecResult, Network, Sandbox, SandboxProvider, SandboxRequest
-from flue_ci.sandboxes.e2b import E2BProvider
-from flue_ci.sandboxes.local import LocalProvider
+from flue_ci.core.ports import ExecResult, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.sandboxes.e2b.provider import E2BProvider
+from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.support.e2b_server import E2BServer
 
 KINDS = ("isolated", "plain", "e2b")

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from flue_ci.outcome import Observer, Reply, Request, StopReason, ToolCall, Usage
-from flue_ci.ports import ExecResult, Network, SandboxInfo, User
+from flue_ci.core.messages import Observer, Reply, Request, StopReason, ToolCall, Usage
+from flue_ci.core.ports import ExecResult, Network, SandboxInfo, User
 
 
 def call(name: str, call_id: str = "c1", **given: object) -> ToolCall:

@@ -112,10 +112,11 @@ def _become(asked: dict[str, object], fds: Sequence[int]) -> NoReturn:
 
 
 def _load() -> None:
-    from flue_ci import action_run, publish_run
-    from flue_ci.forges import github
-    from flue_ci.models import claude
-    from flue_ci.sandboxes import e2b
+    from flue_ci.action import republish as publish_run
+    from flue_ci.action import respond as action_run
+    from flue_ci.forges.github import client as github
+    from flue_ci.models.claude import client as claude
+    from flue_ci.sandboxes.e2b import provider as e2b
 
     assert action_run
     assert publish_run

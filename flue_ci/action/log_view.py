@@ -1,0 +1,74 @@
+"""The story of a run in the log of GitHub Actions: one group a turn and a command, nothing in it a workflow command."""
+
+from __future__ import annotations
+
+from flue_ci.core.messages import (
+    CommandEnded,
+    CommandOutput,
+    CommandStarted,
+    Notice,
+    Progress,
+    StageStarted,
+    TurnEnded,
+    TurnRestarted,
+)
+from flue_ci.core.text import human_cost, human_count, one_line, plural, printable
+from flue_ci.gate.workflow_commands import LogGuard
+from flue_ci.terminal.progress import STAGES, named, output_lines, story
+
+_CALLS_SHOWN = 3
+
+
+class ActionsView:
+    """Events as log lines. A turn's group is opened when its reply is complete, so that the title can say what it
+    does; what failed is repeated outside of the groups, which a reader sees folded."""
+
+    def __init__(self, log: LogGuard) -> None:
+        self._log = log
+        self._open = False
+
+    def observe(self, event: Progress) -> None:
+        match event:
+            case StageStarted(stage=stage):
+                self._close_group()
+                self._log.line(f"▸ {STAGES.get(stage, stage)}")
+            case TurnEnded():
+                self._open_group(_turn(event))
+                self._lines(story(event))
+            case CommandStarted(kind=kind, command=command):
+                self._open_group(f"{'Setup' if kind == 'setup' else 'Check'}: {one_line(command, 160)}")
+            case CommandOutput(data=data):
+                self._lines(output_lines(data))
+            case CommandEnded():
+                self._close_group()
+                self._lines(story(event))
+            case Notice() | TurnRestarted():
+                self._lines(story(event))
+            case _:
+                self._lines(story(event))
+
+    def close(self) -> None:
+        self._close_group()
+
+    def _lines(self, lines: list[str]) -> None:
+        for line in lines:
+            self._log.line(printable(line))
+
+    def _open_group(self, title: str) -> None:
+        self._close_group()
+        self._log.group(title)
+        self._open = True
+
+    def _close_group(self) -> None:
+        if self._open:
+            self._log.end_group()
+            self._open = False
+
+
+def _turn(event: TurnEnded) -> str:
+    """`Turn 3 · bash pytest -q · 12.1K tokens, $0.03 so far`."""
+    calls = [named(call, 80) for call in event.reply.calls[:_CALLS_SHOWN]]
+    more = len(event.reply.calls) - _CALLS_SHOWN
+    did = ", ".join(calls) + (f", and {plural(more, 'more call')}" if more > 0 else "")
+    so_far = f"{human_count(event.total.total_tokens)} tokens, {human_cost(event.total.cost_usd)} so far"
+    return " · ".join([f"Turn {event.turn}", did or "last words", so_far])

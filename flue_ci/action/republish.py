@@ -1,0 +1,93 @@
+"""Publishes a saved run from another job, one that may write: the second half of serving forks in two jobs.
+
+Nothing in the folder is trusted: it came from a job without rights. It is read strictly, redacted and rendered anew;
+where it goes is found out from this job's own event, and how from the spec of the trusted commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from flue_ci.action.job import Desk, break_off, read_inputs
+from flue_ci.action.respond import Shop, open_shop, read_event
+from flue_ci.action.target import Target, find_target, read_agents, trigger_of
+from flue_ci.assembly import publishing
+from flue_ci.core.errors import EXIT_FAILED, FlueError
+from flue_ci.gate import policy as gate
+from flue_ci.publish.deliver import deliver
+from flue_ci.publish.progress_comment import Place, Sticky
+from flue_ci.report.folder import load
+from flue_ci.report.report import Report
+from flue_ci.run.session import Signals
+from flue_ci.settings import read_settings
+
+
+def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
+    """The exit code: that of a run with this conclusion, or 1 when it could not be published."""
+    try:
+        return _publish_folder(folder, environ)
+    except FlueError as error:
+        return break_off(environ, error)
+
+
+def _publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
+    signals = Signals()
+    signals.interrupt()
+    desk = Desk(environ, read_settings(environ), read_inputs(environ))
+    desk.begin()
+    report, patch = load(folder)
+    with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
+        shop = open_shop(desk, read_event(environ), gate.read_settings(environ), Path(scratch), signals)
+        return asyncio.run(_publish(shop, report, patch, folder))
+
+
+async def _publish(shop: Shop, report: Report, patch: bytes, folder: Path) -> int:
+    desk = shop.desk
+    try:
+        target = await find_target(shop.event, shop.forge, shop.remote)
+        _same_target(report, shop, target)
+        agents = await read_agents(shop.remote, target, shop.scratch / "trusted")
+        spec = next((agent.spec for agent in agents if agent.name == report.agent), None)
+        if spec is None:
+            raise FlueError(f"the report is of {report.agent!r}, which is no agent of the trusted commit")
+        trigger = replace(trigger_of(shop.event, target, run_url=desk.run_url), actor="", in_thread=None)
+        claimed = report.trigger.run_url if report.trigger else ""
+        runs = re.escape(f"{desk.settings.github.server_url}/{shop.event.repo}/actions/runs/")
+        if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", claimed, re.ASCII):  # it becomes part of Markdown
+            trigger = replace(trigger, run_url=claimed)
+        report = desk.redact.walk(replace(report, trigger=trigger, publish=publishing(spec)))
+        sticky = None
+        if target.number is not None and spec.publish.comment != "none":
+            place = Place(number=target.number, keep=spec.publish.comment == "sticky")
+            sticky = Sticky(shop.forge, shop.quick, place, report.agent, desk.say)
+        shown = desk.redact.walk(patch)
+        told, url = await deliver(sticky, report, shown, server_url=desk.settings.github.server_url)
+        if told is not report:
+            assert told.failure
+            desk.error(told.notes[-1] if report.failure else told.reason, told.failure.hint)
+        code = desk.finish(told, shown, folder, url)
+        return code if told is report else code or EXIT_FAILED
+    finally:
+        await shop.forge.close()
+        await shop.quick.close()
+
+
+def _same_target(report: Report, shop: Shop, target: Target) -> None:
+    """Refuses a report that is about something else than this job's event."""
+    claimed = report.trigger
+    if claimed is None:
+        raise FlueError(
+            "the report does not come from GitHub Actions, so there is nowhere to publish it",
+            hint="publish what `publish: none` left in the first job",
+        )
+    if claimed.repo != shop.event.repo or claimed.number != target.number or claimed.head_sha != target.head:
+        raise FlueError(
+            f"the report is about {claimed.repo}#{claimed.number} at {claimed.head_sha[:9]}, but this job's event is "
+            f"about {shop.event.repo}#{target.number} at {target.head[:9]}",
+            hint="publish the folder of the job that ran for this very event",
+        )

@@ -1,0 +1,1 @@
+"""Our engine: the loop over a model, its limits and its system prompt. The tools live in `agent.tools`."""

@@ -1,0 +1,1 @@
+"""The adapter of GitHub. The only place that imports `github` (PyGithub)."""

@@ -1,0 +1,2 @@
+"""Decides whether an event starts an agent, before anything is installed: standard library only, Python 3.9 and
+newer."""

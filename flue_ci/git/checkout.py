@@ -1,0 +1,233 @@
+"""Finds out what a directory of the user is: the repository around it, the commit checked out, the settings that
+matter. Reads only.
+
+A checkout may have come in an archive from a stranger, with its `.git`: what that says of places elsewhere on this
+machine is refused, because files travel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flue_ci.core.errors import WorkspaceError
+from flue_ci.core.text import one_line
+from flue_ci.git.command import INSTALL_HINT, OLDEST, Done, Git, GitFailed, reason
+from flue_ci.git.own_files import is_own_file
+
+_SETTINGS = (
+    r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
+    r"|remote\..*\.promisor|filter\..*\.(clean|process))$"
+)
+_EXCLUDE_LIMIT = 1_000_000
+_SHALLOW_LIMIT = 10_000_000
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """A user's checkout. Paths are absolute; `top` is the work tree's root.
+
+    `head` is the commit, `ref` its branch (None: detached), `shallow` the commits at which history was cut off.
+    `settings` are the user's git settings about files (lower-case keys); `exclude` is the text of ignore rules
+    outside the tree.
+    """
+
+    top: Path
+    git_dir: Path
+    objects: Path
+    index: Path
+    object_format: str
+    head: str
+    ref: str | None
+    shallow: frozenset[str]
+    settings: Mapping[str, str]
+    exclude: bytes
+
+    @property
+    def partial(self) -> bool:
+        """Objects that are not needed for the current commit may be missing."""
+        return any(key.endswith(".promisor") for key in self.settings)
+
+
+async def find_checkout(repo: Path) -> Checkout:
+    """The checkout that `repo` is, or lies in. Raises `WorkspaceError` with a hint for whatever is not a usable
+    checkout.
+    """
+    git = Git(cwd=repo, user_config=True)
+    version, kind, paths, head, branch, settings = await asyncio.gather(
+        git.run("version", ok=None),
+        git.run("rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--show-object-format", ok=None),
+        git.run("rev-parse", *_path_arguments(), ok=None),
+        git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=None),
+        git.run("symbolic-ref", "--quiet", "HEAD", ok=None),
+        git.run("config", "-z", "--show-scope", "--type=path", "--get-regexp", _SETTINGS, ok=None),
+    )
+    _check_version(version)
+    object_format = _check_kind(repo, kind)
+    if head.code:
+        raise WorkspaceError(
+            f"{repo} has no commits yet", hint="Commit something first: changes are measured against a commit."
+        )
+    top, git_dir, objects, index, shallow, exclude = _paths(repo, paths)
+    _check_places(top, git_dir, index, exclude)
+    found = _settings(settings, top)
+    return Checkout(
+        top=top,
+        git_dir=git_dir,
+        objects=objects,
+        index=index,
+        object_format=object_format,
+        head=head.line,
+        ref=_branch(branch),
+        shallow=_shallow(shallow),
+        settings=found,
+        exclude=_exclude(found, exclude),
+    )
+
+
+def index_entries(index: Path) -> int:
+    """The number of files in an index, by its header (git's `gitformat-index`); 0 when there is none."""
+    try:
+        with index.open("rb") as file:
+            return int.from_bytes(file.read(12)[8:], "big")
+    except FileNotFoundError:
+        return 0
+
+
+def _path_arguments() -> list[str]:
+    wanted = ("objects", "index", "shallow", "info/exclude")
+    return [
+        "--path-format=absolute",
+        "--show-toplevel",
+        "--git-dir",
+        *(word for name in wanted for word in ("--git-path", name)),
+    ]
+
+
+def _check_version(done: Done) -> None:
+    match = re.search(r"(\d+)\.(\d+)", done.line)
+    if not match or (int(match[1]), int(match[2])) < OLDEST:
+        raise WorkspaceError(f"{done.line or 'git'} is too old", hint=INSTALL_HINT)
+
+
+def _check_kind(repo: Path, done: Done) -> str:
+    """The object format (`sha1`, `sha256`). Raises for what is not a work tree."""
+    if "dubious ownership" in done.err:
+        raise WorkspaceError(
+            f"{repo} belongs to another user, and git refuses to read it",
+            hint=f"If you trust it: git config --global --add safe.directory {repo.absolute()}",
+        )
+    if done.code and "not a git repository" in done.err:
+        raise WorkspaceError(
+            f"{repo} is not a git repository", hint="Run this in a checkout, or name one with --repo DIR."
+        )
+    if done.code:
+        raise GitFailed(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+    bare, inside, object_format = done.out.decode().split()
+    if bare == "true":
+        raise WorkspaceError(
+            f"{repo} is a bare repository", hint="Name a checkout, one with files: git clone, or git worktree add."
+        )
+    if inside != "true":
+        raise WorkspaceError(f"{repo} is inside a .git directory", hint="Name the checkout itself.")
+    return object_format
+
+
+def _paths(repo: Path, done: Done) -> list[Path]:
+    if done.code:
+        raise GitFailed(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+    lines = done.out.removesuffix(b"\n").split(b"\n")
+    if len(lines) != 6:
+        raise WorkspaceError(f"{repo} has a line break in its path", hint="Move it to a directory with a plainer name.")
+    return [Path(os.fsdecode(line)) for line in lines]
+
+
+def _shallow(path: Path) -> frozenset[str]:
+    if not path.is_file():
+        return frozenset()
+    with path.open("rb") as file:
+        words = file.read(_SHALLOW_LIMIT).decode("ascii", "replace").split()
+    return frozenset(word for word in words if _COMMIT.fullmatch(word))
+
+
+def _branch(done: Done) -> str | None:
+    """The branch's short name; None for a detached HEAD and for names that are not UTF-8 (reports could not hold
+    them).
+    """
+    try:
+        name = done.out.removesuffix(b"\n").decode()
+    except UnicodeDecodeError:
+        return None
+    return name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else None
+
+
+def _check_places(top: Path, git_dir: Path, index: Path, exclude: Path) -> None:
+    """Nothing that is read may lie elsewhere: a `core.worktree` above, or links in `.git`, would send other files."""
+    if not _leads_to(top / ".git", git_dir):
+        raise WorkspaceError(
+            f"the repository in {git_dir} takes {top} for its work tree, which is another directory's",
+            hint="Files of that directory would travel. git config --unset core.worktree, if this is your repository.",
+        )
+    for path, names in ((index, ("index",)), (exclude, ("info", "exclude"))):  # git has followed links already
+        if path.exists() and not (path.is_file() and path.parts[-len(names) :] == names):
+            raise WorkspaceError(
+                f"{git_dir}/{'/'.join(names)} is not an ordinary file",
+                hint="A link there could send any file; put the file itself there.",
+            )
+
+
+def _leads_to(marker: Path, git_dir: Path) -> bool:
+    """Whether `.git`, a directory or a file that names one, is that repository."""
+    try:
+        if marker.is_file():
+            with marker.open("rb") as file:
+                named = file.read(_EXCLUDE_LIMIT).removeprefix(b"gitdir: ").rstrip(b"\r\n")
+            marker = marker.parent / os.fsdecode(named)
+        return marker.samefile(git_dir)
+    except (OSError, ValueError):
+        return False
+
+
+def _settings(done: Done, top: Path) -> dict[str, str]:
+    """`scope NUL key LF value NUL`; the last of several values counts, as in git. A key without value is true."""
+    if done.code not in (0, 1):
+        raise GitFailed(f"git config: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+    fields = [os.fsdecode(field) for field in done.out.split(b"\0")]
+    found: dict[str, str] = {}
+    for scope, entry in zip(fields[::2], fields[1::2], strict=False):
+        key, mark, value = entry.partition("\n")
+        if key.lower() == "core.excludesfile":
+            if scope not in ("system", "global") or not Path(value).is_absolute():
+                _check_own_rules(top, value)
+            value = str(top / value)
+        found[key.lower()] = value if mark else "true"
+    return found
+
+
+def _check_own_rules(top: Path, name: str) -> None:
+    """The text of ignore rules travels. The user's configuration may name any file, the repository's its own ones."""
+    path = top / name
+    if os.path.lexists(path) and not is_own_file(top, path):
+        raise WorkspaceError(
+            f"this repository's core.excludesFile is {one_line(name)}, which is not a file of its own",
+            hint="If you want these rules: git config --global core.excludesFile FILE",
+        )
+
+
+def _exclude(settings: Mapping[str, str], info_exclude: Path) -> bytes:
+    """The user's ignore rules, then the repository's own ones, which win because they come later."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    user = Path(settings.get("core.excludesfile") or home / "git/ignore")
+    texts: list[bytes] = []
+    for path in (user, info_exclude):
+        try:
+            with path.open("rb") as file:
+                texts.append(file.read(_EXCLUDE_LIMIT).removesuffix(b"\n") + b"\n")
+        except OSError:  # git takes a missing or unreadable one for empty, too
+            continue
+    return b"".join(texts)

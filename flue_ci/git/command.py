@@ -1,0 +1,257 @@
+"""The one place that runs git on the host: fixed argument lists, a clean environment, no hooks, no prompts, errors
+in our words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flue_ci.core.errors import WorkspaceError
+from flue_ci.core.text import HeadTail, one_line
+
+OLDEST = (2, 34)
+INSTALL_HINT = "Install git 2.34 or newer and make sure that it is on PATH."
+
+# Nothing of ours may start a program, ask, tidy up in the background, or wait for the disk (what we write is
+# temporary).
+_NEUTRAL = tuple(
+    word
+    for setting in (
+        "core.hooksPath=/dev/null",
+        "core.fsmonitor=false",
+        "core.untrackedCache=false",
+        "core.fsync=none",
+        "credential.helper=",
+        "protocol.allow=never",
+        "gc.auto=0",
+        "maintenance.auto=false",
+    )
+    for word in ("-c", setting)
+)
+_ALLOWED = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
+_FIXED = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+}
+_OWN_CONFIG = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_ATTR_NOSYSTEM": "1"}
+# A repository's own `protocol.ext.allow` goes before our `protocol.allow`, and a missing object of a partial clone is
+# enough to make git talk to the address in that configuration. Nothing in it goes before this variable.
+_THEIR_CONFIG = {"GIT_ALLOW_PROTOCOL": "none"}
+# `ulimit -v` is unknown on some systems; there the time limit and the size limits have to do.
+_WITH_MEMORY_LIMIT = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
+_SMALL_WINDOWS = ("-c", "core.packedGitWindowSize=32m", "-c", "core.packedGitLimit=256m")
+_CHUNK = 1 << 16
+# A few objects can stand for billions of files, all of which git would list. Lists of honest repositories stay below.
+MOST_OUTPUT = 512_000_000
+
+
+class GitFailed(WorkspaceError):
+    """git ended with an exit code that was not expected. `stderr` is what it said, bounded."""
+
+    def __init__(self, message: str, *, code: int, stderr: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.stderr = stderr
+
+
+class TooMuchOutput(WorkspaceError):
+    """git wrote more than `limit` bytes and was stopped; `head` holds the first `limit` of them."""
+
+    def __init__(self, message: str, *, head: bytes) -> None:
+        super().__init__(message)
+        self.head = head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """How git ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def line(self) -> str:
+        """Standard output as one line, for commands that print one name."""
+        return os.fsdecode(self.out.removesuffix(b"\n"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Git:
+    """Where git runs and with what.
+
+    `user_config`: the user's own configuration counts (their checkout, their `safe.directory`); otherwise neither the
+    system's nor the user's does. `env` is added to a fixed, small environment. `memory` bounds the process in bytes:
+    for hostile input.
+    """
+
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    config: tuple[str, ...] = ()  # `key=value`
+    user_config: bool = False
+    memory: int | None = None
+
+    async def run(
+        self,
+        *args: str,
+        stdin: bytes = b"",
+        ok: tuple[int, ...] | None = (0,),
+        limit: int | None = None,
+        timeout: float = 600,
+    ) -> Done:
+        """Runs `git ARGS` to its end. `ok` are the exit codes that are results (None: all); `timeout` in seconds.
+
+        Raises `GitFailed` for other exit codes and for the timeout, `TooMuchOutput` beyond `limit` bytes of standard
+        output (None: `MOST_OUTPUT`). A cancelled call leaves no process behind.
+        """
+        most = MOST_OUTPUT if limit is None else limit
+        process = await self._start(args)
+        try:
+            async with asyncio.timeout(timeout):
+                done = await _communicate(process, stdin, most)
+        except TimeoutError:
+            raise GitFailed(f"git {args[0]}: no end after {timeout:.0f} seconds", code=124, stderr="") from None
+        finally:
+            await _end(process)
+        if len(done.out) > most:
+            raise TooMuchOutput(f"git {args[0]}: more than {most} bytes", head=done.out[:most])
+        if ok is not None and done.code not in ok:
+            raise GitFailed(f"git {args[0]}: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+        return done
+
+    async def _start(self, args: tuple[str, ...]) -> asyncio.subprocess.Process:
+        settings = tuple(word for setting in self.config for word in ("-c", setting))
+        command: tuple[str, ...] = ("git", *_NEUTRAL, *settings, *args)
+        if self.memory is not None:
+            command = ("git", *_NEUTRAL, *_SMALL_WINDOWS, *settings, *args)
+            command = ("/bin/sh", "-c", _WITH_MEMORY_LIMIT, "sh", str(self.memory // 1024), *command)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command,
+                cwd=self.cwd,
+                env=_environment(self.user_config) | dict(self.env),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C on the terminal is ours to handle
+            )
+        except NotADirectoryError:
+            raise WorkspaceError(f"{self.cwd} is not a directory") from None
+        except FileNotFoundError:
+            if not self.cwd.is_dir():
+                raise WorkspaceError(f"{self.cwd} does not exist") from None
+            raise WorkspaceError("git is not installed", hint=INSTALL_HINT) from None
+        except PermissionError as error:
+            raise WorkspaceError(f"{self.cwd} cannot be entered: {error.strerror}") from None
+
+
+async def object_sizes(git: Git, names: Iterable[str]) -> dict[str, int]:
+    """The size in bytes of each object; those that are missing are left out."""
+    done = await git.run("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=_lines(names))
+    found = (line.partition(" ") for line in done.out.decode().splitlines())
+    return {name: int(size) for name, _, size in found if size.isdigit()}
+
+
+async def read_objects(git: Git, names: Iterable[str], *, limit: int | None = None) -> dict[str, bytes]:
+    """The content of each object (names as git takes them); those that are missing are left out. For small ones.
+
+    Raises `TooMuchOutput` when all together are more than `limit` bytes.
+    """
+    wanted = list(dict.fromkeys(names))
+    if not wanted:
+        return {}
+    out = (await git.run("cat-file", "--batch", stdin=_lines(wanted), limit=limit)).out
+    found: dict[str, bytes] = {}
+    for name in wanted:
+        header, _, out = out.partition(b"\n")
+        size = header.rsplit(b" ", 1)[1]
+        if size.isdigit():
+            found[name] = out[: int(size)]
+            out = out[int(size) + 1 :]
+    return found
+
+
+def _lines(names: Iterable[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def reason(stderr: str, code: int) -> str:
+    """Git's own last word on why it failed, as one line."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    stated = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    last = (stated or lines or [f"exit code {code}"])[-1]
+    return one_line(last.removeprefix("fatal:").removeprefix("error:"), 300)
+
+
+def environment_quote(path: Path) -> str:
+    """A path for `GIT_ALTERNATE_OBJECT_DIRECTORIES`, where `:` separates and `"` starts a quoted entry."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def plain_environment() -> dict[str, str]:
+    """For a git that is started by other means: no variable that leads it to another repository."""
+    return _environment(user_config=True)
+
+
+def _environment(user_config: bool) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
+    return kept | _FIXED | (_THEIR_CONFIG if user_config else _OWN_CONFIG)
+
+
+async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> Done:
+    assert process.stdin and process.stdout and process.stderr
+    async with asyncio.TaskGroup() as together:
+        together.create_task(_feed(process.stdin, stdin))
+        output = together.create_task(_read(process, process.stdout, limit))
+        errors = together.create_task(_read_bounded(process.stderr))
+    return Done(code=await process.wait(), out=output.result(), err=errors.result())
+
+
+async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # git may end without reading everything
+        pipe.write(data)
+        await pipe.drain()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        pipe.close()
+        await pipe.wait_closed()
+
+
+async def _read(process: asyncio.subprocess.Process, pipe: asyncio.StreamReader, limit: int) -> bytes:
+    """Everything; or, where that is more than `limit` bytes, a little more than `limit`, and the process is killed."""
+    held = bytearray()
+    while chunk := await pipe.read(_CHUNK):
+        held += chunk
+        if len(held) > limit:
+            _kill(process)
+            break
+    return bytes(held)
+
+
+async def _read_bounded(pipe: asyncio.StreamReader) -> str:
+    kept = HeadTail(_CHUNK)
+    while chunk := await pipe.read(_CHUNK):
+        kept.add(chunk)
+    return kept.value().decode("utf-8", "replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kills what still runs; the leader is reaped, so that no zombie and no open pipe is left."""
+    if process.returncode is None:
+        _kill(process)
+        await process.wait()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,165 @@
+"""The report: a whole run as one serialisable value. Everything that people see is rendered from it.
+
+`from_json(to_json(report)) == report`, so that another process with other rights can publish it. The patch itself
+lies beside it as a file, named in `changes.patch`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from flue_ci.core.changes import ChangedFile
+from flue_ci.core.errors import FlueError
+from flue_ci.core.messages import Usage
+
+VERSION = 1
+Conclusion = Literal["success", "no-op", "skipped", "partial", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What changes are measured against. `ref` is the branch, or None when detached. `dirty`: uncommitted work was
+    laid over `sha`."""
+
+    ref: str | None = None
+    sha: str = ""
+    dirty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """The verified list; `patch` names the file that holds the patch, or is None when there is none.
+
+    `refused` says why what came back was not accepted; the bytes are then kept in `changes.refused.patch`.
+    """
+
+    files: tuple[ChangedFile, ...] = ()
+    added: int = 0
+    deleted: int = 0
+    patch: Literal["changes.patch"] | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """A command that the host ran in the sandbox. `output` is text, bounded, head and tail."""
+
+    name: str
+    command: str
+    exit_code: int
+    timed_out: bool = False
+    seconds: float = 0.0
+    output: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0 and not self.timed_out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxUsed:
+    """`network` says what was in force in each phase; `secrets` are the names of those that were visible inside."""
+
+    provider: str
+    id: str = ""
+    template: str = ""
+    network: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Where it failed, what happened, and what to do next (may be empty)."""
+
+    stage: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """What started the run on a forge. `repo` is `owner/name`; `number` the pull request or issue, None for neither.
+
+    `comment_id` and `in_thread` tell where an answer goes: `in_thread` is the review comment that asked. `run_url` is
+    the page of the job, `spec_sha` the commit that spec, instructions and skills were read at.
+    """
+
+    event: str
+    actor: str = ""
+    repo: str = ""
+    repo_id: int = 0
+    number: int | None = None
+    is_pull_request: bool = False
+    head_sha: str = ""
+    from_fork: bool = False
+    comment_id: int | None = None
+    in_thread: int | None = None
+    url: str = ""
+    run_url: str = ""
+    spec_sha: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing:
+    """What the spec asks of whoever publishes the report."""
+
+    comment: Literal["sticky", "new", "none"] = "sticky"
+    links: tuple[str, ...] = ()  # hosts that links and images may lead to, besides the forge's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One run. Times in seconds, money in US dollars, `started` in RFC 3339 (UTC)."""
+
+    version: int = VERSION
+    conclusion: Conclusion
+    reason: str
+    exit_code: int
+    agent: str
+    instruction: str = ""
+    summary: str = ""
+    result: Any = None
+    base: Base = field(default_factory=Base)
+    changes: Changes = field(default_factory=Changes)
+    setup: tuple[CommandResult, ...] = ()
+    checks: tuple[CommandResult, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    sandbox: SandboxUsed
+    model: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+    started: str = ""
+    spec: str = ""
+    flue_ci: str = ""
+    trigger: Trigger | None = None
+    publish: Publishing = field(default_factory=Publishing)
+
+
+def to_json(report: Report) -> str:
+    """The report as indented JSON, keys in the order of the class."""
+    return json.dumps(asdict(report), indent=2)
+
+
+def from_json(text: str | bytes) -> Report:
+    """The report back. Raises `FlueError` when it is not one, or of a version that is not known here."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        version = json.loads(text).get("version")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise FlueError(f"this is not a report: {error}") from error
+    if version != VERSION:
+        raise FlueError(
+            f"the report has version {version!r}, this flue-ci reads version {VERSION}",
+            hint="use the flue-ci that wrote it",
+        )
+    try:
+        return TypeAdapter(Report).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise FlueError(f"the report is damaged at {place}: {first['msg']}") from error

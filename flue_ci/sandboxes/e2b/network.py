@@ -1,0 +1,61 @@
+"""Egress in E2B's words. Its rules: allowing goes before denying, and a host with rules is not thereby allowed."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from flue_ci.core.errors import SandboxError
+from flue_ci.core.ports import Network
+
+ALL_TRAFFIC = "0.0.0.0/0"
+_NAME = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?", re.IGNORECASE)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def policy(network: Network, *, replace: bool) -> dict[str, Any]:
+    """The SDK's `network` argument. `replace`: for a switch of a running sandbox, clearing the rest."""
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for rule in network.inject:
+        transforms = rules.setdefault(rule.host.lower(), [{"transform": {"headers": {}}}])
+        transforms[0]["transform"]["headers"][rule.header] = rule.value
+    allowed = list(dict.fromkeys([*(network.hosts if network.mode == "hosts" else ()), *rules]))
+    egress: dict[str, Any] = {}
+    if network.mode != "open":
+        egress["deny_out"] = [ALL_TRAFFIC]
+        if allowed:
+            egress["allow_out"] = allowed
+        else:
+            egress["dns_servers"] = []
+    if rules or replace:
+        egress["rules"] = rules
+    if not replace:  # nobody has to reach a server inside; it can be said when a sandbox is made only
+        egress["allow_public_traffic"] = False
+    return egress
+
+
+def check_network(network: Network) -> None:
+    """Raise `SandboxError` for hosts and headers that E2B cannot take."""
+    for host in network.hosts:
+        if not _NAME.fullmatch(host) and not _is_address(host):
+            raise SandboxError(
+                f"{host!r} in `sandbox.network` is neither a host name nor an address",
+                hint="write it without scheme, port and path: packages.example.com, *.example.com, 10.0.0.0/8",
+            )
+    for rule in network.inject:
+        if not _NAME.fullmatch(rule.host) or rule.host == "*" or _is_address(rule.host):
+            raise SandboxError(
+                f"{rule.host!r} in `sandbox.network.inject` is not a host name",
+                hint="E2B adds headers to HTTPS requests to names, such as packages.example.com or *.example.com",
+            )
+        if not _HEADER.fullmatch(rule.header) or any(character in rule.value for character in "\r\n\0"):
+            raise SandboxError(f"the header {rule.header!r} for {rule.host} is not one that HTTP can carry")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

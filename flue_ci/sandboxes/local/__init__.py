@@ -1,0 +1,1 @@
+"""The sandbox on this machine: bubblewrap around a supervisor process. For laptops and demos."""

@@ -1,0 +1,59 @@
+"""The JSON Schema of agent specs, for editors and for people who want to see every key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flue_ci.spec.schema import DURATION, AgentSpec
+
+_DROPPED = ("title",)  # pydantic's names of classes and fields say nothing that the key does not
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema, draft 2020-12, in one piece: no references, a description and examples at every key."""
+    made = AgentSpec.model_json_schema()
+    definitions = made.pop("$defs", {})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "flue-ci agent spec, version 1",
+        **_inlined(made, definitions),
+    }
+
+
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    """A copy of `node` with the definitions in place of the references to them."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        around = {key: value for key, value in node.items() if key != "$ref"}
+        node = {**definitions[node["$ref"].rpartition("/")[2]], **around}
+    made: dict[str, Any] = {}
+    for key, value in node.items():
+        if key == "properties":
+            made[key] = {name: _property(field, definitions) for name, field in value.items()}
+        elif key in ("examples", "default", "const", "enum"):
+            made[key] = value
+        elif key not in _DROPPED:
+            made[key] = _inlined(value, definitions)
+    return _without_null(made)
+
+
+def _property(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = _inlined(field, definitions)
+    default = made.get("default")
+    if default in (None, "") or isinstance(default, dict):
+        made.pop("default", None)
+    elif made.get("pattern") == DURATION:
+        made["default"] = f"{default / 60:g}m"
+    return made
+
+
+def _without_null(node: dict[str, Any]) -> dict[str, Any]:
+    """Optional keys are left out, never null: `anyOf` of something and null is that something."""
+    choices = [choice for choice in node.get("anyOf", ()) if choice != {"type": "null"}]
+    if "anyOf" not in node or len(choices) == len(node["anyOf"]):
+        return node
+    rest = {key: value for key, value in node.items() if key != "anyOf"}
+    return {**choices[0], **rest} if len(choices) == 1 else {**rest, "anyOf": choices}

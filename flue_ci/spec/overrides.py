@@ -1,0 +1,75 @@
+"""Changes to a spec from the command line, `limits.turns=10`: put into the document before it is checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, get_args
+
+from flue_ci.core.errors import Problem, SpecError
+from flue_ci.core.text import one_line
+from flue_ci.spec.messages import model_at
+from flue_ci.spec.yaml_document import Document, Path, parse_value
+from flue_ci.spec.yaml_scalars import read_plain
+
+
+def overridden(document: Document, overrides: Sequence[str]) -> Document:
+    """`document` with the values of `overrides`, each `KEY=VALUE` with dots in the key. Raises `SpecError`.
+
+    A value is what it would be in the file; where the spec wants text no quotes are needed. Whether key and value are
+    right is found out like for everything else.
+    """
+    if not overrides:
+        return document
+    data, elsewhere = deepcopy(document.data), dict(document.elsewhere)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        path = tuple(int(part) if part.isdecimal() and len(part) < 6 else part for part in key.strip().split("."))
+        if not equals or "" in path:
+            raise _refused(override, "must be KEY=VALUE", "such as limits.turns=10")
+        origin = f"--set {one_line(key, 60)}"
+        _put(data, path, _value(path, text, origin), override)
+        elsewhere[path] = origin
+    return replace(document, data=data, elsewhere=elsewhere)
+
+
+def _refused(override: str, message: str, hint: str = "") -> SpecError:
+    file = f"--set {one_line(override, 60)}"
+    return SpecError((Problem(file=file, line=0, column=0, key="", message=message, hint=hint),))
+
+
+def _put(data: dict[str, Any], path: Path, value: object, override: str) -> None:
+    if path[0] == "model" and isinstance(data.get("model"), str):
+        data["model"] = {"name": data["model"]}
+    node: Any = data
+    for part in path[:-1]:
+        if isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = _inner(node, part, override)
+    _inner(node, path[-1], override, new=True)
+    node[path[-1]] = value
+
+
+def _inner(node: Any, part: str | int, override: str, *, new: bool = False) -> Any:
+    if isinstance(node, dict):
+        return None if new else node[part]
+    if isinstance(node, list) and isinstance(part, int) and part < len(node):
+        return node[part]
+    raise _refused(override, f"there is no place for `{one_line(str(part), 40)}` in the spec")
+
+
+def _value(path: Path, text: str, origin: str) -> object:
+    if re.match(r"\s*[\[{]", text) and not _wants(path, str):
+        return parse_value(text, origin)
+    if not _wants(path, int, float, bool):
+        return text
+    value, message, _ = read_plain(text.strip())
+    return text if message else value
+
+
+def _wants(path: Path, *kinds: type) -> bool:
+    owner = model_at(path[:-1])
+    field = owner.model_fields.get(str(path[-1])) if owner else None
+    return field is not None and any(kind in (field.annotation, *get_args(field.annotation)) for kind in kinds)

@@ -1,0 +1,176 @@
+"""What stands on standard output when a run is over: verdict, summary, diffstat, checks, figures, and where the
+files are. It is given a report and a patch without secrets; every line is made printable where it is printed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from flue_ci.core.changes import ChangedFile
+from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural, printable
+from flue_ci.report.folder import PATCH, REFUSED_PATCH
+from flue_ci.report.markdown import MARKS, without_binary
+from flue_ci.report.report import CommandResult, Report
+
+_STYLES = {
+    "success": "bold green",
+    "no-op": "bold",
+    "skipped": "bold",
+    "partial": "bold yellow",
+    "failed": "bold red",
+    "cancelled": "bold red",
+}
+Line = tuple[str, str]  # text and rich style
+
+
+def show(
+    report: Report,
+    patch: bytes,
+    folder: Path | None,
+    *,
+    diff: bool = False,
+    out: TextIO | None = None,
+) -> None:
+    """Prints the ending; in colour and with rendered Markdown on a terminal, as plain text elsewhere."""
+    stream = out or sys.stdout
+    if not stream.isatty():
+        for line, _ in [*_head(report), *_summary(report), *_body(report, patch if diff else b"", folder)]:
+            print(printable(line), file=stream)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    for line, style in _head(report):
+        console.print(Text(printable(line), style=style))
+    if report.summary.strip():
+        console.print(Padding(Markdown(plain(report.summary).strip(), hyperlinks=False), (0, 2)))
+    for line, style in _body(report, patch if diff else b"", folder):
+        console.print(Text(printable(line), style=style), soft_wrap=True)
+
+
+def _head(report: Report) -> list[Line]:
+    took = human_seconds(report.timings.get("total", 0.0))
+    return [
+        ("", ""),
+        (f"{MARKS[report.conclusion]} {report.agent}: {report.reason} ({took})", _STYLES[report.conclusion]),
+        ("", ""),
+    ]
+
+
+def _summary(report: Report) -> list[Line]:
+    return [(f"  {line}".rstrip(), "") for line in report.summary.strip().splitlines()]
+
+
+def _body(report: Report, patch: bytes, folder: Path | None) -> list[Line]:
+    parts = (
+        _failure(report),
+        _result(report),
+        _diff(patch),
+        _stat(report),
+        _checks(report),
+        _figures(report),
+        _files(report, folder),
+    )
+    lines: list[Line] = []
+    for part in parts:
+        lines += [("", ""), *part] if part else []
+    return lines
+
+
+def _failure(report: Report) -> list[Line]:
+    failure = report.failure
+    if failure is None:
+        return []
+    first, *more = failure.message.splitlines() or [""]
+    lines = [(f"  failed at {failure.stage}: {first}", "red"), *((f"  {line}", "red") for line in more)]
+    return lines + [
+        (f"  {'  ' if number else '→ '}{line}", "") for number, line in enumerate(failure.hint.splitlines())
+    ]
+
+
+def _result(report: Report) -> list[Line]:
+    if report.result is None:
+        return []
+    import json
+
+    text = json.dumps(report.result, indent=2, ensure_ascii=False)
+    return [("  result", "bold"), *((f"  {line}", "") for line in text.splitlines())]
+
+
+def _diff(patch: bytes) -> list[Line]:
+    styles = {"+": "green", "-": "red", "@": "cyan", "d": "bold"}
+    return [(f"  {line}", styles.get(line[:1], "")) for line in without_binary(patch).splitlines()]
+
+
+def _stat(report: Report) -> list[Line]:
+    changes = report.changes
+    if changes.refused:
+        return [(f"  changes refused: {changes.refused}", "red")]
+    if not changes.files:
+        return []
+    width = min(max(len(_name(file)) for file in changes.files), 60)
+    most = max((file.added + file.deleted for file in changes.files), default=1)
+    lines = [(f"  {_name(file):<{width}} │ {_bar(file, most)}", "") for file in changes.files[:50]]
+    if len(changes.files) > 50:
+        lines.append((f"  … and {len(changes.files) - 50} more", ""))
+    return [*lines, (f"  {plural(len(changes.files), 'file')} changed, +{changes.added} −{changes.deleted}", "bold")]
+
+
+def _name(file: ChangedFile) -> str:
+    return one_line(f"{file.old_path} → {file.path}" if file.old_path else file.path, 60)
+
+
+def _bar(file: ChangedFile, most: int) -> str:
+    if file.binary:
+        return f"binary, {file.kind}"
+    scale = min(1.0, 40 / max(most, 1))
+    marks = "+" * round(file.added * scale) + "−" * round(file.deleted * scale)
+    return f"{file.added + file.deleted:>4} {marks}" if marks else file.kind
+
+
+def _checks(report: Report) -> list[Line]:
+    return [line for result in (*_broken(report.setup), *report.checks) for line in _check(result)]
+
+
+def _broken(results: tuple[CommandResult, ...]) -> list[CommandResult]:
+    return [result for result in results if not result.passed]
+
+
+def _check(result: CommandResult) -> list[Line]:
+    how = "timed out" if result.timed_out else f"exit code {result.exit_code}"
+    style = "green" if result.passed else "red"
+    mark = "✓" if result.passed else "✗"
+    parts = (f"{mark} {result.name}: {one_line(result.command, 80)}", how, human_seconds(result.seconds))
+    lines = [(f"  {' · '.join(parts)}", style)]
+    if not result.passed:
+        lines += [(f"      {line}", "dim") for line in result.output.rstrip().splitlines()[-20:]]
+    return lines
+
+
+def _figures(report: Report) -> list[Line]:
+    usage, used = report.usage, report.sandbox
+    network = ", ".join(f"{phase} {mode}" for phase, mode in used.network.items())
+    figures = [
+        report.model or "no model",
+        plural(usage.turns, "turn"),
+        f"{human_count(usage.total_tokens)} tokens",
+        human_cost(usage.cost_usd),
+        f"{used.provider or 'no'} sandbox",
+        f"network: {network}",
+    ]
+    return [(f"  {' · '.join(figures)}", "dim")]
+
+
+def _files(report: Report, folder: Path | None) -> list[Line]:
+    if folder is None:
+        return []
+    lines = [(f"  report  {folder / 'report.md'}", "")]
+    if report.changes.refused:
+        lines.append((f"  refused {folder / REFUSED_PATCH}", ""))
+    elif report.changes.patch:
+        lines.append((f"  patch   git apply {folder / PATCH}", ""))
+    return lines

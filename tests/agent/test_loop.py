@@ -1,0 +1,219 @@
+"""Every ending of the loop, with a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from flue_ci.agent.loop import AgentLoop
+from flue_ci.core.errors import SandboxLost
+from flue_ci.core.messages import Outcome, Progress, Prompt, Results, ToolCall, Usage
+from flue_ci.core.ports import ExecResult, Limits, Task
+from flue_ci.spec.result_schema import violations
+from tests.support.scripted import MemorySandbox, ScriptedModel, call, reply
+
+TASK = Task(
+    system="s",
+    prompt="do it",
+    workdir="/home/user/repo",
+    tools=("bash", "read", "write", "edit"),
+    limits=Limits(minutes=None),
+)
+SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+
+
+async def run(
+    model: ScriptedModel, task: Task = TASK, box: MemorySandbox | None = None
+) -> tuple[Outcome, list[Progress]]:
+    events: list[Progress] = []
+    outcome = await AgentLoop(model, violations=violations).run(task, box or MemorySandbox(), events.append)
+    return outcome, events
+
+
+def last_result(model: ScriptedModel, request: int = -1) -> str:
+    entry = model.requests[request].entries[-1]
+    assert isinstance(entry, Results)
+    return entry.results[-1].content
+
+
+async def test_a_turn_without_calls_ends_the_run_with_its_text() -> None:
+    outcome, _ = await run(ScriptedModel(reply("all done")))
+    assert (outcome.status, outcome.summary, outcome.usage.turns) == ("finished", "all done", 1)
+
+
+async def test_results_go_back_in_the_order_of_the_calls() -> None:
+    box = MemorySandbox(lambda command: ExecResult(exit_code=0, output=b"first" if "one" in command else b"second"))
+    model = ScriptedModel(reply("", call("bash", "a", command="one"), call("bash", "b", command="two")), reply("ok"))
+    await run(model, box=box)
+    entry = model.requests[1].entries[-1]
+    assert isinstance(entry, Results)
+    assert [result.call_id for result in entry.results] == ["a", "b"]
+    assert "first" in entry.results[0].content
+    assert "second" in entry.results[1].content
+
+
+async def test_the_system_and_tools_are_the_same_object_values_on_every_turn() -> None:
+    model = ScriptedModel(*[reply("", call("bash", command="x")) for _ in range(4)], reply("ok"))
+    await run(model)
+    first = model.requests[0]
+    assert all(request.system == first.system and request.tools == first.tools for request in model.requests)
+    assert all(request.entries[: len(first.entries)] == first.entries for request in model.requests)
+
+
+async def test_usage_is_summed_over_the_turns() -> None:
+    usage = Usage(turns=1, input_tokens=5, output_tokens=7, cache_read_tokens=11, cache_write_tokens=13, cost_usd=0.5)
+    outcome, _ = await run(ScriptedModel(reply("", call("bash", command="x"), usage=usage), reply("ok", usage=usage)))
+    assert outcome.usage == Usage(
+        turns=2, input_tokens=10, output_tokens=14, cache_read_tokens=22, cache_write_tokens=26, cost_usd=1.0
+    )
+
+
+async def test_the_limit_of_turns_ends_the_run_after_one_warning_and_the_last_calls_still_run() -> None:
+    box = MemorySandbox()
+    model = ScriptedModel(*[reply(f"turn {n}", call("write", path=f"f{n}", content="x")) for n in range(3)])
+    outcome, _ = await run(model, replace(TASK, limits=Limits(turns=3, minutes=None)), box)
+    assert (outcome.status, outcome.reason, outcome.summary) == ("limit", "turns", "turn 2")
+    assert "leaves you one more" in last_result(model, 2)
+    assert "leaves you" not in last_result(model, 1)
+    assert len(box.files) == 3
+
+
+async def test_the_limit_of_tokens_names_itself_and_warns_once() -> None:
+    usage = Usage(turns=1, input_tokens=300, output_tokens=0, cost_usd=0.0)
+    model = ScriptedModel(*[reply("", call("bash", command="x"), usage=usage) for _ in range(9)])
+    outcome, _ = await run(model, replace(TASK, limits=Limits(tokens=1_500, turns=None, minutes=None)))
+    assert (outcome.status, outcome.reason, outcome.usage.turns) == ("limit", "tokens", 5)
+    warned = [n for n in range(1, len(model.requests)) if "limit of 1,500 tokens" in last_result(model, n)]
+    assert len(warned) == 1
+
+
+async def test_the_limit_of_dollars_names_itself() -> None:
+    usage = Usage(turns=1, cost_usd=0.4)
+    model = ScriptedModel(*[reply("", call("bash", command="x"), usage=usage) for _ in range(9)])
+    outcome, _ = await run(model, replace(TASK, limits=Limits(cost_usd=1.0, turns=None, minutes=None)))
+    assert (outcome.status, outcome.reason, outcome.usage.turns) == ("limit", "cost_usd", 3)
+
+
+async def test_the_limit_of_minutes_interrupts_a_tool_that_hangs() -> None:
+    class Hanging(MemorySandbox):
+        async def exec(self, command: str, **_: object) -> ExecResult:  # type: ignore[override]
+            await asyncio.sleep(60)
+            raise AssertionError("unreachable")
+
+    model = ScriptedModel(reply("working on it", call("bash", command="x")))
+    outcome, _ = await run(model, replace(TASK, limits=Limits(minutes=0.002)), Hanging())
+    assert (outcome.status, outcome.reason, outcome.summary) == ("limit", "minutes", "working on it")
+
+
+async def test_a_typed_result_is_checked_and_asked_for_again() -> None:
+    model = ScriptedModel(
+        reply("", call("finish", summary="s", result={"ok": "yes"})),
+        reply("", call("finish", summary="s", result={"ok": True})),
+    )
+    outcome, _ = await run(model, replace(TASK, result_schema=SCHEMA))
+    assert (outcome.status, outcome.summary, outcome.result) == ("finished", "s", {"ok": True})
+    assert "result.ok: 'yes' is not of type 'boolean'" in last_result(model, 1)
+
+
+async def test_a_result_that_never_fits_fails_after_three_reminders() -> None:
+    model = ScriptedModel(*[reply("", call("finish", summary="s", result={})) for _ in range(9)])
+    outcome, _ = await run(model, replace(TASK, result_schema=SCHEMA))
+    assert outcome.status == "failed"
+    assert outcome.usage.turns == 4
+
+
+async def test_ending_without_the_typed_result_is_reminded_then_failed() -> None:
+    outcome, _ = await run(ScriptedModel(*[reply("done") for _ in range(9)]), replace(TASK, result_schema=SCHEMA))
+    assert outcome.status == "failed"
+    assert "typed result" in outcome.reason
+
+
+async def test_finish_beside_other_calls_is_refused_so_that_nothing_runs_unseen() -> None:
+    model = ScriptedModel(
+        reply("", call("bash", "a", command="x"), call("finish", "b", summary="s", result={"ok": True})),
+        reply("", call("finish", summary="s", result={"ok": True})),
+    )
+    outcome, _ = await run(model, replace(TASK, result_schema=SCHEMA))
+    assert outcome.status == "finished"
+    assert "alone" in last_result(model, 1)
+
+
+async def test_giving_up_is_an_ending_with_the_reason() -> None:
+    outcome, _ = await run(ScriptedModel(reply("", call("give_up", reason="no tests here"))))
+    assert (outcome.status, outcome.reason) == ("gave-up", "no tests here")
+
+
+async def test_silence_after_results_gets_one_nudge_and_is_no_success() -> None:
+    model = ScriptedModel(reply("", call("bash", command="x")), reply(""), reply(""))
+    outcome, _ = await run(model)
+    assert (outcome.status, outcome.reason) == ("failed", "the model ended without a word")
+    nudge = model.requests[2].entries[-1]
+    assert isinstance(nudge, Prompt)
+    assert "without a word" in nudge.text
+
+
+async def test_an_answer_cut_off_is_continued() -> None:
+    model = ScriptedModel(reply("half", stop="max_tokens"), reply("whole"))
+    outcome, _ = await run(model)
+    assert (outcome.status, outcome.summary) == ("finished", "whole")
+
+
+async def test_complete_calls_of_a_turn_that_was_cut_off_run_and_the_model_is_told() -> None:
+    model = ScriptedModel(reply("", call("bash", command="x"), stop="max_tokens"), reply("ok"))
+    await run(model)
+    assert "cut off" in last_result(model, 1)
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [("refusal", "refused: not this"), ("context_exceeded", "context window"), ("other", "does not know")],
+)
+async def test_endings_of_the_models_side_are_failures_with_their_reason(stop: str, words: str) -> None:
+    outcome, _ = await run(ScriptedModel(reply("part", stop=stop, detail="not this")))  # type: ignore[arg-type]
+    assert outcome.status == "failed"
+    assert words in outcome.reason
+    assert outcome.hint
+
+
+async def test_an_unknown_tool_and_broken_json_are_told_to_the_model() -> None:
+    broken = ToolCall(id="b", name="bash", input=None, raw='{"command": "ls')
+    model = ScriptedModel(reply("", call("bsh", command="x")), reply("", broken), reply("ok"))
+    outcome, _ = await run(model)
+    assert outcome.status == "finished"
+    assert "Did you mean 'bash'?" in last_result(model, 1)
+    assert "not valid JSON" in last_result(model, 2)
+
+
+async def test_a_lost_sandbox_ends_the_run_also_among_parallel_calls() -> None:
+    def gone(command: str) -> ExecResult:
+        raise SandboxLost("it is gone")
+
+    model = ScriptedModel(reply("", call("bash", "a", command="x"), call("bash", "b", command="y")))
+    with pytest.raises(SandboxLost, match="it is gone"):
+        await run(model, box=MemorySandbox(gone))
+
+
+async def test_file_changes_and_commands_of_one_turn_never_overlap_and_keep_their_order() -> None:
+    order: list[str] = []
+
+    class Watching(MemorySandbox):
+        async def exec(self, command: str, **_: object) -> ExecResult:  # type: ignore[override]
+            order.append("start")
+            await asyncio.sleep(0.01)
+            order.append("end")
+            return ExecResult(exit_code=0, output=b"")
+
+        async def write(self, path: str, data: object, **_: object) -> None:  # type: ignore[override]
+            order.append(path.rsplit("/", 1)[-1])
+
+    calls = (
+        call("bash", "1", command="a"),
+        call("bash", "2", command="b"),
+        call("write", "3", path="w1", content=""),
+        call("write", "4", path="w2", content=""),
+        call("bash", "5", command="c"),
+    )
+    await run(ScriptedModel(reply("", *calls), reply("ok")), box=Watching())
+    assert order == ["start", "start", "end", "end", "w1", "w2", "start", "end"]

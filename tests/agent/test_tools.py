@@ -1,0 +1,222 @@
+"""The tools over a real sandbox, with real git and real commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flue_ci.agent.tools.definitions import SPECS
+from flue_ci.agent.tools.search import LINE_BYTES, read_grep
+from flue_ci.agent.tools.toolbox import Toolbox, call_all
+from flue_ci.core.messages import ToolCall, ToolResult
+from flue_ci.core.ports import Network, Sandbox, SandboxRequest
+from flue_ci.sandboxes.local.provider import LocalProvider
+from tests.support.scripted import call
+
+MAKE = """
+git init -q -b main . && git config user.name t && git config user.email t@example.com
+mkdir -p src/deep node_modules/x
+printf 'node_modules/\\n*.log\\n' > .gitignore
+printf 'def alpha():\\n    return 1\\n\\n\\ndef beta():\\n    return 1\\n' > src/a.py
+printf 'needle here\\n' > src/deep/b.txt
+printf 'needle ignored\\n' > node_modules/x/index.js
+printf 'needle in a log\\n' > run.log
+git add -A && git commit -qm first
+printf 'needle untracked\\n' > new.txt
+"""
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Sandbox]:
+    request = SandboxRequest(env={}, metadata={"flue-ci": "1", "run": "tools"}, network=Network())
+    sandbox = await LocalProvider().open(request, lambda event: None)
+    made = await sandbox.exec(f"mkdir repo && cd repo\n{MAKE}", timeout=60)
+    assert made.exit_code == 0, made.output
+    yield sandbox
+    await sandbox.close()
+
+
+@pytest.fixture
+def tools(box: Sandbox) -> Toolbox:
+    return Toolbox(box, workdir=f"{box.info.home}/repo", names=tuple(SPECS), command_seconds=20)
+
+
+async def use(tools: Toolbox, name: str, **given: object) -> ToolResult:
+    return await tools.call(call(name, **given))
+
+
+async def test_bash_gives_output_and_exit_code_and_a_failure_is_a_result(tools: Toolbox) -> None:
+    good = await use(tools, "bash", command="echo out; echo err >&2")
+    assert good.content == "out\nerr\n[exit code 0]"
+    assert not good.is_error
+    bad = await use(tools, "bash", command="echo why; exit 7")
+    assert (bad.content, bad.is_error) == ("why\n[exit code 7]", True)
+
+
+async def test_bash_survives_quotes_heredocs_and_set_e(tools: Toolbox) -> None:
+    command = "set -e\ncat <<'X'\nit's \"quoted\" $HOME\nX\nfalse\necho never"
+    result = await use(tools, "bash", command=command)
+    assert result.content == 'it\'s "quoted" $HOME\n[exit code 1]'
+
+
+async def test_a_timeout_keeps_the_output_and_says_how_to_get_more_time(tools: Toolbox) -> None:
+    result = await use(tools, "bash", command="echo started; sleep 30", timeout=0.5)
+    assert result.content.startswith("started\n[timed out after 0.5s")
+    assert "`timeout` may be up to 20" in result.content
+
+
+async def test_a_background_process_holds_nobody_up(tools: Toolbox) -> None:
+    start = time.monotonic()
+    result = await use(tools, "bash", command="sleep 30 & echo on")
+    assert "on" in result.content
+    assert time.monotonic() - start < 10
+
+
+async def test_a_megabyte_of_output_costs_at_most_16_kb_and_the_rest_can_be_read(tools: Toolbox) -> None:
+    result = await use(tools, "bash", command="seq 1 150000")
+    assert len(result.content.encode()) <= 16_384
+    assert result.content.startswith("1\n2\n3\n")
+    assert "149999\n150000\n[exit code 0]" in result.content
+    assert "bytes left out; the whole output is in /home/user/.flue-output/" in result.content
+    path = result.content.split("whole output is in ")[1].split(" ")[0]
+    rest = await use(tools, "read", path=path, offset=75_000, limit=2)
+    assert "\t75000\n" in rest.content
+
+
+async def test_binary_output_is_no_trouble(tools: Toolbox) -> None:
+    result = await use(tools, "bash", command="head -c 5000 /dev/urandom")
+    assert result.content.endswith("[exit code 0]")
+
+
+async def test_four_commands_of_half_a_second_run_together(tools: Toolbox) -> None:
+    calls = tuple(ToolCall(id=str(n), name="bash", input={"command": "sleep 0.5"}) for n in range(4))
+    running = 0
+    most = 0
+
+    async def run(one: ToolCall) -> ToolResult:
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        result = await tools.call(one)
+        running -= 1
+        return result
+
+    start = time.monotonic()
+    await call_all(calls, run)
+    assert most == 4
+    assert time.monotonic() - start < 1.9  # one after the other would be 2.0
+
+
+async def test_read_numbers_lines_and_says_where_it_continues(tools: Toolbox) -> None:
+    result = await use(tools, "read", path="src/a.py", offset=2, limit=2)
+    assert result.content == "     2\t    return 1\n     3\t\n[lines 2–3 of 6; continues: read again with offset=4]"
+    last = await use(tools, "read", path="src/a.py", offset=5)
+    assert last.content == "     5\tdef beta():\n     6\t    return 1"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("nowhere.py", "no file 'nowhere.py'"), ("/etc/shadow", "permission denied|no file")],
+)
+async def test_read_says_why_not(tools: Toolbox, path: str, words: str) -> None:
+    result = await use(tools, "read", path=path)
+    assert result.is_error
+    assert any(word in result.content for word in words.split("|"))
+
+
+async def test_read_of_a_directory_lists_it_and_of_a_binary_file_says_so(tools: Toolbox) -> None:
+    assert "a.py\ndeep/" in (await use(tools, "read", path="src")).content
+    await use(tools, "bash", command="printf 'a\\0b' > blob.bin")
+    assert "binary file" in (await use(tools, "read", path="blob.bin")).content
+
+
+async def test_read_of_a_huge_file_is_cut_inside_the_sandbox(tools: Toolbox) -> None:
+    await use(tools, "bash", command="seq -f 'line %.0f' 1 400000 > /tmp/huge.txt")
+    result = await use(tools, "read", path="/tmp/huge.txt", offset=399_999)
+    assert result.content == "399999\tline 399999\n400000\tline 400000"
+
+
+async def test_a_very_long_line_is_clipped(tools: Toolbox) -> None:
+    await use(tools, "bash", command="head -c 100000 /dev/zero | tr '\\0' x > long.txt")
+    result = await use(tools, "read", path="long.txt")
+    assert len(result.content) < 2_100
+    assert "[… line cut]" in result.content
+
+
+async def test_write_makes_directories_and_edit_keeps_mode_and_the_rest(tools: Toolbox) -> None:
+    written = await use(tools, "write", path="made/here/x.sh", content="#!/bin/sh\necho one\n")
+    assert not written.is_error
+    await use(tools, "bash", command="chmod +x made/here/x.sh")
+    edited = await use(tools, "edit", path="made/here/x.sh", old="one", new="two")
+    assert edited.content == "Replaced 1 occurrence, first at line 2."
+    assert (await use(tools, "bash", command="./made/here/x.sh")).content == "two\n[exit code 0]"
+
+
+async def test_edit_of_a_file_that_is_not_utf8_changes_nothing_else(tools: Toolbox, box: Sandbox) -> None:
+    await box.write("repo/latin.txt", b"a\xe9b one\n")
+    await use(tools, "edit", path="latin.txt", old="one", new="two")
+    assert await box.read("repo/latin.txt") == b"a\xe9b two\n"
+
+
+async def test_an_ambiguous_edit_is_refused_and_changes_nothing(tools: Toolbox) -> None:
+    result = await use(tools, "edit", path="src/a.py", old="return 1", new="return 2")
+    assert result.is_error
+    assert "lines 2, 6" in result.content
+    assert "return 2" not in (await use(tools, "read", path="src/a.py")).content
+
+
+async def test_grep_honours_ignore_rules_and_finds_untracked_files(tools: Toolbox) -> None:
+    result = await use(tools, "grep", pattern="needle")
+    assert result.content.splitlines() == ["new.txt:1:needle untracked", "src/deep/b.txt:1:needle here"]
+
+
+async def test_grep_by_glob_path_case_and_perl_syntax(tools: Toolbox) -> None:
+    assert "src/a.py:1:def alpha():" in (await use(tools, "grep", pattern=r"^def\s\w+\(\)", glob="**/*.py")).content
+    assert (
+        await use(tools, "grep", pattern="NEEDLE", path="src", ignore_case=True)
+    ).content == "src/deep/b.txt:1:needle here"
+    assert (await use(tools, "grep", pattern="alpha", path="src/a.py")).content == "src/a.py:1:def alpha():"
+
+
+async def test_grep_says_when_nothing_was_found_when_it_was_cut_and_when_the_pattern_is_wrong(tools: Toolbox) -> None:
+    nothing = await use(tools, "grep", pattern="there-is-no-such-word")
+    assert nothing.content.startswith("No match.")
+    assert not nothing.is_error
+    await use(tools, "bash", command="seq -f 'many %.0f' 1 500 > many.txt")
+    cut = await use(tools, "grep", pattern="many")
+    assert "[the first 100; there are more: narrow the pattern, or set path or glob]" in cut.content
+    wrong = await use(tools, "grep", pattern="(")
+    assert wrong.is_error
+    assert "search failed" in wrong.content
+    missing = await use(tools, "grep", pattern="x", path="no/such/place")
+    assert missing.is_error
+
+
+async def test_glob_lists_at_any_depth_and_says_when_it_was_cut(tools: Toolbox) -> None:
+    assert (await use(tools, "glob", pattern="**/*.py")).content == "src/a.py"
+    assert (await use(tools, "glob", pattern="*.txt", path="src/deep")).content == "b.txt"
+    assert (await use(tools, "glob", pattern="**/*.zig")).content.startswith("No file")
+    await use(tools, "bash", command="mkdir lots && cd lots && seq 1 1200 | xargs touch")
+    cut = await use(tools, "glob", pattern="lots/*")
+    assert cut.content.endswith("[the first 1000; there are more: narrow the pattern]")
+
+
+async def test_names_with_quotes_and_spaces_are_only_names(tools: Toolbox) -> None:
+    path = "odd dir/it's $(touch pwned) `x`.txt"
+    assert not (await use(tools, "write", path=path, content="inside\n")).is_error
+    assert (await use(tools, "read", path=path)).content == "     1\tinside"
+    assert "inside" in (await use(tools, "grep", pattern="inside", path="odd dir")).content
+    assert (await use(tools, "glob", pattern="pwned")).content.startswith("No file")
+
+
+async def test_wrong_arguments_are_told_with_what_would_be_right(tools: Toolbox) -> None:
+    assert "'command' is missing" in (await use(tools, "bash")).content
+    assert "there is no argument 'cmd'" in (await use(tools, "bash", command="x", cmd="y")).content
+    assert "must be of type number" in (await use(tools, "bash", command="x", timeout="long")).content
+
+
+@pytest.mark.parametrize(("length", "cut"), [(LINE_BYTES, False), (LINE_BYTES + 1, True)])
+def test_only_a_line_that_was_cut_says_so(length: int, cut: bool) -> None:
+    text, _ = read_grep(0, "x" * length + "\n")
+    assert text.endswith("[… line cut]") == cut

@@ -1,0 +1,81 @@
+"""The SDK imported name by name is the same SDK. Each test has an interpreter of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def python(code: str, *path: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *path], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+PRELOAD = "import sys; from flue_ci.models.claude.client import preload; preload(); import anthropic\n"
+
+
+def test_most_of_the_sdk_is_left_out() -> None:
+    loaded = "print(sum(name.startswith('anthropic.') for name in sys.modules))"
+    lean, whole = int(python(PRELOAD + loaded)), int(python("import sys, anthropic\n" + loaded))
+    assert lean < whole / 2
+
+
+def test_every_public_name_can_still_be_had_and_is_one_object() -> None:
+    assert (
+        python(
+            PRELOAD
+            + """
+from anthropic import AsyncAnthropic
+before = AsyncAnthropic
+names = anthropic.__all__
+assert anthropic.AsyncAnthropic is before
+missing = [name for name in names if not hasattr(anthropic, name)]
+import anthropic.types, anthropic.types.beta
+from anthropic.types import Message, TextBlock
+from anthropic.types.message import Message as same
+assert Message is same
+print(missing, anthropic.types.beta.BetaMessage.__name__, Message(id='m', content=[TextBlock(type='text', text='x')],
+    model='m', role='assistant', type='message', usage={'input_tokens': 1, 'output_tokens': 1}).content[0].text)
+"""
+        )
+        == "[] BetaMessage x"
+    )
+
+
+def test_submodules_are_found_as_ever() -> None:
+    code = """
+from anthropic import types
+import anthropic._client
+print(types.__name__, anthropic._client.AsyncAnthropic is anthropic.AsyncAnthropic)
+"""
+    assert python(PRELOAD + code) == "anthropic.types True"
+
+
+FAILS_ONCE = """
+import builtins
+if not hasattr(builtins, "seen"):
+    builtins.seen = True
+    raise RuntimeError("not like this")
+from ._parts import *
+"""
+SOME_NAMES_MADE_HERE = """
+from ._parts import APIConnectionError, APIStatusError, AsyncAnthropic, AsyncStream, CredentialsError
+Timeout = 5
+"""
+ALL_NAMES_MADE_HERE = (
+    "APIConnectionError = APIStatusError = AsyncAnthropic = AsyncStream = CredentialsError = Timeout = 5"
+)
+
+
+@pytest.mark.parametrize("init", [FAILS_ONCE, SOME_NAMES_MADE_HERE, ALL_NAMES_MADE_HERE])
+def test_an_sdk_of_another_shape_is_imported_in_the_ordinary_way(tmp_path: Path, init: str) -> None:
+    package = tmp_path / "anthropic"
+    package.mkdir()
+    (package / "_parts.py").write_text(ALL_NAMES_MADE_HERE)
+    (package / "__init__.py").write_text(init)
+    first = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    assert python(f"{first}{PRELOAD}print(anthropic.AsyncAnthropic, anthropic.Timeout)", str(tmp_path)) == "5 5"

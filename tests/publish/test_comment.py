@@ -1,0 +1,104 @@
+"""Every comment fits, is whole, and is found again; the golden files show what people see."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from flue_ci.core.changes import ChangedFile
+from flue_ci.publish.comment import LONGEST_BODY, LONGEST_SUMMARY, answer, is_ours, marker, summary_page
+from flue_ci.report.report import Changes, CommandResult, Failure, Report
+from tests.support.golden import FAILED_CHECK, FOLDER, NASTY, PATCH, SERVER, SUCCESS, comments
+
+COMMENTS = comments()
+
+
+@pytest.mark.parametrize("name", COMMENTS)
+def test_a_comment_looks_as_the_golden_file_shows(name: str) -> None:
+    golden = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    assert f"{COMMENTS[name]}\n" == golden, "look at it, then: python -m tests.support.golden"
+
+
+def assert_whole(body: str, agent: str = "fix-tests") -> None:
+    assert len(body) <= LONGEST_BODY
+    assert len(body.encode("utf-16-le")) // 2 <= LONGEST_BODY
+    assert body.startswith(marker(agent) + "\n")
+    assert body.count("<!-- flue-ci") == 1
+    assert "\n<sub>" in body
+    outside = []
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)
+    for token in tokens:
+        if token.type == "html_block":
+            outside.append(token.content)
+        outside += [child.content for child in token.children or () if child.type == "html_inline"]
+    html = "".join(outside)
+    assert html.count("<details>") == html.count("</details>")
+    assert html.count("<!--") == 1, html
+    assert set(re.findall(r"</?([a-z]+)", html)) <= {"details", "summary", "code", "sub"}
+    assert [token.type for token in tokens if token.content.startswith("<sub>")] or html.rstrip().endswith("</sub>")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in COMMENTS if name not in ("help", "unknown", "working", "working-first")]
+)
+def test_a_comment_is_whole(name: str) -> None:
+    assert_whole(COMMENTS[name])
+
+
+TEXTS = st.sampled_from(
+    [NASTY, "", "ok", "`" * 50, "<details>" * 9, "😀" * 9_000, "x" * 70_000, "| a |\n" * 500, "~~~\n" * 9]
+)
+RESULTS = st.builds(CommandResult, name=TEXTS, command=TEXTS, exit_code=st.just(1), output=TEXTS)
+FILES = st.builds(ChangedFile, path=TEXTS, kind=st.just("modified"), added=st.just(1))
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> Report:
+    files = draw(st.lists(FILES, max_size=4)) * draw(st.sampled_from([1, 300]))
+    return replace(
+        SUCCESS,
+        conclusion=draw(st.sampled_from(["success", "failed", "cancelled", "partial"])),
+        reason=draw(TEXTS),
+        instruction=draw(TEXTS),
+        summary=draw(TEXTS),
+        result=draw(st.none() | st.dictionaries(TEXTS, TEXTS, max_size=2)),
+        checks=tuple(draw(st.lists(RESULTS, max_size=3)) * draw(st.sampled_from([1, 100]))),
+        notes=tuple(draw(st.lists(TEXTS, max_size=3))),
+        changes=Changes(files=tuple(files), added=1, patch="changes.patch", refused=draw(st.none() | TEXTS)),
+        failure=draw(st.none() | st.builds(Failure, stage=TEXTS, message=TEXTS, hint=TEXTS)),
+        model=draw(TEXTS),
+    )
+
+
+@settings(max_examples=40)  # each is up to a megabyte, read once more by a parser of Markdown
+@given(
+    report=reports(), patch=st.sampled_from([b"", PATCH, PATCH * 2_000, PATCH + NASTY.encode()]), previous=st.booleans()
+)
+def test_whatever_is_reported_the_comment_is_whole(report: Report, patch: bytes, previous: bool) -> None:
+    body = answer(report, patch, server_url=SERVER, previous=COMMENTS["success"] if previous else "")
+    assert_whole(body)
+    assert len(summary_page(report, patch, server_url=SERVER).encode()) <= LONGEST_SUMMARY
+
+
+def test_what_is_left_out_is_said() -> None:
+    assert "Left out here, for want of room: the output of commands, the diffs of" in COMMENTS["huge"]
+
+
+def test_a_result_that_was_kept_is_not_kept_within_another() -> None:
+    once = answer(FAILED_CHECK, b"", server_url=SERVER, previous=COMMENTS["success"])
+    twice = answer(FAILED_CHECK, b"", server_url=SERVER, previous=once)
+    assert once.count("The result before this one") == twice.count("The result before this one") == 1
+    assert len(twice) <= len(once) + 500
+
+
+def test_only_a_first_line_is_a_marker() -> None:
+    assert is_ours("<!-- flue-ci agent=fix-tests -->\r\nx", "fix-tests")
+    assert not is_ours("x\n<!-- flue-ci agent=fix-tests -->", "fix-tests")
+    assert not is_ours("<!-- flue-ci agent=fix-tests -->", "fix")
+    with pytest.raises(ValueError, match="no agent's name"):
+        marker("a --> b")

@@ -1,0 +1,180 @@
+"""The report as Markdown, and as the terminal's last words."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from flue_ci.report.markdown import markdown, title
+from flue_ci.report.report import Changes, CommandResult, Failure, SandboxUsed
+from flue_ci.safety.markdown import fenced, prose
+from flue_ci.terminal import result as closing
+from tests.support.reports import FAILED, FULL, PATCH, report
+
+
+def test_everything_that_matters_is_there() -> None:
+    text = markdown(FULL, PATCH)
+    for words in (
+        "### ✅ fix-tests: 2 files changed, 1 check passed · 31s",
+        "> only the parser, please",
+        "| `src/parser.py` | +2 | −1 |",
+        "`old.png` → `new name\\|with pipe.png` (binary)",
+        "| ✅ tests | `pytest -q` | 0 | 1.2s |",
+        '"root_cause": "no default"',
+        "<summary><code>src/parser.py</code></summary>",
+        "claude-sonnet-5-5 · 5 turns · 41.9K tokens (31.0K cached, 900 out) · $0.040",
+        "network setup: open · agent: none · secrets inside: `NPM_TOKEN`",
+        "base main@3f786850e + uncommitted work",
+    ):
+        assert words in text
+
+
+def test_a_failure_shows_stage_hint_and_the_failing_output() -> None:
+    text = markdown(FAILED, PATCH)
+    assert "**Failed at checks.** it went wrong\n\nlook at it" in text
+    assert "| ❌ tests | `pytest -q` | 1 |" in text
+    assert "<summary>Output of <code>tests</code>, failed with exit code 1</summary>" in text
+
+
+@pytest.mark.parametrize("text", ["plain", "``` inside", "~~~ and ````` inside", "`"])
+def test_a_fence_is_longer_than_any_inside(text: str) -> None:
+    first, *_, last = fenced(text, "diff").splitlines()
+    ticks = first.removesuffix("diff")
+    assert set(ticks) == {"`"}
+    assert last == ticks
+    assert len(ticks) > max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def test_details_are_balanced_and_names_cannot_break_out() -> None:
+    nasty = report(
+        agent="<b>x</b>",
+        reason="**bold** | <script>",
+        changes=Changes(refused="a </details> in a name"),
+        failure=Failure(stage="collect", message="a </details> <img>", hint=""),
+    )
+    text = markdown(nasty, PATCH)
+    assert text.count("<details>") == len(re.findall(r"(?<!\\<)</details>", text))
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    assert "\\<b\\>x" in text
+
+
+def test_a_refusal_says_where_the_bytes_are_and_shows_no_diff() -> None:
+    text = markdown(report(changes=Changes(refused="it is a submodule")), PATCH)
+    assert "**The changes were refused:** it is a submodule. What came back is kept in `changes.refused.patch`." in text
+    assert "```diff" not in text
+
+
+def test_the_last_words_are_plain_where_nobody_watches() -> None:
+    out = io.StringIO()
+    closing.show(FAILED, PATCH, None, diff=True, out=out)
+    text = out.getvalue()
+    assert "\x1b" not in text
+    assert "❌ fix-tests: check `tests` failed with exit code 1 (31s)" in text
+    assert "failed at checks: it went wrong" in text
+    assert "✗ tests: pytest -q · exit code 1 · 1.0s" in text
+    assert "      E  assert 1 == 2" in text
+    assert "2 files changed, +2 −1" in text
+
+
+def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
+    out = io.StringIO()
+    closing.show(report(summary="a\x1b[2Jb\x07"), b"+\x1b]0;x\x07y\n", None, diff=True, out=out)
+    assert "\x1b" not in out.getvalue()
+    assert "\x07" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("summary", "shown"),
+    [
+        ("All passed.\n\n<!--", "All passed.\n\n&lt;!--"),
+        ("<details><summary>x", "&lt;details>&lt;summary>x"),
+        ("\\<b>", "\\&lt;b>"),
+        ("```py\n<!--", "```py\n<!--\n```"),
+        ("~~~~\n<b>\n~~~", "~~~~\n<b>\n~~~\n~~~~"),
+        ("````\n```\n<b>\n````\n<b>", "````\n```\n<b>\n````\n&lt;b>"),
+        ("- a\n  ```\n  <b>\n<!--", "- a\n```\n<b>\n<!--\n```"),
+        ("- ```\n<!--", "```\n<!--\n```"),
+        ("```\n```\u00a0\n```\n<!--", "```\n```\u00a0\n```\n&lt;!--"),
+        ("a ` b\nc ` <!-- ` d", "a &#96; b\nc &#96; &lt;!-- &#96; d"),
+        ("\\`<!--`", "&#96;&lt;!--&#96;"),
+        ("| ` | <!-- ` |", "| &#96; | &lt;!-- &#96; |"),
+        ("http://a.b`<!--`", "`http://a.b&#96`;&lt;!--&#96;"),
+    ],
+)
+def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) -> None:
+    assert prose(summary) == shown
+    assert f"{shown}\n\n| 2 files |" in markdown(report(summary=summary))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Title\n\n- **one** `List<int>` and ``a ` <b>``\n- [two](https://example.com) 1 > 0\n\n> said",
+        "See <https://example.com/a>.\n\n```html\n<b>\n```\n\nDone.",
+        "| a | b |\n|--|--|\n| `x<y>` | `<z>` |",
+    ],
+)
+def test_ordinary_markdown_stays_as_it_is(text: str) -> None:
+    assert prose(text, ["example.com"]) == text
+
+
+def test_no_text_of_a_report_opens_a_block_or_html() -> None:
+    nasty = "x\x1b[2J\u202e\n\n~~~\n<!-- `"
+    text = markdown(
+        report(
+            agent=nasty,
+            reason=nasty,
+            model=nasty,
+            spec=nasty,
+            instruction=nasty,
+            summary="",
+            result={"a": "\x9b\u202e"},
+            notes=(nasty,),
+            changes=Changes(refused=nasty),
+            checks=(CommandResult(name=nasty, command=nasty, exit_code=1, output=nasty),),
+            sandbox=SandboxUsed(provider=nasty, template=nasty, network={nasty: nasty}, secrets=(nasty,)),
+            failure=Failure(stage=nasty, message=nasty, hint=nasty),
+        )
+    )
+    assert not re.search("[\x1b\x9b\u202e]", text)
+    outside = re.sub(r"(?s)```.*?```", "", text)
+    assert not re.search(r"(?m)^~~~", outside)
+    assert "<!--" not in re.sub(r"``.*?``", "", outside).replace("\\<!--", "")
+
+
+def test_a_refusal_that_kept_nothing_points_to_nothing() -> None:
+    assert "is kept in" not in markdown(report(changes=Changes(refused="it holds a secret")), b"")
+
+
+def test_the_diff_cannot_move_the_cursor() -> None:
+    assert "\x1b" not in markdown(FULL, PATCH + b"+\x1b[2J\n")
+
+
+@pytest.mark.parametrize("field", ["agent", "model", "reason", "stage", "check", "network", "result"])
+def test_no_field_of_a_saved_report_reaches_the_terminal_as_it_is(field: str) -> None:
+    nasty = "\x1b]0;x\x07\x9b2J\u202e\nnext"
+    changed: dict[str, Any] = {
+        "stage": {"failure": Failure(stage=nasty, message="m")},
+        "check": {"checks": (CommandResult(name=nasty, command="c", exit_code=1, output=nasty),)},
+        "network": {"sandbox": SandboxUsed(provider=nasty, network={"agent": nasty})},
+    }
+    out = io.StringIO()
+    closing.show(report(**changed.get(field, {field: nasty})), b"", None, out=out)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out.getvalue())
+    if field not in ("check", "result"):
+        assert "\nnext" not in out.getvalue()
+
+
+@pytest.mark.parametrize("reason", ["~~~ @ada", "``` @ada", "- @ada", "> @ada", "`` @ada `", "check `@x` failed: @ada"])
+def test_a_title_calls_nobody_however_its_reason_begins(reason: str) -> None:
+    shown = title(replace(FULL, reason=reason, agent=""))
+    assert "\n" not in shown
+    tokens = MarkdownIt("commonmark").parse(shown)
+    assert [token.type for token in tokens] == ["heading_open", "inline", "heading_close"]
+    words = "".join(child.content for child in tokens[1].children or () if child.type == "text")
+    assert "@" not in words

@@ -1,0 +1,204 @@
+"""What hides or acts is taken out; what people honestly write stays as it is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from flue_ci.core.text import plain
+from flue_ci.safety.markdown import escape, prose
+from flue_ci.safety.sanitize import for_model
+
+HOSTS = ("github.com", "*.example.com")
+PIECES = (
+    *("<!--", "-->", "--!>", "<!-", "-", ">", "<", "`", "``", "```\n", "~~~\n", "\n", "\n\n", " ", "a", "b c", "@ada"),
+    *(
+        "#12",
+        "&#64;",
+        "<b title='x'>",
+        "</b>",
+        "<?",
+        "?>",
+        "<![CDATA[",
+        "]]>",
+        "[x](",
+        ")",
+        "![",
+        "](https://evil.example)",
+    ),
+    *("https://github.com/a", "https://evil.example/x", "www.evil.example", "\u200b", "\u202e", "\U000e0041", "\u200d"),
+    *(
+        "[y]: //evil.example",
+        "|",
+        "$",
+        "\\",
+        "    ",
+        "- ",
+        "> ",
+        "👩",
+        "\ufe0f",
+        "é",
+        "e\u0301",
+        "&lt;!--",
+        "\x1b[2J",
+        "\r",
+    ),
+)
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+HONEST = [
+    "Prose, with “quotes”, an em dash — and an ellipsis…",
+    "def f(*, a=1, b: int = 2) -> None: return a < b and b > c",
+    "`List<String>` and ``a ` b``; x && y; 3 > 2",
+    "naïve café, 東京, 한국어, Ελληνικά, Привет, עברית, العربية, می‌خواهم, हिन्दी, क्‍ष",
+    "👩‍👩‍👧 👍🏽 ❤️ 1️⃣ 🏳️‍🌈 ☎️ 🇩🇪",
+    "| a | b |\n|:--|--:|\n| 1 | `2` |",
+    "- [x] done\n- [ ] open\n  1. first\n",
+    "See [the docs](https://github.com/a/b) and <kbd>Ctrl</kbd>.",
+    "```python\n@decorator\ndef f(): ...  # <!-- kept -->\n```",
+    "<details><summary>More</summary>\n\ntext\n\n</details>",
+]
+
+
+@pytest.mark.parametrize("text", HONEST)
+def test_honest_text_reaches_the_model_unchanged(text: str) -> None:
+    cleaned = for_model(text)
+    assert cleaned.text == text
+    assert cleaned.removed == {}
+
+
+@pytest.mark.parametrize("text", [text for text in HONEST if "<details>" not in text and "<kbd>" not in text])
+def test_honest_text_is_shown_unchanged(text: str) -> None:
+    assert prose(text, HOSTS) == text.rstrip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a <!-- HIDDEN --> b",
+        "<!-- HIDDEN",
+        "a\n\n  <!-- HIDDEN\nmore",
+        "<!-- x --!> a <!-- HIDDEN --!>",
+        "<!---> visible <!-- HIDDEN -->",
+        "<<!-- -->!-- HIDDEN -->",
+        "<<!-- <!-- -->!-- HIDDEN -->",
+        "<!\u200b-- HIDDEN -->",
+        "<!-- `HIDDEN` -->",
+        "<!--\n```\nHIDDEN\n```\n-->",
+        "<![CDATA[ HIDDEN ]]>",
+        "<?php HIDDEN ?>",
+        "<!DOCTYPE HIDDEN>",
+        '<b title="HIDDEN">x</b>',
+        "<img alt='HIDDEN' src='https://github.com/a.png'>",
+        '<a href="https://github.com" aria-label="HIDDEN">x</a>',
+    ],
+)
+def test_what_a_reader_of_the_page_does_not_see_is_not_told(text: str) -> None:
+    cleaned = for_model(text)
+    assert "HIDDEN" not in cleaned.text
+    assert cleaned.removed
+
+
+@pytest.mark.parametrize(
+    "char", "\x00\x07\x1b\x7f\x85\xad\u034f\u061c\u115f\u200b\u200e\u202e\u2060\u2066\u3164\ufeff\U000e0041\ufe00"
+)
+def test_invisible_characters_are_taken_out_everywhere(char: str) -> None:
+    assert for_model(f"a{char}b `c{char}d`").text == "ab `cd`"
+    assert plain(f"a{char}b") == "ab"
+    assert prose(f"a{char}b") == "ab"
+
+
+def test_tags_that_are_not_harmless_are_inert() -> None:
+    assert for_model("<script>x</script> <b>y</b>").text == "&lt;script>x&lt;/script> <b>y</b>"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("thanks @ada-lovelace!", "thanks `@ada-lovelace`!"),
+        ("@org/team and &#64;ada &commat;bob ＠carl", "`@org/team` and `@ada` `@bob` `@carl`"),
+        ("fixes #12, a/b#3, GH-4 and &#35;5", "fixes `#12`, `a/b#3`, `GH-4` and `#5`"),
+        ("@ada@bob #1#2 @ada", "`@ada@bob` `#1#2` `@ada`"),
+        ("\\@ada \\\\#1 \\https://evil.example", "`@ada` `#1` `https://evil.example`"),
+        ("mail ada@example.org", "mail ada@example.org"),
+        ("![x](https://evil.example/a?b)", "x (`https://evil.example/a?b`)"),
+        ("[x](https://evil.example) [y](//evil.example)", "x (`https://evil.example`) y (`//evil.example`)"),
+        ("[x](javascript:alert) [y](data:text/html,a)", "x (`javascript:alert`) y (`data:text/html,a`)"),
+        ("[x](https://github.com@evil.example/)", "x (`https://github.com@evil.example/`)"),
+        ("https://evil.example/a. <https://evil.example>", "`https://evil.example/a`. `https://evil.example`"),
+        ("www.evil.example", "`www.evil.example`"),
+        ("https://github.com/a<!--@ada", "https://github.com/a&lt;!--`@ada`"),
+        (
+            "[a [b] https://github.com/a](https://evil.example)",
+            "[a [b] https://github.com/a&#93;(`https://evil.example`)",
+        ),
+        ("https://github.com/a/b/issues/1", "`https://github.com/a/b/issues/1`"),
+        ("https://docs.example.com/a", "https://docs.example.com/a"),
+        ("[x][y]\n\n[y]: //evil.example", "[x&#93;[y]\n\n[y&#93;: //evil.example"),
+        ("<!-- flue-ci agent=x -->", "&lt;!-- flue-ci agent=x -->"),
+    ],
+)
+def test_nobody_is_called_and_nothing_leads_elsewhere(text: str, shown: str) -> None:
+    assert prose(text, HOSTS) == shown
+
+
+@given(TEXTS)
+def test_cleaning_twice_is_cleaning_once(text: str) -> None:
+    once = for_model(text).text
+    assert for_model(once).text == once
+    assert plain(plain(text)) == plain(text)
+
+
+@given(TEXTS)
+def test_whatever_is_shown_renders_to_nothing_that_acts(text: str) -> None:
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(prose(text, HOSTS))
+    outside = MarkdownIt("commonmark", {"html": True})
+    assert "<!--" not in html.replace("&lt;!--", "")
+    for token in outside.parse(prose(text, HOSTS)):
+        assert token.type != "html_block"
+        for child in token.children or ():
+            assert child.type != "html_inline"
+            if child.type in ("link_open", "image"):
+                address = str(child.attrGet("href") or child.attrGet("src"))
+                assert address.startswith("https://github.com/")
+            if child.type == "text":
+                assert not re.search(r"(?<![\w@/.])@ada", child.content)
+                assert not re.search(r"(?<![\w/])https://evil", child.content)
+
+
+@given(TEXTS)
+def test_escaped_text_is_shown_as_it_is(text: str) -> None:
+    for token in MarkdownIt("commonmark", {"html": True}).parse(f"x {escape(text)}".replace("\n", " ")):
+        kinds = {child.type for child in token.children or ()}
+        assert token.type in ("paragraph_open", "inline", "paragraph_close")
+        assert kinds <= {"text", "code_inline", "text_special", "softbreak", "hardbreak"}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<!--",
+        "<!-- -->",
+        "`",
+        "``a",
+        "<b ",
+        "<![CDATA[",
+        "[x](",
+        "https://a",
+        "@a",
+        "&#64;",
+        "\u200d",
+        "<",
+        "- ```\n",
+        "-eyJ-a",
+        "a.b-#1",
+    ],
+)
+def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
+    text = piece * (60_000 // len(piece))
+    for_model(text)
+    prose(text)
+    escape(text)

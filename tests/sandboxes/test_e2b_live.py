@@ -1,0 +1,31 @@
+"""The contract against the real E2B, with the key of whoever runs it: `pytest --live`. It costs sandbox minutes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flue_ci.core.ports import Sandbox
+from flue_ci.sandboxes.e2b.provider import E2BProvider
+from tests.sandboxes.sandbox_contract import REQUEST, SandboxContract
+
+
+@pytest.mark.live
+class TestLiveContract(SandboxContract):
+    also_visible = frozenset(
+        {"E2B_SANDBOX", "E2B_SANDBOX_ID", "E2B_TEAM_ID", "E2B_TEMPLATE_ID", "E2B_EVENTS_ADDRESS", "E2B_SANDBOX_URL"}
+    )
+
+    @pytest.fixture
+    async def box(self) -> AsyncIterator[Sandbox]:
+        provider = E2BProvider(
+            api_key=os.environ["E2B_API_KEY"],
+            domain=os.environ.get("E2B_DOMAIN", ""),
+            api_url=os.environ.get("E2B_API_URL", ""),
+            sandbox_url=os.environ.get("E2B_SANDBOX_URL", ""),
+        )
+        box = await provider.open(REQUEST, lambda event: None)
+        yield box
+        await box.close()

@@ -1,0 +1,403 @@
+"""What an agent does in a sandbox comes back exactly, whatever it does to git; or is refused with the reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flue_ci.core.changes import ChangeSet
+from flue_ci.core.errors import ChangesRefused, WorkspaceError
+from flue_ci.core.ports import Sandbox
+from flue_ci.git.source import Source, open_checkout
+from flue_ci.workspace.collect import collect
+from flue_ci.workspace.upload import Workspace, upload
+from flue_ci.workspace.verify import Caps
+from tests.support.repos import (
+    EVERY_KIND,
+    KINDS,
+    Altered,
+    Repo,
+    Tree,
+    new_repo,
+    open_box,
+    read_tree,
+    shell,
+    tree_inside,
+)
+
+IGNORE = {".gitignore": ("file", b"*.log\n/build/\n")}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A repository that is inside a sandbox."""
+
+    repo: Repo
+    source: Source
+    box: Sandbox
+    workspace: Workspace
+    directory: Path
+
+    async def sh(self, command: str) -> str:
+        return await shell(self.box, command, self.workspace.root)
+
+    async def collect(self, **caps: int) -> ChangeSet:
+        return await collect(self.workspace, self.source, self.box, caps=Caps(**caps) if caps else None)
+
+    async def refused(self, **caps: int) -> ChangesRefused:
+        with pytest.raises(ChangesRefused) as caught:
+            await self.collect(**caps)
+        return caught.value
+
+    def result(self, changes: ChangeSet) -> Tree:
+        """The files that one gets by applying the patch to the base with an ordinary git."""
+        copy = Repo(self.directory / "applied")
+        copy.path.mkdir()
+        for path, entry in self.repo.tree().items():
+            copy.write({path: entry})
+        copy.git("init", "-q")
+        copy.git("apply", "--binary", "--whitespace=nowarn", stdin=changes.patch)
+        return read_tree(copy.path)
+
+
+async def prepare(kind: str, directory: Path, tree: Tree) -> AsyncIterator[Stage]:
+    repo = new_repo(directory / "repo", tree)
+    (directory / "scratch").mkdir()
+    source = await open_checkout(repo.path, history=5, scratch=directory / "scratch")
+    async with open_box(kind, directory) as box:
+        yield Stage(repo, source, box, await upload(source, box), directory)
+
+
+@pytest.fixture(params=KINDS)
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+    async for stage in prepare(request.param, tmp_path, EVERY_KIND | IGNORE):
+        yield stage
+
+
+@pytest.fixture(params=("isolated", "plain"))
+async def local(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+    async for stage in prepare(request.param, tmp_path, EVERY_KIND | IGNORE):
+        yield stage
+
+
+@pytest.fixture
+async def plain(tmp_path: Path) -> AsyncIterator[Stage]:
+    async for stage in prepare("plain", tmp_path, EVERY_KIND | IGNORE):
+        yield stage
+
+
+@pytest.fixture
+async def isolated(tmp_path: Path) -> AsyncIterator[Stage]:
+    async for stage in prepare("isolated", tmp_path, EVERY_KIND | IGNORE):
+        yield stage
+
+
+EDITS = r"""
+set -e
+printf 'one\nTWO\nthree\n' > plain.txt
+rm crlf.txt 'star*?[a].txt'
+chmod -x tool.sh; chmod +x empty
+printf 'a\r\nb\r\n' >> mixed.txt
+printf '\0\1\2\377' >> picture.bin
+ln -sfn tool.sh link
+rm dangling; echo 'a file' > dangling
+rm plain2 2>/dev/null || :
+rm -- -dash; ln -s 'dir with space/deep/er.txt' ./-dash
+mkdir -p 'neu ü/sub dir'; echo x > 'neu ü/sub dir/ä ö'
+: > 'new empty'
+printf 'no newline' > new.txt
+printf '\0binary\0' > new.bin
+git mv 'quote'"'"'"$(x)`y`.txt' 'renamed '"'"'"$(x)`y`.txt'
+rm -r to-dir; mkdir to-dir; echo inside > to-dir/file
+echo ignored > a.log; mkdir build; echo ignored > build/x
+"""
+
+
+@pytest.mark.parametrize("how", ["uncommitted", "staged", "committed", "on another branch", "amended"])
+async def test_every_kind_of_change_comes_back_exactly(stage: Stage, how: str) -> None:
+    await stage.sh(EDITS)
+    if how != "uncommitted":
+        await stage.sh("git add -A")
+    if how == "on another branch":
+        await stage.sh("git switch -qc topic")
+    if how in ("committed", "on another branch"):
+        await stage.sh("git commit -qm work")
+    if how == "amended":
+        await stage.sh("git commit -q --amend -m amended")
+    changes = await stage.collect()
+    inside = await tree_inside(stage.box, stage.workspace.root)
+    expected = {path: entry for path, entry in inside.items() if path not in ("a.log", "build/x")}
+    assert stage.result(changes) == expected
+    kinds = {file.path: file.kind for file in changes.files}
+    assert kinds["plain.txt"] == "modified"
+    assert kinds["crlf.txt"] == "deleted"
+    assert (kinds["tool.sh"], kinds["empty"]) == ("mode-changed", "mode-changed")
+    assert (kinds["dangling"], kinds["-dash"]) == ("type-changed", "type-changed")
+    assert kinds["new.txt"] == "added"
+    renamed = next(file for file in changes.files if file.kind == "renamed")
+    assert renamed.old_path == "quote'\"$(x)`y`.txt"
+    assert {file.path for file in changes.files if file.binary} == {"picture.bin", "new.bin"}
+    counted = next(file for file in changes.files if file.path == "plain.txt")
+    assert (counted.added, counted.deleted) == (1, 1)
+    assert (await stage.collect()).patch == changes.patch
+
+
+async def test_no_change_is_an_empty_change_set(stage: Stage) -> None:
+    await stage.sh(
+        "touch *; cp -p plain.txt x; rm plain.txt; mv x plain.txt; git commit -q --allow-empty -m nothing; git gc -q"
+    )
+    assert await stage.collect() == ChangeSet(tree=stage.source.tree)
+
+
+async def test_changes_are_measured_against_what_was_uncommitted(tmp_path: Path) -> None:
+    repo = new_repo(tmp_path / "repo", EVERY_KIND)
+    repo.put("plain.txt", b"one\nmine\nthree\n")
+    repo.put("untracked", b"mine\n")
+    (tmp_path / "scratch").mkdir()
+    source = await open_checkout(repo.path, history=5, scratch=tmp_path / "scratch")
+    async with open_box("isolated", tmp_path) as box:
+        workspace = await upload(source, box)
+        assert await collect(workspace, source, box) == ChangeSet(tree=source.tree)
+        await shell(box, "git add -A; git commit -qm all; echo four >> plain.txt", workspace.root)
+        changes = await collect(workspace, source, box)
+    assert [(file.path, file.added, file.deleted) for file in changes.files] == [("plain.txt", 1, 0)]
+
+
+async def test_work_can_be_collected_again_after_more_of_it(stage: Stage) -> None:
+    await stage.sh("echo first > a")
+    assert [file.path for file in (await stage.collect()).files] == ["a"]
+    await stage.sh("echo second > b; rm a")
+    assert [file.path for file in (await stage.collect()).files] == ["b"]
+    await stage.sh("rm b")
+    assert await stage.collect() == ChangeSet(tree=stage.source.tree)
+
+
+async def test_a_change_that_hides_its_size_and_time_is_found(stage: Stage) -> None:
+    await stage.sh(
+        "touch -r plain.txt ../time; printf 'one\\nTWO\\nthree\\n' > plain.txt; touch -r ../time plain.txt;"
+        "git update-index --assume-unchanged plain.txt; git update-index --skip-worktree tool.sh;"
+        "touch -hr link ../time; ln -sfn empty.txt link; touch -hr ../time link; echo more >> tool.sh"
+    )
+    assert [file.path for file in (await stage.collect()).files] == ["link", "plain.txt", "tool.sh"]
+
+
+async def test_ignored_files_come_back_only_when_the_agent_tracks_them(local: Stage) -> None:
+    await local.sh(
+        "mkdir build; echo a > build/kept; echo b > build/not; echo c > x.log;"
+        "git add -f build/kept x.log; git commit -qm x"
+    )
+    assert [file.path for file in (await local.collect()).files] == ["build/kept", "x.log"]
+
+
+DECEPTIONS = {
+    "configuration": """
+        git config core.worktree /tmp; git config core.excludesFile /dev/stdin; git config core.hooksPath /tmp
+        git config diff.external 'echo evil'; git config core.fsmonitor 'touch /tmp/ran'; git config core.fileMode false
+        git config core.ignoreCase true; git config core.autocrlf true; git config diff.noprefix true
+        git config filter.evil.clean 'echo evil'; git config diff.evil.textconv 'echo evil'
+        git config core.bare true""",
+    "global configuration": """
+        printf '[core]\\n excludesFile = %s/all\\n attributesFile = %s/attributes\\n' "$HOME" "$HOME" > ~/.gitconfig
+        echo '*' > ~/all; echo '* -diff filter=evil' > ~/attributes
+        mkdir -p ~/.config/git; echo '*' > ~/.config/git/ignore; echo '* binary' > ~/.config/git/attributes""",
+    "attributes": """
+        printf '* text eol=crlf filter=evil diff=evil ident working-tree-encoding=UTF-16\\n' > .git/info/attributes
+        printf '*.txt -diff\\n' > .gitattributes; git config filter.evil.clean 'echo evil'""",
+    "hooks": """
+        mkdir -p .git/hooks; cd .git/hooks
+        printf '#!/bin/sh\\ntouch /tmp/ran\\n' | tee post-index-change pre-commit
+        chmod +x *""",
+    "excludes": "mkdir -p .git/info; echo '*' > .git/info/exclude",
+    "no repository": "rm -rf .git",
+    "a file for a repository": "rm -rf .git; echo 'gitdir: /etc' > .git",
+    "a link for a repository": "mv .git ../elsewhere; ln -s ../elsewhere .git",
+    "a new repository": "rm -rf .git; git init -q; git add -A; git -c user.name=x -c user.email=x@y commit -qm all",
+    "alternates and replacements": """
+        mkdir -p .git/objects/info; echo /tmp/evil > .git/objects/info/alternates
+        git replace HEAD:plain.txt HEAD:empty || :; mkdir -p .git/info; git rev-parse HEAD > .git/info/grafts""",
+    "damaged objects": """
+        find .git/objects -type f -exec chmod u+w {} +
+        find .git/objects -name '*.pack' -exec truncate -s 10 {} +""",
+    "a damaged index": "echo garbage > .git/index",
+    "a pipe for an index": "rm .git/index; mkfifo .git/index",
+    "an index of lies": """
+        git ls-files -s plain.txt | sed 's/plain.txt/..\\/outside/' | git update-index --index-info || :
+        git update-index --add --cacheinfo "100644,$(git rev-parse HEAD:empty),no/such/file\"""",
+    "a different head": "git checkout -q --orphan other; git rm -rq --cached .",
+}
+
+
+@pytest.mark.parametrize("deception", DECEPTIONS)
+async def test_the_agents_git_has_no_say(local: Stage, deception: str) -> None:
+    if local.box.info.provider == "local" and local.workspace.store_has_objects and deception == "damaged objects":
+        # Without isolation root is the same user, and the hard link is the same file: the damage must be noticed.
+        await local.sh("echo more >> plain.txt;" + DECEPTIONS[deception])
+        with pytest.raises((ChangesRefused, WorkspaceError)):
+            await local.collect()
+        return
+    result = await local.box.exec(DECEPTIONS[deception], timeout=60, cwd=local.workspace.root)
+    assert not result.timed_out
+    await local.sh("printf 'more\\n' >> plain.txt; printf 'x\\r\\n' > new.txt")
+    changes = await local.collect()
+    found = {file.path: (file.kind, file.added, file.deleted) for file in changes.files}
+    attributes = {".gitattributes": ("added", 1, 0)} if deception == "attributes" else {}
+    assert found == {"plain.txt": ("modified", 1, 0), "new.txt": ("added", 1, 0)} | attributes
+    inside = await tree_inside(local.box, local.workspace.root)
+    result_tree = local.result(changes)
+    assert result_tree["new.txt"] == ("file", b"x\r\n")
+    assert result_tree["plain.txt"] == inside["plain.txt"]
+    assert (await local.box.exec("test -e /tmp/ran", timeout=30)).exit_code == 1
+
+
+async def test_environment_of_git_in_the_sandbox_has_no_say(plain: Stage) -> None:
+    await plain.sh("echo more >> plain.txt")
+    hostile = (
+        "export GIT_DIR=/nowhere GIT_INDEX_FILE=/nowhere GIT_EXTERNAL_DIFF=false GIT_ALTERNATE_OBJECT_DIRECTORIES=/x"
+    )
+    changes = await collect(plain.workspace, plain.source, Altered(plain.box, hostile))
+    assert [file.path for file in changes.files] == ["plain.txt"]
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        'rm -rf "$PWD"',
+        'd=$PWD; cd ..; rm -rf "$d"; ln -s /etc "$d"',
+        'd=$PWD; cd ..; mv "$d" moved; ln -s moved "$d"',
+        'd=$PWD; cd ..; rm -rf "$d"; echo file > "$d"',
+    ],
+    ids=["deleted", "link to elsewhere", "link to itself", "file"],
+)
+async def test_a_work_tree_that_is_gone_is_no_result(stage: Stage, gone: str) -> None:
+    await stage.sh(gone)
+    refused = await stage.refused()
+    assert "the work tree in the sandbox was deleted or replaced" in str(refused)
+
+
+async def test_every_file_may_be_deleted_one_by_one(local: Stage) -> None:
+    await local.sh("git ls-files -z | xargs -0 rm --")
+    changes = await local.collect()
+    assert {file.kind for file in changes.files} == {"deleted"}
+    assert len(changes.files) == len(EVERY_KIND) + 1
+
+
+async def test_pipes_sockets_and_devices_do_not_hang_and_do_not_travel(local: Stage) -> None:
+    await local.sh(
+        "mkfifo pipe; rm plain.txt; mkfifo plain.txt; rm crlf.txt; mkdir crlf.txt; mkfifo crlf.txt/p; echo x > new"
+    )
+    found = {file.path: file.kind for file in (await local.collect()).files}
+    assert found == {"plain.txt": "deleted", "crlf.txt": "deleted", "new": "added"}
+
+
+async def test_files_without_permissions_are_read_all_the_same(local: Stage) -> None:
+    await local.sh(
+        "echo secret > hidden; chmod 000 hidden; echo more >> plain.txt; chmod 000 plain.txt;"
+        "mkdir -p closed/inner; echo a > closed/a; echo b > closed/inner/b;"
+        "chmod 000 closed/inner closed; chmod 000 empty"
+    )
+    found = {file.path: file.kind for file in (await local.collect()).files}
+    assert found == {"hidden": "added", "plain.txt": "modified", "closed/a": "added", "closed/inner/b": "added"}
+
+
+@pytest.mark.parametrize("commits", ["with", "without"])
+async def test_a_repository_inside_the_repository_is_refused_and_the_rest_is_kept(local: Stage, commits: str) -> None:
+    await local.sh("git init -q nested; echo x > nested/x; echo more >> plain.txt")
+    if commits == "with":
+        await local.sh("cd nested; git add -A; git -c user.name=x -c user.email=x@y commit -qm x")
+    refused = await local.refused()
+    assert "nested" in str(refused)
+    assert b"+more" in refused.patch
+    assert refused.hint
+
+
+async def test_a_huge_file_is_refused_by_name_and_the_rest_is_kept(local: Stage) -> None:
+    await local.sh("truncate -s 20G 'huge one'; echo more >> plain.txt; truncate -s 3M build.log")
+    started = time.monotonic()
+    refused = await local.refused(file_bytes=1_000_000)
+    assert str(refused) == "larger than 1.0 MB: huge one"
+    assert ".gitignore" in refused.hint
+    assert b"+more" in refused.patch
+    assert b"huge one" not in refused.patch
+    assert time.monotonic() - started < 60
+
+
+async def test_a_huge_patch_is_cut_at_the_source(local: Stage) -> None:
+    await local.sh("head -c 3000000 /dev/urandom > noise")
+    refused = await local.refused(patch_bytes=1_000_000)
+    assert str(refused) == "the changes are a patch of more than 1.0 MB"
+    assert len(refused.patch) == 1_000_001
+
+
+async def test_tens_of_thousands_of_files_are_refused_by_their_number(isolated: Stage) -> None:
+    await isolated.sh("echo more >> plain.txt; mkdir many; cd many; seq 30000 | split -a 4 -l 1 -")
+    refused = await isolated.refused()
+    assert str(refused) == "30000 new files, more than 10,000"
+    assert ".gitignore" in refused.hint
+    assert b"+more" in refused.patch
+    assert b"many" not in refused.patch
+
+
+async def test_more_changed_files_than_may_be_are_refused(isolated: Stage) -> None:
+    await isolated.sh("echo more >> plain.txt; echo more >> crlf.txt; echo x > new")
+    assert str(await isolated.refused(files=2)) == "3 files changed, more than 2"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (r"""touch "$(printf 'line\nbreak')" """, "control characters"),
+        (r"""touch "$(printf 'esc\033[31m')" """, "control characters"),
+        (r"""touch "$(printf 'bidi\342\200\256txt')" """, "control characters"),
+        (r"""touch "$(printf 'latin\351')" """, "not UTF-8"),
+        ("ln -s /etc/passwd abs", "not relative"),
+        ("ln -s ../../outside esc", "outside of the repository"),
+        ("ln -s .git/config cfg", ".git directory"),
+        ("mkdir -p s; ln -s .. s/b; ln -s s/b/../x a", "after a name"),
+        ("mkdir .GIT; echo x > .GIT/config", "invalid path"),
+        ("mkdir 'git~1'; echo x > 'git~1/config'", "invalid path"),
+        (r"""d=$(printf '.g\342\200\214it'); mkdir "$d"; echo x > "$d/config" """, "invalid path"),
+        ("echo '[submodule \"x\"]' > .gitmodules", "submodules"),
+    ],
+    ids=["newline", "escape", "bidi", "latin1", "abs", "up", "git-link", "twisted", "GIT", "ntfs", "hfs", "modules"],
+)
+async def test_what_git_would_take_but_we_do_not_is_refused_and_kept(isolated: Stage, make: str, reason: str) -> None:
+    await isolated.sh(make + "; echo more >> plain.txt")
+    refused = await isolated.refused()
+    assert reason in str(refused)
+    assert "\n" not in str(refused)
+    assert str(refused).isprintable()
+    assert b"+more" in refused.patch
+
+
+async def test_processes_that_go_on_writing_do_not_spoil_the_result(local: Stage) -> None:
+    writer = (
+        "( while :; do date +%N > busy; rm -f flicker; echo x > flicker; echo y >> grows; done ) > /dev/null 2>&1 &"
+    )
+    await local.sh(f"echo more >> plain.txt; {writer}")
+    for _ in range(3):
+        paths = {file.path for file in (await local.collect()).files}
+        assert "plain.txt" in paths
+        assert paths <= {"plain.txt", "busy", "flicker", "grows"}
+
+
+async def test_a_base_that_was_deleted_is_reported(plain: Stage) -> None:
+    await plain.sh(f"rm -rf '{plain.workspace.store}'; echo x > new")
+    assert "the base for comparison was deleted" in str(await plain.refused())
+
+
+async def test_a_full_disk_is_reported(plain: Stage) -> None:
+    await plain.sh("head -c 300000 /dev/urandom > new")
+    with pytest.raises((WorkspaceError, ChangesRefused)) as caught:
+        await collect(plain.workspace, plain.source, Altered(plain.box, "ulimit -f 100"))
+    assert caught.value.hint
+
+
+async def test_a_patch_that_does_not_match_the_sandbox_is_refused(plain: Stage) -> None:
+    await plain.sh("echo more >> plain.txt")
+    swapped = "head() { command head \"$@\" | sed 's/^+more/+less/'; }"
+    with pytest.raises(ChangesRefused, match="does not lead to the files that are in the sandbox"):
+        await collect(plain.workspace, plain.source, Altered(plain.box, swapped))
