@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flue_ci.gate.event import parse_event
-from flue_ci.gate.policy import Settings, decide
+from flue_ci.gate.policy import GateSettings, decide
 from tests.e2e.flow import COMMAND, bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
@@ -86,7 +86,7 @@ def decided(body: str) -> float:
     times = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
-        decide(parse_event("issue_comment", json.loads(payload), {}), Settings(phrase="flue-bot"))
+        decide(parse_event("issue_comment", json.loads(payload), {}), GateSettings(phrase="flue-bot"))
         times.append(time.perf_counter() - begun)
     return 1_000 * statistics.median(times)
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flue_ci.safety.markdown import prose
+from flue_ci.safety.markdown import untrusted_markdown
 from flue_ci.safety.redact import Redactor
-from flue_ci.safety.sanitize import for_model
+from flue_ci.safety.sanitize import sanitize_for_model
 
 PROJECT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> None:
     redact = Redactor(KEYS)
     work: dict[str, Callable[[str], object]] = {
         "redacted": redact,
-        "cleaned for the model": lambda text: for_model(text).text,
-        "cleaned for people": prose,
+        "cleaned for the model": lambda text: sanitize_for_model(text).text,
+        "cleaned for people": untrusted_markdown,
     }
     size = 1_000_000 if quick else 4_000_000
     text = ordinary(size)

@@ -17,7 +17,7 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a name of a file may be no text; printing it must not fail
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = guarded(sys.argv[1:])
+        code = run_command_line(sys.argv[1:])
     except KeyboardInterrupt:  # before the command line was even read
         code = 130
     try:
@@ -38,7 +38,7 @@ def _open_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
-def guarded(arguments: list[str]) -> int:
+def run_command_line(arguments: list[str]) -> int:
     """The exit code of a command line. Prints what went wrong to standard error."""
     import click
 
@@ -48,7 +48,7 @@ def guarded(arguments: list[str]) -> int:
     if level := os.environ.get("ANTHROPIC_LOG"):
         from flue_ci.safety import log_handler as sdklog
 
-        sdklog.tell(_log)
+        sdklog.install_log_handler(_log)
         sdklog.set_level(level)
     try:
         code = cli.main(arguments, prog_name="flue-ci", standalone_mode=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flue_ci.agent.loop import AgentLoop
-from flue_ci.agent.system_prompt import GUIDANCE_CHARS, Brief
+from flue_ci.agent.system_prompt import GUIDANCE_CHARS, PromptParts
 from flue_ci.core.errors import UsageError
 from flue_ci.core.ports import (
     Engine,
@@ -26,19 +26,19 @@ from flue_ci.core.ports import (
     SandboxRequest,
 )
 from flue_ci.core.text import one_line
-from flue_ci.git.own_files import read_own
+from flue_ci.git.own_files import read_repository_file
 from flue_ci.git.source import Source
 from flue_ci.report.report import Publishing
-from flue_ci.run.commands import Command
-from flue_ci.run.inputs import Origin
-from flue_ci.run.pipeline import Job, Kit
+from flue_ci.run.commands import HostCommand
+from flue_ci.run.inputs import RunInputs
+from flue_ci.run.pipeline import Job, RunServices
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import Settings
 from flue_ci.spec.load import AgentSpec, ModelSpec
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
-from flue_ci.workspace.upload import put
+from flue_ci.workspace.upload import upload_files
 
 if TYPE_CHECKING:
     from flue_ci.models.claude.client import Claude
@@ -48,7 +48,7 @@ PROVIDERS = ("e2b", "local")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class RunOptions:
     """What the command line chose. `isolation` false means `--no-isolation`."""
 
     provider: str = "e2b"
@@ -59,11 +59,11 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assembly:
+class PreparedRun:
     """A run ready to start. `found` gets the source once it has been read; `close` ends what was opened."""
 
     job: Job
-    kit: Kit
+    kit: RunServices
     redact: Redactor
     notes: tuple[str, ...]
     found: list[Source]
@@ -85,31 +85,31 @@ def make_provider(name: str, settings: Settings, *, isolation: bool = True) -> S
 
         return LocalProvider(isolation=isolation)
     if name == "e2b":
-        from flue_ci.sandboxes.e2b.provider import E2BProvider, Pace
+        from flue_ci.sandboxes.e2b.provider import E2BProvider, Timeouts
 
-        pace = Pace()
+        timeouts = Timeouts()
         return E2BProvider(
             api_key=settings.e2b_api_key,
             domain=settings.e2b_domain,
             api_url=settings.e2b_api_url,
             sandbox_url=settings.e2b_sandbox_url,
-            pace=replace(pace, patience=settings.patience_seconds or pace.patience),
+            pace=replace(timeouts, retry_timeout=settings.retry_timeout_seconds or timeouts.retry_timeout),
         )
     raise UsageError(f"there is no sandbox {name!r}", hint=f"choose one of {', '.join(PROVIDERS)}")
 
 
-def make_forge(settings: Settings, notify: Callable[[str], None], *, patience: float | None = None) -> Forge:
-    """GitHub, for the repository that a workflow runs in. `patience` in seconds; the settings' by default."""
+def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeout: float | None = None) -> Forge:
+    """GitHub, for the repository that a workflow runs in. `retry_timeout` in seconds; the settings' by default."""
     from flue_ci.forges.github.client import GitHub
 
     where = settings.github
-    patience = settings.patience_seconds if patience is None else patience
+    retry_timeout = settings.retry_timeout_seconds if retry_timeout is None else retry_timeout
     return GitHub(
         repo=where.repo,
         token=where.token,
         api_url=where.api_url,
         notify=notify,
-        **({} if patience is None else {"patience_seconds": patience}),
+        **({} if retry_timeout is None else {"retry_timeout_seconds": retry_timeout}),
     )
 
 
@@ -129,18 +129,18 @@ def warm_up() -> None:
     threading.Thread(target=load, name="warm-up", daemon=True).start()
 
 
-def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
+def prepare_run(  # noqa: PLR0913 (the whole of a run comes together here)
     spec: AgentSpec,
     *,
     spec_path: Path,
-    origin: Origin,
+    origin: RunInputs,
     instruction: str,
-    options: Options,
+    options: RunOptions,
     settings: Settings,
     signal: Callable[[], int],
-) -> Assembly:
+) -> PreparedRun:
     """Everything for a run; nothing is started, nothing is spent. Raises `UsageError` for what is missing."""
-    skills, notes = load_skills(origin.trusted, spec.skills)
+    skills, notes = load_skills(origin.trusted_folder, spec.skills)
     secrets = _secrets(spec, settings)
     redact = Redactor([*secrets_of(settings.environ), *secrets.values()])
     handled = _handled(settings, secrets)
@@ -148,7 +148,7 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
     provider = make_provider(options.provider, settings, isolation=options.isolation)
     if not options.dry_run:
         _need_keys(options, settings)
-    model, prepare = _model(spec, options, settings, redact.walk)
+    model, prepare = _model(spec, options, settings, redact.redact_value)
     found: list[Source] = []
 
     async def source() -> Source:
@@ -163,16 +163,16 @@ def assemble(  # noqa: PLR0913 (the whole of a run comes together here)
     async def place_files(box: Sandbox) -> None:
         await _place(skills, box)
 
-    return Assembly(
+    return PreparedRun(
         job=replace(_job(spec, spec_path, origin, instruction, secrets, skills), model=model.name),
-        kit=Kit(
+        kit=RunServices(
             provider=provider,
             source=source,
             engine=engine,
             place_files=place_files,
             holds_secret=handled.holds_secret,
             signal=signal,
-            told=origin.told,
+            discussion=origin.discussion,
         ),
         redact=redact,
         notes=notes,
@@ -190,7 +190,7 @@ def _handled(settings: Settings, secrets: dict[str, str]) -> Redactor:
 def _job(
     spec: AgentSpec,
     spec_path: Path,
-    origin: Origin,
+    origin: RunInputs,
     instruction: str,
     secrets: dict[str, str],
     skills: tuple[SkillFiles, ...],
@@ -201,7 +201,7 @@ def _job(
         agent=spec.name,
         instruction=instruction,
         model=spec.model.name,
-        spec=_shown(spec_path, origin.trusted),
+        spec=_shown(spec_path, origin.trusted_folder),
         brief=told,
         request=SandboxRequest(
             template=spec.sandbox.template,
@@ -212,11 +212,11 @@ def _job(
         ),
         setup_network=setup_network,
         setup=tuple(
-            Command(kind="setup", name=one_line(command, 40), run=command, timeout=limit)
+            HostCommand(kind="setup", name=one_line(command, 40), run=command, timeout=limit)
             for command in spec.sandbox.setup
         ),
         checks=tuple(
-            Command(kind="check", name=check.name, run=check.run, timeout=check.timeout) for check in spec.checks
+            HostCommand(kind="check", name=check.name, run=check.run, timeout=check.timeout) for check in spec.checks
         ),
         secrets=spec.sandbox.visible_secrets,
         wants_changes=spec.publish.changes != "none",
@@ -235,8 +235,8 @@ def publishing(spec: AgentSpec) -> Publishing:
 
 
 def _brief(
-    spec: AgentSpec, origin: Origin, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
-) -> Brief:
+    spec: AgentSpec, origin: RunInputs, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
+) -> PromptParts:
     variables: dict[str, object] = {
         "agent": {"name": spec.name, "description": spec.description},
         **origin.variables,
@@ -246,10 +246,10 @@ def _brief(
     prompt = render(spec.prompt, variables)
     if instruction.strip() and instruction.strip() not in prompt:
         prompt = f"{prompt.rstrip()}\n\n{instruction.strip()}"  # a prompt that does not ask for it gets it all the same
-    return Brief(
+    return PromptParts(
         instructions=render(spec.instructions, variables),
         prompt=prompt,
-        guidance=_guidance(origin.trusted),
+        guidance=_guidance(origin.trusted_folder),
         skills=tuple(skill.inside("~") for skill in skills),
         network=_network(spec, "agent", secrets),
         check_commands=tuple(check.run for check in spec.checks),
@@ -291,7 +291,7 @@ def _secrets(spec: AgentSpec, settings: Settings) -> dict[str, str]:
 
 
 def _model(
-    spec: AgentSpec, options: Options, settings: Settings, clean: Callable[[object], object]
+    spec: AgentSpec, options: RunOptions, settings: Settings, clean: Callable[[object], object]
 ) -> tuple[Model, Callable[[], None]]:
     """The model, and what takes time to prepare it. Raises `UsageError` for whatever can be known to be wrong by
     now."""
@@ -321,19 +321,19 @@ def _claude(spec: ModelSpec, settings: Settings) -> Claude:
         thinking=spec.thinking,
         api_key=settings.anthropic_api_key or None,  # None: the SDK looks for ANTHROPIC_AUTH_TOKEN
         base_url=spec.base_url or settings.anthropic_base_url or None,
-        prices=spec.prices.resolved() if spec.prices else None,
+        prices=spec.prices.to_prices() if spec.prices else None,
     )
     return Claude(
         replace(
             wanted,
-            patience_seconds=settings.patience_seconds or wanted.patience_seconds,
+            retry_timeout_seconds=settings.retry_timeout_seconds or wanted.retry_timeout_seconds,
             first_byte_seconds=settings.idle_seconds or wanted.first_byte_seconds,
             idle_seconds=settings.idle_seconds or wanted.idle_seconds,
         )
     )
 
 
-def _warnings(spec: AgentSpec, options: Options) -> Iterator[str]:
+def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:
     """What people should see before it starts."""
     if not options.isolation:
         yield "--no-isolation: the agent's commands run on this machine as you, with your files and your network"
@@ -343,7 +343,7 @@ def _warnings(spec: AgentSpec, options: Options) -> Iterator[str]:
         yield f"visible to everything in the sandbox: {', '.join(spec.sandbox.visible_secrets)}"
 
 
-def _need_keys(options: Options, settings: Settings) -> None:
+def _need_keys(options: RunOptions, settings: Settings) -> None:
     if options.provider == "e2b" and not settings.e2b_api_key.strip():
         raise UsageError("E2B_API_KEY is not set", hint="export E2B_API_KEY=…, or run with --sandbox local")
     if not options.replay and not (settings.anthropic_api_key.strip() or settings.anthropic_auth_token.strip()):
@@ -367,7 +367,7 @@ def diagnose_local() -> tuple[bool, str, str]:
 
 
 def _guidance(repo: Path) -> str:
-    return read_own(repo, repo / "AGENTS.md", 4 * GUIDANCE_CHARS)
+    return read_repository_file(repo, repo / "AGENTS.md", 4 * GUIDANCE_CHARS)
 
 
 def _shown(path: Path, repo: Path) -> str:
@@ -375,7 +375,9 @@ def _shown(path: Path, repo: Path) -> str:
 
 
 async def _place(skills: tuple[SkillFiles, ...], box: Sandbox) -> None:
-    await put(box, {f"{INSIDE}/{skill.name}/{inside}": path for skill in skills for inside, path in skill.files})
+    await upload_files(
+        box, {f"{INSIDE}/{skill.name}/{inside}": path for skill in skills for inside, path in skill.files}
+    )
 
 
-__all__ = ["OURS", "PROVIDERS", "Assembly", "Options", "assemble", "make_provider"]
+__all__ = ["OURS", "PROVIDERS", "PreparedRun", "RunOptions", "make_provider", "prepare_run"]

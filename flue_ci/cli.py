@@ -122,7 +122,7 @@ def action(*, clear_up: bool) -> int:
     """
     from flue_ci.action import respond as action_run
 
-    return action_run.clear_up(os.environ) if clear_up else action_run.act(os.environ)
+    return action_run.finish_killed_run(os.environ) if clear_up else action_run.run_action(os.environ)
 
 
 @_command(
@@ -149,22 +149,22 @@ def publish(folder: Path) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
-    from flue_ci.core.errors import EXIT_USAGE, Problem, SpecError
+    from flue_ci.core.errors import EXIT_USAGE, Diagnostic, SpecError
     from flue_ci.core.text import printable
-    from flue_ci.spec.load import find_root, find_specs, load_spec, not_supported_yet, shown
+    from flue_ci.spec.load import display_path, find_root, find_specs, load_spec, not_supported_yet
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
         raise click.UsageError("there is no spec in .flue/agents/; `flue-ci init` writes one")
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for path in paths:
         try:
             problems += not_supported_yet(load_spec(path))
         except SpecError as error:
-            problems += error.problems
+            problems += error.diagnostics
     broken = {problem.file for problem in problems}
     redact = _redactor()
-    problems = redact.walk(problems)
+    problems = redact.redact_value(problems)
     if as_json:
         fields = ("file", "line", "column", "key", "message", "hint")
         print(
@@ -180,8 +180,8 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     for problem in problems:
         print(printable(str(problem)))
     for path in paths:
-        if shown(path) not in broken:
-            print(printable(redact(f"{shown(path)}: ok")))
+        if display_path(path) not in broken:
+            print(printable(redact(f"{display_path(path)}: ok")))
     return EXIT_USAGE if problems else 0
 
 
@@ -201,7 +201,7 @@ def list_(repo: Path, as_json: bool) -> int:
     from flue_ci.commands.list_agents import agents, as_text
     from flue_ci.spec.load import find_root
 
-    found = _redactor().walk(agents(find_root(repo)))
+    found = _redactor().redact_value(agents(find_root(repo)))
     print(json.dumps(found, indent=2) if as_json else as_text(found))
     return 2 if any(agent["problem"] for agent in found) else 0
 
@@ -213,16 +213,16 @@ def list_(repo: Path, as_json: bool) -> int:
 def init(name: str, repo: Path, github: bool) -> None:
     """Write a commented agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml."""
     from flue_ci.core.text import printable
-    from flue_ci.spec.load import find_root, shown
+    from flue_ci.spec.load import display_path, find_root
     from flue_ci.spec.starter import workflow_path, write_starter, write_workflow
 
     root = find_root(repo)
     if github:
         workflow_path(root)  # both files are written, or none
-    path = printable(shown(write_starter(root, name)))
+    path = printable(display_path(write_starter(root, name)))
     click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
     if github:
-        workflow = printable(shown(write_workflow(root)))
+        workflow = printable(display_path(write_workflow(root)))
         click.echo(
             f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge both files, "
             f"then comment on a pull request: /flue {name}"
@@ -265,13 +265,13 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
 
     report, patch = load(folder)
     redact = _redactor()
-    report, patch = redact.walk(report), redact.walk(patch)
+    report, patch = redact.redact_value(report), redact.redact_value(patch)
     if as_json:
         print(to_json(report))
     elif as_markdown:
         sys.stdout.write(markdown(report, patch))
     else:
-        closing.show(report, patch, folder, diff=diff)
+        closing.print_result(report, patch, folder, diff=diff)
     return 0
 
 
@@ -293,7 +293,7 @@ def sandboxes_list(sandbox: str, as_json: bool) -> None:
     from flue_ci.commands.sandboxes import find
     from flue_ci.core.text import one_line
 
-    found = _redactor().walk(find(sandbox, os.environ))
+    found = _redactor().redact_value(find(sandbox, os.environ))
     if as_json:
         print(json.dumps([{"id": sandbox_id, "metadata": dict(metadata)} for sandbox_id, metadata in found], indent=2))
         return

@@ -25,7 +25,7 @@ class GitHubSettings:
 class Settings:
     """Keys and addresses; empty when not set. `environ` is what named secrets of a spec are looked up in.
 
-    `patience_seconds` bounds the wait for a service (the model's or the sandboxes') that is out of reach,
+    `retry_timeout_seconds` bounds the wait for a service (the model's or the sandboxes') that is out of reach,
     `idle_seconds` a silence of the model; None: the adapter's own default.
     """
 
@@ -37,7 +37,7 @@ class Settings:
     e2b_api_url: str = ""
     e2b_sandbox_url: str = ""
     state_dir: Path = Path()
-    patience_seconds: float | None = None
+    retry_timeout_seconds: float | None = None
     idle_seconds: float | None = None
     github: GitHubSettings = field(default_factory=GitHubSettings)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -57,7 +57,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         e2b_api_url=environ.get("E2B_API_URL", ""),
         e2b_sandbox_url=environ.get("E2B_SANDBOX_URL", ""),
         state_dir=Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "flue-ci",
-        patience_seconds=_seconds(environ, "FLUE_CI_PATIENCE_SECONDS"),
+        retry_timeout_seconds=_seconds(environ, "FLUE_CI_PATIENCE_SECONDS"),
         idle_seconds=_seconds(environ, "FLUE_CI_IDLE_SECONDS"),
         github=GitHubSettings(
             token=environ.get("FLUE_CI_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", ""),

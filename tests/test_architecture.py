@@ -140,7 +140,7 @@ def test_modules_and_functions_stay_readable(name: str, path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
 def test_help_loads_no_large_package(arguments: list[str]) -> None:
     code = (
-        "import sys; from flue_ci.__main__ import guarded; code = guarded(sys.argv[1:]);"
+        "import sys; from flue_ci.__main__ import run_command_line; code = run_command_line(sys.argv[1:]);"
         "big = ('e2b', 'anthropic', 'github', 'pydantic', 'rich', 'yaml', 'jinja2', 'asyncio');"
         "print([name for name in big if name in sys.modules]); sys.exit(code)"
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.text import one_line
 from flue_ci.gate.workflow_commands import (
-    LogGuard,
+    WorkflowLog,
     append_summary,
     error_annotation,
     mask,
@@ -37,7 +37,7 @@ SUMMARY_CHARS = 20_000  # of the agent's last words, as an output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class ActionInputs:
     """The inputs of action.yml, as the environment carries them (docs/action.md). Empty: not given."""
 
     agent: str = ""
@@ -50,11 +50,11 @@ class Inputs:
     out: Path | None = None
     rate_limit: int = 20
     run_token: str = field(default_factory=lambda: secrets.token_hex(16))
-    reacted: bool = False
+    has_reacted: bool = False
     report: Path | None = None
 
 
-def read_inputs(environ: Mapping[str, str]) -> Inputs:
+def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
     """Raises `UsageError` for what an input cannot be."""
 
     def given(name: str) -> str:
@@ -72,18 +72,18 @@ def read_inputs(environ: Mapping[str, str]) -> Inputs:
             f"input `rate-limit` is {one_line(rate, 40)!r}, not a number",
             hint="requests an hour and person; 0 for no limit",
         )
-    return Inputs(
+    return ActionInputs(
         agent=given("AGENT"),
         instruction=environ.get("FLUE_CI_INSTRUCTION", ""),
         model=given("MODEL"),
         template=given("TEMPLATE"),
-        fail_on=fail_on or Inputs().fail_on,
+        fail_on=fail_on or ActionInputs().fail_on,
         dry_run=_flag("dry-run", given("DRY_RUN")),
         comment=_publishes(given("PUBLISH")),
         out=Path(given("OUT")) if given("OUT") else None,
         rate_limit=int(rate),
         run_token=given("RUN_TOKEN") or secrets.token_hex(16),
-        reacted=_flag("reacted", given("REACTED")),
+        has_reacted=_flag("reacted", given("REACTED")),
         report=Path(given("REPORT")) if given("REPORT") else None,
     )
 
@@ -100,7 +100,7 @@ def _publishes(text: str) -> bool:
     return text != "none"
 
 
-def break_off(environ: Mapping[str, str], error: FlueError) -> int:
+def fail_step(environ: Mapping[str, str], error: FlueError) -> int:
     """Ends a step that came to nothing: its error as an annotation, its outputs, its exit code. Outside of GitHub
     Actions the error goes on, to be told on the terminal."""
     if environ.get("GITHUB_ACTIONS") != "true":
@@ -113,15 +113,15 @@ def break_off(environ: Mapping[str, str], error: FlueError) -> int:
     return error.exit_code
 
 
-class Desk:
+class ActionJob:
     """`say` is for our own words, whoever's names are in them; the log guard for everybody else's lines."""
 
-    def __init__(self, environ: Mapping[str, str], settings: Settings, inputs: Inputs) -> None:
+    def __init__(self, environ: Mapping[str, str], settings: Settings, inputs: ActionInputs) -> None:
         self.environ, self.settings, self.inputs = environ, settings, inputs
         self.redact = Redactor([*secrets_of(environ), settings.github.token])
-        self.log = LogGuard(sys.stdout)
-        self.spare = Path(environ.get("RUNNER_TEMP") or settings.state_dir) / "flue-ci-report"
-        self.out = inputs.out or self.spare
+        self.log = WorkflowLog(sys.stdout)
+        self.fallback_folder = Path(environ.get("RUNNER_TEMP") or settings.state_dir) / "flue-ci-report"
+        self.out = inputs.out or self.fallback_folder
 
     @property
     def run_url(self) -> str:
@@ -133,7 +133,7 @@ class Desk:
 
     def begin(self) -> None:
         """Before anything is said: what the SDKs log comes here too, and the runner learns what to hide."""
-        sdklog.tell(self.say)
+        sdklog.install_log_handler(self.say)
         self._mask_secrets()
 
     def _mask_secrets(self) -> None:
@@ -159,7 +159,7 @@ class Desk:
 
     def spec_errors(self, error: SpecError) -> None:
         """An annotation a problem, at its line."""
-        for problem in error.problems[:10]:
+        for problem in error.diagnostics[:10]:
             told = self.redact(f"{problem.key}: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
             self.log.command(error_annotation(problem.file, problem.line, problem.column, told))
 
@@ -172,7 +172,7 @@ class Desk:
     def finish(self, report: Report, patch: bytes, folder: Path | None, comment_url: str) -> int:
         """Summary, outputs and the exit code. `report` is without secrets; `folder` is where its files are, None for
         nowhere."""
-        patch = self.redact.walk(patch)
+        patch = self.redact.redact_value(patch)
         if trouble := self._summarise(summary_page(report, patch, server_url=self.settings.github.server_url)):
             self.notice(f"the job summary cannot be written: {trouble}")
         self._outputs(
@@ -195,7 +195,7 @@ class Desk:
             return report.exit_code or EXIT_FAILED
         return EXIT_DONE
 
-    def rehearsed(self, shown: Mapping[str, str], notes: Sequence[str]) -> int:
+    def write_dry_run(self, shown: Mapping[str, str], notes: Sequence[str]) -> int:
         """A dry run: what would happen, in the log and in the summary; green."""
         rows = {name.replace("_", " "): self.redact(value) for name, value in shown.items()}
         for name, value in rows.items():

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from flue_ci.core.messages import (
+from flue_ci.core.events import (
     CommandEnded,
     CommandOutput,
     CommandStarted,
     Notice,
-    Progress,
+    ProgressEvent,
     StageStarted,
     TurnEnded,
     TurnRestarted,
 )
 from flue_ci.core.text import human_cost, human_count, one_line, plural, printable
-from flue_ci.gate.workflow_commands import LogGuard
-from flue_ci.terminal.progress import STAGES, named, output_lines, story
+from flue_ci.gate.workflow_commands import WorkflowLog
+from flue_ci.terminal.progress import STAGES, describe_call, format_event, output_lines
 
 _CALLS_SHOWN = 3
 
@@ -23,29 +23,29 @@ class ActionsView:
     """Events as log lines. A turn's group is opened when its reply is complete, so that the title can say what it
     does; what failed is repeated outside of the groups, which a reader sees folded."""
 
-    def __init__(self, log: LogGuard) -> None:
+    def __init__(self, log: WorkflowLog) -> None:
         self._log = log
         self._open = False
 
-    def observe(self, event: Progress) -> None:
+    def observe(self, event: ProgressEvent) -> None:
         match event:
             case StageStarted(stage=stage):
                 self._close_group()
                 self._log.line(f"▸ {STAGES.get(stage, stage)}")
             case TurnEnded():
                 self._open_group(_turn(event))
-                self._lines(story(event))
+                self._lines(format_event(event))
             case CommandStarted(kind=kind, command=command):
                 self._open_group(f"{'Setup' if kind == 'setup' else 'Check'}: {one_line(command, 160)}")
             case CommandOutput(data=data):
                 self._lines(output_lines(data))
             case CommandEnded():
                 self._close_group()
-                self._lines(story(event))
+                self._lines(format_event(event))
             case Notice() | TurnRestarted():
-                self._lines(story(event))
+                self._lines(format_event(event))
             case _:
-                self._lines(story(event))
+                self._lines(format_event(event))
 
     def close(self) -> None:
         self._close_group()
@@ -67,7 +67,7 @@ class ActionsView:
 
 def _turn(event: TurnEnded) -> str:
     """`Turn 3 · bash pytest -q · 12.1K tokens, $0.03 so far`."""
-    calls = [named(call, 80) for call in event.reply.calls[:_CALLS_SHOWN]]
+    calls = [describe_call(call, 80) for call in event.reply.calls[:_CALLS_SHOWN]]
     more = len(event.reply.calls) - _CALLS_SHOWN
     did = ", ".join(calls) + (f", and {plural(more, 'more call')}" if more > 0 else "")
     so_far = f"{human_count(event.total.total_tokens)} tokens, {human_cost(event.total.cost_usd)} so far"

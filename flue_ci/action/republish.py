@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from flue_ci.action.job import Desk, break_off, read_inputs
-from flue_ci.action.respond import Shop, open_shop, read_event
+from flue_ci.action.job import ActionJob, fail_step, read_inputs
+from flue_ci.action.respond import JobContext, open_context, read_event
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
 from flue_ci.core.errors import EXIT_FAILED, FlueError
 from flue_ci.gate import policy as gate
 from flue_ci.publish.deliver import deliver
-from flue_ci.publish.progress_comment import Place, Sticky
+from flue_ci.publish.progress_comment import CommentTarget, ProgressComment
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report
 from flue_ci.run.session import Signals
@@ -32,22 +32,22 @@ def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
     try:
         return _publish_folder(folder, environ)
     except FlueError as error:
-        return break_off(environ, error)
+        return fail_step(environ, error)
 
 
 def _publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
     signals = Signals()
     signals.interrupt()
-    desk = Desk(environ, read_settings(environ), read_inputs(environ))
+    desk = ActionJob(environ, read_settings(environ), read_inputs(environ))
     desk.begin()
     report, patch = load(folder)
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
-        shop = open_shop(desk, read_event(environ), gate.read_settings(environ), Path(scratch), signals)
+        shop = open_context(desk, read_event(environ), gate.read_gate_settings(environ), Path(scratch), signals)
         return asyncio.run(_publish(shop, report, patch, folder))
 
 
-async def _publish(shop: Shop, report: Report, patch: bytes, folder: Path) -> int:
-    desk = shop.desk
+async def _publish(shop: JobContext, report: Report, patch: bytes, folder: Path) -> int:
+    desk = shop.job
     try:
         target = await find_target(shop.event, shop.forge, shop.remote)
         _same_target(report, shop, target)
@@ -60,12 +60,12 @@ async def _publish(shop: Shop, report: Report, patch: bytes, folder: Path) -> in
         runs = re.escape(f"{desk.settings.github.server_url}/{shop.event.repo}/actions/runs/")
         if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", claimed, re.ASCII):  # it becomes part of Markdown
             trigger = replace(trigger, run_url=claimed)
-        report = desk.redact.walk(replace(report, trigger=trigger, publish=publishing(spec)))
+        report = desk.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
         sticky = None
         if target.number is not None and spec.publish.comment != "none":
-            place = Place(number=target.number, keep=spec.publish.comment == "sticky")
-            sticky = Sticky(shop.forge, shop.quick, place, report.agent, desk.say)
-        shown = desk.redact.walk(patch)
+            place = CommentTarget(number=target.number, keep=spec.publish.comment == "sticky")
+            sticky = ProgressComment(shop.forge, shop.quick, place, report.agent, desk.say)
+        shown = desk.redact.redact_value(patch)
         told, url = await deliver(sticky, report, shown, server_url=desk.settings.github.server_url)
         if told is not report:
             assert told.failure
@@ -77,7 +77,7 @@ async def _publish(shop: Shop, report: Report, patch: bytes, folder: Path) -> in
         await shop.quick.close()
 
 
-def _same_target(report: Report, shop: Shop, target: Target) -> None:
+def _same_target(report: Report, shop: JobContext, target: Target) -> None:
     """Refuses a report that is about something else than this job's event."""
     claimed = report.trigger
     if claimed is None:

@@ -14,30 +14,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from flue_ci.action.authorize import Granted, Refused, grant, people_of
-from flue_ci.action.discussion import about, told
-from flue_ci.action.job import Desk, break_off, read_inputs
+from flue_ci.action.authorize import Authorized, Rejected, authorize_request, fetch_roles
+from flue_ci.action.discussion import discussion_variables, render_discussion
+from flue_ci.action.job import ActionJob, fail_step, read_inputs
 from flue_ci.action.log_view import ActionsView
 from flue_ci.action.target import Agent, Target, find_target, read_agents, trigger_of
-from flue_ci.assembly import Assembly, Options, assemble, make_forge, warm_up
+from flue_ci.assembly import PreparedRun, RunOptions, make_forge, prepare_run, warm_up
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError, ForgeError, SpecError, UsageError
 from flue_ci.core.ports import Forge, Reaction
 from flue_ci.core.text import plural
 from flue_ci.gate import policy as gate
 from flue_ci.gate.event import Event, parse_event
-from flue_ci.git.fetch import PATIENCE_SECONDS, Remote, open_remote
+from flue_ci.git.fetch import RETRY_TIMEOUT_SECONDS, Remote, open_remote
 from flue_ci.git.source import Source
-from flue_ci.publish.comment import sorry_reply, working
-from flue_ci.publish.deliver import Standings, deliver
-from flue_ci.publish.progress_comment import Place, Sticky, finish_abandoned
+from flue_ci.publish.comment import error_reply, progress_comment
+from flue_ci.publish.deliver import ProgressTracker, deliver
+from flue_ci.publish.progress_comment import CommentTarget, ProgressComment, finish_killed_comments
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Failure, Report, Trigger
-from flue_ci.run.dry_run import preview
-from flue_ci.run.inputs import Origin
-from flue_ci.run.session import Signals, drive, watched
-from flue_ci.safety.sanitize import for_model, kinds
+from flue_ci.run.dry_run import describe_run
+from flue_ci.run.inputs import RunInputs
+from flue_ci.run.session import Signals, redacting_observer, run_and_save
+from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 from flue_ci.settings import read_settings
 from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet
 
@@ -45,12 +45,12 @@ PROVIDER = "e2b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shop:
+class JobContext:
     """What a job works with: the desk for people, GitHub, and a place for files."""
 
-    desk: Desk
+    job: ActionJob
     event: Event
-    rules: gate.Settings
+    rules: gate.GateSettings
     forge: Forge
     quick: Forge
     remote: Remote
@@ -58,12 +58,12 @@ class Shop:
     signals: Signals
 
 
-def act(environ: Mapping[str, str]) -> int:
+def run_action(environ: Mapping[str, str]) -> int:
     """Acts on the event of this job; the exit code is the step's."""
     try:
         return _act(environ)
     except FlueError as error:
-        return break_off(environ, error)
+        return fail_step(environ, error)
 
 
 def _act(environ: Mapping[str, str]) -> int:
@@ -74,20 +74,20 @@ def _act(environ: Mapping[str, str]) -> int:
         from flue_ci.action.republish import publish_folder
 
         return publish_folder(inputs.report, environ)
-    desk = Desk(environ, settings, inputs)
+    desk = ActionJob(environ, settings, inputs)
     desk.begin()
-    event, rules = read_event(environ), gate.read_settings(environ)
+    event, rules = read_event(environ), gate.read_gate_settings(environ)
     verdict = gate.decide(event, rules)
-    if not isinstance(verdict, gate.Proceed):
+    if not isinstance(verdict, gate.Allow):
         return desk.skip(verdict.reason)
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
-        shop = open_shop(desk, event, rules, Path(scratch), signals)
+        shop = open_context(desk, event, rules, Path(scratch), signals)
         return asyncio.run(_respond(shop, verdict))
 
 
-def clear_up(environ: Mapping[str, str]) -> int:
+def finish_killed_run(environ: Mapping[str, str]) -> int:
     """After a run that was killed: its comment says so. Always green; the step that ran is red already."""
-    desk = Desk(environ, read_settings(environ), read_inputs(environ))
+    desk = ActionJob(environ, read_settings(environ), read_inputs(environ))
     desk.begin()
     event = read_event(environ)
     if event.number is not None and desk.run_url and desk.inputs.comment:
@@ -99,11 +99,11 @@ def clear_up(environ: Mapping[str, str]) -> int:
     return EXIT_DONE
 
 
-async def _clear_up(desk: Desk, event: Event, number: int) -> int:
-    forge = make_forge(desk.settings, desk.say, patience=20.0)
+async def _clear_up(desk: ActionJob, event: Event, number: int) -> int:
+    forge = make_forge(desk.settings, desk.say, retry_timeout=20.0)
     try:
         kind: Literal["issue", "review"] = "review" if event.comment_kind == "review" else "issue"
-        return await finish_abandoned(forge, number, kind, desk.run_url)
+        return await finish_killed_comments(forge, number, kind, desk.run_url)
     finally:
         await forge.close()
 
@@ -121,39 +121,41 @@ def read_event(environ: Mapping[str, str]) -> Event:
     return parse_event(name, payload, environ)
 
 
-def open_shop(desk: Desk, event: Event, rules: gate.Settings, scratch: Path, signals: Signals) -> Shop:
+def open_context(
+    desk: ActionJob, event: Event, rules: gate.GateSettings, scratch: Path, signals: Signals
+) -> JobContext:
     """Nothing is asked of GitHub yet."""
     settings = desk.settings
-    return Shop(
-        desk=desk,
+    return JobContext(
+        job=desk,
         event=event,
         rules=rules,
         forge=make_forge(settings, desk.say),
-        quick=make_forge(settings, desk.say, patience=3.0),
+        quick=make_forge(settings, desk.say, retry_timeout=3.0),
         remote=Remote(
             url=f"{settings.github.server_url}/{settings.github.repo}.git",
             token=settings.github.token,
             scratch=scratch,
             notify=desk.say,
-            patience_seconds=settings.patience_seconds or PATIENCE_SECONDS,
+            retry_timeout_seconds=settings.retry_timeout_seconds or RETRY_TIMEOUT_SECONDS,
         ),
         scratch=scratch,
         signals=signals,
     )
 
 
-async def _respond(shop: Shop, asked: gate.Proceed) -> int:
+async def _respond(shop: JobContext, asked: gate.Allow) -> int:
     """The story. Every ending after the decision leaves a report, an answer, a summary and outputs."""
     task = asyncio.current_task()
     assert task is not None
-    desk = shop.desk
+    desk = shop.job
     warm_up()
     with shop.signals.cancel(task, desk.say):
-        people = asyncio.ensure_future(people_of(shop.event, shop.forge))
+        people = asyncio.ensure_future(fetch_roles(shop.event, shop.forge))
         try:
             target = await find_target(shop.event, shop.forge, shop.remote)
             agents = await read_agents(shop.remote, target, shop.scratch / "trusted")
-            granted = await grant(
+            granted = await authorize_request(
                 shop.event,
                 asked.command,
                 agents,
@@ -162,16 +164,16 @@ async def _respond(shop: Shop, asked: gate.Proceed) -> int:
                 rate_limit=desk.inputs.rate_limit,
                 forge=shop.forge,
             )
-            if isinstance(granted, Refused):
-                return await _decline(shop, target, granted)
-            await _greet(shop)
+            if isinstance(granted, Rejected):
+                return await _skip(shop, target, granted)
+            await _acknowledge(shop)
             return await _run(shop, target, granted)
         except FlueError as error:
-            await _apologise(shop, error)
-            return _give_up(shop, error.exit_code, str(error), error.hint)
+            await _post_error(shop, error)
+            return _fail_early(shop, error.exit_code, str(error), error.hint)
         except asyncio.CancelledError:
             task.uncancel()
-            return _give_up(shop, 128 + (shop.signals.first or 2), "interrupted", "")
+            return _fail_early(shop, 128 + (shop.signals.first or 2), "interrupted", "")
         finally:
             people.cancel()
             await asyncio.gather(people, return_exceptions=True)
@@ -180,21 +182,21 @@ async def _respond(shop: Shop, asked: gate.Proceed) -> int:
             desk.say(f"GitHub was asked {plural(shop.forge.requests + shop.quick.requests, 'time')}")
 
 
-async def _decline(shop: Shop, target: Target, refused: Refused) -> int:
+async def _skip(shop: JobContext, target: Target, refused: Rejected) -> int:
     """Nothing to run: a reply to those who may ask, a reaction for those who may not, a notice, green."""
-    if refused.reply and target.number and shop.desk.inputs.comment:
+    if refused.reply and target.number and shop.job.inputs.comment:
         await _post(shop, target, refused.reply)
-    elif refused.unwelcome and shop.event.comment_id:
+    elif refused.denied and shop.event.comment_id:
         await _react(shop, "confused")
-    return shop.desk.skip(refused.reason)
+    return shop.job.skip(refused.reason)
 
 
-async def _greet(shop: Shop) -> None:
-    if shop.event.comment_id and not shop.desk.inputs.reacted:
+async def _acknowledge(shop: JobContext) -> None:
+    if shop.event.comment_id and not shop.job.inputs.has_reacted:
         await _react(shop, "eyes")
 
 
-async def _react(shop: Shop, reaction: Reaction) -> None:
+async def _react(shop: JobContext, reaction: Reaction) -> None:
     event = shop.event
     if event.number is None:
         return
@@ -203,12 +205,12 @@ async def _react(shop: Shop, reaction: Reaction) -> None:
     try:
         await shop.quick.react(event.number, comment, reaction)
     except ForgeError as error:
-        shop.desk.say(f"no reaction: {error}")  # a courtesy; the answer matters
+        shop.job.say(f"no reaction: {error}")  # a courtesy; the answer matters
 
 
-async def _post(shop: Shop, target: Target, body: str) -> None:
+async def _post(shop: JobContext, target: Target, body: str) -> None:
     assert target.number is not None
-    body = shop.desk.redact(body)
+    body = shop.job.redact(body)
     thread = trigger_of(shop.event, target, run_url="").in_thread
     if thread is not None:
         await shop.forge.reply(target.number, thread, body)
@@ -216,14 +218,14 @@ async def _post(shop: Shop, target: Target, body: str) -> None:
         await shop.forge.comment(target.number, body)
 
 
-async def _apologise(shop: Shop, error: FlueError) -> None:
+async def _post_error(shop: JobContext, error: FlueError) -> None:
     """Whoever was promised an answer, by the gate's 👀, hears that there will be none; if GitHub takes it."""
-    event, desk = shop.event, shop.desk
-    if not desk.inputs.reacted or not desk.inputs.comment or desk.inputs.dry_run:
+    event, desk = shop.event, shop.job
+    if not desk.inputs.has_reacted or not desk.inputs.comment or desk.inputs.dry_run:
         return
     if event.number is None or event.comment_id is None:
         return
-    body = sorry_reply(desk.redact(str(error)), desk.run_url)
+    body = error_reply(desk.redact(str(error)), desk.run_url)
     try:
         if event.comment_kind == "review":
             await shop.quick.reply(event.number, event.comment_id, body)
@@ -233,15 +235,15 @@ async def _apologise(shop: Shop, error: FlueError) -> None:
         desk.say(f"this cannot be said in a comment: {again}")
 
 
-async def _run(shop: Shop, target: Target, granted: Granted) -> int:
+async def _run(shop: JobContext, target: Target, granted: Authorized) -> int:
     """Runs the agent and answers. What is wrong with the spec is an answer too."""
-    desk, agent = shop.desk, granted.agent
+    desk, agent = shop.job, granted.agent
     trigger = trigger_of(shop.event, target, run_url=desk.run_url)
     asked = agent.spec.publish.comment if agent.spec else "sticky"
     sticky = None
     if target.number is not None and asked != "none" and desk.inputs.comment and not desk.inputs.dry_run:
-        place = Place(number=target.number, in_thread=trigger.in_thread, keep=asked == "sticky")
-        sticky = Sticky(shop.forge, shop.quick, place, agent.name, desk.say)
+        place = CommentTarget(number=target.number, in_thread=trigger.in_thread, keep=asked == "sticky")
+        sticky = ProgressComment(shop.forge, shop.quick, place, agent.name, desk.say)
     folder = _open_folder(desk)
     patch = b""
     try:
@@ -249,7 +251,7 @@ async def _run(shop: Shop, target: Target, granted: Granted) -> int:
         assembly = _assembled(shop, target, spec, agent.path, granted.instruction, trigger)
         desk.redact = folder.redact = assembly.redact  # it knows the spec's secrets too, whatever their names are
         if desk.inputs.dry_run:
-            return await _rehearse(shop, assembly, spec)
+            return await _dry_run(shop, assembly, spec)
         report, patch = await _work(shop, assembly, folder, sticky)
     except FlueError as error:
         if isinstance(error, SpecError):
@@ -262,11 +264,11 @@ async def _run(shop: Shop, target: Target, granted: Granted) -> int:
     return await _answered(shop, report, patch, folder, sticky)
 
 
-def _spec(shop: Shop, agent: Agent) -> AgentSpec:
+def _spec(shop: JobContext, agent: Agent) -> AgentSpec:
     """The spec with what the workflow changes. Raises `SpecError`."""
     if agent.spec is None:
         raise SpecError(agent.problems)
-    inputs = shop.desk.inputs
+    inputs = shop.job.inputs
     changes = [f"model.name={inputs.model}"] if inputs.model else []
     changes += [f"sandbox.template={inputs.template}"] if inputs.template else []
     spec = load_spec(agent.path, agent.text, overrides=changes) if changes else agent.spec
@@ -275,16 +277,18 @@ def _spec(shop: Shop, agent: Agent) -> AgentSpec:
     return spec
 
 
-async def _work(shop: Shop, assembly: Assembly, folder: RunFolder, sticky: Sticky | None) -> tuple[Report, bytes]:
-    desk, view, standings = shop.desk, ActionsView(shop.desk.log), Standings()
-    observe = watched(assembly.redact, folder, view.observe, standings.observe)
+async def _work(
+    shop: JobContext, assembly: PreparedRun, folder: RunFolder, sticky: ProgressComment | None
+) -> tuple[Report, bytes]:
+    desk, view, standings = shop.job, ActionsView(shop.job.log), ProgressTracker()
+    observe = redacting_observer(assembly.redact, folder, view.observe, standings.observe)
     trigger = assembly.job.trigger
     assert trigger is not None
     if sticky:
         asked = desk.redact(assembly.job.instruction)
-        sticky.begin(lambda: working(assembly.job.agent, standings.now(), trigger, asked))
+        sticky.begin(lambda: progress_comment(assembly.job.agent, standings.now(), trigger, asked))
     try:
-        report, patch = await drive(assembly, folder, observe, shop.signals)
+        report, patch = await run_and_save(assembly, folder, observe, shop.signals)
     finally:
         await assembly.close()
         view.close()
@@ -293,9 +297,11 @@ async def _work(shop: Shop, assembly: Assembly, folder: RunFolder, sticky: Stick
     return report, patch
 
 
-async def _answered(shop: Shop, report: Report, patch: bytes, folder: RunFolder, sticky: Sticky | None) -> int:
-    desk = shop.desk
-    shown = desk.redact.walk(patch)
+async def _answered(
+    shop: JobContext, report: Report, patch: bytes, folder: RunFolder, sticky: ProgressComment | None
+) -> int:
+    desk = shop.job
+    shown = desk.redact.redact_value(patch)
     answered, url = await deliver(sticky, report, shown, server_url=desk.settings.github.server_url)
     if answered is not report:
         assert answered.failure
@@ -305,13 +311,13 @@ async def _answered(shop: Shop, report: Report, patch: bytes, folder: RunFolder,
     return desk.finish(report, shown, folder.path, url)
 
 
-def _give_up(shop: Shop, exit_code: int, message: str, hint: str) -> int:
+def _fail_early(shop: JobContext, exit_code: int, message: str, hint: str) -> int:
     """It ended before an agent was chosen: the log, the summary and the report folder say why."""
-    desk = shop.desk
+    desk = shop.job
     desk.error(message, hint)
     failure = Failure(stage="start", message=message, hint=hint)
     report = never_started(shop.rules.agent, "", PROVIDER, failure, exit_code)
-    for path in dict.fromkeys((desk.out, desk.spare)):
+    for path in dict.fromkeys((desk.out, desk.fallback_folder)):
         try:
             folder = RunFolder(path, desk.redact)
             return desk.finish(folder.save(report, b""), b"", folder.path, "")
@@ -320,7 +326,7 @@ def _give_up(shop: Shop, exit_code: int, message: str, hint: str) -> int:
     return desk.finish(report, b"", None, "")
 
 
-def _open_folder(desk: Desk) -> RunFolder:
+def _open_folder(desk: ActionJob) -> RunFolder:
     try:
         return RunFolder(desk.out, desk.redact)
     except OSError as error:
@@ -329,17 +335,19 @@ def _open_folder(desk: Desk) -> RunFolder:
         ) from error
 
 
-async def _rehearse(shop: Shop, assembly: Assembly, spec: AgentSpec) -> int:
+async def _dry_run(shop: JobContext, assembly: PreparedRun, spec: AgentSpec) -> int:
     """`dry-run`: what would happen, in the log and in the summary."""
     source = await assembly.kit.source()
-    shown = preview(assembly.job, spec, source, PROVIDER)
+    shown = describe_run(assembly.job, spec, source, PROVIDER)
     shown["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
-    return shop.desk.rehearsed(shown, [*assembly.notes, *source.notes])
+    return shop.job.write_dry_run(shown, [*assembly.notes, *source.notes])
 
 
-def _assembled(shop: Shop, target: Target, spec: AgentSpec, path: Path, instruction: str, trigger: Trigger) -> Assembly:
+def _assembled(
+    shop: JobContext, target: Target, spec: AgentSpec, path: Path, instruction: str, trigger: Trigger
+) -> PreparedRun:
     """The run over the fetched commit; the discussion is read while the sandbox starts."""
-    event, settings = shop.event, shop.desk.settings
+    event, settings = shop.event, shop.job.settings
     number = target.number
 
     async def source() -> Source:
@@ -348,36 +356,36 @@ def _assembled(shop: Shop, target: Target, spec: AgentSpec, path: Path, instruct
             name=event.repo.rpartition("/")[2],
             head=target.head,
             ref=target.fetch_ref,
-            base=target.trusted if target.base_ref else None,
+            base=target.trusted_sha if target.base_ref else None,
             base_ref=target.base_ref,
             depth=spec.workspace.history,
         )
 
-    cleaned = for_model(instruction or shop.desk.inputs.instruction)
-    request_notes = [f"taken out of the request: {kinds(cleaned.removed)}"] if cleaned.removed else []
+    cleaned = sanitize_for_model(instruction or shop.job.inputs.instruction)
+    request_notes = [f"taken out of the request: {summarize_removals(cleaned.removals)}"] if cleaned.removals else []
 
     async def discussed() -> tuple[str, list[str]]:
         if number is None:
             return "", request_notes
         found = await shop.forge.discussion(number, target.pull)
         before = event.asked_at if event.is_comment else ""
-        context = told(found, before=before, include=spec.context.include, exclude=spec.context.exclude)
+        context = render_discussion(found, before=before, include=spec.context.include, exclude=spec.context.exclude)
         return context.text, [*request_notes, *context.notes]
 
-    return assemble(
+    return prepare_run(
         spec,
         spec_path=path,
-        origin=Origin(
-            trusted=shop.scratch / "trusted",
+        origin=RunInputs(
+            trusted_folder=shop.scratch / "trusted",
             name=event.repo,
             source=source,
-            told=discussed,
+            discussion=discussed,
             variables=_variables(event, target),
             trigger=trigger,
-            run=shop.desk.inputs.run_token,
+            run=shop.job.inputs.run_token,
         ),
         instruction=cleaned.text,
-        options=Options(provider=PROVIDER, dry_run=shop.desk.inputs.dry_run),
+        options=RunOptions(provider=PROVIDER, dry_run=shop.job.inputs.dry_run),
         settings=settings,
         signal=lambda: shop.signals.first,
     )
@@ -388,4 +396,4 @@ def _variables(event: Event, target: Target) -> dict[str, object]:
         "event": {"name": event.signature, "actor": event.actor},
         "repo": {"name": event.repo, "ref": target.ref, "sha": target.head},
     }
-    return variables | about(target.pull, target.issue)
+    return variables | discussion_variables(target.pull, target.issue)

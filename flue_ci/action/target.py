@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.core.discussion import Issue, PullRequest
-from flue_ci.core.errors import FlueError, Problem, SpecError
+from flue_ci.core.errors import Diagnostic, FlueError, SpecError
 from flue_ci.core.ports import Forge
 from flue_ci.gate.event import Event
 from flue_ci.gate.policy import AgentTriggers
@@ -36,7 +36,7 @@ class Target:
     head: str
     ref: str
     base_ref: str = ""
-    trusted: str
+    trusted_sha: str
 
     @property
     def fetch_ref(self) -> str:
@@ -52,7 +52,7 @@ class Agent:
     path: Path
     text: bytes
     spec: AgentSpec | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
 
     @property
     def name(self) -> str:
@@ -90,13 +90,13 @@ async def find_target(event: Event, forge: Forge, remote: Remote) -> Target:
         raise FlueError("the event does not name the repository's default branch")
     tip = await resolve(remote, f"refs/heads/{branch}")
     issue = await forge.issue(event.number) if event.number else None
-    return Target(number=event.number, issue=issue, head=tip, ref=branch, trusted=tip)
+    return Target(number=event.number, issue=issue, head=tip, ref=branch, trusted_sha=tip)
 
 
 async def read_agents(remote: Remote, target: Target, folder: Path) -> tuple[Agent, ...]:
     """Fetches the trusted commit and lays its trusted files out in the empty `folder`; gives the agents among them."""
-    await fetch_commit(remote, sha=target.trusted, depth=1)
-    await trusted_files(remote, target.trusted, folder)
+    await fetch_commit(remote, sha=target.trusted_sha, depth=1)
+    await trusted_files(remote, target.trusted_sha, folder)
     return tuple(_load(path.relative_to(folder), path.read_bytes()) for path in find_specs(folder))
 
 
@@ -116,13 +116,15 @@ def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
         in_thread=in_thread,
         url=target.pull.url if target.pull else event.url,
         run_url=run_url,
-        spec_sha=target.trusted,
+        spec_sha=target.trusted_sha,
     )
 
 
 async def _of_pull(pull: PullRequest, head: str, remote: Remote) -> Target:
     trusted = await resolve(remote, f"refs/heads/{pull.base_ref}")
-    return Target(number=pull.number, pull=pull, head=head, ref=pull.head_ref, base_ref=pull.base_ref, trusted=trusted)
+    return Target(
+        number=pull.number, pull=pull, head=head, ref=pull.head_ref, base_ref=pull.base_ref, trusted_sha=trusted
+    )
 
 
 async def _of_run(event: Event, forge: Forge, remote: Remote) -> Target:
@@ -138,16 +140,16 @@ async def _of_run(event: Event, forge: Forge, remote: Remote) -> Target:
             hint="the pull request was closed, or got new commits meanwhile; run it again there",
         )
     tip = await resolve(remote, f"refs/heads/{event.default_branch}")
-    return Target(number=None, head=run.head_sha, ref="", trusted=tip)
+    return Target(number=None, head=run.head_sha, ref="", trusted_sha=tip)
 
 
 def _of_commit(sha: str, ref: str) -> Target:
     branch = ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ""
-    return Target(number=None, head=sha, ref=branch, trusted=sha)
+    return Target(number=None, head=sha, ref=branch, trusted_sha=sha)
 
 
 def _load(path: Path, text: bytes) -> Agent:
     try:
         return Agent(path=path, text=text, spec=load_spec(path, text))
     except SpecError as error:
-        return Agent(path=path, text=text, spec=None, problems=error.problems)
+        return Agent(path=path, text=text, spec=None, problems=error.diagnostics)

@@ -29,7 +29,7 @@ class Budget:
             return None
         return max(self._limits.minutes * 60 - (self._clock() - self._start), 0.0)
 
-    def reached(self, used: Usage) -> str | None:
+    def exhausted_limit(self, used: Usage) -> str | None:
         """The name of the limit that is used up, or None."""
         limits = self._limits
         if limits.turns is not None and used.turns >= limits.turns:

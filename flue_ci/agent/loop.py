@@ -12,21 +12,17 @@ from dataclasses import dataclass, replace
 
 from flue_ci.agent.limits import Budget
 from flue_ci.agent.tools.toolbox import Toolbox, call_all
+from flue_ci.core.events import Observer, ToolEnded, ToolStarted, TurnEnded, TurnStarted
 from flue_ci.core.messages import (
-    Entry,
-    Observer,
+    Message,
+    ModelRequest,
     Outcome,
     Prompt,
     Reply,
-    Request,
-    Results,
     ToolCall,
-    ToolEnded,
     ToolResult,
+    ToolResults,
     ToolSpec,
-    ToolStarted,
-    TurnEnded,
-    TurnStarted,
     Usage,
 )
 from flue_ci.core.ports import Model, Sandbox, Task
@@ -73,7 +69,7 @@ def finish_tool(schema: Mapping[str, object]) -> ToolSpec:
 class _State:
     """What one run has come to."""
 
-    entries: list[Entry]
+    entries: list[Message]
     usage: Usage
     reminders: int = 0
     last_words: str = ""
@@ -114,7 +110,7 @@ class AgentLoop:
         while True:
             observe(TurnStarted(turn=state.usage.turns + 1))
             reply = await self._model.turn(
-                Request(system=task.system, tools=specs, entries=tuple(state.entries)), observe
+                ModelRequest(system=task.system, tools=specs, messages=tuple(state.entries)), observe
             )
             state.usage += reply.usage
             state.last_words = reply.text.strip() or state.last_words
@@ -123,7 +119,7 @@ class AgentLoop:
             ending = await self._answer(reply, task, tools, budget, state, observe)
             if ending is not None:
                 return ending
-            if reached := budget.reached(state.usage):
+            if reached := budget.exhausted_limit(state.usage):
                 return Outcome(status="limit", reason=reached, summary=state.last_words)
 
     async def _answer(
@@ -172,7 +168,7 @@ class AgentLoop:
             results = _with_note(results, _CUT_OFF)
         if ending is None and (warning := budget.warning(state.usage)):
             results = _with_note(results, warning)
-        state.entries.append(Results(results=results))
+        state.entries.append(ToolResults(results=results))
         if any(call.name == "finish" for call in reply.calls) and ending is None:
             state.reminders += 1
             if state.reminders > REMINDERS:

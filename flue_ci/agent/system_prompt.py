@@ -36,7 +36,7 @@ class Skill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
+class PromptParts:
     """Everything the task is made of. `prompt` and `instructions` are rendered already; `guidance` is AGENTS.md of
     the trusted ref."""
 
@@ -51,7 +51,7 @@ class Brief:
     result_schema: Mapping[str, object] | None = None
 
 
-def brief(told: Brief, workdir: str) -> Task:
+def build_task(told: PromptParts, workdir: str) -> Task:
     """The engine's task. `workdir` is the repository's absolute path in the sandbox."""
     parts = [_RULES.format(workdir=workdir), _surroundings(told)]
     if told.instructions.strip():
@@ -71,7 +71,7 @@ def brief(told: Brief, workdir: str) -> Task:
     )
 
 
-def _surroundings(told: Brief) -> str:
+def _surroundings(told: PromptParts) -> str:
     network = {"none": "no network", "open": "open network"}.get(told.network.mode, f"network to {told.network} only")
     limits = told.limits
     bounds = [f"{limits.turns} turns" if limits.turns else "", f"{limits.minutes:g} minutes" if limits.minutes else ""]

@@ -37,7 +37,7 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
     settings = read_settings(environ)
     findings = [_python(), _git(), _repository(repo), _specs(repo), _local()]
     findings += [asyncio.run(_e2b(settings, offline=offline)), asyncio.run(_anthropic(settings, offline=offline))]
-    findings = Redactor(secrets_of(environ)).walk(findings)
+    findings = Redactor(secrets_of(environ)).redact_value(findings)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -20,7 +20,13 @@ def _agent(path: Path, repo: Path) -> dict[str, Any]:
     try:
         spec = load_spec(path)
     except SpecError as error:
-        return {"name": path.stem, "description": "", "file": shown, "triggers": [], "problem": str(error.problems[0])}
+        return {
+            "name": path.stem,
+            "description": "",
+            "file": shown,
+            "triggers": [],
+            "problem": str(error.diagnostics[0]),
+        }
     triggers = spec.triggers
     told = [f"/flue {triggers.comment}"] if triggers.comment else []
     told += [f"label {label}" for label in triggers.labels] + list(triggers.events)

@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
-from flue_ci.assembly import Assembly, Options, assemble
+from flue_ci.assembly import PreparedRun, RunOptions, prepare_run
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.text import one_line, plain, printable
 from flue_ci.git.command import plain_environment
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Failure, Report, to_json
-from flue_ci.run.dry_run import preview
+from flue_ci.run.dry_run import describe_run
 from flue_ci.run.inputs import checkout
-from flue_ci.run.session import Signals, mute, supervise
+from flue_ci.run.session import Signals, redirect_to_null, run_interactively
 from flue_ci.safety import log_handler as sdklog
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import Settings, read_settings
@@ -87,10 +87,10 @@ def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
 
 
 def _tell_logs(redact: Redactor) -> None:
-    sdklog.tell(lambda text: print(one_line(redact(text), LOG_CHARS), file=sys.stderr))
+    sdklog.install_log_handler(lambda text: print(one_line(redact(text), LOG_CHARS), file=sys.stderr))
 
 
-def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch: Path) -> tuple[Assembly, AgentSpec]:
+def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch: Path) -> tuple[PreparedRun, AgentSpec]:
     if choice.no_isolation and choice.sandbox != "local":
         raise UsageError("--no-isolation goes with --sandbox local only")
     repo = find_root(choice.repo)
@@ -99,7 +99,7 @@ def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch:
     spec = load_spec(path, overrides=changes)
     if missing := not_supported_yet(spec):
         raise SpecError(missing)
-    assembly = assemble(
+    assembly = prepare_run(
         spec,
         spec_path=path,
         origin=checkout(
@@ -109,7 +109,7 @@ def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch:
             mentions_repo="repo" in spec.prompt + spec.instructions,
         ),
         instruction=choice.instruction,
-        options=Options(
+        options=RunOptions(
             provider=choice.sandbox,
             isolation=not choice.no_isolation,
             record=choice.record,
@@ -122,7 +122,7 @@ def _assembled(choice: RunChoice, settings: Settings, signals: Signals, scratch:
     return assembly, spec
 
 
-def _open_folder(choice: RunChoice, settings: Settings, assembly: Assembly) -> RunFolder:
+def _open_folder(choice: RunChoice, settings: Settings, assembly: PreparedRun) -> RunFolder:
     path = choice.out or _folder(settings, choice.agent)
     fresh = not path.is_dir() or not any(path.iterdir())
     try:
@@ -140,13 +140,13 @@ def _folder(settings: Settings, agent: str) -> Path:
     return settings.state_dir / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{name}"
 
 
-async def _run(choice: RunChoice, assembly: Assembly, folder: RunFolder, signals: Signals) -> int:
+async def _run(choice: RunChoice, assembly: PreparedRun, folder: RunFolder, signals: Signals) -> int:
     view = make_view(quiet=choice.quiet)
     try:
-        report, patch = await supervise(assembly, folder, view, signals)
+        report, patch = await run_interactively(assembly, folder, view, signals)
     finally:
         await assembly.close()
-    read = _show(choice, report, assembly.redact.walk(patch), folder.path)
+    read = _show(choice, report, assembly.redact.redact_value(patch), folder.path)
     if folder.trouble:
         print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
     if choice.apply and report.changes.patch:
@@ -160,15 +160,15 @@ def _show(choice: RunChoice, report: Report, patch: bytes, folder: Path) -> bool
         if choice.json:
             print(to_json(report))
         else:
-            closing.show(report, patch, folder, diff=choice.apply or choice.show_diff)
+            closing.print_result(report, patch, folder, diff=choice.apply or choice.show_diff)
         sys.stdout.flush()
     except BrokenPipeError:
-        mute(sys.stdout)
+        redirect_to_null(sys.stdout)
         return False
     return True
 
 
-async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: bytes, folder: RunFolder) -> int:
+async def _apply(choice: RunChoice, assembly: PreparedRun, report: Report, patch: bytes, folder: RunFolder) -> int:
     from flue_ci.workspace.apply import apply_patch
 
     by_hand = plain(f"git apply --3way {folder.path / (report.changes.patch or '')}")
@@ -188,13 +188,13 @@ async def _apply(choice: RunChoice, assembly: Assembly, report: Report, patch: b
     return report.exit_code
 
 
-async def _dry_run(assembly: Assembly, spec: AgentSpec, choice: RunChoice) -> int:
+async def _dry_run(assembly: PreparedRun, spec: AgentSpec, choice: RunChoice) -> int:
     """Shows what a run would do: nothing is started, nothing is asked of any service."""
     assembly.kit.provider.check(assembly.job.request)
     source = await assembly.kit.source()
-    shown = preview(assembly.job, spec, source, choice.sandbox)
+    shown = describe_run(assembly.job, spec, source, choice.sandbox)
     if choice.json:
-        print(json.dumps(assembly.redact.walk(shown), indent=2))
+        print(json.dumps(assembly.redact.redact_value(shown), indent=2))
         return 0
     width = max(len(name) for name in shown)
     for name, value in shown.items():
@@ -212,7 +212,7 @@ def _report_early(choice: RunChoice, environ: Mapping[str, str], failure: Failur
     if choice.dry_run:
         return
     redact = Redactor(secrets_of(environ))
-    report = redact.walk(never_started(choice.agent, choice.instruction, choice.sandbox, failure, exit_code))
+    report = redact.redact_value(never_started(choice.agent, choice.instruction, choice.sandbox, failure, exit_code))
     if choice.out is not None:
         try:
             RunFolder(choice.out, redact).save(report, b"")

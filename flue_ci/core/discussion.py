@@ -30,10 +30,10 @@ class Comment:
     kind: Literal["issue", "review"] = "issue"
     author: Account
     body: str
-    created: str = ""
-    updated: str = ""
+    created_at: str = ""
+    updated_at: str = ""
     url: str = ""
-    minimized: bool = False
+    is_minimized: bool = False
     path: str = ""
     line: int | None = None
     hunk: str = ""
@@ -48,9 +48,9 @@ class Review:
     author: Account
     body: str
     state: str = ""
-    submitted: str = ""
+    submitted_at: str = ""
     url: str = ""
-    minimized: bool = False
+    is_minimized: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class PullRequest:
     head_sha: str
     head_repo: str = ""
     head_repo_id: int | None = None
-    created: str = ""
+    created_at: str = ""
 
     @property
     def from_fork(self) -> bool:
@@ -89,7 +89,7 @@ class Issue:
     url: str = ""
     state: str = "open"
     labels: tuple[str, ...] = ()
-    created: str = ""
+    created_at: str = ""
     is_pull_request: bool = False
 
 
@@ -100,8 +100,8 @@ class FileDiff:
     path: str
     old_path: str = ""
     status: str = "modified"
-    added: int = 0
-    deleted: int = 0
+    additions: int = 0
+    deletions: int = 0
     patch: str = ""
 
 

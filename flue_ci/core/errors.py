@@ -6,6 +6,7 @@ Anything that is not a `FlueError` is a bug of ours (exit code 3).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -31,15 +32,21 @@ class UsageError(FlueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One thing that is wrong with a spec. `line` and `column` count from 1; 0 means the file as a whole."""
+class Diagnostic:
+    """What is wrong (`message`), where, and what to do next (`hint`).
 
-    file: str
-    line: int
-    column: int
-    key: str  # dotted path, for example `sandbox.network.agent[0]`; empty for the file as a whole
+    `line` and `column` count from 1 in `file`; 0 means the file as a whole. `key` is the dotted path of a value, for
+    example `sandbox.network.agent[0]`, or the name of what was examined; empty for the file as a whole. `severity`:
+    `ok` and `note` are not errors.
+    """
+
     message: str
     hint: str = ""
+    severity: Literal["ok", "note", "error"] = "error"
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    key: str = ""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
@@ -51,9 +58,9 @@ class Problem:
 class SpecError(UsageError):
     """A spec with problems; all of them, in the order of the file."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Diagnostic, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = problems
+        self.diagnostics = problems
 
 
 class SandboxError(FlueError):

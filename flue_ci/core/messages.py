@@ -1,11 +1,11 @@
-"""The words for what happens while an agent works: entries of the conversation, progress events, and the outcome.
+"""The conversation with a model, as values: messages, tools and their results, usage, and the engine's outcome.
 
-Pure values. They know neither the model's vendor nor the sandbox; adapters translate.
+They know neither the model's vendor nor the sandbox; adapters translate. What happens meanwhile is in `events`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -101,123 +101,22 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class ToolResults:
     """The results of all calls of one turn, in the order of the calls."""
 
     results: tuple[ToolResult, ...]
 
 
-Entry = Prompt | Reply | Results
+Message = Prompt | Reply | ToolResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ModelRequest:
     """What a model is asked: a prefix that stays byte-identical (system, tools) and the conversation so far."""
 
     system: str
     tools: tuple[ToolSpec, ...]
-    entries: tuple[Entry, ...]
-
-
-# Progress: what observers (terminal, transcript, later the progress comment) are told, as it happens.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageStarted:
-    stage: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageEnded:
-    stage: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something people should know while they wait: a retry, a warning."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnStarted:
-    turn: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextDelta:
-    """A piece of the model's visible text. Pieces of a turn that is repeated after a fault are followed by
-    `TurnRestarted`."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnRestarted:
-    """The turn's stream broke; what was streamed of it is void and no tool of it ran."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnEnded:
-    turn: int
-    reply: Reply
-    total: Usage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolStarted:
-    call: ToolCall
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolEnded:
-    call: ToolCall
-    result: ToolResult
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandStarted:
-    """A command that the host runs: setup or check."""
-
-    kind: Literal["setup", "check"]
-    name: str
-    command: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandOutput:
-    """A piece of its output, undecided where a character ends."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandEnded:
-    kind: Literal["setup", "check"]
-    name: str
-    exit_code: int
-    timed_out: bool
-    seconds: float
-
-
-Progress = (
-    StageStarted
-    | StageEnded
-    | Notice
-    | TurnStarted
-    | TextDelta
-    | TurnRestarted
-    | TurnEnded
-    | ToolStarted
-    | ToolEnded
-    | CommandStarted
-    | CommandOutput
-    | CommandEnded
-)
-Observer = Callable[[Progress], None]
+    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
-from flue_ci.core.messages import Observer, Outcome, Reply, Request
+from flue_ci.core.events import Observer
+from flue_ci.core.messages import ModelRequest, Outcome, Reply
 
 User = Literal["user", "root"]
 
@@ -76,7 +77,7 @@ class ExecResult:
 
     exit_code: int
     output: bytes
-    omitted: int = 0
+    omitted_bytes: int = 0
     timed_out: bool = False
     seconds: float = 0.0
 
@@ -163,7 +164,7 @@ class Model(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def turn(self, request: Request, observe: Observer) -> Reply:
+    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         """One complete turn. Recoverable faults are repeated inside (a `TurnRestarted` or `Notice` tells); raises
         `ModelError`."""
         ...

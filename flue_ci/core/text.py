@@ -74,9 +74,9 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def closest_match(word: str, candidates: Iterable[str]) -> str | None:
     """The known word that was probably meant, or None."""
-    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)
     return found[0] if found else None
 
 
@@ -150,12 +150,12 @@ class HeadTail:
             del self._tail[: -self._half]
 
     @property
-    def omitted(self) -> int:
+    def omitted_bytes(self) -> int:
         return max(self.total - len(self._head) - min(len(self._tail), self._half), 0)
 
     def value(self) -> bytes:
         """Everything, or head, a line that says how many bytes are missing, and tail."""
         tail = bytes(self._tail[-self._half :])
-        if not self.omitted:
+        if not self.omitted_bytes:
             return bytes(self._head) + tail
-        return bytes(self._head) + f"\n[… {self.omitted:,} bytes left out …]\n".encode() + tail
+        return bytes(self._head) + f"\n[… {self.omitted_bytes:,} bytes left out …]\n".encode() + tail

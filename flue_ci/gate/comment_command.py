@@ -18,7 +18,7 @@ _EDGE = " \t*_~:,;.!-–—"
 
 
 @dataclass(frozen=True)
-class Command:
+class CommentCommand:
     """A request. `name` is the first word after the trigger in small letters ("" for none), `instruction` what follows
     it; `text` is both, for where the first word is no name. `mention`: it was `@PHRASE`, not `/flue`."""
 
@@ -28,7 +28,7 @@ class Command:
     mention: bool = False
 
 
-def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> Command | None:
+def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> CommentCommand | None:
     """The first request in a comment, or None.
 
     `trigger` counts as the first thing on a line, `phrase` (without `@`; "" for none) anywhere in running text; both in
@@ -54,16 +54,16 @@ def _anywhere(trigger: str) -> re.Pattern[str] | None:
     return re.compile(re.escape(trigger), re.IGNORECASE) if trigger else None
 
 
-def _command(rest: str, *, mention: bool) -> Command:
+def _command(rest: str, *, mention: bool) -> CommentCommand:
     rest = re.sub(r"\A[*_~]{1,3}(?=\s|\Z)", "", rest)
     line, _, more = rest.partition("\n")
     found = _NAME.match(line)
     if not found:
         whole = rest.strip(_EDGE + "\n")
-        return Command(name="", instruction=whole, text=whole, mention=mention)
+        return CommentCommand(name="", instruction=whole, text=whole, mention=mention)
     after = f"{line[found.end() :].strip(_EDGE)}\n{more}".strip()
     whole = f"{line.strip(_EDGE)}\n{more}".strip()
-    return Command(name=found[1].lower(), instruction=after, text=whole, mention=mention)
+    return CommentCommand(name=found[1].lower(), instruction=after, text=whole, mention=mention)
 
 
 def _own_lines(text: str) -> Iterator[tuple[str, bool]]:

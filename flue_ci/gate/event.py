@@ -80,7 +80,7 @@ class Event:
         return bool(self.head_sha) and self.is_pull_request and self.head_repo_id != self.repo_id
 
     @property
-    def needs_people(self) -> bool:
+    def has_actor(self) -> bool:
         """Whether somebody did this who has to have a role. Nobody in particular stands behind the other events."""
         return self.name not in UNATTENDED
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Union
 
-from flue_ci.core.text import nearest, one_line
-from flue_ci.gate.comment_command import Command, find_command
+from flue_ci.core.text import closest_match, one_line
+from flue_ci.gate.comment_command import CommentCommand, find_command
 from flue_ci.gate.event import COMMENTS, SUPPORTED, UNATTENDED, Event
 
 MARKER = "<!-- flue-ci"  # every comment of ours begins with it
@@ -21,7 +21,7 @@ _CREATED = ("created", "submitted")  # an edited text never asks for anything
 
 
 @dataclass(frozen=True)
-class Settings:
+class GateSettings:
     """What the workflow chose. `allowed_bots` are logins in small letters."""
 
     trigger: str = "/flue"
@@ -45,7 +45,7 @@ class AgentTriggers:
 
 
 @dataclass(frozen=True)
-class People:
+class ActorRoles:
     """The exact roles, as the API gives them, of who did it and of who (re-)started the workflow."""
 
     actor_role: str = "none"
@@ -53,26 +53,26 @@ class People:
 
 
 @dataclass(frozen=True)
-class Proceed:
-    command: Command | None = None
+class Allow:
+    command: CommentCommand | None = None
 
 
 @dataclass(frozen=True)
-class Ignored:
+class Skip:
     """Not for us: nobody did anything wrong."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Denied:
+class Deny:
     """Somebody asked who may not."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedAgent:
     agent: AgentTriggers
     instruction: str = ""
 
@@ -90,14 +90,14 @@ class Unknown:
     near: str = ""
 
 
-Decision = Union[Proceed, Ignored, Denied]  # noqa: UP007 (Python 3.9 evaluates it)
-Choice = Union[Chosen, Help, Unknown, Ignored]  # noqa: UP007
+Decision = Union[Allow, Skip, Deny]  # noqa: UP007 (Python 3.9 evaluates it)
+Choice = Union[SelectedAgent, Help, Unknown, Skip]  # noqa: UP007
 
 
-def read_settings(environ: Mapping[str, str]) -> Settings:
+def read_gate_settings(environ: Mapping[str, str]) -> GateSettings:
     """From the action's inputs."""
     bots = environ.get("FLUE_CI_ALLOWED_BOTS", "").replace(",", " ").split()
-    return Settings(
+    return GateSettings(
         trigger=environ.get("FLUE_CI_TRIGGER", "").strip() or "/flue",
         phrase=environ.get("FLUE_CI_PHRASE", "").strip().lstrip("@"),
         agent=environ.get("FLUE_CI_AGENT", "").strip(),
@@ -106,65 +106,67 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     )
 
 
-def decide(event: Event, settings: Settings) -> Decision:
+def decide(event: Event, settings: GateSettings) -> Decision:
     """All that needs neither GitHub nor a spec, in this order: kind of event, ourselves and bots, request, author,
     secrets."""
     if event.name not in SUPPORTED:
-        return Ignored(f"{event.name or 'this event'} starts no agent")
+        return Skip(f"{event.name or 'this event'} starts no agent")
     if event.is_comment and event.action not in _CREATED:
-        return Ignored("only a new comment asks for an agent, an edited one never does")
+        return Skip("only a new comment asks for an agent, an edited one never does")
     if event.text.lstrip().startswith(MARKER):
-        return Ignored("this comment is our own")
+        return Skip("this comment is our own")
     if event.is_comment:
         return _decide_comment(event, settings)
     if event.name == "pull_request" and (event.from_fork or event.actor == "dependabot[bot]"):
         whose = "Dependabot" if event.actor == "dependabot[bot]" else "a fork"
-        return Ignored(
+        return Skip(
             f"GitHub gives no secrets to workflows on pull requests of {whose}. Two ways work: a comment "
             f"`{settings.trigger} NAME` (on: issue_comment), or two jobs, the second with `report` (docs/action.md)"
         )
-    return Proceed()
+    return Allow()
 
 
-def _decide_comment(event: Event, settings: Settings) -> Decision:
+def _decide_comment(event: Event, settings: GateSettings) -> Decision:
     if _is_bot(event.author_kind, event.actor_kind) and not _listed(event, settings.allowed_bots):
-        return Ignored(f"bots ask for no agent; {_who(event.actor)} is not in `allowed-bots`")
+        return Skip(f"bots ask for no agent; {_who(event.actor)} is not in `allowed-bots`")
     command = find_command(event.text, trigger=settings.trigger, phrase=settings.phrase)
     if command is None:
-        return Ignored("this comment is not for us")
+        return Skip("this comment is not for us")
     if not event.actor or event.actor != event.author:
-        return Denied(f"{_who(event.actor)} is not the author of the comment")
-    return Proceed(command)
+        return Deny(f"{_who(event.actor)} is not the author of the comment")
+    return Allow(command)
 
 
-def choose_agent(event: Event, command: Command | None, agents: Sequence[AgentTriggers], *, fixed: str = "") -> Choice:
+def choose_agent(
+    event: Event, command: CommentCommand | None, agents: Sequence[AgentTriggers], *, workflow_agent: str = ""
+) -> Choice:
     """Which agent is meant. `fixed` is the only one that the workflow wants; events then need no entry in its spec."""
-    among = [agent for agent in agents if not fixed or agent.name == fixed]
+    among = [agent for agent in agents if not workflow_agent or agent.name == workflow_agent]
     if not among:
         return (
-            Unknown(name=fixed, near=nearest(fixed, _names(agents)) or "")
-            if fixed
-            else Ignored("there are no agents in .flue/agents on the trusted branch")
+            Unknown(name=workflow_agent, near=closest_match(workflow_agent, _names(agents)) or "")
+            if workflow_agent
+            else Skip("there are no agents in .flue/agents on the trusted branch")
         )
     if command is not None:
         return _by_comment(command, among)
     if event.name in ("workflow_dispatch", "repository_dispatch") and event.inputs.get("agent"):
         return _by_name(event, among)
-    return _by_event(event, among, fixed=fixed)
+    return _by_event(event, among, fixed=workflow_agent)
 
 
-def _by_comment(command: Command, among: Sequence[AgentTriggers]) -> Choice:
+def _by_comment(command: CommentCommand, among: Sequence[AgentTriggers]) -> Choice:
     listening = [agent for agent in among if agent.comment]
     if not listening:
-        return Ignored("no agent has a `triggers.comment` in its spec")
+        return Skip("no agent has a `triggers.comment` in its spec")
     for agent in listening:
         if command.name == agent.comment.lower():
-            return Chosen(agent, command.instruction)
+            return SelectedAgent(agent, command.instruction)
     if command.name == "help" or (not command.text and len(listening) > 1):
         return Help()
-    near = nearest(command.name, [agent.comment for agent in listening]) or ""
+    near = closest_match(command.name, [agent.comment for agent in listening]) or ""
     if len(listening) == 1 and not near:
-        return Chosen(listening[0], command.text)  # its name may be left out
+        return SelectedAgent(listening[0], command.text)  # its name may be left out
     return Unknown(name=command.name, near=near)
 
 
@@ -172,8 +174,8 @@ def _by_name(event: Event, among: Sequence[AgentTriggers]) -> Choice:
     wanted = event.inputs.get("agent", "")
     for agent in among:
         if agent.name == wanted:
-            return Chosen(agent, event.inputs.get("instruction", ""))
-    return Unknown(name=one_line(wanted, 60), near=nearest(wanted, _names(among)) or "")
+            return SelectedAgent(agent, event.inputs.get("instruction", ""))
+    return Unknown(name=one_line(wanted, 60), near=closest_match(wanted, _names(among)) or "")
 
 
 def _by_event(event: Event, among: Sequence[AgentTriggers], *, fixed: str) -> Choice:
@@ -187,34 +189,34 @@ def _by_event(event: Event, among: Sequence[AgentTriggers], *, fixed: str) -> Ch
         listening = list(among)
     if not listening:
         what = f"the label {one_line(event.label, 60)}" if labelled else event.signature
-        return Ignored(f"no agent listens to {what}")
+        return Skip(f"no agent listens to {what}")
     if len(listening) > 1:
         names = ", ".join(_names(listening))
-        return Ignored(f"several agents listen to {event.signature} ({names}); set `agent:` in the workflow, one a job")
-    return Chosen(listening[0], event.inputs.get("instruction", ""))
+        return Skip(f"several agents listen to {event.signature} ({names}); set `agent:` in the workflow, one a job")
+    return SelectedAgent(listening[0], event.inputs.get("instruction", ""))
 
 
-def authorise(
-    event: Event, agent: AgentTriggers, people: People, *, allowed_bots: frozenset[str] = frozenset()
+def authorize(
+    event: Event, agent: AgentTriggers, people: ActorRoles, *, allowed_bots: frozenset[str] = frozenset()
 ) -> Decision:
     """Whether these people may start this agent here. Whatever is not known for sure means no."""
     if event.name in UNATTENDED:
-        return Proceed()
+        return Allow()
     if not event.actor:
-        return Denied("the event does not say who did it")
+        return Deny("the event does not say who did it")
     if _is_bot(event.actor_kind, ""):
         if not _listed(event, allowed_bots | {login.lower() for login in agent.bots}):
-            return Denied(f"{_who(event.actor)} is a bot that `triggers.bots` of {agent.name} does not name")
+            return Deny(f"{_who(event.actor)} is a bot that `triggers.bots` of {agent.name} does not name")
     elif people.actor_role not in agent.roles:
         return _lacking(event.actor, people.actor_role, agent)
     elif event.action == "synchronize" and event.actor != event.pr_author and people.actor_role not in DEFAULT_ROLES:
-        return Denied(f"{_who(event.actor)} pushed to somebody else's pull request without the right to write here")
+        return Deny(f"{_who(event.actor)} pushed to somebody else's pull request without the right to write here")
     other = event.triggering_actor
     if other and other != event.actor and people.triggering_role not in agent.roles:
         return _lacking(other, people.triggering_role, agent)
     if event.is_pull_request and event.from_fork and not agent.forks:
-        return Ignored(f"{agent.name} does not run on pull requests from forks (`triggers.forks`)")
-    return Proceed()
+        return Skip(f"{agent.name} does not run on pull requests from forks (`triggers.forks`)")
+    return Allow()
 
 
 def within_rate(times: Sequence[str], now: str, limit: int, *, window_seconds: int = 3600) -> bool:
@@ -227,8 +229,8 @@ def _time(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
 
 
-def _lacking(login: str, role: str, agent: AgentTriggers) -> Denied:
-    return Denied(f"{_who(login)} has the role {one_line(role, 40)}; {agent.name} takes {', '.join(agent.roles)}")
+def _lacking(login: str, role: str, agent: AgentTriggers) -> Deny:
+    return Deny(f"{_who(login)} has the role {one_line(role, 40)}; {agent.name} takes {', '.join(agent.roles)}")
 
 
 def _is_bot(*kinds: str) -> bool:
@@ -250,18 +252,18 @@ def _who(login: str) -> str:
 
 __all__ = [
     "COMMENTS",
+    "ActorRoles",
     "AgentTriggers",
-    "Chosen",
-    "Denied",
+    "Allow",
+    "Deny",
+    "GateSettings",
     "Help",
-    "Ignored",
-    "People",
-    "Proceed",
-    "Settings",
+    "SelectedAgent",
+    "Skip",
     "Unknown",
-    "authorise",
+    "authorize",
     "choose_agent",
     "decide",
-    "read_settings",
+    "read_gate_settings",
     "within_rate",
 ]

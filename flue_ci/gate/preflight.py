@@ -21,7 +21,7 @@ from typing import Any
 
 from flue_ci.core.text import one_line
 from flue_ci.gate.event import Event, parse_event
-from flue_ci.gate.policy import DEFAULT_ROLES, Proceed, decide, read_settings
+from flue_ci.gate.policy import DEFAULT_ROLES, Allow, decide, read_gate_settings
 from flue_ci.gate.workflow_commands import workflow_command, write_output
 
 _SECONDS = 10.0
@@ -30,7 +30,7 @@ _LARGEST = 2_000_000
 _MOST_SPECS = 20
 
 
-class Api:
+class GitHubApi:
     """GitHub's REST API, as far as the gate needs it. A redirect is not followed: the token would go with it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -98,7 +98,7 @@ _OPENER = urllib.request.build_opener(_NoRedirect)
 def main() -> None:
     """The step. Says at most one line, always leaves the outputs, and ends with 0 but for a bug of ours."""
     try:
-        answer = answered(os.environ)
+        answer = decide_outputs(os.environ)
         for name, value in answer.items() if os.environ.get("GITHUB_OUTPUT") else ():
             write_output(os.environ["GITHUB_OUTPUT"], name, value)
     except Exception as bug:  # noqa: BLE001 (the boundary: a step that ends with a traceback helps nobody)
@@ -108,15 +108,15 @@ def main() -> None:
         print(workflow_command("notice", answer["reason"], title="flue-ci"), flush=True)
 
 
-def answered(environ: Mapping[str, str]) -> dict[str, str]:
+def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
     """The outputs of the step: `proceed conclusion reason run-token reacted`."""
-    event, settings = _event(environ), read_settings(environ)
+    event, settings = _event(environ), read_gate_settings(environ)
     decision = decide(event, settings)
-    if not isinstance(decision, Proceed):
+    if not isinstance(decision, Allow):
         return _outputs(decision.reason)
     if not event.is_comment:
         return _outputs("")
-    api = Api(environ)
+    api = GitHubApi(environ)
     refusal, sure = _refusal(event, api)
     reacted = _react(api, event, "confused" if refusal else "eyes") if refusal or sure else False
     return _outputs(refusal, reacted=reacted and not refusal)
@@ -130,7 +130,7 @@ def _event(environ: Mapping[str, str]) -> Event:
     return parse_event(environ.get("GITHUB_EVENT_NAME", ""), payload, environ)
 
 
-def _refusal(event: Event, api: Api) -> tuple[str, bool]:
+def _refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:
     """Why this person may not ask ("" for none), and whether that is sure already. No clear answer means no.
 
     Bots and unusual roles are decided with the specs; but when no spec mentions roles, the usual ones hold, and a
@@ -150,7 +150,7 @@ def _refusal(event: Event, api: Api) -> tuple[str, bool]:
     return f"{who} has the role {one_line(role, 40)} here; agents take {', '.join(DEFAULT_ROLES)}", True
 
 
-def _react(api: Api, event: Event, content: str) -> bool:
+def _react(api: GitHubApi, event: Event, content: str) -> bool:
     """A courtesy: without it everything goes on."""
     try:
         api.react(event, content)

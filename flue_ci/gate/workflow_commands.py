@@ -43,7 +43,7 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-class LogGuard:
+class WorkflowLog:
     """The job's log. `line` takes anybody's text and `command` our own commands; the runner executes only these.
 
     The runner obeys no command between `::stop-commands::TOKEN` and `::TOKEN::`. It is stopped from the first line on,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import one_line
-from flue_ci.git.command import INSTALL_HINT, OLDEST, Done, Git, GitFailed, reason
-from flue_ci.git.own_files import is_own_file
+from flue_ci.git.command import INSTALL_HINT, OLDEST, Git, GitCommandError, GitResult, reason
+from flue_ci.git.own_files import is_inside_repository
 
 _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
@@ -109,13 +109,13 @@ def _path_arguments() -> list[str]:
     ]
 
 
-def _check_version(done: Done) -> None:
+def _check_version(done: GitResult) -> None:
     match = re.search(r"(\d+)\.(\d+)", done.line)
     if not match or (int(match[1]), int(match[2])) < OLDEST:
         raise WorkspaceError(f"{done.line or 'git'} is too old", hint=INSTALL_HINT)
 
 
-def _check_kind(repo: Path, done: Done) -> str:
+def _check_kind(repo: Path, done: GitResult) -> str:
     """The object format (`sha1`, `sha256`). Raises for what is not a work tree."""
     if "dubious ownership" in done.err:
         raise WorkspaceError(
@@ -127,7 +127,7 @@ def _check_kind(repo: Path, done: Done) -> str:
             f"{repo} is not a git repository", hint="Run this in a checkout, or name one with --repo DIR."
         )
     if done.code:
-        raise GitFailed(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+        raise GitCommandError(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
     bare, inside, object_format = done.out.decode().split()
     if bare == "true":
         raise WorkspaceError(
@@ -138,9 +138,9 @@ def _check_kind(repo: Path, done: Done) -> str:
     return object_format
 
 
-def _paths(repo: Path, done: Done) -> list[Path]:
+def _paths(repo: Path, done: GitResult) -> list[Path]:
     if done.code:
-        raise GitFailed(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+        raise GitCommandError(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
     lines = done.out.removesuffix(b"\n").split(b"\n")
     if len(lines) != 6:
         raise WorkspaceError(f"{repo} has a line break in its path", hint="Move it to a directory with a plainer name.")
@@ -155,7 +155,7 @@ def _shallow(path: Path) -> frozenset[str]:
     return frozenset(word for word in words if _COMMIT.fullmatch(word))
 
 
-def _branch(done: Done) -> str | None:
+def _branch(done: GitResult) -> str | None:
     """The branch's short name; None for a detached HEAD and for names that are not UTF-8 (reports could not hold
     them).
     """
@@ -193,10 +193,10 @@ def _leads_to(marker: Path, git_dir: Path) -> bool:
         return False
 
 
-def _settings(done: Done, top: Path) -> dict[str, str]:
+def _settings(done: GitResult, top: Path) -> dict[str, str]:
     """`scope NUL key LF value NUL`; the last of several values counts, as in git. A key without value is true."""
     if done.code not in (0, 1):
-        raise GitFailed(f"git config: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+        raise GitCommandError(f"git config: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
     fields = [os.fsdecode(field) for field in done.out.split(b"\0")]
     found: dict[str, str] = {}
     for scope, entry in zip(fields[::2], fields[1::2], strict=False):
@@ -212,7 +212,7 @@ def _settings(done: Done, top: Path) -> dict[str, str]:
 def _check_own_rules(top: Path, name: str) -> None:
     """The text of ignore rules travels. The user's configuration may name any file, the repository's its own ones."""
     path = top / name
-    if os.path.lexists(path) and not is_own_file(top, path):
+    if os.path.lexists(path) and not is_inside_repository(top, path):
         raise WorkspaceError(
             f"this repository's core.excludesFile is {one_line(name)}, which is not a file of its own",
             hint="If you want these rules: git config --global core.excludesFile FILE",

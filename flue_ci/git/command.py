@@ -52,10 +52,10 @@ _WITH_MEMORY_LIMIT = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _SMALL_WINDOWS = ("-c", "core.packedGitWindowSize=32m", "-c", "core.packedGitLimit=256m")
 _CHUNK = 1 << 16
 # A few objects can stand for billions of files, all of which git would list. Lists of honest repositories stay below.
-MOST_OUTPUT = 512_000_000
+MAX_OUTPUT_BYTES = 512_000_000
 
 
-class GitFailed(WorkspaceError):
+class GitCommandError(WorkspaceError):
     """git ended with an exit code that was not expected. `stderr` is what it said, bounded."""
 
     def __init__(self, message: str, *, code: int, stderr: str, hint: str = "") -> None:
@@ -73,7 +73,7 @@ class TooMuchOutput(WorkspaceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class GitResult:
     """How git ended."""
 
     code: int
@@ -108,25 +108,25 @@ class Git:
         ok: tuple[int, ...] | None = (0,),
         limit: int | None = None,
         timeout: float = 600,
-    ) -> Done:
+    ) -> GitResult:
         """Runs `git ARGS` to its end. `ok` are the exit codes that are results (None: all); `timeout` in seconds.
 
-        Raises `GitFailed` for other exit codes and for the timeout, `TooMuchOutput` beyond `limit` bytes of standard
-        output (None: `MOST_OUTPUT`). A cancelled call leaves no process behind.
+        Raises `GitCommandError` for other exit codes and for the timeout, `TooMuchOutput` beyond `limit` bytes of
+        standard output (None: `MAX_OUTPUT_BYTES`). A cancelled call leaves no process behind.
         """
-        most = MOST_OUTPUT if limit is None else limit
+        most = MAX_OUTPUT_BYTES if limit is None else limit
         process = await self._start(args)
         try:
             async with asyncio.timeout(timeout):
                 done = await _communicate(process, stdin, most)
         except TimeoutError:
-            raise GitFailed(f"git {args[0]}: no end after {timeout:.0f} seconds", code=124, stderr="") from None
+            raise GitCommandError(f"git {args[0]}: no end after {timeout:.0f} seconds", code=124, stderr="") from None
         finally:
             await _end(process)
         if len(done.out) > most:
             raise TooMuchOutput(f"git {args[0]}: more than {most} bytes", head=done.out[:most])
         if ok is not None and done.code not in ok:
-            raise GitFailed(f"git {args[0]}: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
+            raise GitCommandError(f"git {args[0]}: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
         return done
 
     async def _start(self, args: tuple[str, ...]) -> asyncio.subprocess.Process:
@@ -209,13 +209,13 @@ def _environment(user_config: bool) -> dict[str, str]:
     return kept | _FIXED | (_THEIR_CONFIG if user_config else _OWN_CONFIG)
 
 
-async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> Done:
+async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> GitResult:
     assert process.stdin and process.stdout and process.stderr
     async with asyncio.TaskGroup() as together:
         together.create_task(_feed(process.stdin, stdin))
         output = together.create_task(_read(process, process.stdout, limit))
         errors = together.create_task(_read_bounded(process.stderr))
-    return Done(code=await process.wait(), out=output.result(), err=errors.result())
+    return GitResult(code=await process.wait(), out=output.result(), err=errors.result())
 
 
 async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
 from flue_ci.core.text import human_bytes, human_seconds, one_line
-from flue_ci.git.command import Done, Git, GitFailed, read_objects, reason
+from flue_ci.git.command import Git, GitCommandError, GitResult, read_objects, reason
 from flue_ci.git.source import Source, commit_notes, new_repository, safe_name, size_of
 from flue_ci.workspace.verify import path_problem
 
@@ -36,7 +36,7 @@ _TRUSTED = re.compile(r"\.flue/agents/[^/]+\.ya?ml|AGENTS\.md|\.agents/skills/(?
 _PASSED = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "git_ssl_cainfo")
 # Every object is checked on arrival. These are blemishes of old, honest repositories that harm nobody; what remains are
 # broken objects, names such as `.git` in a tree, and `.gitmodules` made to deceive.
-_BLEMISHES = (
+_IGNORED_FSCK = (
     *("badDate", "badDateOverflow", "badEmail", "badName", "badTimezone", "missingEmail", "zeroPaddedDate"),
     *("missingNameBeforeEmail", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "missingTaggerEntry"),
     *("badFilemode", "badTagName", "extraHeaderEntry", "multipleAuthors", "nulInCommit", "nullSha1"),
@@ -49,7 +49,7 @@ _SETTINGS = (
     "fetch.fsckObjects=true",
     "fetch.unpackLimit=1",  # packs travel better than single objects
     "fetch.recurseSubmodules=false",
-    *(f"fetch.fsck.{blemish}=ignore" for blemish in _BLEMISHES),
+    *(f"fetch.fsck.{blemish}=ignore" for blemish in _IGNORED_FSCK),
 )
 _NOT_THERE = re.compile(r"not our ref|unadvertised object|couldn't find remote ref|no such remote ref")
 _PASSING = re.compile(
@@ -60,7 +60,7 @@ _PASSING = re.compile(
 )
 
 _CAUSE = re.compile(r"RPC failed; (?!HTTP)(?:curl \d+ )?(.+)")  # git's last word is only about what it missed
-PATIENCE_SECONDS = 60.0  # with a server that is out of reach
+RETRY_TIMEOUT_SECONDS = 60.0  # with a server that is out of reach
 
 
 class _NotThere(ForgeError):
@@ -73,14 +73,14 @@ class Remote:
 
     `url` is an http(s) address without credentials; `token` is for GitHub's git, "" for none. `scratch` is an existing
     directory that stays as long as anything fetched is used. One fetch ends after `timeout_seconds` or `max_bytes`;
-    a server out of reach is tried again for `patience_seconds`, which `notify` tells people.
+    a server out of reach is tried again for `retry_timeout_seconds`, which `notify` tells people.
     """
 
     url: str
     token: str = field(repr=False, default="")
     scratch: Path
     timeout_seconds: float = 900.0
-    patience_seconds: float = PATIENCE_SECONDS
+    retry_timeout_seconds: float = RETRY_TIMEOUT_SECONDS
     max_bytes: int = 4_000_000_000
     notify: Callable[[str], None] = field(repr=False, default=lambda _: None)
 
@@ -114,7 +114,7 @@ async def trusted_files(remote: Remote, sha: str, target: Path) -> None:
     Regular files only, with the same paths. Raises `WorkspaceError` for more than `TRUSTED_FILES` or `TRUSTED_BYTES`
     of them, and for names that could lead elsewhere.
     """
-    git = _reading(remote)
+    git = _local_git(remote)
     where = (".flue/agents/", "AGENTS.md", ".agents/skills/")
     listed = await git.run("ls-tree", "-r", "-z", "-l", "--full-tree", _checked(sha), *where, limit=_LISTED_BYTES)
     wanted: dict[str, str] = {}
@@ -153,9 +153,9 @@ async def open_remote(  # noqa: PLR0913 (what there is to say about a commit and
     if base:
         wanted.setdefault(base, base_full)
     await _fetch(remote, wanted, depth)
-    git = _reading(remote)
+    git = _local_git(remote)
     notes = []
-    if base and not await _meet(remote, wanted, depth):
+    if base and not await _ensure_merge_base(remote, wanted, depth):
         notes.append(f"where the branch left {one_line(base_ref) or base[:12]} is further back than the history inside")
     tree = (await git.run("rev-parse", f"{head}^{{tree}}")).line
     listed = await git.run("ls-tree", "-r", "-z", "--name-only", tree)
@@ -167,7 +167,7 @@ async def open_remote(  # noqa: PLR0913 (what there is to say about a commit and
         ref=_branch(full),
         base=head,
         tree=tree,
-        staged=tree,
+        index_tree=tree,
         files=listed.out.count(b"\0"),
         pack_bytes=await asyncio.to_thread(size_of, remote.git_dir / "objects"),
         notes=(*notes, *await commit_notes(git, head)),
@@ -182,10 +182,10 @@ def _write(files: Mapping[Path, bytes]) -> None:
             file.write(content)
 
 
-async def _meet(remote: Remote, wanted: Mapping[str, str], depth: int) -> bool:
+async def _ensure_merge_base(remote: Remote, wanted: Mapping[str, str], depth: int) -> bool:
     """True when the commits have a common ancestor here; fetches more history to find it."""
     while True:
-        if not (await _reading(remote).run("merge-base", *wanted, ok=(0, 1))).code:
+        if not (await _local_git(remote).run("merge-base", *wanted, ok=(0, 1))).code:
             return True
         if not (remote.git_dir / "shallow").exists() or depth >= DEEPEST:
             return False
@@ -204,14 +204,14 @@ async def _fetch(remote: Remote, wanted: Mapping[str, str], depth: int) -> None:
     )
     command = ("fetch", *how, "--end-of-options", _url(remote))
     try:
-        await _patiently(remote, *command, *(f"+{_checked(sha)}:{_own(sha, depth)}" for sha in wanted))
+        await _patiently(remote, *command, *(f"+{_checked(sha)}:{_local_ref(sha, depth)}" for sha in wanted))
     except _NotThere:
         if not all(wanted.values()):
             raise
-        await _patiently(remote, *command, *(f"+{ref}:{_own(sha, depth)}" for sha, ref in wanted.items()))
+        await _patiently(remote, *command, *(f"+{ref}:{_local_ref(sha, depth)}" for sha, ref in wanted.items()))
     for sha, ref in wanted.items():
-        name = f"{_own(sha, depth)}^{{commit}}"
-        arrived = (await _reading(remote).run("rev-parse", "--verify", "--quiet", name, ok=(0, 1))).line
+        name = f"{_local_ref(sha, depth)}^{{commit}}"
+        arrived = (await _local_git(remote).run("rev-parse", "--verify", "--quiet", name, ok=(0, 1))).line
         if arrived != sha:
             raise ForgeError(
                 f"{one_line(ref) or sha[:12]} is at {arrived[:12] or 'no commit'}, no longer at {sha[:12]}",
@@ -219,14 +219,14 @@ async def _fetch(remote: Remote, wanted: Mapping[str, str], depth: int) -> None:
             )
 
 
-async def _patiently(remote: Remote, *command: str, ok: tuple[int, ...] = (0,)) -> Done:
+async def _patiently(remote: Remote, *command: str, ok: tuple[int, ...] = (0,)) -> GitResult:
     """Runs a git command that talks to the server, again when the network or the server failed."""
     begun, wait = time.monotonic(), 1.0
     while True:
         try:
             return await _once(remote, command, ok)
-        except GitFailed as failed:
-            if not _is_passing(failed) or time.monotonic() + wait - begun > remote.patience_seconds:
+        except GitCommandError as failed:
+            if not _is_passing(failed) or time.monotonic() + wait - begun > remote.retry_timeout_seconds:
                 raise _explained(remote, failed) from None
         remote.notify(f"git does not reach {urlsplit(remote.url).hostname}; trying again in {human_seconds(wait)}")
         for left in (remote.git_dir / "objects/pack").glob("tmp_*"):
@@ -235,12 +235,12 @@ async def _patiently(remote: Remote, *command: str, ok: tuple[int, ...] = (0,)) 
         wait = min(2 * wait, 15.0)
 
 
-async def _once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...]) -> Done:
+async def _once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...]) -> GitResult:
     """One git command, ended when it takes too long or brings too much."""
     if not remote.git_dir.exists():
         await asyncio.to_thread(new_repository, remote.git_dir, head="ref: refs/heads/main")
     objects = remote.git_dir / "objects"
-    git = _talking(remote)
+    git = _network_git(remote)
     running = asyncio.ensure_future(git.run(*command, ok=ok, limit=_LISTED_BYTES, timeout=remote.timeout_seconds))
     try:
         ended = False
@@ -258,11 +258,11 @@ async def _once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...]) -
         await asyncio.wait([running])
 
 
-def _reading(remote: Remote) -> Git:
+def _local_git(remote: Remote) -> Git:
     return Git(cwd=remote.git_dir, env={"GIT_DIR": str(remote.git_dir)})
 
 
-def _talking(remote: Remote) -> Git:
+def _network_git(remote: Remote) -> Git:
     """git with what it needs for the server. The token is in its environment only; nobody's `.netrc` is near."""
     env = {name: value for name, value in os.environ.items() if name.lower() in _PASSED}
     env |= {"GIT_DIR": str(remote.git_dir), "HOME": str(remote.git_dir)}
@@ -314,13 +314,13 @@ def _branch(full: str) -> str | None:
     return full.removeprefix("refs/heads/") if full.startswith("refs/heads/") else None
 
 
-def _own(sha: str, depth: int) -> str:
+def _local_ref(sha: str, depth: int) -> str:
     """What a fetched commit is called here, so that it need not be sent twice. git does not deepen along what already
     has the name that is asked for: therefore the depth."""
     return f"refs/flue-ci/{depth}/{sha}"
 
 
-def _status(failed: GitFailed) -> int:
+def _status(failed: GitCommandError) -> int:
     """The HTTP status behind a failure as far as git tells; 0 for another one."""
     if re.search(r"could not read (?:Username|Password)|Authentication failed", failed.stderr):
         return 401
@@ -330,12 +330,12 @@ def _status(failed: GitFailed) -> int:
     return int(told[1] or told[2]) if told else 0
 
 
-def _is_passing(failed: GitFailed) -> bool:
+def _is_passing(failed: GitCommandError) -> bool:
     status = _status(failed)
     return status == 429 or status >= 500 or (not status and bool(_PASSING.search(failed.stderr)))
 
 
-def _explained(remote: Remote, failed: GitFailed) -> FlueError:
+def _explained(remote: Remote, failed: GitCommandError) -> FlueError:
     status, host = _status(failed), urlsplit(remote.url).hostname
     rights = "the job needs: permissions: {contents: read}"
     if _NOT_THERE.search(failed.stderr):

@@ -26,7 +26,7 @@ async def copy_history(
 
     `objects` is the other repository's object directory, `cut` its shallow boundary, `entries` the number of files of
     `head`. Depth counts as in `git fetch --depth`; commits whose parents stay behind are listed in our `shallow`
-    file. Raises `GitFailed`, for example when objects are missing (a partial clone).
+    file. Raises `GitCommandError`, for example when objects are missing (a partial clone).
     """
     both = replace(git, env={**git.env, "GIT_ALTERNATE_OBJECT_DIRECTORIES": environment_quote(objects)})
     _write_shallow(git.cwd, cut)

@@ -28,7 +28,7 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n"
 )
 _POINTER_SIZE = 1024
-MEMORY = 6_000_000_000  # bytes for git: a commit of a few objects can stand for billions of files
+MEMORY_BYTES = 6_000_000_000  # bytes for git: a commit of a few objects can stand for billions of files
 _REGULAR = ("100644", "100755", "120000")
 
 
@@ -41,10 +41,10 @@ class Snapshot:
     """
 
     head_tree: str
-    staged: str
+    staged_files: str
     tree: str
     intent_to_add: tuple[bytes, ...] = ()
-    nested: tuple[str, ...] = ()
+    nested_repositories: tuple[str, ...] = ()
     files: int = 0
 
 
@@ -77,7 +77,11 @@ async def take_snapshot(git: Git, checkout: Checkout) -> Snapshot:
     nested = tuple(one_line(os.fsdecode(path)) for path in status.nested)
     if not (changed or status.untracked or status.any_staged or status.intent_to_add):
         return Snapshot(
-            head_tree=head_tree, staged=head_tree, tree=head_tree, nested=nested, files=index_entries(git.cwd / "index")
+            head_tree=head_tree,
+            staged_files=head_tree,
+            tree=head_tree,
+            nested_repositories=nested,
+            files=index_entries(git.cwd / "index"),
         )
     _check_size(checkout.top, [*changed, *status.untracked])
     (git.cwd / "info/attributes").write_text(NEUTRAL_ATTRIBUTES)
@@ -89,10 +93,10 @@ async def take_snapshot(git: Git, checkout: Checkout) -> Snapshot:
     tree = (await view.run("write-tree", "--missing-ok")).line
     return Snapshot(
         head_tree=head_tree,
-        staged=staged,
+        staged_files=staged,
         tree=tree,
         intent_to_add=status.intent_to_add,
-        nested=nested,
+        nested_repositories=nested,
         files=index_entries(git.cwd / "index"),
     )
 
@@ -116,7 +120,7 @@ def _view(git: Git, checkout: Checkout) -> Git:
         "core.splitIndex=false",
         f"core.excludesFile={os.devnull}",
     )
-    return replace(git, env={**git.env, **env}, config=(*git.config, *passed, *own), memory=MEMORY)
+    return replace(git, env={**git.env, **env}, config=(*git.config, *passed, *own), memory=MEMORY_BYTES)
 
 
 def _copy_index(checkout: Checkout, git_dir: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import plural
 from flue_ci.git.checkout import Checkout, find_checkout, index_entries
-from flue_ci.git.command import Git, GitFailed, TooMuchOutput, read_objects
+from flue_ci.git.command import Git, GitCommandError, TooMuchOutput, read_objects
 from flue_ci.git.history import copy_history, lending, settle
 from flue_ci.git.snapshot import Snapshot, take_snapshot
 
@@ -47,7 +47,7 @@ class Source:
     ref: str | None
     base: str
     tree: str
-    staged: str
+    index_tree: str
     intent_to_add: tuple[bytes, ...] = ()
     dirty: bool = False
     files: int = 0
@@ -77,7 +77,7 @@ class Source:
             await settle(_git(self.git_dir), self.lent)
             (self.git_dir / _SETTLED).touch()
 
-    async def travelling(self) -> list[Path]:
+    async def is_sendable(self) -> list[Path]:
         """The files below `objects` that go into a sandbox, wherever they are now."""
         if not all(idx.exists() and idx.with_suffix(".pack").exists() for idx in self.lent):
             await self.settle()
@@ -115,9 +115,9 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path) -> So
         ref=checkout.ref,
         base=base,
         tree=snapshot.tree,
-        staged=snapshot.staged,
+        index_tree=snapshot.staged_files,
         intent_to_add=snapshot.intent_to_add,
-        dirty={snapshot.tree, snapshot.staged} != {snapshot.head_tree},
+        dirty={snapshot.tree, snapshot.staged_files} != {snapshot.head_tree},
         files=snapshot.files,
         pack_bytes=await asyncio.to_thread(size_of, git_dir / "objects", lent),
         notes=tuple(notes),
@@ -139,12 +139,12 @@ async def _copy(checkout: Checkout, git_dir: Path, depth: int, notes: list[str])
     try:
         try:
             return await copy(depth)
-        except GitFailed:
+        except GitCommandError:
             if not checkout.partial or depth == 1:
                 raise
             notes.append("the checkout is a partial clone: only its current commit travels, without history")
             return await copy(1)
-    except GitFailed as failed:
+    except GitCommandError as failed:
         raise WorkspaceError(
             f"the history of {checkout.top} cannot be read: {failed}",
             hint="git fsck shows what is wrong with the repository.",
@@ -162,9 +162,12 @@ async def _base(git: Git, checkout: Checkout, snapshot: Snapshot) -> str:
 
 async def _notes(git: Git, base: str, snapshot: Snapshot) -> list[str]:
     notes = await commit_notes(git, base)
-    if snapshot.nested:
-        few = ", ".join(snapshot.nested[:3]) + (", …" if len(snapshot.nested) > 3 else "")
-        notes.append(f"{plural(len(snapshot.nested), 'untracked directory')} with a repository inside left out: {few}")
+    if snapshot.nested_repositories:
+        few = ", ".join(snapshot.nested_repositories[:3]) + (", …" if len(snapshot.nested_repositories) > 3 else "")
+        notes.append(
+            f"{plural(len(snapshot.nested_repositories), 'untracked directory')} "
+            f"with a repository inside left out: {few}"
+        )
     return notes
 
 

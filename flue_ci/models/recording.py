@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from flue_ci.core.errors import UsageError
-from flue_ci.core.messages import JSON, Entry, Prompt, Reply, Request, Results, StopReason, ToolCall, Usage
+from flue_ci.core.messages import JSON, Message, ModelRequest, Prompt, Reply, StopReason, ToolCall, ToolResults, Usage
 
 VERSION = 1
 KEPT_CHARS = 4000  # of a tool result: enough to show where two differ
@@ -40,27 +40,27 @@ class RecordedTurn(NamedTuple):
     """One line of the file: the reply, what was streamed of it, and what the model had been told."""
 
     reply: Reply
-    shown: str
-    seen: Mapping[str, Any] | None
+    displayed_text: str
+    request_summary: Mapping[str, Any] | None
 
 
 def header(model: str) -> dict[str, JSON]:
     return {"flue_ci_recording": VERSION, "model": model}
 
 
-def seen_of(request: Request) -> dict[str, JSON]:
+def summarize_request(request: ModelRequest) -> dict[str, JSON]:
     """What was new to the model in `request`: the entries since its last reply, and the names of the tools."""
-    since = max((index + 1 for index, entry in enumerate(request.entries) if isinstance(entry, Reply)), default=0)
-    seen: dict[str, JSON] = {"entries": len(request.entries), "tools": [spec.name for spec in request.tools]}
+    since = max((index + 1 for index, entry in enumerate(request.messages) if isinstance(entry, Reply)), default=0)
+    seen: dict[str, JSON] = {"entries": len(request.messages), "tools": [spec.name for spec in request.tools]}
     if since == 0:
         seen["system"] = request.system
-    return {**seen, "new": [_entry_json(entry) for entry in request.entries[since:]]}
+    return {**seen, "new": [_entry_json(entry) for entry in request.messages[since:]]}
 
 
-def _entry_json(entry: Entry) -> JSON:
+def _entry_json(entry: Message) -> JSON:
     if isinstance(entry, Prompt):
         return {"prompt": entry.text}
-    assert isinstance(entry, Results)
+    assert isinstance(entry, ToolResults)
     return {
         "results": [
             {"is_error": result.is_error, "note": result.note, "content": _clip(result.content)}

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from flue_ci.core.errors import ModelError, UsageError
-from flue_ci.core.messages import Notice, Observer, Progress, Reply, Request, TextDelta, TurnRestarted
+from flue_ci.core.events import Notice, Observer, ProgressEvent, TextDelta, TurnRestarted
+from flue_ci.core.messages import ModelRequest, Reply
 from flue_ci.core.ports import Model
 from flue_ci.core.text import one_line
-from flue_ci.models.recording import RecordedTurn, header, load, reply_json, seen_of
+from flue_ci.models.recording import RecordedTurn, header, load, reply_json, summarize_request
 
 _EXIT = re.compile(r"\bexit(?:ed|s)?(?: with)?(?: code)? (-?\d+)\b")
 _NUMBER = re.compile(r"\d+")
@@ -46,10 +47,10 @@ class Recorder(Model):
     def name(self) -> str:
         return self._model.name
 
-    async def turn(self, request: Request, observe: Observer) -> Reply:
+    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         shown: list[str] = []
 
-        def watch(event: Progress) -> None:
+        def watch(event: ProgressEvent) -> None:
             if isinstance(event, TextDelta):
                 shown.append(event.text)
             elif isinstance(event, TurnRestarted):
@@ -58,7 +59,7 @@ class Recorder(Model):
 
         reply = await self._model.turn(request, watch)
         try:
-            self._write({"seen": seen_of(request), "reply": reply_json(reply, "".join(shown))})
+            self._write({"seen": summarize_request(request), "reply": reply_json(reply, "".join(shown))})
         except OSError as error:
             self._shut()
             observe(Notice(text=f"The recording {self._path} ends here: {error.strerror}"))
@@ -95,7 +96,7 @@ class Replay(Model):
     def name(self) -> str:
         return self.recorded
 
-    async def turn(self, request: Request, observe: Observer) -> Reply:
+    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         """The recorded turn. Raises `ModelError` when there is none, or when the request no longer fits it."""
         if self._next == len(self._turns):
             raise ModelError(
@@ -104,27 +105,27 @@ class Replay(Model):
             )
         turn = self._turns[self._next]
         self._next += 1
-        if turn.seen is not None:
-            if found := difference(turn.seen, seen_of(request)):
+        if turn.request_summary is not None:
+            if found := difference(turn.request_summary, summarize_request(request)):
                 raise ModelError(
                     f"The recording no longer fits at turn {self._next}: {found}",
                     hint=f"Something changed since it was made; record it again with --record ({self._path}).",
                 )
-            if turn.seen.get("system") not in (None, request.system) and not self._told_of_system:
+            if turn.request_summary.get("system") not in (None, request.system) and not self._told_of_system:
                 self._told_of_system = True
                 observe(Notice(text="The instructions are not those of the recording; its answers are used."))
         self._offered(turn, request)
-        for piece in turn.shown.splitlines(keepends=True):
+        for piece in turn.displayed_text.splitlines(keepends=True):
             observe(TextDelta(text=piece))
         return turn.reply
 
     async def close(self) -> None:
         pass
 
-    def _offered(self, turn: RecordedTurn, request: Request) -> None:
+    def _offered(self, turn: RecordedTurn, request: ModelRequest) -> None:
         """Refuse a call of a tool that was offered and is not any more; one that never was is the model's own error."""
         now = {spec.name for spec in request.tools}
-        then = set((turn.seen or {}).get("tools", ()))
+        then = set((turn.request_summary or {}).get("tools", ()))
         for call in turn.reply.calls:
             if call.name in then - now:
                 raise ModelError(
@@ -134,7 +135,7 @@ class Replay(Model):
 
 
 def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Where a replay left its recording, in words; empty while it fits. `then` may have gaps, `now` is from `seen_of`.
+    """Where a replay left its recording, in words; empty while it fits. `then` may have gaps.
 
     Must agree: the number of entries; each prompt, later ones up to numbers, which count time and turns; the number of
     results, and of each result whether it is an error, and its exit code. Need not: the text of results (times, names

@@ -16,7 +16,7 @@ from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, 
 from flue_ci.gate.policy import MARKER, AgentTriggers
 from flue_ci.report import markdown as render
 from flue_ci.report.report import Report, Trigger
-from flue_ci.safety.markdown import code, escape
+from flue_ci.safety.markdown import escape, inline_code
 
 LONGEST_BODY = 65_000  # characters; GitHub takes 65,536
 LONGEST_SUMMARY = 1_000_000  # bytes; GitHub takes 1 MiB a step
@@ -35,10 +35,10 @@ _STAGES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RunProgress:
     """How far a run is: the stages that are over with their seconds, the current one ("" between two), the usage."""
 
-    done: tuple[tuple[str, float], ...] = ()
+    finished_stages: tuple[tuple[str, float], ...] = ()
     current: str = ""
     usage: Usage = field(default_factory=Usage)
 
@@ -56,7 +56,7 @@ def is_ours(body: str, agent: str, in_thread: int | None = None) -> bool:
     return _first_line(body) == marker(agent, in_thread)
 
 
-def abandoned(body: str, run_url: str) -> str:
+def killed_run_comment(body: str, run_url: str) -> str:
     """What to make of a comment that says that a run is at work, when that run's job was killed; "" for any other."""
     mark, agent = _first_line(body), _MARKED.fullmatch(_first_line(body))
     if not agent or not run_url or f"]({run_url})" not in body or not _rest(body).startswith(_AT_WORK):
@@ -78,7 +78,7 @@ def _rest(body: str) -> str:
     return body.replace("\r\n", "\n").partition("\n")[2].strip()
 
 
-def answer(report: Report, patch: bytes, *, server_url: str, previous: str = "") -> str:
+def report_comment(report: Report, patch: bytes, *, server_url: str, previous: str = "") -> str:
     """The report as a comment of at most `LONGEST_BODY` characters, in UTF-16 units as well.
 
     `previous` is the body of the comment that this one takes the place of: kept when this run has no result of its own.
@@ -104,16 +104,16 @@ def header(report: Report) -> str:
     trigger = report.trigger
     if trigger is None:
         return line
-    parts = [f"for {code(trigger.actor)}"] if trigger.actor else []
+    parts = [f"for {inline_code(trigger.actor)}"] if trigger.actor else []
     parts += [f"on `{trigger.head_sha[:9]}`"] if trigger.head_sha else []
     parts += [f"[log of the job]({trigger.run_url})"] if trigger.run_url else []
     asked = f"\n> {escape(one_line(report.instruction, 300))}" if report.instruction.strip() else ""
     return f"{line}\n{' · '.join(parts)}{asked}"
 
 
-def working(agent: str, standing: Standing, trigger: Trigger, instruction: str) -> str:
+def progress_comment(agent: str, standing: RunProgress, trigger: Trigger, instruction: str) -> str:
     """The comment while the run goes on: a checklist that follows its stages."""
-    done = dict(standing.done)
+    done = dict(standing.finished_stages)
     lines = []
     for stage, words in _STAGES.items():
         if stage in done:
@@ -122,7 +122,7 @@ def working(agent: str, standing: Standing, trigger: Trigger, instruction: str) 
             lines.append(f"- [ ] **{words}** …{_used(standing.usage) if stage == 'agent' else ''}")
         elif stage not in ("setup", "checks"):  # not every agent has them
             lines.append(f"- [ ] {words}")
-    who = f" for {code(trigger.actor)}" if trigger.actor else ""
+    who = f" for {inline_code(trigger.actor)}" if trigger.actor else ""
     link = f" · [log of the job]({trigger.run_url})" if trigger.run_url else ""
     asked = f"\n> {escape(one_line(instruction, 300))}" if instruction.strip() else ""
     return f"{marker(agent, trigger.in_thread)}\n{_AT_WORK} {escape(agent)}: at work{who}{link}{asked}\n\n" + "\n".join(
@@ -132,19 +132,19 @@ def working(agent: str, standing: Standing, trigger: Trigger, instruction: str) 
 
 def help_reply(agents: Sequence[AgentTriggers], *, trigger: str) -> str:
     """Which agents a comment can ask for."""
-    lines = [f"- {code(f'{trigger} {agent.comment}')}" for agent in agents if agent.comment]
+    lines = [f"- {inline_code(f'{trigger} {agent.comment}')}" for agent in agents if agent.comment]
     text = "\n".join(lines) or "There are none yet: no spec has a `triggers.comment`."
     return f"{MARKER} help -->\nAgents of this repository. What follows the name is the instruction.\n\n{text}"
 
 
 def unknown_reply(name: str, near: str, agents: Sequence[AgentTriggers], *, trigger: str) -> str:
     """There is no such agent; the one that was probably meant, and all of them."""
-    meant = f" Did you mean {code(f'{trigger} {near}')}?" if near else ""
-    known = ", ".join(code(agent.comment or agent.name) for agent in agents)
-    return f"{MARKER} help -->\nThere is no agent {code(name)}.{meant} There are: {known or 'none'}."
+    meant = f" Did you mean {inline_code(f'{trigger} {near}')}?" if near else ""
+    known = ", ".join(inline_code(agent.comment or agent.name) for agent in agents)
+    return f"{MARKER} help -->\nThere is no agent {inline_code(name)}.{meant} There are: {known or 'none'}."
 
 
-def sorry_reply(reason: str, run_url: str) -> str:
+def error_reply(reason: str, run_url: str) -> str:
     """Nothing was started for a comment that asked, although its author may ask."""
     link = f" · [log of the job]({run_url})" if run_url else ""
     return f"{MARKER} help -->\n### ❌ Nothing was started{link}\n\n{escape(one_line(reason, 1_000))}"
@@ -249,14 +249,14 @@ def _fits_summary(body: str) -> bool:
 
 
 __all__ = [
-    "Standing",
-    "abandoned",
-    "answer",
+    "RunProgress",
+    "error_reply",
     "help_reply",
     "is_ours",
+    "killed_run_comment",
     "marker",
-    "sorry_reply",
+    "progress_comment",
+    "report_comment",
     "summary_page",
     "unknown_reply",
-    "working",
 ]

@@ -5,42 +5,47 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from flue_ci.core.errors import EXIT_FAILED, ForgeError
-from flue_ci.core.messages import Progress, StageEnded, StageStarted, TurnEnded, Usage
-from flue_ci.publish.comment import Standing, answer
-from flue_ci.publish.progress_comment import Sticky
+from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, TurnEnded
+from flue_ci.core.messages import Usage
+from flue_ci.publish.comment import RunProgress, report_comment
+from flue_ci.publish.progress_comment import ProgressComment
 from flue_ci.report.report import Failure, Report
 
 
 @dataclass(slots=True, kw_only=True)
-class Standings:
+class ProgressTracker:
     """How far a run is: an observer that can be drawn."""
 
-    done: dict[str, float] = field(default_factory=dict)
+    finished_stages: dict[str, float] = field(default_factory=dict)
     current: str = ""
     usage: Usage = field(default_factory=Usage)
 
-    def observe(self, event: Progress) -> None:
+    def observe(self, event: ProgressEvent) -> None:
         match event:
             case StageStarted(stage=stage):
                 self.current = stage
             case StageEnded(stage=stage, seconds=seconds):
-                self.done[stage] = seconds
+                self.finished_stages[stage] = seconds
                 self.current = ""
             case TurnEnded(total=total):
                 self.usage = total
 
-    def now(self) -> Standing:
-        return Standing(done=tuple(self.done.items()), current=self.current, usage=self.usage)
+    def now(self) -> RunProgress:
+        return RunProgress(finished_stages=tuple(self.finished_stages.items()), current=self.current, usage=self.usage)
 
 
-async def deliver(sticky: Sticky | None, report: Report, patch: bytes, *, server_url: str) -> tuple[Report, str]:
+async def deliver(
+    sticky: ProgressComment | None, report: Report, patch: bytes, *, server_url: str
+) -> tuple[Report, str]:
     """Puts the report where it was asked for. Returns the report, which says when that failed, and the address of the
     comment, "" for none."""
     if sticky is None:
         return report, ""
     try:
         await sticky.prepare()
-        return report, await sticky.finish(answer(report, patch, server_url=server_url, previous=sticky.previous))
+        return report, await sticky.finish(
+            report_comment(report, patch, server_url=server_url, previous=sticky.previous)
+        )
     except ForgeError as error:
         return not_delivered(report, error), ""
 

@@ -14,14 +14,14 @@ from typing import Literal
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Forge
-from flue_ci.publish.comment import abandoned, is_ours
+from flue_ci.publish.comment import is_ours, killed_run_comment
 
 EDIT_SECONDS = 10.0  # between two edits while it works
 _GONE = (404, 410)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class CommentTarget:
     """Where the answer goes: below a pull request or issue, or in the thread of the review comment that asked.
     `keep`: the last run's comment of the same agent is written over; in a thread, that for the same question."""
 
@@ -30,10 +30,12 @@ class Place:
     keep: bool = True
 
 
-class Sticky:
+class ProgressComment:
     """`forge` has the patience for the last word; `quick`, with little, shows progress."""
 
-    def __init__(self, forge: Forge, quick: Forge, place: Place, agent: str, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self, forge: Forge, quick: Forge, place: CommentTarget, agent: str, notify: Callable[[str], None]
+    ) -> None:
         self._forge, self._quick, self._place, self._agent = forge, quick, place, agent
         self._notify = notify
         self._comment: Comment | None = None
@@ -106,12 +108,12 @@ class Sticky:
         return await forge.comment(self._place.number, body)
 
 
-async def finish_abandoned(forge: Forge, number: int, kind: Literal["issue", "review"], run_url: str) -> int:
+async def finish_killed_comments(forge: Forge, number: int, kind: Literal["issue", "review"], run_url: str) -> int:
     """Says in the comments of a job that was killed that nothing more will come; how many there were."""
     comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
     told = 0
     for comment in comments:
-        body = abandoned(comment.body, run_url) if _same(comment.author, me) else ""
+        body = killed_run_comment(comment.body, run_url) if _same(comment.author, me) else ""
         if body:
             await forge.edit(comment, body)
             told += 1

@@ -20,7 +20,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class RunRecord:
     """What a run left behind. `failure_code` is the exit code of the error that ended it, 0 for none; `signal` its
     signal, or 0.
 
@@ -38,7 +38,7 @@ class Evidence:
     signal: int = 0
 
 
-def judge(found: Evidence) -> Verdict:
+def conclude(found: RunRecord) -> Verdict:
     """Never green on a failure: the first of signal, error, setup, model, limit, checks that went wrong decides."""
     if found.signal:
         return Verdict(conclusion="cancelled", reason="interrupted", exit_code=128 + found.signal)
@@ -46,7 +46,7 @@ def judge(found: Evidence) -> Verdict:
         return Verdict(conclusion="failed", reason=found.failure, exit_code=found.failure_code)
     broken_setup = [result for result in found.setup if not result.passed]
     if broken_setup:
-        return _failed(f"setup command `{one_line(broken_setup[0].command, 60)}` {ended(broken_setup[0])}")
+        return _failed(f"setup command `{one_line(broken_setup[0].command, 60)}` {describe_ending(broken_setup[0])}")
     outcome = found.outcome
     if outcome is None:
         return Verdict(conclusion="failed", reason="the run ended without an outcome", exit_code=EXIT_BUG)
@@ -55,7 +55,7 @@ def judge(found: Evidence) -> Verdict:
     if outcome.status == "gave-up":
         return _failed(f"the agent gave up: {one_line(outcome.reason, 200)}")
     broken_checks = [result for result in found.checks if not result.passed]
-    checks = "; ".join(f"check `{result.name}` {ended(result)}" for result in broken_checks)
+    checks = "; ".join(f"check `{result.name}` {describe_ending(result)}" for result in broken_checks)
     if outcome.status == "limit":
         reason = f"stopped by the limit of {'dollars' if outcome.reason == 'cost_usd' else outcome.reason}" + (
             f"; {checks}" if checks else ""
@@ -85,7 +85,7 @@ def never_started(agent: str, instruction: str, provider: str, failure: Failure,
     )
 
 
-def ended(result: CommandResult) -> str:
+def describe_ending(result: CommandResult) -> str:
     """`failed with exit code 1`, `timed out after 300s`."""
     return f"timed out after {result.seconds:.0f}s" if result.timed_out else f"failed with exit code {result.exit_code}"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from flue_ci.core.errors import EXIT_FAILED, FlueError
-from flue_ci.core.messages import CommandOutput, Progress, TextDelta
+from flue_ci.core.events import CommandOutput, ProgressEvent, TextDelta
 from flue_ci.core.text import human_bytes
 from flue_ci.report.markdown import markdown
 from flue_ci.report.report import Report, from_json, to_json
@@ -48,7 +48,7 @@ class RunFolder:
             (path / name).unlink(missing_ok=True)
         self._transcript: IO[bytes] | None = _create(path / "transcript.jsonl")
 
-    def observe(self, event: Progress) -> None:
+    def observe(self, event: ProgressEvent) -> None:
         """Adds one line to the transcript: `{"v", "t" (seconds since the start), "event", "data" (its fields)}`. The
         event is without secrets already."""
         if self._transcript is None or isinstance(event, _STREAMED):
@@ -71,7 +71,7 @@ class RunFolder:
         Falls back to a temporary folder when this one takes no more; `trouble` then says so.
         """
         self._close()
-        report = self.redact.walk(report)
+        report = self.redact.redact_value(report)
         try:
             _write_all(self.path, self._files(report, patch))
         except OSError as error:
@@ -88,7 +88,7 @@ class RunFolder:
     def _files(self, report: Report, patch: bytes) -> dict[str, bytes]:
         report = self._told(report)
         files = {name: patch for name in [_patch_name(report)] if name}
-        shown = markdown(report, self.redact.walk(patch))
+        shown = markdown(report, self.redact.redact_value(patch))
         return files | {"report.json": to_json(report).encode() + b"\n", "report.md": shown.encode()}
 
     def _told(self, report: Report) -> Report:

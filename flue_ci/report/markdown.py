@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural
-from flue_ci.report.conclusion import ended
+from flue_ci.report.conclusion import describe_ending
 from flue_ci.report.report import Changes, CommandResult, Report
-from flue_ci.safety.markdown import code, details, escape, fenced, html, prose
-from flue_ci.safety.sanitize import kinds
+from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_markdown
+from flue_ci.safety.sanitize import summarize_removals
 
 MARKS = {"success": "✅", "no-op": "➖", "skipped": "⏭️", "partial": "⏸️", "failed": "❌", "cancelled": "🛑"}
 _KINDS = {
@@ -45,7 +45,7 @@ def title(report: Report) -> str:
     took = human_seconds(report.timings.get("total", 0.0))
     agent = f"{_word(report.agent)}: " if report.agent else ""  # it may have ended before one was chosen
     # Behind the colon, whatever follows is words and code spans: it begins no block.
-    reason = prose(f": {one_line(report.reason, 1_000)}").removeprefix(":").lstrip()
+    reason = untrusted_markdown(f": {one_line(report.reason, 1_000)}").removeprefix(":").lstrip()
     return f"### {MARKS[report.conclusion]} {agent}{reason} · {took}"
 
 
@@ -54,9 +54,9 @@ def sections(report: Report, diffs: Sequence[str], *, hosts: Collection[str], ke
     a patch lies beside the report, `rows` bounds each table."""
     setup = report.setup if any(not result.passed for result in report.setup) else ()
     found = Counter[str]()
-    said = prose(report.summary, hosts, found)
+    said = untrusted_markdown(report.summary, hosts, found)
     if found:
-        note = f"shown as text in what the agent said: {kinds(found)}"
+        note = f"shown as text in what the agent said: {summarize_removals(found)}"
         report = replace(report, notes=(*report.notes, note))
     return [
         said,
@@ -80,7 +80,7 @@ def failure_section(report: Report) -> str:
         return ""
     hint = plain(report.failure.hint)
     shown = f"**Failed at {_word(report.failure.stage)}.** {escape(report.failure.message)}"
-    return shown + (f"\n\n{fenced(hint)}" if "\n" in hint else f"\n\n{escape(hint)}" if hint else "")
+    return shown + (f"\n\n{code_block(hint)}" if "\n" in hint else f"\n\n{escape(hint)}" if hint else "")
 
 
 def changes_section(changes: Changes, *, kept: bool, rows: int = 200) -> str:
@@ -102,12 +102,14 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
     if not results:
         return ""
     rows = "\n".join(
-        f"| {'✅' if result.passed else '❌'} {_word(result.name)} | {code(result.command)} | "
+        f"| {'✅' if result.passed else '❌'} {_word(result.name)} | {inline_code(result.command)} | "
         f"{'timeout' if result.timed_out else result.exit_code} | {human_seconds(result.seconds)} |"
         for result in results
     )
     outputs = [
-        details(f"Output of <code>{html(result.name)}</code>, {ended(result)}", fenced(result.output.rstrip()))
+        details(
+            f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}", code_block(result.output.rstrip())
+        )
         for result in results
         if not result.passed and result.output.strip()
     ]
@@ -118,7 +120,7 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
 def result_section(report: Report) -> str:
     if report.result is None:
         return ""
-    return f"**Result**\n\n{fenced(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
+    return f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
 
 
 def diff_blocks(patch: bytes) -> list[str]:
@@ -128,7 +130,7 @@ def diff_blocks(patch: bytes) -> list[str]:
         if part.startswith("diff --git "):
             name = part.split("\n", 1)[0].removeprefix("diff --git ")
             shown = part if len(part) <= 100_000 else part[:100_000] + "\n… cut; all of it is in changes.patch"
-            blocks.append(details(_diff_title(name), fenced(shown.rstrip(), "diff")))
+            blocks.append(details(_diff_title(name), code_block(shown.rstrip(), "diff")))
     return blocks
 
 
@@ -151,9 +153,9 @@ def footer(report: Report) -> str:
         plural(usage.turns, "turn"),
         tokens,
         human_cost(usage.cost_usd),
-        f"{_word(used.provider)} sandbox {code(used.template)}" if used.template else "no sandbox",
+        f"{_word(used.provider)} sandbox {inline_code(used.template)}" if used.template else "no sandbox",
         f"network {_word(network)}" if network else "",
-        f"secrets inside: {', '.join(code(name) for name in used.secrets)}" if used.secrets else "",
+        f"secrets inside: {', '.join(inline_code(name) for name in used.secrets)}" if used.secrets else "",
         f"base {_word(base)}" if report.base.sha else "",
         _word(report.spec) + (f" at {report.trigger.spec_sha[:9]}" if report.trigger and report.spec else ""),
     ]
@@ -183,8 +185,8 @@ def _diff_title(name: str) -> str:
 
 def _cell(file: ChangedFile) -> str:
     note = "binary" if file.binary else _KINDS[file.kind]
-    moved = f"{code(file.old_path)} → " if file.old_path else ""
-    return f"{moved}{code(file.path)}{f' ({note})' if note else ''}"
+    moved = f"{inline_code(file.old_path)} → " if file.old_path else ""
+    return f"{moved}{inline_code(file.path)}{f' ({note})' if note else ''}"
 
 
 def _count(file: ChangedFile, sign: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from flue_ci.core.messages import CommandEnded, CommandOutput, CommandStarted, Observer
+from flue_ci.core.events import CommandEnded, CommandOutput, CommandStarted, Observer
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.text import plain
 from flue_ci.report.report import CommandResult
@@ -15,7 +15,7 @@ OUTPUT_LIMIT = 32_768  # bytes of each command's output in the report: head and 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class HostCommand:
     """A command of the spec. `timeout` in seconds."""
 
     kind: Literal["setup", "check"]
@@ -25,7 +25,7 @@ class Command:
 
 
 async def run_commands(
-    commands: Sequence[Command], box: Sandbox, *, cwd: str, observe: Observer, stop_at_failure: bool
+    commands: Sequence[HostCommand], box: Sandbox, *, cwd: str, observe: Observer, stop_at_failure: bool
 ) -> tuple[CommandResult, ...]:
     """Runs them one after another in `cwd`. With `stop_at_failure` the rest is left out after one that fails."""
     done: list[CommandResult] = []
@@ -37,7 +37,7 @@ async def run_commands(
     return tuple(done)
 
 
-async def _run(command: Command, box: Sandbox, cwd: str, observe: Observer) -> CommandResult:
+async def _run(command: HostCommand, box: Sandbox, cwd: str, observe: Observer) -> CommandResult:
     observe(CommandStarted(kind=command.kind, name=command.name, command=command.run))
     result = await box.exec(
         command.run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from flue_ci.agent.system_prompt import brief
+from flue_ci.agent.system_prompt import build_task
 from flue_ci.agent.tools.definitions import SPECS
 from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
@@ -13,9 +13,9 @@ from flue_ci.run.pipeline import Job
 from flue_ci.spec.load import AgentSpec
 
 
-def preview(job: Job, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:
+def describe_run(job: Job, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:
     """Agent, sandbox, upload, prompt, limits and targets, each as one line for people."""
-    task = brief(job.brief, f"~/{source.name}")
+    task = build_task(job.brief, f"~/{source.name}")
     tools = json.dumps([asdict(SPECS[name]) for name in task.tools])
     limits = job.brief.limits
     bounds = [

@@ -11,11 +11,11 @@ from pathlib import Path
 from flue_ci.git.command import plain_environment
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Trigger
-from flue_ci.run.pipeline import nothing_said
+from flue_ci.run.pipeline import no_discussion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class RunInputs:
     """One run's sources.
 
     `trusted` is a folder with agent specs, AGENTS.md and skills that people with rights to the repository wrote;
@@ -24,23 +24,25 @@ class Origin:
     sandboxes among all others.
     """
 
-    trusted: Path
+    trusted_folder: Path
     name: str
     source: Callable[[], Awaitable[Source]]
-    told: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = nothing_said
+    discussion: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = no_discussion
     variables: Mapping[str, object] = field(default_factory=dict)
     trigger: Trigger | None = None
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
-def checkout(repo: Path, *, history: int, scratch: Path, mentions_repo: bool) -> Origin:
+def checkout(repo: Path, *, history: int, scratch: Path, mentions_repo: bool) -> RunInputs:
     """The checkout at `repo`, for everything. `mentions_repo`: a prompt may name its branch and commit."""
 
     async def source() -> Source:
         return await open_checkout(repo, history=history, scratch=scratch)
 
     about = {"name": repo.name, **(_head(repo) if mentions_repo else {})}
-    return Origin(trusted=repo, name=repo.name, source=source, variables={"repo": about, "event": {"name": "local"}})
+    return RunInputs(
+        trusted_folder=repo, name=repo.name, source=source, variables={"repo": about, "event": {"name": "local"}}
+    )
 
 
 def _head(repo: Path) -> dict[str, str]:

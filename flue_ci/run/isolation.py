@@ -27,12 +27,12 @@ done
 """
 
 
-async def remember(box: Sandbox) -> None:
+async def save_shell_profile(box: Sandbox) -> None:
     """Before the agent: copies the start-up files out of its reach. Raises `SandboxError` when that fails."""
     await _as_root(box, _REMEMBER)
 
 
-async def restore(box: Sandbox) -> None:
+async def restore_shell_profile(box: Sandbox) -> None:
     """After the agent: ends every process of the ordinary user and puts the start-up files back."""
     await box.end_processes()
     await _as_root(box, _RESTORE)

@@ -1,6 +1,6 @@
 """The story of a run: sandbox, repository in, setup, agent, changes out, checks, and the report, whatever happens.
 
-Read `run_agent` first. It knows nothing of vendors, files or terminals: what it needs arrives in `Kit`.
+Read `run_agent` first. It knows nothing of vendors, files or terminals: what it needs arrives in `RunServices`.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from flue_ci import __version__
-from flue_ci.agent.system_prompt import Brief, brief
+from flue_ci.agent.system_prompt import PromptParts, build_task
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import EXIT_BUG, ChangesRefused, FlueError
-from flue_ci.core.messages import Notice, Observer, Outcome, Progress, StageEnded, StageStarted, TurnEnded, Usage
+from flue_ci.core.events import Notice, Observer, ProgressEvent, StageEnded, StageStarted, TurnEnded
+from flue_ci.core.messages import Outcome, Usage
 from flue_ci.core.ports import Engine, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.git.command import read_objects
 from flue_ci.git.source import Source
-from flue_ci.report.conclusion import Evidence, judge
+from flue_ci.report.conclusion import RunRecord, conclude
 from flue_ci.report.folder import PATCH
 from flue_ci.report.report import Base, Changes, CommandResult, Failure, Publishing, Report, SandboxUsed, Trigger
 from flue_ci.run import isolation as guard
-from flue_ci.run.commands import Command, run_commands
-from flue_ci.safety.redact import added
+from flue_ci.run.commands import HostCommand, run_commands
+from flue_ci.safety.redact import added_lines
 from flue_ci.workspace.collect import collect
 from flue_ci.workspace.upload import Workspace, upload
-from flue_ci.workspace.verify import leave_out
+from flue_ci.workspace.verify import subtract_setup_changes
 
 _WITHHELD = "a secret that this run knows occurs in the patch, so the patch is withheld"
 _WITHHELD_HINT = "look for a command that writes its environment to a file; drop the secret from `sandbox.secrets`"
@@ -45,24 +46,24 @@ class Job:
     instruction: str
     model: str
     spec: str
-    brief: Brief
+    brief: PromptParts
     request: SandboxRequest
     setup_network: Network
-    setup: tuple[Command, ...] = ()
-    checks: tuple[Command, ...] = ()
+    setup: tuple[HostCommand, ...] = ()
+    checks: tuple[HostCommand, ...] = ()
     secrets: tuple[str, ...] = ()
     wants_changes: bool = True
     trigger: Trigger | None = None
     publish: Publishing = field(default_factory=Publishing)
 
 
-async def nothing_said() -> tuple[str, Sequence[str]]:
+async def no_discussion() -> tuple[str, Sequence[str]]:
     """The surroundings of a run that nobody talks about: no text, no notes."""
     return "", ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kit:
+class RunServices:
     """What a run is done with. `engine` gives the engine and the model's name, `told` what the task says beyond the
     prompt (a pull request's discussion); both are prepared while the sandbox starts."""
 
@@ -72,7 +73,7 @@ class Kit:
     place_files: Callable[[Sandbox], Awaitable[None]]
     holds_secret: Callable[[bytes], bool]
     signal: Callable[[], int]
-    told: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = nothing_said
+    discussion: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = no_discussion
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,7 +88,7 @@ class _Run:
     box: Sandbox | None = None
     loading: asyncio.Future[tuple[Engine, str]] | None = None
     source: Source | None = None
-    told: str = ""
+    discussion_text: str = ""
     workspace: Workspace | None = None
     outcome: Outcome | None = None
     model: str = ""
@@ -96,7 +97,7 @@ class _Run:
     checks: tuple[CommandResult, ...] = ()
     after_setup: ChangeSet | None = None
     changes: ChangeSet | None = None
-    refused: ChangesRefused | None = None
+    refusal: ChangesRefused | None = None
     failure: Failure | None = None
     failure_code: int = 0
     signal: int = 0
@@ -104,7 +105,7 @@ class _Run:
     timings: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def see(self, event: Progress) -> None:
+    def see(self, event: ProgressEvent) -> None:
         """Every event passes here, so that what was used is known however the run ends."""
         if isinstance(event, TurnEnded):
             self.usage = event.total
@@ -117,7 +118,7 @@ class _Run:
         self.failure_code = code
 
 
-async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, bytes]:
+async def run_agent(job: Job, kit: RunServices, observe: Observer) -> tuple[Report, bytes]:
     """Does the job. Returns the report and the patch (the refused bytes when it was refused, empty when there is none).
 
     Every ending gives a report: expected failures, cancellation of the calling task, and bugs. The sandbox is dead
@@ -142,10 +143,10 @@ async def run_agent(job: Job, kit: Kit, observe: Observer) -> tuple[Report, byte
         )
     finally:
         await _finish(run, kit)
-    return _report(run, started), run.changes.patch if run.changes else run.refused.patch if run.refused else b""
+    return _report(run, started), run.changes.patch if run.changes else run.refusal.patch if run.refusal else b""
 
 
-async def _do(run: _Run, kit: Kit) -> None:
+async def _do(run: _Run, kit: RunServices) -> None:
     """The stages, one line each. What the agent did is collected before the checks, so that they cannot lose or
     alter it."""
     job = run.job
@@ -168,21 +169,23 @@ async def _do(run: _Run, kit: Kit) -> None:
             run.networks["agent"] = str(job.brief.network)
             await _note_setup(run)
     if job.checks:
-        await guard.remember(run.box)
+        await guard.save_shell_profile(run.box)
     async with _stage(run, "agent"):
         engine, run.model = await run.loading
-        run.outcome = await engine.run(brief(_with(job.brief, run.told), run.workspace.root), run.box, run.see)
+        run.outcome = await engine.run(
+            build_task(_with(job.brief, run.discussion_text), run.workspace.root), run.box, run.see
+        )
     async with _stage(run, "collect"):
         await _collect(run)
     if job.checks:
         async with _stage(run, "checks"):
-            await guard.restore(run.box)
+            await guard.restore_shell_profile(run.box)
             run.checks = await run_commands(
                 job.checks, run.box, cwd=run.workspace.root, observe=run.see, stop_at_failure=False
             )
 
 
-async def _prepare(run: _Run, kit: Kit) -> None:
+async def _prepare(run: _Run, kit: RunServices) -> None:
     """Starts the sandbox and reads the repository at the same time; a failure of one ends the other."""
 
     async def open_box() -> None:
@@ -195,7 +198,7 @@ async def _prepare(run: _Run, kit: Kit) -> None:
             run.see(Notice(text=note))
 
     async def listen() -> None:
-        run.told, notes = await kit.told()
+        run.discussion_text, notes = await kit.discussion()
         for note in notes:
             run.see(Notice(text=note))
 
@@ -210,7 +213,7 @@ async def _prepare(run: _Run, kit: Kit) -> None:
         raise several.exceptions[0] from None
 
 
-def _with(told: Brief, more: str) -> Brief:
+def _with(told: PromptParts, more: str) -> PromptParts:
     return replace(told, prompt=f"{told.prompt.strip()}\n\n{more}".strip()) if more else told
 
 
@@ -219,14 +222,14 @@ async def _collect(run: _Run) -> None:
     try:
         changes = await collect(run.workspace, run.source, run.box)
         if run.after_setup:
-            changes = await leave_out(run.source, run.after_setup, changes)
+            changes = await subtract_setup_changes(run.source, run.after_setup, changes)
         if await _brings_a_secret(run, changes):
             raise ChangesRefused(_WITHHELD, hint=_WITHHELD_HINT)
         run.changes = changes
     except ChangesRefused as refused:
-        if run.holds_secret(refused.patch) or run.holds_secret(added(refused.patch)):
+        if run.holds_secret(refused.patch) or run.holds_secret(added_lines(refused.patch)):
             refused = ChangesRefused(f"{refused}; besides, {_WITHHELD}", hint=_WITHHELD_HINT)
-        run.refused = refused
+        run.refusal = refused
         raise refused from None
 
 
@@ -236,7 +239,7 @@ async def _brings_a_secret(run: _Run, changes: ChangeSet) -> bool:
     Known values and their usual encodings are found, compressed or encrypted ones are not.
     """
     assert run.source
-    if run.holds_secret(added(changes.patch)):
+    if run.holds_secret(added_lines(changes.patch)):
         return True
     for file in changes.files:
         if file.binary and file.kind != "deleted":
@@ -255,7 +258,7 @@ async def _note_setup(run: _Run) -> None:
         run.see(Notice(text=f"what setup changed counts as the agent's: {refused}"))
 
 
-async def _finish(run: _Run, kit: Kit) -> None:
+async def _finish(run: _Run, kit: RunServices) -> None:
     """After every ending: saves the agent's work when that has not happened yet, then kills the sandbox."""
     if run.loading:
         run.loading.cancel()
@@ -263,12 +266,12 @@ async def _finish(run: _Run, kit: Kit) -> None:
     box = run.box
     if box is None:
         return
-    if run.stage in ("agent", "collect") and run.failure and run.changes is None and run.refused is None:
+    if run.stage in ("agent", "collect") and run.failure and run.changes is None and run.refusal is None:
         await _rescue(run, kit)
     await _uninterrupted(box.close())
 
 
-async def _rescue(run: _Run, kit: Kit) -> None:
+async def _rescue(run: _Run, kit: RunServices) -> None:
     """What the agent did is worth a last try, also when the model failed or somebody pressed Ctrl-C."""
     try:
         async with asyncio.timeout(RESCUE_SECONDS if run.signal else None):
@@ -311,8 +314,8 @@ async def _stage(run: _Run, name: str) -> AsyncIterator[None]:
 def _report(run: _Run, started: datetime) -> Report:
     job = run.job
     files = run.changes.files if run.changes else ()
-    verdict = judge(
-        Evidence(
+    verdict = conclude(
+        RunRecord(
             outcome=run.outcome,
             setup=run.setup,
             checks=run.checks,
@@ -354,8 +357,8 @@ def _report(run: _Run, started: datetime) -> Report:
 
 
 def _changes(run: _Run) -> Changes:
-    if run.refused:
-        return Changes(refused=str(run.refused))
+    if run.refusal:
+        return Changes(refused=str(run.refusal))
     if run.changes is None or not run.changes.files:
         return Changes()
     return Changes(files=run.changes.files, added=run.changes.added, deleted=run.changes.deleted, patch=PATCH)

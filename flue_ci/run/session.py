@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
-from flue_ci.assembly import Assembly
-from flue_ci.core.messages import CommandOutput, Notice, Observer, Progress
+from flue_ci.assembly import PreparedRun
+from flue_ci.core.events import CommandOutput, Notice, Observer, ProgressEvent
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Report
 from flue_ci.run.pipeline import run_agent
-from flue_ci.safety.redact import Redactor, Streamed, added
+from flue_ci.safety.redact import Redactor, StreamRedactor, added_lines
 from flue_ci.terminal.progress import View
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,7 +74,7 @@ class Signals:
             self.interrupt()
 
 
-class Cleaner:
+class EventRedactor:
     """Takes the secrets out of events. Of a command's output only the first `SHOWN_BYTES` are passed on, because no log
     can hold what a broken test can write."""
 
@@ -84,18 +84,18 @@ class Cleaner:
 
     def _begin(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
-        self._output = Streamed(self._redact)
+        self._output = StreamRedactor(self._redact)
         self._seen = 0
 
-    def __call__(self, event: Progress) -> list[Progress]:
+    def __call__(self, event: ProgressEvent) -> list[ProgressEvent]:
         """What observers may be told now: none, one or two events."""
         if isinstance(event, CommandOutput):
             return self._part(event.data)
         rest = _shown(self._output.feed(self._decode(b"", final=True)) + self._output.end())
         self._begin()
-        return [*rest, self._redact.walk(event)]
+        return [*rest, self._redact.redact_value(event)]
 
-    def _part(self, data: bytes) -> list[Progress]:
+    def _part(self, data: bytes) -> list[ProgressEvent]:
         if self._seen >= SHOWN_BYTES:
             return []
         self._seen += len(data)
@@ -107,15 +107,15 @@ class Cleaner:
         return _shown(told)
 
 
-def _shown(text: str) -> list[Progress]:
+def _shown(text: str) -> list[ProgressEvent]:
     return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))] if text else []
 
 
-def watched(redact: Redactor, folder: RunFolder, *watchers: Observer) -> Observer:
+def redacting_observer(redact: Redactor, folder: RunFolder, *watchers: Observer) -> Observer:
     """An observer that tells the folder and the watchers, in this order, what is left of an event without secrets."""
-    clean = Cleaner(redact)
+    clean = EventRedactor(redact)
 
-    def observe(event: Progress) -> None:
+    def observe(event: ProgressEvent) -> None:
         for shown in clean(event):
             folder.observe(shown)
             for watch in watchers:
@@ -124,7 +124,9 @@ def watched(redact: Redactor, folder: RunFolder, *watchers: Observer) -> Observe
     return observe
 
 
-async def drive(assembly: Assembly, folder: RunFolder, observe: Observer, signals: Signals) -> tuple[Report, bytes]:
+async def run_and_save(
+    assembly: PreparedRun, folder: RunFolder, observe: Observer, signals: Signals
+) -> tuple[Report, bytes]:
     """Runs the job; the report is in the folder when this returns. The report comes without secrets, the patch as it
     is. Call it where signals cancel the task."""
     for note in assembly.notes:
@@ -138,7 +140,7 @@ async def drive(assembly: Assembly, folder: RunFolder, observe: Observer, signal
 
 def _flagged(report: Report, patch: bytes, redact: Redactor) -> Report:
     """A patch is never altered; that it brings what looks like a key is said, because people see it redacted."""
-    kinds = redact.patterns_in(added(patch).decode("utf-8", "replace"))
+    kinds = redact.patterns_in(added_lines(patch).decode("utf-8", "replace"))
     if not kinds:
         return report
     note = (
@@ -147,28 +149,30 @@ def _flagged(report: Report, patch: bytes, redact: Redactor) -> Report:
     return replace(report, notes=(*report.notes, note))
 
 
-async def supervise(assembly: Assembly, folder: RunFolder, view: View, signals: Signals) -> tuple[Report, bytes]:
+async def run_interactively(
+    assembly: PreparedRun, folder: RunFolder, view: View, signals: Signals
+) -> tuple[Report, bytes]:
     """`drive` for somebody at a terminal, who may send signals and close the terminal."""
 
-    def show(event: Progress) -> None:
+    def show(event: ProgressEvent) -> None:
         try:
             view.observe(event)
         except OSError:
-            mute(sys.stderr)  # the terminal or pipe is gone; the run and its files go on
+            redirect_to_null(sys.stderr)  # the terminal or pipe is gone; the run and its files go on
 
-    observe = watched(assembly.redact, folder, show)
+    observe = redacting_observer(assembly.redact, folder, show)
     task = asyncio.current_task()
     assert task is not None
     with signals.cancel(task, lambda text: observe(Notice(text=text))):
-        done = await drive(assembly, folder, observe, signals)
+        done = await run_and_save(assembly, folder, observe, signals)
         try:
             view.close()
         except OSError:
-            mute(sys.stderr)
+            redirect_to_null(sys.stderr)
     return done
 
 
-def mute(stream: TextIO) -> None:
+def redirect_to_null(stream: TextIO) -> None:
     """Points a stream to nothing, so that the next line does not fail as well."""
     with open(os.devnull, "w") as nothing:  # noqa: PTH123 (a device, not a path)
         os.dup2(nothing.fileno(), stream.fileno())

@@ -19,24 +19,24 @@ _PEM_BODY = re.compile(r"[A-Za-z0-9+/=:,.\s\\\"'\-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class KeyPattern:
     """`kind` is what people call it. A key begins where one of the `signs` stands; `pattern` is matched there, and what
     its group holds (without one, all of it) is secret. `widened` may ask for more, given the text and that span."""
 
     kind: str
-    signs: tuple[str, ...]
+    prefixes: tuple[str, ...]
     pattern: re.Pattern[str]
-    widened: Callable[[str, _Span], _Span | None]
+    expand: Callable[[str, _Span], _Span | None]
 
 
 def spans(text: str) -> Iterator[tuple[str, _Span]]:
     """Kind and place of each key in `text`, in no order; they may overlap."""
-    for shape in SHAPES:
-        for sign in shape.signs:
+    for shape in KEY_PATTERNS:
+        for sign in shape.prefixes:
             at = text.find(sign)
             while at >= 0:
                 found = shape.pattern.match(text, at)
-                span = shape.widened(text, found.span(found.lastindex or 0)) if found else None
+                span = shape.expand(text, found.span(found.lastindex or 0)) if found else None
                 if span:
                     yield shape.kind, span
                 at = text.find(sign, max(span[1], at + 1) if span else at + 1)
@@ -70,11 +70,13 @@ def _to_its_end(text: str, span: _Span) -> _Span:
     return (span[0], end.end()) if _PEM_BODY.fullmatch(text, span[1], begun) else span
 
 
-def _shape(kind: str, signs: str, pattern: str, widened: Callable[[str, _Span], _Span | None] = _as_it_is) -> Shape:
-    return Shape(kind, tuple(signs.split("|")), re.compile(pattern), widened)
+def _shape(
+    kind: str, signs: str, pattern: str, widened: Callable[[str, _Span], _Span | None] = _as_it_is
+) -> KeyPattern:
+    return KeyPattern(kind, tuple(signs.split("|")), re.compile(pattern), widened)
 
 
-SHAPES = (
+KEY_PATTERNS = (
     _shape("GitHub token", "ghp_|gho_|ghu_|ghs_|ghr_", r"\bgh[pousr]_[A-Za-z0-9_.\-]{20,1000}"),
     _shape("GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{20,255}"),
     _shape("Anthropic key", "sk-ant-", rf"\bsk-ant-[{_TOKEN}]{{16,255}}"),

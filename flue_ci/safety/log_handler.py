@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 
-class _Told(logging.Handler):
+class _RedactingHandler(logging.Handler):
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
         self._say = say
@@ -20,10 +20,10 @@ class _Told(logging.Handler):
             return
 
 
-def tell(say: Callable[[str], None]) -> None:
+def install_log_handler(say: Callable[[str], None]) -> None:
     """From now on `say` is told what is logged, and nobody else. Call it before the SDKs are imported: they leave a
     root logger alone that has a handler. `say` takes the secrets out and makes it one line."""
-    logging.getLogger().handlers = [_Told(say)]
+    logging.getLogger().handlers = [_RedactingHandler(say)]
 
 
 def set_level(wish: str) -> None:

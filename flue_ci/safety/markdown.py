@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from flue_ci.core.text import one_line, plain
-from flue_ci.safety.sanitize import ACTING, defused
+from flue_ci.safety.sanitize import ACTIVE_SYNTAX, neutralize
 
 _FENCE = re.compile(r"((?:[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+){0,9}[ \t]*)(`{3,}(?=[^`]*$)|~{3,})")
 _SPAN = r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)"
@@ -20,8 +20,8 @@ def escape(text: str) -> str:
     """Text that Markdown and HTML leave as it is. Mentions, references and addresses are shown as code."""
     parts, at = [], 0
     text = plain(text)
-    for acting in ACTING.finditer(text):
-        parts += [_escaped(text[at : acting.start()]), code(acting[0])]
+    for acting in ACTIVE_SYNTAX.finditer(text):
+        parts += [_escaped(text[at : acting.start()]), inline_code(acting[0])]
         at = acting.end()
     return "".join([*parts, _escaped(text[at:])])
 
@@ -36,7 +36,7 @@ def html(text: str) -> str:
     return one_line(text, 200).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def code(text: str) -> str:
+def inline_code(text: str) -> str:
     """Inline code that survives backticks, line breaks and table cells."""
     line = one_line(text, 200).replace("|", "\\|")
     ticks = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
@@ -44,7 +44,7 @@ def code(text: str) -> str:
     return f"{ticks}{pad}{line}{pad}{ticks}"
 
 
-def fenced(text: str, language: str = "") -> str:
+def code_block(text: str, language: str = "") -> str:
     """A code block whose fence is longer than any run of backticks inside."""
     text = plain(text)
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
@@ -57,7 +57,7 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
-def prose(text: str, hosts: Collection[str] = (), counts: Counter[str] | None = None) -> str:
+def untrusted_markdown(text: str, hosts: Collection[str] = (), counts: Counter[str] | None = None) -> str:
     """Markdown of somebody else that swallows nothing of what follows it: HTML in it is text, its last code block is
     closed, nobody is called, and links and images lead to `hosts` only.
 
@@ -126,4 +126,4 @@ def _words(text: str, hosts: Collection[str], found: Counter[str]) -> str:
     shown, tags = re.subn(rf"<(?=[A-Za-z/!?])(?!{_ADDRESS[1:]})", "&lt;", text)
     if tags:
         found["tags"] += tags
-    return defused(shown, hosts, found)
+    return neutralize(shown, hosts, found)

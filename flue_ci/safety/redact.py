@@ -51,7 +51,7 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """`text` without secrets, and as whole characters: half of one can be neither written nor printed."""
-        return self.masked(text).encode("utf-8", "backslashreplace").decode()
+        return self.mask(text).encode("utf-8", "backslashreplace").decode()
 
     def holds_secret(self, data: bytes) -> bool:
         """True when a known value (or an encoded form) occurs in `data`."""
@@ -65,12 +65,12 @@ class Redactor:
         """Where secrets are in `text`, in order and apart from each other."""
         return _merged([*(span for _, span in keyshapes.spans(text)), *self._known(text)])
 
-    def walk(self, value: _Value) -> _Value:
+    def redact_value(self, value: _Value) -> _Value:
         """The same for everything inside a value: strings, bytes, collections with their keys, our dataclasses."""
         clean: _Value = self._walk(value, DEEPEST)
         return clean
 
-    def masked(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """`text` without secrets; what was no character stays as it is."""
         for _ in range(PASSES):
             parts, at, bared = [], 0, False
@@ -105,7 +105,7 @@ class Redactor:
         if isinstance(value, str):
             return self(value)
         if isinstance(value, bytes):
-            return self.masked(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+            return self.mask(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         if deeper == 0:
             return "[nested too deep]"
         if isinstance(value, Mapping):
@@ -175,7 +175,7 @@ def _there(at: int, joined: list[int], here: list[int]) -> int:
     return here[line] + at - joined[line]
 
 
-class Streamed:
+class StreamRedactor:
     """The same for a text that comes in pieces: what is given out, put together, is what the whole would become.
 
     Whole lines are given out, and not before it is known what follows where a secret may go on: behind a long last
@@ -213,7 +213,7 @@ class Streamed:
     def _told(self) -> str:
         ready = "".join(self._lines)
         self._lines, self._size, self._in_key = [], 0, False
-        return self._redact.masked(ready)
+        return self._redact.mask(ready)
 
     def _front(self) -> str:
         """The first half of a line that is too long, up to a gap between words or at least out of every secret."""
@@ -222,7 +222,7 @@ class Streamed:
         cut = gap + 1 if gap >= 0 else len(self._begun) - half
         cut = next((start for start, end in self._redact.spans(self._begun) if start < cut < end), cut) or cut
         ready, self._begun = self._begun[:cut], self._begun[cut:]
-        return self._redact.masked(ready)
+        return self._redact.mask(ready)
 
 
 def _goes_on(line: str) -> bool:
@@ -230,7 +230,7 @@ def _goes_on(line: str) -> bool:
     return bool(words) and len(words[-1]) >= MIN_LINE
 
 
-def added(patch: bytes) -> bytes:
+def added_lines(patch: bytes) -> bytes:
     """What a patch in git's format brings in, names included, without the signs before the lines: what was there
     before is no leak of this run. Binary data stays encoded."""
     lines = (line for line in patch.split(b"\n") if not line.startswith((b" ", b"-", b"@@")))

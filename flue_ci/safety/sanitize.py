@@ -52,34 +52,34 @@ _CALLS = re.compile(
     r"|(?<![&#])(?:[A-Za-z0-9][\w.-]{0,80}/[\w.-]{1,120})?#\d(?:[\w@#./-]*\w)?"
     r"|GH-\d(?:[\w@#./-]*\w)?)"
 )
-ACTING = re.compile(f"{_ADDRESS.pattern}|{_CALLS.pattern}", re.IGNORECASE)  # what GitHub makes something of
+ACTIVE_SYNTAX = re.compile(f"{_ADDRESS.pattern}|{_CALLS.pattern}", re.IGNORECASE)  # what GitHub makes something of
 _THREAD = re.compile(r"/(?:issues|pull|discussions|commit)/", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cleaned:
+class SanitizedText:
     """A text, and how many things of each kind were taken out or made inert."""
 
     text: str
-    removed: Mapping[str, int]
+    removals: Mapping[str, int]
 
 
-def for_model(text: str) -> Cleaned:
+def sanitize_for_model(text: str) -> SanitizedText:
     """What a stranger wrote, as a reader of the rendered page would know it: nothing that only a machine sees."""
     found: Counter[str] = Counter()
     text = _visible(text, found)
     if "<" in text:
         parts = _without_hidden(text, found)
         text = "".join(part if is_code or "<" not in part else _without_tags(part, found) for is_code, part in parts)
-    return Cleaned(text=text, removed=dict(found))
+    return SanitizedText(text=text, removals=dict(found))
 
 
-def kinds(found: Mapping[str, int]) -> str:
+def summarize_removals(found: Mapping[str, int]) -> str:
     """What was taken out or made inert, for people: `mentions (2), tags (1)`."""
     return ", ".join(f"{what} ({count})" for what, count in sorted(found.items()))
 
 
-def defused(text: str, hosts: Collection[str], found: Counter[str] | None = None) -> str:
+def neutralize(text: str, hosts: Collection[str], found: Counter[str] | None = None) -> str:
     """Words of one line outside of code: mentions, references and links to foreign hosts become code, which is idle.
 
     `hosts` are those that links and images may lead to. The line must hold no code span.
@@ -91,7 +91,7 @@ def defused(text: str, hosts: Collection[str], found: Counter[str] | None = None
     for link in _LINK.finditer(text) if "](" in text else ():
         parts.append(_words(text[at : link.start()].rstrip("\\"), hosts, counts))
         at = link.end()
-        if _leads(link[3], hosts) and link[3].lower().startswith(("https://", "http://")):
+        if _is_allowed_url(link[3], hosts) and link[3].lower().startswith(("https://", "http://")):
             parts.append(f"{link[1]}[{_words(link[2], (), counts)}]({link[3]})")
         else:
             counts["images" if link[1] else "links"] += 1
@@ -107,7 +107,7 @@ def _words(text: str, hosts: Collection[str], found: Counter[str]) -> str:
         parts.append(_calls(text[at : address.start()].rstrip("\\"), found))
         at = address.end()
         bare = address[1].rstrip(".,;:!?)'\"*_~")
-        if _leads(bare, hosts) and not _THREAD.search(bare) and "@" not in bare:
+        if _is_allowed_url(bare, hosts) and not _THREAD.search(bare) and "@" not in bare:
             parts.append(address[0])
         else:
             found["links"] += 1
@@ -126,7 +126,7 @@ def _calls(text: str, found: Counter[str]) -> str:
     return _CALLS.sub(shown, text) if "@" in text or "#" in text or "GH-" in text else text
 
 
-def _leads(address: str, hosts: Collection[str]) -> bool:
+def _is_allowed_url(address: str, hosts: Collection[str]) -> bool:
     """Whether an address leads to one of the hosts, and nowhere else whatever a browser makes of it."""
     try:
         split = urlsplit(address if "://" in address else f"https://{address}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flue_ci.core.text import nearest, one_line
+from flue_ci.core.text import closest_match, one_line
 
 # As of 2026-11, from GitHub's page on events that trigger workflows: those that an agent can work on.
 EVENTS: dict[str, tuple[str, ...]] = {
@@ -85,5 +85,5 @@ def event_flaw(event: str) -> tuple[str, str] | None:
 
 
 def _meant(word: str, known: tuple[str, ...]) -> str:
-    near = nearest(word, known)
+    near = closest_match(word, known)
     return f"did you mean `{near}`?" if near else ""

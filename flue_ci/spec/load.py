@@ -6,19 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 from typing import Any
 
-from flue_ci.core.errors import Problem, SpecError, UsageError
-from flue_ci.core.text import human_bytes, nearest, one_line, plural
-from flue_ci.git.own_files import is_own_file
+from flue_ci.core.errors import Diagnostic, SpecError, UsageError
+from flue_ci.core.text import closest_match, human_bytes, one_line, plural
+from flue_ci.git.own_files import is_inside_repository
 from flue_ci.spec.json_schema import json_schema
-from flue_ci.spec.messages import path_of, to_problem
-from flue_ci.spec.overrides import overridden
+from flue_ci.spec.messages import path_of, to_diagnostic
+from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.rules import RULES, Finding
 from flue_ci.spec.schema import AgentSpec, ModelSpec, ProgramSpec, validate
-from flue_ci.spec.yaml_document import MAX_BYTES, Document, Path, dotted, parse
+from flue_ci.spec.yaml_document import MAX_BYTES, Document, KeyPath, format_path, parse
 
 __all__ = [
     "AgentSpec",
     "ModelSpec",
+    "display_path",
     "find_root",
     "find_spec",
     "find_specs",
@@ -26,7 +27,6 @@ __all__ = [
     "load_spec",
     "not_supported_yet",
     "only_on_github",
-    "shown",
 ]
 
 FOLDER = File(".flue/agents")
@@ -41,7 +41,7 @@ def find_root(start: File) -> File:
     return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
 
 
-def shown(path: File) -> str:
+def display_path(path: File) -> str:
     """`path` as people write it from where they stand."""
     here = File.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
@@ -52,7 +52,7 @@ def find_specs(repo: File) -> list[File]:
     folder = repo / FOLDER
     if not folder.is_dir():
         return []
-    return sorted(file for file in folder.iterdir() if file.suffix in ENDINGS and is_own_file(repo, file))
+    return sorted(file for file in folder.iterdir() if file.suffix in ENDINGS and is_inside_repository(repo, file))
 
 
 def find_spec(repo: File, name: str) -> File:
@@ -73,7 +73,7 @@ def find_spec(repo: File, name: str) -> File:
     names = [file.stem for file in specs]
     if not names:
         raise UsageError(f"there are no agents in {FOLDER}", hint="`flue-ci init` writes one to start from")
-    near = nearest(name, names)
+    near = closest_match(name, names)
     message = f"there is no agent {one_line(name, 60)}; there are: {', '.join(names)}"
     raise UsageError(message, hint=f"did you mean {near}?" if near else "")
 
@@ -84,16 +84,16 @@ def load_spec(path: File, text: bytes | None = None, *, overrides: Sequence[str]
     `overrides` are changes such as `limits.turns=10`, checked like what stands in the file.
     Raises `SpecError` with every problem that can be told, in the order of the file.
     """
-    file = shown(path)
-    document = overridden(parse(_read(path, file) if text is None else text, file), overrides)
+    file = display_path(path)
+    document = apply_overrides(parse(_read(path, file) if text is None else text, file), overrides)
     problems = list(document.problems)
     problems += _empty_values(document)
-    flawed = {*document.flawed, *(path for path, value in _leaves(document.data) if value is None)}
+    flawed = {*document.invalid_paths, *(path for path, value in _leaves(document.data) if value is None)}
     data = _without_empty(document.data)
     data.setdefault("name", path.stem)
     spec, errors = validate(data)
     problems += [
-        to_problem(error, document) for error in errors[: 2 * MAX_PROBLEMS] if not _under(path_of(error), flawed)
+        to_diagnostic(error, document) for error in errors[: 2 * MAX_PROBLEMS] if not _under(path_of(error), flawed)
     ]
     broken = flawed | {_repairable(error) for error in errors}
     if spec is None:
@@ -106,12 +106,12 @@ def load_spec(path: File, text: bytes | None = None, *, overrides: Sequence[str]
     return spec.read_from(document)
 
 
-def not_supported_yet(spec: AgentSpec) -> tuple[Problem, ...]:
+def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
     """What the spec asks for that this version reads but does not do. A run refuses it."""
     return tuple(_told(finding, spec.document) for finding in _unsupported(spec))
 
 
-def only_on_github(spec: AgentSpec) -> tuple[Problem, ...]:
+def only_on_github(spec: AgentSpec) -> tuple[Diagnostic, ...]:
     """What the spec says that means nothing in a local run. Notes, not faults."""
     notes: list[Finding] = []
     if "triggers" in spec.model_fields_set:
@@ -150,15 +150,17 @@ def _read(path: File, file: str) -> bytes:
         size = path.stat().st_size
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise SpecError((Problem(file=file, line=0, column=0, key="", message=f"cannot be read: {reason}"),)) from None
+        raise SpecError(
+            (Diagnostic(file=file, line=0, column=0, key="", message=f"cannot be read: {reason}"),)
+        ) from None
     if len(data) > MAX_BYTES:
         message = f"{human_bytes(max(size, len(data)))} is too large for an agent spec"
         hint = f"at most {human_bytes(MAX_BYTES)}"
-        raise SpecError((Problem(file=file, line=0, column=0, key="", message=message, hint=hint),))
+        raise SpecError((Diagnostic(file=file, line=0, column=0, key="", message=message, hint=hint),))
     return data
 
 
-def _leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
+def _leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Every value with its path, except what is inside of `result`, where all of JSON is allowed."""
     yield path, value
     if path == ("result",):
@@ -168,9 +170,9 @@ def _leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
         yield from _leaves(item, (*path, key))
 
 
-def _empty_values(document: Document) -> Iterator[Problem]:
+def _empty_values(document: Document) -> Iterator[Diagnostic]:
     for path, value in _leaves(document.data):
-        if value is None and path not in document.flawed:
+        if value is None and path not in document.invalid_paths:
             hint = "give one, or remove the item" if isinstance(path[-1], int) else "give one, or remove the key"
             yield _told(Finding(path=path, message="has no value", hint=hint, at_key=True), document)
 
@@ -178,7 +180,7 @@ def _empty_values(document: Document) -> Iterator[Problem]:
 def _without_empty(data: dict[str, object]) -> dict[str, Any]:
     """A copy of the mappings, without keys that have no value. Lists keep their places."""
 
-    def copy(value: object, path: Path) -> Any:
+    def copy(value: object, path: KeyPath) -> Any:
         if isinstance(value, dict) and path != ("result",):
             return {key: copy(item, (*path, key)) for key, item in value.items() if item is not None}
         if isinstance(value, list):
@@ -188,7 +190,7 @@ def _without_empty(data: dict[str, object]) -> dict[str, Any]:
     return {key: copy(item, (key,)) for key, item in data.items() if item is not None}
 
 
-def _repairable(error: Any) -> Path:
+def _repairable(error: Any) -> KeyPath:
     """The part to leave out so that the rest can still be looked at: no item of a list, or the others would move."""
     path = path_of(error)
     for index, part in enumerate(path):
@@ -197,10 +199,10 @@ def _repairable(error: Any) -> Path:
     return path[:-1] if error["type"] == "missing" and len(path) > 1 else path
 
 
-def _without(data: dict[str, Any], broken: set[Path]) -> dict[str, Any]:
+def _without(data: dict[str, Any], broken: set[KeyPath]) -> dict[str, Any]:
     """A copy of `data` where `broken` parts have their defaults."""
 
-    def copy(value: Any, path: Path) -> Any:
+    def copy(value: Any, path: KeyPath) -> Any:
         if not isinstance(value, dict):
             return value
         return {key: copy(item, (*path, key)) for key, item in value.items() if (*path, key) not in broken}
@@ -208,31 +210,35 @@ def _without(data: dict[str, Any], broken: set[Path]) -> dict[str, Any]:
     return {"version": 1, **copy(data, ())}
 
 
-def _findings(spec: AgentSpec, broken: set[Path]) -> Iterator[Finding]:
+def _findings(spec: AgentSpec, broken: set[KeyPath]) -> Iterator[Finding]:
     for needs, rule in RULES:
         if not any(_touch(need, path) for need in needs for path in broken):
             yield from (finding for finding in rule(spec) if not any(_touch(finding.path, path) for path in broken))
 
 
-def _touch(one: Path, other: Path) -> bool:
+def _touch(one: KeyPath, other: KeyPath) -> bool:
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 
 
-def _under(path: Path, flawed: set[Path]) -> bool:
+def _under(path: KeyPath, flawed: set[KeyPath]) -> bool:
     return any(path[:end] in flawed for end in range(1, len(path) + 1))
 
 
-def _told(finding: Finding, document: Document | None) -> Problem:
+def _told(finding: Finding, document: Document | None) -> Diagnostic:
     if document is None:  # a spec that was made in memory
-        return Problem(file="", line=0, column=0, key=dotted(finding.path), message=finding.message, hint=finding.hint)
-    return document.problem(finding.path, finding.message, finding.hint, at_key=finding.at_key, line=finding.text_line)
+        return Diagnostic(
+            file="", line=0, column=0, key=format_path(finding.path), message=finding.message, hint=finding.hint
+        )
+    return document.diagnostic(
+        finding.path, finding.message, finding.hint, at_key=finding.at_key, line=finding.text_line
+    )
 
 
-def _ordered(problems: list[Problem], file: str) -> tuple[Problem, ...]:
+def _ordered(problems: list[Diagnostic], file: str) -> tuple[Diagnostic, ...]:
     unique = sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column, problem.key))
     more = len(unique) - MAX_PROBLEMS
     if more <= 0:
         return tuple(unique)
-    rest = Problem(file=file, line=0, column=0, key="", message=f"and {plural(more, 'more problem')}")
+    rest = Diagnostic(file=file, line=0, column=0, key="", message=f"and {plural(more, 'more problem')}")
     return (*unique[:MAX_PROBLEMS], rest)

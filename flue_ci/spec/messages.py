@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from flue_ci.core.errors import Problem
-from flue_ci.core.text import nearest, one_line
-from flue_ci.spec.schema import TAG_MARK, AgentSpec, Part, Wrong
-from flue_ci.spec.yaml_document import Document, Path, dotted
+from flue_ci.core.errors import Diagnostic
+from flue_ci.core.text import closest_match, one_line
+from flue_ci.spec.schema import TAG_MARK, AgentSpec, InvalidValue, Part
+from flue_ci.spec.yaml_document import Document, KeyPath, format_path
 
 # What may stand at a key in place of the words that pydantic lists.
 _ALTERNATIVES = {
@@ -45,23 +45,23 @@ _KINDS = {
 }
 
 
-def path_of(error: Mapping[str, Any]) -> Path:
+def path_of(error: Mapping[str, Any]) -> KeyPath:
     """Where an error is, without the names of union members that pydantic puts in between."""
     return tuple(part for part in error["loc"] if not (isinstance(part, str) and part.startswith(TAG_MARK)))
 
 
-def to_problem(error: Mapping[str, Any], document: Document) -> Problem:
+def to_diagnostic(error: Mapping[str, Any], document: Document) -> Diagnostic:
     """One error of `ValidationError.errors()` with its place in the file."""
     path = path_of(error)
     message, hint = _say(error, path, document)
     if error["type"] == "missing":  # the parent's place: there is nothing at the path itself
-        return document.problem(path, message, hint, at=path[:-1], at_key=True)
-    return document.problem(path, message, hint, at_key=error["type"] == "extra_forbidden")
+        return document.diagnostic(path, message, hint, at=path[:-1], at_key=True)
+    return document.diagnostic(path, message, hint, at_key=error["type"] == "extra_forbidden")
 
 
-def _say(error: Mapping[str, Any], path: Path, document: Document) -> tuple[str, str]:
+def _say(error: Mapping[str, Any], path: KeyPath, document: Document) -> tuple[str, str]:
     kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
-    if kind == "value_error" and isinstance(context.get("error"), Wrong):
+    if kind == "value_error" and isinstance(context.get("error"), InvalidValue):
         return str(context["error"]), context["error"].hint
     if kind == "missing":
         return _missing(path)
@@ -84,26 +84,26 @@ def _say(error: Mapping[str, Any], path: Path, document: Document) -> tuple[str,
     return f"not valid: {one_line(str(error['msg']), 100)}", ""
 
 
-def _missing(path: Path) -> tuple[str, str]:
+def _missing(path: KeyPath) -> tuple[str, str]:
     if path == ("version",):
         return "the key `version` is missing", "add `version: 1` as the first line"
     example = _example(path)
     return f"the key `{path[-1]}` is missing", f"such as `{path[-1]}: {example}`" if example else ""
 
 
-def _example(path: Path) -> str:
+def _example(path: KeyPath) -> str:
     owner = model_at(path[:-1])
     field = owner.model_fields.get(str(path[-1])) if owner else None
     return str(field.examples[0]) if field and field.examples else ""
 
 
-def _pattern(path: Path, value: object, *, from_file_name: bool) -> tuple[str, str]:
+def _pattern(path: KeyPath, value: object, *, from_file_name: bool) -> tuple[str, str]:
     if from_file_name:
         message = f"the file's name `{one_line(str(value), 60)}` cannot be the agent's"
         return message, "small letters, digits and -; rename the file, or add `name:`"
     if not value or (isinstance(value, str) and not value.strip()):
         return "must not be empty", "give a value, or remove the key"
-    if dotted(path) in ("name", "triggers.comment"):
+    if format_path(path) in ("name", "triggers.comment"):
         return (
             f"`{one_line(str(value), 60)}` is not a name",
             "small letters, digits and -, at most 64, such as fix-tests",
@@ -111,7 +111,7 @@ def _pattern(path: Path, value: object, *, from_file_name: bool) -> tuple[str, s
     return f"`{one_line(str(value), 60)}` does not have the right form", f"such as {_example(path)}"
 
 
-def _number(bound: float, path: Path) -> str:
+def _number(bound: float, path: KeyPath) -> str:
     return f"{bound:g}s" if path[-1:] == ("timeout",) else f"{bound:,.10g}"
 
 
@@ -125,7 +125,7 @@ def _described(value: object) -> str:
     return "a list" if isinstance(value, list | tuple) else "a mapping" if isinstance(value, Mapping) else "nothing"
 
 
-def _wrong_kind(kind: str, path: Path, value: object, document: Document) -> tuple[str, str]:
+def _wrong_kind(kind: str, path: KeyPath, value: object, document: Document) -> tuple[str, str]:
     wanted = "a model's name or a mapping" if path == ("model",) else _KINDS[kind]
     raw = document.place(path).raw or (value if isinstance(value, str) else "")
     hint = ""
@@ -148,17 +148,17 @@ def _wrong_kind(kind: str, path: Path, value: object, document: Document) -> tup
     return f"must be {wanted}, found {_described(value)}", hint
 
 
-def _not_among(path: Path, value: object, expected: list[tuple[str, str]]) -> tuple[str, str]:
+def _not_among(path: KeyPath, value: object, expected: list[tuple[str, str]]) -> tuple[str, str]:
     words = [word or number for word, number in expected]
     listed = [
         *(f"`{word}`" for word in words),
-        *([_ALTERNATIVES[dotted(path)]] if dotted(path) in _ALTERNATIVES else []),
+        *([_ALTERNATIVES[format_path(path)]] if format_path(path) in _ALTERNATIVES else []),
     ]
     if path == ("version",):
         return f"must be 1, found {_described(value)}", "write `version: 1`; this flue-ci knows no other"
     choice = f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
     message = f"must be {choice}, found {_described(value)}"
-    near = nearest(value, words) if isinstance(value, str) else None
+    near = closest_match(value, words) if isinstance(value, str) else None
     if near is None and path == ("engine",) and isinstance(value, str):
         return message, f"another agent's program is written as {{program: {one_line(value, 40)}}}"
     if near is None and path[:2] == ("sandbox", "network") and isinstance(value, str) and "." in value:
@@ -166,19 +166,19 @@ def _not_among(path: Path, value: object, expected: list[tuple[str, str]]) -> tu
     return message, f"did you mean `{near}`?" if near else ""
 
 
-def _known_key(path: Path) -> str:
+def _known_key(path: KeyPath) -> str:
     word, owner = str(path[-1]), model_at(path[:-1])
     known = list(owner.model_fields) if owner else []
-    if near := nearest(word.replace("-", "_").lower(), known):
+    if near := closest_match(word.replace("-", "_").lower(), known):
         return f"did you mean `{near}`?"
-    if elsewhere := [dotted(place) for place in _all_keys() if place[-1] == word]:
+    if elsewhere := [format_path(place) for place in _all_keys() if place[-1] == word]:
         return f"it belongs in `{elsewhere[0]}`"
     if word in _HABITS:
         return f"did you mean `{_HABITS[word]}`?"
     return f"known here: {', '.join(known)}"
 
 
-def model_at(path: Path) -> type[Part] | None:
+def model_at(path: KeyPath) -> type[Part] | None:
     """The model that the value at `path` is read into, or None for plain values."""
     owner: type[Part] | None = AgentSpec
     for part in path:
@@ -195,7 +195,7 @@ def _model_in(annotation: Any) -> type[Part] | None:
     return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
 
 
-def _all_keys(owner: type[Part] = AgentSpec, under: Path = ()) -> Iterator[Path]:
+def _all_keys(owner: type[Part] = AgentSpec, under: KeyPath = ()) -> Iterator[KeyPath]:
     for name, field in owner.model_fields.items():
         yield (*under, name)
         if inner := _model_in(field.annotation):

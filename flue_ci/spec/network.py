@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from flue_ci.core.text import nearest, one_line
+from flue_ci.core.text import closest_match, one_line
 
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})+")
@@ -77,7 +77,7 @@ def value_flaws(header: str, value: str, secrets: Sequence[str]) -> Iterator[tup
     names = _REFERENCE.findall(value)
     unknown = next((name for name in names if name not in secrets), None)
     if unknown is not None:
-        shown, near = one_line(unknown, 60), nearest(unknown, secrets)
+        shown, near = one_line(unknown, 60), closest_match(unknown, secrets)
         hint = f"did you mean `{near}`?" if near else f"add {shown} there"
         yield f"`${{{shown}}}` is not listed in `sandbox.secrets`", hint
     if found := re.search(r"\$([A-Za-z_]\w*)", value):

@@ -8,14 +8,14 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, get_args
 
-from flue_ci.core.errors import Problem, SpecError
+from flue_ci.core.errors import Diagnostic, SpecError
 from flue_ci.core.text import one_line
 from flue_ci.spec.messages import model_at
-from flue_ci.spec.yaml_document import Document, Path, parse_value
+from flue_ci.spec.yaml_document import Document, KeyPath, parse_value
 from flue_ci.spec.yaml_scalars import read_plain
 
 
-def overridden(document: Document, overrides: Sequence[str]) -> Document:
+def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
     """`document` with the values of `overrides`, each `KEY=VALUE` with dots in the key. Raises `SpecError`.
 
     A value is what it would be in the file; where the spec wants text no quotes are needed. Whether key and value are
@@ -37,10 +37,10 @@ def overridden(document: Document, overrides: Sequence[str]) -> Document:
 
 def _refused(override: str, message: str, hint: str = "") -> SpecError:
     file = f"--set {one_line(override, 60)}"
-    return SpecError((Problem(file=file, line=0, column=0, key="", message=message, hint=hint),))
+    return SpecError((Diagnostic(file=file, line=0, column=0, key="", message=message, hint=hint),))
 
 
-def _put(data: dict[str, Any], path: Path, value: object, override: str) -> None:
+def _put(data: dict[str, Any], path: KeyPath, value: object, override: str) -> None:
     if path[0] == "model" and isinstance(data.get("model"), str):
         data["model"] = {"name": data["model"]}
     node: Any = data
@@ -60,7 +60,7 @@ def _inner(node: Any, part: str | int, override: str, *, new: bool = False) -> A
     raise _refused(override, f"there is no place for `{one_line(str(part), 40)}` in the spec")
 
 
-def _value(path: Path, text: str, origin: str) -> object:
+def _value(path: KeyPath, text: str, origin: str) -> object:
     if re.match(r"\s*[\[{]", text) and not _wants(path, str):
         return parse_value(text, origin)
     if not _wants(path, int, float, bool):
@@ -69,7 +69,7 @@ def _value(path: Path, text: str, origin: str) -> object:
     return text if message else value
 
 
-def _wants(path: Path, *kinds: type) -> bool:
+def _wants(path: KeyPath, *kinds: type) -> bool:
     owner = model_at(path[:-1])
     field = owner.model_fields.get(str(path[-1])) if owner else None
     return field is not None and any(kind in (field.annotation, *get_args(field.annotation)) for kind in kinds)

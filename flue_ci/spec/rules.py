@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flue_ci.core.text import human_seconds, nearest, one_line
+from flue_ci.core.text import closest_match, human_seconds, one_line
 from flue_ci.models.capabilities import conflict
 from flue_ci.models.prices import KNOWN_MODELS, price_of
 from flue_ci.spec import template as prompt
 from flue_ci.spec.events import event_flaw
 from flue_ci.spec.network import header_flaw, host_flaw, reaches, value_flaws
 from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec
-from flue_ci.spec.yaml_document import Path
+from flue_ci.spec.yaml_document import KeyPath
 
 _KEPT_OUT = (
     (re.compile(r"(?i)(GITHUB|ACTIONS|RUNNER)_.*"), "nothing of the runner's is visible in the sandbox"),
@@ -39,7 +39,7 @@ class Finding:
     `at_key`: the key itself is wrong.
     """
 
-    path: Path
+    path: KeyPath
     message: str
     hint: str = ""
     text_line: int = 0
@@ -47,11 +47,11 @@ class Finding:
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
-    near = nearest(word, known)
+    near = closest_match(word, known)
     return f"did you mean `{near}`?" if near else ""
 
 
-def _twice(path: Path, names: Sequence[str], what: str) -> Iterator[Finding]:
+def _twice(path: KeyPath, names: Sequence[str], what: str) -> Iterator[Finding]:
     for index, name in enumerate(names):
         if name in names[:index]:
             yield Finding(path=(*path, index), message=f"the {what} `{one_line(name, 60)}` is listed twice")
@@ -93,7 +93,7 @@ def _url_flaw(url: str) -> str:
 
 
 def triggers(spec: AgentSpec) -> Iterator[Finding]:
-    path: Path = ("triggers",)
+    path: KeyPath = ("triggers",)
     yield from _twice((*path, "events"), spec.triggers.events, "event")
     for index, event in enumerate(spec.triggers.events):
         if found := event_flaw(event):
@@ -112,7 +112,7 @@ def triggers(spec: AgentSpec) -> Iterator[Finding]:
             )
 
 
-def _labels(path: Path, labels: Sequence[str]) -> Iterator[Finding]:
+def _labels(path: KeyPath, labels: Sequence[str]) -> Iterator[Finding]:
     yield from _twice(path, labels, "label")
     for index, label in enumerate(labels):
         if len(label) > 50 or label != one_line(label, 60) or "," in label:
@@ -121,7 +121,7 @@ def _labels(path: Path, labels: Sequence[str]) -> Iterator[Finding]:
 
 def names(spec: AgentSpec) -> Iterator[Finding]:
     """Environment variables and secrets."""
-    path: Path = ("sandbox", "env")
+    path: KeyPath = ("sandbox", "env")
     for name in spec.sandbox.env:
         if found := _variable_flaw(name, "an environment variable"):
             yield Finding(path=(*path, name), message=found[0], hint=found[1], at_key=True)
@@ -149,7 +149,7 @@ def hosts(spec: AgentSpec) -> Iterator[Finding]:
     for phase, egress in (("setup", network.setup), ("agent", network.agent)):
         if isinstance(egress, str):
             continue
-        path: Path = ("sandbox", "network", phase)
+        path: KeyPath = ("sandbox", "network", phase)
         if not egress:
             yield Finding(path=path, message="an empty list of hosts", hint="write none")
         yield from _twice(path, egress, "host")
@@ -161,7 +161,7 @@ def hosts(spec: AgentSpec) -> Iterator[Finding]:
 def inject(spec: AgentSpec) -> Iterator[Finding]:
     network = spec.sandbox.network
     for index, rule in enumerate(network.inject):
-        path: Path = ("sandbox", "network", "inject", index)
+        path: KeyPath = ("sandbox", "network", "inject", index)
         if found := host_flaw(rule.host):
             yield Finding(path=(*path, "host"), message=found[0], hint=found[1])
         elif not any(reaches(egress, rule.host) for egress in (network.setup, network.agent)):
@@ -187,7 +187,7 @@ def cost(spec: AgentSpec) -> Iterator[Finding]:
     name = spec.model.name
     if spec.limits.cost_usd is None or spec.model.prices is not None or price_of(name) is not None:
         return
-    near = nearest(name, KNOWN_MODELS)
+    near = closest_match(name, KNOWN_MODELS)
     hint = (
         f"did you mean the model `{near}`? Otherwise give" if near else "give"
     ) + " `model.prices`, or drop the limit"
@@ -225,7 +225,7 @@ def result(spec: AgentSpec) -> Iterator[Finding]:
     from flue_ci.spec.result_schema import schema_flaws
 
     if spec.result.get("type") != "object":
-        at: Path = ("result", "type") if "type" in spec.result else ("result",)
+        at: KeyPath = ("result", "type") if "type" in spec.result else ("result",)
         yield Finding(path=at, message="the result must be of type object", hint="write `type: object` at its top")
     if _size(spec.result) > MAX_SCHEMA:
         yield Finding(path=("result",), message=f"has more than {MAX_SCHEMA:,} values, which is too large for a schema")
@@ -248,7 +248,7 @@ def _size(value: object) -> int:
     return 1 + sum(_size(item) for item in inner)
 
 
-def _at(value: object, path: Path) -> object:
+def _at(value: object, path: KeyPath) -> object:
     for part in path:
         value = value[part] if isinstance(value, dict | list) else None  # type: ignore[index]
     return value
@@ -305,7 +305,7 @@ def _brackets_close(glob: str) -> bool:
 
 
 # Each rule with the keys that it takes for right when it judges others: it is left out when one of them is not.
-RULES: tuple[tuple[tuple[Path, ...], Callable[[AgentSpec], Iterator[Finding]]], ...] = (
+RULES: tuple[tuple[tuple[KeyPath, ...], Callable[[AgentSpec], Iterator[Finding]]], ...] = (
     ((), templates),
     ((), model),
     ((), triggers),

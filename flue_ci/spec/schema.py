@@ -38,7 +38,7 @@ Tool = Literal["bash", "read", "write", "edit", "grep", "glob"]
 Role = Literal["admin", "maintain", "write", "triage", "read"]
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """A value that is not right, in words of ours, and what to do about it."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -50,13 +50,13 @@ def _seconds(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
     if not isinstance(value, str):
-        raise Wrong("a duration needs a unit", f"write {value}s" + (f" or {value}m" if value <= 120 else ""))
+        raise InvalidValue("a duration needs a unit", f"write {value}s" + (f" or {value}m" if value <= 120 else ""))
     try:
         seconds = parse_duration(value)
     except ValueError as error:
-        raise Wrong(str(error), "write a number and a unit: 90s, 10m, 1h30m") from None
+        raise InvalidValue(str(error), "write a number and a unit: 90s, 10m, 1h30m") from None
     if seconds > MAX_SECONDS:
-        raise Wrong("longer than 24 hours", "24h is the most")
+        raise InvalidValue("longer than 24 hours", "24h is the most")
     return seconds
 
 
@@ -66,7 +66,7 @@ def _by_name(value: object) -> object:
 
 def _exactly_an_int(value: object) -> object:
     if type(value) is not int:  # 1.0 and true are equal to 1
-        raise Wrong("must be the whole number 1", "write `version: 1`")
+        raise InvalidValue("must be the whole number 1", "write `version: 1`")
     return value
 
 
@@ -113,7 +113,7 @@ class PricesSpec(Part):
     )
     cache_read: float | None = _key(None, "Input read from the cache; 0.1 × `input` by default.", 0.2, ge=0, le=10_000)
 
-    def resolved(self) -> Prices:
+    def to_prices(self) -> Prices:
         """The prices with Anthropic's usual factors for what is not given."""
         write = self.input * 1.25 if self.cache_write is None else self.cache_write
         read = self.input * 0.1 if self.cache_read is None else self.cache_read

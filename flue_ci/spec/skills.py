@@ -13,8 +13,8 @@ from pathlib import Path
 
 from flue_ci.agent.system_prompt import Skill
 from flue_ci.core.errors import SpecError, UsageError
-from flue_ci.core.text import nearest
-from flue_ci.git.own_files import is_own_file, read_own
+from flue_ci.core.text import closest_match
+from flue_ci.git.own_files import is_inside_repository, read_repository_file
 from flue_ci.spec.yaml_document import parse
 
 FOLDER = ".agents/skills"
@@ -35,10 +35,10 @@ class SkillFiles:
         return Skill(name=self.name, description=self.description, path=f"{home}/{INSIDE}/{self.name}")
 
 
-def load_skills(repo: Path, wanted: str | tuple[str, ...]) -> tuple[tuple[SkillFiles, ...], tuple[str, ...]]:
+def load_skills(repo: Path, selection: str | tuple[str, ...]) -> tuple[tuple[SkillFiles, ...], tuple[str, ...]]:
     """The skills and notes about those left out. `wanted`: `auto` (all), `none`, or names; a name that is missing is
     a `UsageError`."""
-    if wanted == "none":
+    if selection == "none":
         return (), ()
     folders = sorted(path.parent for path in (repo / FOLDER).glob("*/SKILL.md"))
     skills, notes = [], []
@@ -47,28 +47,28 @@ def load_skills(repo: Path, wanted: str | tuple[str, ...]) -> tuple[tuple[SkillF
             skills.append(_load(repo, folder))
         except ValueError as error:
             notes.append(f"skill {folder.name} is left out: {error}")
-    if wanted == "auto":
+    if selection == "auto":
         return tuple(skills), tuple(notes)
     found = {skill.name: skill for skill in skills}
-    for name in wanted:
+    for name in selection:
         if name not in found:
-            near = nearest(name, found)
+            near = closest_match(name, found)
             raise UsageError(
                 f"there is no usable skill {name!r} in {FOLDER}",
                 hint=f"did you mean {near!r}?" if near else "; ".join(notes),
             )
-    return tuple(found[name] for name in wanted), tuple(notes)
+    return tuple(found[name] for name in selection), tuple(notes)
 
 
 def _load(repo: Path, folder: Path) -> SkillFiles:
-    text = read_own(repo, folder / "SKILL.md", MAX_BYTES)
+    text = read_repository_file(repo, folder / "SKILL.md", MAX_BYTES)
     match = re.match(r"---\r?\n(.*?)\r?\n---\s*(?:\n|$)", text, re.DOTALL)
     if not match:
         raise ValueError("SKILL.md does not begin with a front matter (--- name, description ---)")
     try:
         front = parse(match[1].encode(), str(folder / "SKILL.md")).data
     except SpecError as error:
-        raise ValueError(str(error.problems[0].message)) from error
+        raise ValueError(str(error.diagnostics[0].message)) from error
     name, description = front.get("name"), front.get("description")
     if name != folder.name or not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"its name is {name!r}, but must be the folder's, in small letters, digits and hyphens")
@@ -82,5 +82,5 @@ def _load(repo: Path, folder: Path) -> SkillFiles:
 
 def _files(repo: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
-        if is_own_file(repo, path):
+        if is_inside_repository(repo, path):
             yield path.relative_to(folder).as_posix(), path

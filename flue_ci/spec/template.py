@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flue_ci.core.errors import UsageError
-from flue_ci.core.text import nearest, one_line
+from flue_ci.core.text import closest_match, one_line
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -360,7 +360,7 @@ def _replace(text: str, old: str, new: str) -> str:
 
 
 def _meant(word: str, known: Iterable[str]) -> str:
-    near = nearest(word, known)
+    near = closest_match(word, known)
     return f"did you mean `{near}`?" if near else f"there are: {', '.join(sorted(known))}"
 
 

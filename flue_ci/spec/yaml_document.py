@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from flue_ci.core.errors import Problem, SpecError
+from flue_ci.core.errors import Diagnostic, SpecError
 from flue_ci.core.text import human_bytes, one_line
 from flue_ci.spec.yaml_scalars import is_text_key, read_plain
 
@@ -20,7 +20,7 @@ MAX_BYTES = 262_144
 MAX_DEPTH = 50
 MAX_NODES = 20_000
 
-Path = tuple[str | int, ...]  # keys and indexes from the top
+KeyPath = tuple[str | int, ...]  # keys and indexes from the top
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
@@ -28,7 +28,7 @@ _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SourceLocation:
     """Where a value stands, counted from 1. `raw` is the source of a plain scalar.
 
     `block` is the line where the text of a literal block (`|`) begins, 0 for anything else: only there is each line of
@@ -53,36 +53,45 @@ class Document:
 
     file: str
     data: dict[str, object]
-    places: Mapping[Path, Place]
-    problems: tuple[Problem, ...] = ()
-    flawed: frozenset[Path] = frozenset()
-    elsewhere: Mapping[Path, str] = field(default_factory=dict)
+    places: Mapping[KeyPath, SourceLocation]
+    problems: tuple[Diagnostic, ...] = ()
+    invalid_paths: frozenset[KeyPath] = frozenset()
+    elsewhere: Mapping[KeyPath, str] = field(default_factory=dict)
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: KeyPath) -> SourceLocation:
         """The place of `path`, or of the nearest thing around it that exists."""
         while path not in self.places:
             path = path[:-1]
         return self.places[path]
 
-    def problem(
-        self, path: Path, message: str, hint: str = "", *, at: Path | None = None, at_key: bool = False, line: int = 0
-    ) -> Problem:
+    def diagnostic(
+        self,
+        path: KeyPath,
+        message: str,
+        hint: str = "",
+        *,
+        at: KeyPath | None = None,
+        at_key: bool = False,
+        line: int = 0,
+    ) -> Diagnostic:
         """A problem of the value at `path`, or of its key.
 
         `at`: shown at another path. `line`: the line within a text of several, from 1; 0 for the value as a whole.
         """
         origin = self._origin(path)
         if origin is not None:
-            return Problem(file=origin, line=0, column=0, key=dotted(path), message=message, hint=hint)
+            return Diagnostic(file=origin, line=0, column=0, key=format_path(path), message=message, hint=hint)
         place = self.place(path if at is None else at)
         where = (place.key_line, place.key_column) if at_key else (place.line, place.column)
         if line and place.block:
             where = (place.block + line - 1, 1)
         elif line > 1:
             message = f"line {line} of the text: {message}"
-        return Problem(file=self.file, line=where[0], column=where[1], key=dotted(path), message=message, hint=hint)
+        return Diagnostic(
+            file=self.file, line=where[0], column=where[1], key=format_path(path), message=message, hint=hint
+        )
 
-    def _origin(self, path: Path) -> str | None:
+    def _origin(self, path: KeyPath) -> str | None:
         """What a value comes from that does not stand in the file."""
         for known, origin in self.elsewhere.items():
             if path[: len(known)] == known or (known[: len(path)] == path and path not in self.places):
@@ -118,7 +127,7 @@ class _Map:
 _Node = _Scalar | _List | _Map
 
 
-def dotted(path: Path) -> str:
+def format_path(path: KeyPath) -> str:
     """`("sandbox", "setup", 0)` as `sandbox.setup[0]`."""
     text = ""
     for part in path:
@@ -153,7 +162,7 @@ def parse_value(text: str, file: str) -> object:
 
 
 def _fatal(file: str, at: tuple[int, int], message: str, hint: str = "") -> SpecError:
-    return SpecError((Problem(file=file, line=at[0], column=at[1], key="", message=message, hint=hint),))
+    return SpecError((Diagnostic(file=file, line=at[0], column=at[1], key="", message=message, hint=hint),))
 
 
 _WHOLE = (0, 0)
@@ -288,23 +297,23 @@ class _Reader:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._places: dict[Path, Place] = {}
-        self._problems: list[Problem] = []
-        self._flawed: set[Path] = set()
+        self._places: dict[KeyPath, SourceLocation] = {}
+        self._problems: list[Diagnostic] = []
+        self._flawed: set[KeyPath] = set()
 
     def read(self, top: _Map) -> Document:
         data = self._map(top, (), (top.line, top.column))
         problems, flawed = tuple(self._problems), frozenset(self._flawed)
-        return Document(file=self._file, data=data, places=self._places, problems=problems, flawed=flawed)
+        return Document(file=self._file, data=data, places=self._places, problems=problems, invalid_paths=flawed)
 
-    def _problem(self, path: Path, node: _Node, message: str, hint: str = "") -> None:
+    def _problem(self, path: KeyPath, node: _Node, message: str, hint: str = "") -> None:
         self._flawed.add(path)
-        where = Problem(
-            file=self._file, line=node.line, column=node.column, key=dotted(path), message=message, hint=hint
+        where = Diagnostic(
+            file=self._file, line=node.line, column=node.column, key=format_path(path), message=message, hint=hint
         )
         self._problems.append(where)
 
-    def _value(self, node: _Node, path: Path, key: tuple[int, int]) -> object:
+    def _value(self, node: _Node, path: KeyPath, key: tuple[int, int]) -> object:
         if len(path) > MAX_DEPTH or len(self._places) > MAX_NODES:
             raise _fatal(self._file, (node.line, node.column), "aliases make this far too large", "write less with `*`")
         if isinstance(node, _Map):
@@ -319,13 +328,13 @@ class _Reader:
             self._problem(path, node, message, hint)
         return value
 
-    def _note(self, node: _Node, path: Path, key: tuple[int, int]) -> None:
+    def _note(self, node: _Node, path: KeyPath, key: tuple[int, int]) -> None:
         raw, block = (node.text if node.plain else "", node.block) if isinstance(node, _Scalar) else ("", 0)
-        self._places[path] = Place(
+        self._places[path] = SourceLocation(
             key_line=key[0], key_column=key[1], line=node.line, column=node.column, raw=raw, block=block
         )
 
-    def _map(self, node: _Map, path: Path, key: tuple[int, int]) -> dict[str, object]:
+    def _map(self, node: _Map, path: KeyPath, key: tuple[int, int]) -> dict[str, object]:
         self._note(node, path, key)
         found: dict[str, object] = {}
         for key_node, value_node in node.items:
@@ -339,7 +348,7 @@ class _Reader:
             found[name] = self._value(value_node, (*path, name), (key_node.line, key_node.column))
         return found
 
-    def _key(self, node: _Node, path: Path, *, in_braces: bool) -> str | None:
+    def _key(self, node: _Node, path: KeyPath, *, in_braces: bool) -> str | None:
         if not isinstance(node, _Scalar):
             found = "a list" if isinstance(node, _List) else "a mapping"
             template = in_braces and isinstance(node, _Map)

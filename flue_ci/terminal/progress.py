@@ -11,23 +11,22 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from flue_ci.core.messages import (
+from flue_ci.core.events import (
     CommandEnded,
     CommandOutput,
     CommandStarted,
     Notice,
-    Progress,
+    ProgressEvent,
     StageEnded,
     StageStarted,
     TextDelta,
-    ToolCall,
     ToolEnded,
     ToolStarted,
     TurnEnded,
     TurnRestarted,
     TurnStarted,
-    Usage,
 )
+from flue_ci.core.messages import ToolCall, Usage
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, printable
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ STAGES = {
 class View(Protocol):
     """Shows a run as it happens. `close` leaves the terminal as it was."""
 
-    def observe(self, event: Progress) -> None: ...
+    def observe(self, event: ProgressEvent) -> None: ...
 
     def close(self) -> None: ...
 
@@ -55,7 +54,7 @@ class View(Protocol):
 class QuietView:
     """Shows nothing."""
 
-    def observe(self, event: Progress) -> None:
+    def observe(self, event: ProgressEvent) -> None:
         pass
 
     def close(self) -> None:
@@ -68,8 +67,8 @@ class PlainView:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def observe(self, event: Progress) -> None:
-        lines = output_lines(event.data) if isinstance(event, CommandOutput) else story(event)
+    def observe(self, event: ProgressEvent) -> None:
+        lines = output_lines(event.data) if isinstance(event, CommandOutput) else format_event(event)
         for line in lines:
             print(printable(line), file=self._out, flush=True)
 
@@ -90,9 +89,9 @@ class LiveView:
         self._live = Live(get_renderable=self._status, console=console, refresh_per_second=4, transient=True)
         self._live.start()
 
-    def observe(self, event: Progress) -> None:
+    def observe(self, event: ProgressEvent) -> None:
         self._follow(event)
-        for line in story(event):
+        for line in format_event(event):
             self._print(line, _style(event))
 
     def close(self) -> None:
@@ -105,7 +104,7 @@ class LiveView:
         inner = line.lstrip(" ")
         self._console.print(Padding(Text(printable(inner), style=style), (0, 0, 0, len(line) - len(inner))))
 
-    def _follow(self, event: Progress) -> None:
+    def _follow(self, event: ProgressEvent) -> None:
         match event:
             case StageStarted(stage=stage):
                 self._stage, self._doing = stage, ""
@@ -120,7 +119,7 @@ class LiveView:
             case TurnEnded(total=total):
                 self._usage = total
             case ToolStarted(call=call):
-                self._doing = named(call, 60)
+                self._doing = describe_call(call, 60)
 
     def _status(self) -> Text:
         from rich.text import Text
@@ -134,7 +133,7 @@ class LiveView:
         return Text(shown, style="cyan", no_wrap=True, overflow="ellipsis")
 
 
-def _style(event: Progress) -> str:
+def _style(event: ProgressEvent) -> str:
     match event:
         case StageStarted():
             return "bold"
@@ -149,7 +148,7 @@ def _style(event: Progress) -> str:
     return ""
 
 
-def story(event: Progress) -> list[str]:
+def format_event(event: ProgressEvent) -> list[str]:
     """The lines that tell an event; none for what only moves the status line."""
     match event:
         case StageStarted(stage=stage):
@@ -165,7 +164,7 @@ def story(event: Progress) -> list[str]:
         case ToolEnded(call=call, result=result):
             mark = "✗" if result.is_error else "·"
             note = f" → {one_line(result.note, 80)}" if result.note else ""
-            return [f"  {mark} {named(call, 100)}{note} ({human_seconds(result.seconds)})"]
+            return [f"  {mark} {describe_call(call, 100)}{note} ({human_seconds(result.seconds)})"]
         case CommandStarted(command=command):
             return [f"  $ {one_line(command, 160)}"]
         case CommandEnded(exit_code=code, timed_out=timed_out, seconds=seconds, name=name):
@@ -184,7 +183,7 @@ def _passed(event: CommandEnded) -> bool:
     return event.exit_code == 0 and not event.timed_out
 
 
-def named(call: ToolCall, limit: int) -> str:
+def describe_call(call: ToolCall, limit: int) -> str:
     """A tool call in one line: `bash pytest -q`."""
     return f"{one_line(call.name, 40)} {_subject(call, limit)}"
 

@@ -24,7 +24,7 @@ _STYLES = {
 Line = tuple[str, str]  # text and rich style
 
 
-def show(
+def print_result(
     report: Report,
     patch: bytes,
     folder: Path | None,

@@ -15,8 +15,8 @@ from flue_ci.core.ports import ExecResult, Sandbox
 from flue_ci.core.text import human_bytes, one_line, plain, plural
 from flue_ci.git.command import object_sizes
 from flue_ci.git.source import Source
-from flue_ci.workspace.upload import Workspace, put, shell_script
-from flue_ci.workspace.verify import Caps, shown, verify_patch
+from flue_ci.workspace.upload import Workspace, shell_script, upload_files
+from flue_ci.workspace.verify import PatchLimits, display_name, verify_patch
 
 COLLECT_SECONDS = 300.0
 _GONE, _NO_STORE = 93, 94
@@ -164,7 +164,7 @@ class _Collected:
     details: tuple[str, ...]
 
 
-async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: Caps | None = None) -> ChangeSet:
+async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: PatchLimits | None = None) -> ChangeSet:
     """Everything in the work tree that differs from the base, committed or not; ignored files only when the agent
     tracks them.
 
@@ -172,7 +172,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, caps: C
     `verify_patch`, and when the work tree is gone or cannot be read; `WorkspaceError` when collecting itself fails;
     `SandboxLost`.
     """
-    caps = caps or Caps()
+    caps = caps or PatchLimits()
     values = {"root": workspace.root, "store": workspace.store}
     values |= {
         "cap": str(caps.file_bytes),
@@ -215,7 +215,7 @@ async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> No
         lines = "".join(f"{name}\n" for name in known).encode()
         done = await source.git.run("pack-objects", "--delta-base-offset", "-q", f"{directory}/pack", stdin=lines)
         pack = Path(directory, f"pack-{done.line}.pack")
-        await put(box, {f"{workspace.store}/needed.pack": pack}, user="root")
+        await upload_files(box, {f"{workspace.store}/needed.pack": pack}, user="root")
 
 
 def _match(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
@@ -242,16 +242,16 @@ def _match(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
     raise WorkspaceError(f"the changes could not be collected: {last}", hint="Is the disk of the sandbox full?")
 
 
-async def _download(workspace: Workspace, box: Sandbox, caps: Caps) -> bytes:
+async def _download(workspace: Workspace, box: Sandbox, caps: PatchLimits) -> bytes:
     try:
         return await box.read(f"{workspace.store}/changes.patch", limit=caps.patch_bytes + 1, user="root")
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"the patch could not be read from the sandbox: {one_line(str(error))}") from error
 
 
-def _check_answer(collected: _Collected, caps: Caps, patch: bytes) -> None:
+def _check_answer(collected: _Collected, caps: PatchLimits, patch: bytes) -> None:
     """What the sandbox itself reports. It may lie, so `verify_patch` looks again; this gives the better messages."""
-    few = ", ".join(shown(name) for name in collected.details[:3])
+    few = ", ".join(display_name(name) for name in collected.details[:3])
     if collected.problem == "oversize":
         raise ChangesRefused(
             f"larger than {human_bytes(caps.file_bytes)}: {few}", hint=f"Name it in .gitignore. {_KEPT}", patch=patch

@@ -135,16 +135,16 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
     """
     home = box.info.home.rstrip("/")
     upload_name = ".flue-ci-upload"
-    files = await source.travelling()
+    files = await source.is_sendable()
     packs = [path for path in files if path.suffix == ".pack" and path.stat().st_size >= _ALONE]
     archive = source.git_dir.parent / "upload.tar"
     await asyncio.to_thread(_write_archive, archive, source, [path for path in files if path not in packs])
-    await put(
+    await upload_files(
         box, {f"{home}/{upload_name}.tar": archive} | {f"{home}/{upload_name}.{pack.name}": pack for pack in packs}
     )
     archive.unlink()
     values = {"home": home, "name": source.name, "upload": upload_name, "packs": " ".join(pack.name for pack in packs)}
-    values |= {"base": source.base, "tree": source.tree, "staged": source.staged}
+    values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree}
     unpacked = await box.exec(shell_script(values, _UNPACK), timeout=UPLOAD_SECONDS)
     root = _answer(unpacked, "root")
     values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": _store_config(source)}
@@ -154,7 +154,7 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
     return Workspace(root=root, head=source.head, base_sha=source.base, store=store, store_has_objects=kept == "linked")
 
 
-async def put(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
+async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
     """Writes our own files into the sandbox, by the paths there. Raises `WorkspaceError` when it takes one not."""
     try:
         async with asyncio.TaskGroup() as together:

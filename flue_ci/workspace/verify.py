@@ -20,7 +20,7 @@ from pathlib import Path
 from flue_ci.core.changes import ChangedFile, ChangeKind, ChangeSet
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.text import human_bytes, one_line, plural
-from flue_ci.git.command import GitFailed, TooMuchOutput, object_sizes, read_objects, reason
+from flue_ci.git.command import GitCommandError, TooMuchOutput, object_sizes, read_objects, reason
 from flue_ci.git.source import Source
 
 _MEMORY = 2_000_000_000  # for git on hostile input: a small patch can describe a lot
@@ -51,7 +51,7 @@ _KEPT = "What came back is kept in the patch file for you to look at; nothing of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caps:
+class PatchLimits:
     """How much may come back: bytes of the patch, files changed, bytes of one changed file, bytes of all of them."""
 
     patch_bytes: int = 20_000_000
@@ -76,7 +76,7 @@ class Entry:
 
 
 async def verify_patch(
-    source: Source, patch: bytes, *, caps: Caps | None = None, digest: str | None = None
+    source: Source, patch: bytes, *, caps: PatchLimits | None = None, digest: str | None = None
 ) -> ChangeSet:
     """What `patch` (git's format) changes against `source.base`. `digest` is that of the entries which it has to
     lead to (see `entries_digest`), where that is known.
@@ -85,7 +85,7 @@ async def verify_patch(
     `..` or `.git` in any spelling, control characters or invalid UTF-8 in names, symbolic links that leave the
     repository, submodule links and `.gitmodules`, and whatever is over `caps`.
     """
-    caps = caps or Caps()
+    caps = caps or PatchLimits()
     if not patch:
         return ChangeSet(tree=source.tree)
     try:
@@ -94,7 +94,7 @@ async def verify_patch(
         raise ChangesRefused(str(refused), hint=refused.hint or _KEPT, patch=patch) from None
 
 
-async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None) -> ChangeSet:
+async def _verify(source: Source, patch: bytes, caps: PatchLimits, expected: str | None) -> ChangeSet:
     if len(patch) > caps.patch_bytes:
         raise ChangesRefused(
             f"the changes are a patch of {human_bytes(len(patch))}, more than {human_bytes(caps.patch_bytes)}"
@@ -104,7 +104,7 @@ async def _verify(source: Source, patch: bytes, caps: Caps, expected: str | None
     if odd := _ODD_MODE.search(patch):
         raise ChangesRefused(f"the patch has a file of mode {one_line(odd[1].decode('ascii', 'replace'), 20)}")
     if twice := _named_twice(patch):
-        raise ChangesRefused(f"the patch changes a file twice: {shown(twice)}")
+        raise ChangesRefused(f"the patch changes a file twice: {display_name(twice)}")
     unpacked = sum(int(size) for size in _LITERAL.findall(patch))
     if unpacked > 2 * caps.total_bytes:  # both directions are in a patch
         raise ChangesRefused(f"the binary files of the patch have {human_bytes(unpacked)} when unpacked")
@@ -127,7 +127,7 @@ def _named_twice(patch: bytes) -> str:
     return ""
 
 
-async def leave_out(source: Source, before: ChangeSet, after: ChangeSet) -> ChangeSet:
+async def subtract_setup_changes(source: Source, before: ChangeSet, after: ChangeSet) -> ChangeSet:
     """`after` without what `before` had done already: of both, only files that differ between them count.
 
     So what setup commands leave behind (lock files, build information) is nobody's change, unless the agent goes on
@@ -146,10 +146,10 @@ async def leave_out(source: Source, before: ChangeSet, after: ChangeSet) -> Chan
         await git.run("read-tree", source.tree)
         await git.run("update-index", "-z", "--index-info", stdin="".join(lines).encode("utf-8", "surrogateescape"))
         tree = (await git.run("write-tree")).line
-    return await _change_set(source, tree, Caps())
+    return await _change_set(source, tree, PatchLimits())
 
 
-async def _change_set(source: Source, tree: str, caps: Caps) -> ChangeSet:
+async def _change_set(source: Source, tree: str, caps: PatchLimits) -> ChangeSet:
     """The list and the patch from the base to `tree`, made here; every entry has to keep the rules."""
     git = replace(source.git, memory=_MEMORY)
     options = ("-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv", source.tree, tree)
@@ -157,11 +157,11 @@ async def _change_set(source: Source, tree: str, caps: Caps) -> ChangeSet:
         listed = await git.run("diff-tree", "-z", "--raw", "--numstat", "--abbrev=64", *options, timeout=_SECONDS)
         entries, counts = parse_diff(listed.out)
         await _check_entries(source, entries, caps)
-        await _check_twins(source, tree, entries)
+        await _check_case_collisions(source, tree, entries)
         made = await git.run(
             "diff-tree", "-p", "--binary", "--full-index", *options, timeout=_SECONDS, limit=caps.patch_bytes
         )
-    except GitFailed as failed:
+    except GitCommandError as failed:
         raise ChangesRefused(f"the changes cannot be listed: {failed}") from None
     except TooMuchOutput:
         raise ChangesRefused(f"the changes are a patch of more than {human_bytes(caps.patch_bytes)}") from None
@@ -204,16 +204,16 @@ def _line(mode: str, blob: str, path: str) -> bytes:
     return f"{mode} {blob} 0\t".encode() + os.fsencode(path) + b"\0"
 
 
-async def _check_entries(source: Source, entries: list[Entry], caps: Caps) -> None:
+async def _check_entries(source: Source, entries: list[Entry], caps: PatchLimits) -> None:
     if len(entries) > caps.files:
         raise ChangesRefused(f"{plural(len(entries), 'file')} changed, more than {caps.files:,}")
     for entry in entries:
         for path, known in ((entry.path, entry.status in "MDT"), (entry.old_path or "", True)):
             if problem := path_problem(path, known=known):
-                raise ChangesRefused(f"{shown(path)}: {problem}")
+                raise ChangesRefused(f"{display_name(path)}: {problem}")
         if _MODULE in (entry.old_mode, entry.mode):
             raise ChangesRefused(
-                f"{shown(entry.path)}: a repository inside the repository (submodule link) was changed",
+                f"{display_name(entry.path)}: a repository inside the repository (submodule link) was changed",
                 hint="Repositories that a task creates belong outside of the work tree, or into .gitignore. " + _KEPT,
             )
     present = [entry for entry in entries if entry.status != "D"]
@@ -221,14 +221,14 @@ async def _check_entries(source: Source, entries: list[Entry], caps: Caps) -> No
     for entry in present:
         if sizes.get(entry.blob, 0) > caps.file_bytes:
             size = human_bytes(sizes[entry.blob])
-            raise ChangesRefused(f"{shown(entry.path)} has {size}, more than {human_bytes(caps.file_bytes)}")
+            raise ChangesRefused(f"{display_name(entry.path)} has {size}, more than {human_bytes(caps.file_bytes)}")
     total = sum(sizes.get(entry.blob, 0) for entry in present)
     if total > caps.total_bytes:
         raise ChangesRefused(f"the changed files have {human_bytes(total)}, more than {human_bytes(caps.total_bytes)}")
     await _check_links(source, [entry for entry in present if entry.mode == _LINK], sizes)
 
 
-async def _check_twins(source: Source, tree: str, entries: list[Entry]) -> None:
+async def _check_case_collisions(source: Source, tree: str, entries: list[Entry]) -> None:
     """Where the case of letters does not count, a link `A` is in the way to `a/b`, which then is written elsewhere."""
     new = {entry.path for entry in entries if entry.status in "ARCT"}
     if not new:
@@ -243,7 +243,9 @@ async def _check_twins(source: Source, tree: str, entries: list[Entry]) -> None:
         for end in range(len(parents)):
             link = links.get("/".join(parents[: end + 1]))
             if link is not None and (link in new or path in new):
-                raise ChangesRefused(f"{shown(path)}: on some file systems the way there leads over {shown(link)}")
+                raise ChangesRefused(
+                    f"{display_name(path)}: on some file systems the way there leads over {display_name(link)}"
+                )
 
 
 async def _check_links(source: Source, links: list[Entry], sizes: dict[str, int]) -> None:
@@ -252,7 +254,7 @@ async def _check_links(source: Source, links: list[Entry], sizes: dict[str, int]
     for entry in links:
         problem = link_problem(entry.path, targets[entry.blob]) if entry.blob in targets else "its target is no path"
         if problem:
-            raise ChangesRefused(f"{shown(entry.path)}: a symbolic link that is not accepted: {problem}")
+            raise ChangesRefused(f"{display_name(entry.path)}: a symbolic link that is not accepted: {problem}")
 
 
 def path_problem(path: str, *, known: bool = False) -> str | None:
@@ -289,17 +291,17 @@ def link_problem(path: str, target: bytes) -> str | None:
     if not text or _UNPRINTABLE.search(text):
         return "its target is no plain path"
     if text.startswith("/") or "\\" in text or re.match(r"[A-Za-z]:", text):
-        return f"its target {shown(text)} is not relative"
+        return f"its target {display_name(text)} is not relative"
     parts = [part for part in text.split("/") if part not in ("", ".")]
     climbs = 0
     while climbs < len(parts) and parts[climbs] == "..":
         climbs += 1
     if climbs > path.count("/"):
-        return f"its target {shown(text)} is outside of the repository"
+        return f"its target {display_name(text)} is outside of the repository"
     if ".." in parts[climbs:]:
-        return f"its target {shown(text)} has .. after a name"
+        return f"its target {display_name(text)} has .. after a name"
     if any(_is_git(part) for part in parts):
-        return f"its target {shown(text)} leads into a .git directory"
+        return f"its target {display_name(text)} leads into a .git directory"
     return None
 
 
@@ -323,7 +325,7 @@ def parse_diff(out: bytes) -> tuple[list[Entry], dict[str, tuple[int, int, bool]
     return entries, counts
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """A name from a stranger for one line of a message."""
     return one_line(
         name.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode() if _odd(name) else name

@@ -9,7 +9,8 @@ import pytest
 
 from flue_ci.agent.loop import AgentLoop
 from flue_ci.core.errors import SandboxLost
-from flue_ci.core.messages import Outcome, Progress, Prompt, Results, ToolCall, Usage
+from flue_ci.core.events import ProgressEvent
+from flue_ci.core.messages import Outcome, Prompt, ToolCall, ToolResults, Usage
 from flue_ci.core.ports import ExecResult, Limits, Task
 from flue_ci.spec.result_schema import violations
 from tests.support.scripted import MemorySandbox, ScriptedModel, call, reply
@@ -26,15 +27,15 @@ SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required
 
 async def run(
     model: ScriptedModel, task: Task = TASK, box: MemorySandbox | None = None
-) -> tuple[Outcome, list[Progress]]:
-    events: list[Progress] = []
+) -> tuple[Outcome, list[ProgressEvent]]:
+    events: list[ProgressEvent] = []
     outcome = await AgentLoop(model, violations=violations).run(task, box or MemorySandbox(), events.append)
     return outcome, events
 
 
 def last_result(model: ScriptedModel, request: int = -1) -> str:
-    entry = model.requests[request].entries[-1]
-    assert isinstance(entry, Results)
+    entry = model.requests[request].messages[-1]
+    assert isinstance(entry, ToolResults)
     return entry.results[-1].content
 
 
@@ -47,8 +48,8 @@ async def test_results_go_back_in_the_order_of_the_calls() -> None:
     box = MemorySandbox(lambda command: ExecResult(exit_code=0, output=b"first" if "one" in command else b"second"))
     model = ScriptedModel(reply("", call("bash", "a", command="one"), call("bash", "b", command="two")), reply("ok"))
     await run(model, box=box)
-    entry = model.requests[1].entries[-1]
-    assert isinstance(entry, Results)
+    entry = model.requests[1].messages[-1]
+    assert isinstance(entry, ToolResults)
     assert [result.call_id for result in entry.results] == ["a", "b"]
     assert "first" in entry.results[0].content
     assert "second" in entry.results[1].content
@@ -59,7 +60,7 @@ async def test_the_system_and_tools_are_the_same_object_values_on_every_turn() -
     await run(model)
     first = model.requests[0]
     assert all(request.system == first.system and request.tools == first.tools for request in model.requests)
-    assert all(request.entries[: len(first.entries)] == first.entries for request in model.requests)
+    assert all(request.messages[: len(first.messages)] == first.messages for request in model.requests)
 
 
 async def test_usage_is_summed_over_the_turns() -> None:
@@ -149,7 +150,7 @@ async def test_silence_after_results_gets_one_nudge_and_is_no_success() -> None:
     model = ScriptedModel(reply("", call("bash", command="x")), reply(""), reply(""))
     outcome, _ = await run(model)
     assert (outcome.status, outcome.reason) == ("failed", "the model ended without a word")
-    nudge = model.requests[2].entries[-1]
+    nudge = model.requests[2].messages[-1]
     assert isinstance(nudge, Prompt)
     assert "without a word" in nudge.text
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from flue_ci.core.text import (
     HeadTail,
+    closest_match,
     human_bytes,
     human_cost,
     human_count,
     human_seconds,
-    nearest,
     one_line,
     parse_duration,
     plain,
@@ -25,11 +25,11 @@ def test_head_and_tail_are_the_ends_of_what_came_whatever_the_pieces(pieces: lis
     for piece in pieces:
         kept.add(piece)
     half = limit // 2
-    assert kept.omitted == max(len(whole) - 2 * half, 0)
-    if kept.omitted:
+    assert kept.omitted_bytes == max(len(whole) - 2 * half, 0)
+    if kept.omitted_bytes:
         assert kept.value().startswith(whole[:half])
         assert kept.value().endswith(whole[-half:])
-        assert f"{kept.omitted:,} bytes left out".encode() in kept.value()
+        assert f"{kept.omitted_bytes:,} bytes left out".encode() in kept.value()
     else:
         assert kept.value() == whole
 
@@ -59,6 +59,6 @@ def test_figures_for_people() -> None:
 
 
 def test_the_nearest_word_and_one_line() -> None:
-    assert nearest("promt", ["prompt", "publish"]) == "prompt"
-    assert nearest("zzz", ["prompt"]) is None
+    assert closest_match("promt", ["prompt", "publish"]) == "prompt"
+    assert closest_match("zzz", ["prompt"]) is None
     assert one_line("a\n b\t c" + "x" * 200, 10) == "a b cxxxx…"

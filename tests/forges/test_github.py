@@ -82,7 +82,7 @@ async def test_a_pull_request_of_the_repository_is_read(server: GitHubServer, wo
         head_sha=made["head"]["sha"],
         head_repo="ada/tools",
         head_repo_id=42,
-        created=made["created_at"],
+        created_at=made["created_at"],
     )
 
 
@@ -131,8 +131,8 @@ async def test_comments_come_from_every_page_in_order(server: GitHubServer, forg
         id=said[0]["id"],
         author=user(server, "mona"),
         body="number 0",
-        created=said[0]["created_at"],
-        updated=said[0]["updated_at"],
+        created_at=said[0]["created_at"],
+        updated_at=said[0]["updated_at"],
         url=said[0]["html_url"],
     )
     assert len(server.requests) == 3
@@ -168,7 +168,7 @@ async def test_a_discussion_has_all_that_was_said_and_found(server: GitHubServer
     ]
     server.failed_check(sha, "tests", "assert 1 == 2")
     discussion = await forge.discussion(number, await forge.pull(number))
-    assert [(each.kind, each.body, each.minimized) for each in discussion.comments] == [
+    assert [(each.kind, each.body, each.is_minimized) for each in discussion.comments] == [
         ("issue", "please look", False),
         ("issue", "spam", True),
         ("review", "why?", False),
@@ -179,7 +179,9 @@ async def test_a_discussion_has_all_that_was_said_and_found(server: GitHubServer
         ("greeting.txt", 1, line["id"]),
     ]
     assert [(each.body, each.state) for each in discussion.reviews] == [("Hm.", "COMMENTED")]
-    assert [(each.path, each.added, "+bye" in each.patch) for each in discussion.files] == [("greeting.txt", 1, True)]
+    assert [(each.path, each.additions, "+bye" in each.patch) for each in discussion.files] == [
+        ("greeting.txt", 1, True)
+    ]
     assert [(each.name, each.conclusion, each.summary) for each in discussion.checks] == [
         ("tests", "failure", "1 failed")
     ]
@@ -296,7 +298,7 @@ async def test_fields_that_are_missing_or_of_another_type_are_empty(server: GitH
     number = server.issue()["number"]
     odd = server.say(number, "mona", "odd")
     odd |= {"user": None, "body": None, "id": "seven", "created_at": 5, "html_url": [], "node_id": 3}
-    assert await forge.comments(number) == [Comment(id=0, author=Account(), body="", updated=odd["updated_at"])]
+    assert await forge.comments(number) == [Comment(id=0, author=Account(), body="", updated_at=odd["updated_at"])]
 
 
 async def test_an_answer_that_is_none_of_githubs_is_an_error(server: GitHubServer, forge: Forge) -> None:

@@ -42,7 +42,7 @@ def forge_of(server: GitHubServer, told: list[str], *, patience: float, token: s
         repo="ada/tools",
         token=token,
         api_url=f"{server.url}/api/v3",
-        patience_seconds=patience,
+        retry_timeout_seconds=patience,
         notify=told.append,
     )
 
@@ -205,7 +205,7 @@ async def canned(
     with listening(status, message, **headers) as (url, seen):
         here = url.replace("localhost", "127.0.0.1")
         notify = (told if told is not None else []).append
-        forge = GitHub(repo="ada/tools", token=TOKEN, api_url=here, patience_seconds=90, notify=notify)
+        forge = GitHub(repo="ada/tools", token=TOKEN, api_url=here, retry_timeout_seconds=90, notify=notify)
         yield forge, seen
         await forge.close()
 
@@ -287,7 +287,7 @@ async def test_a_role_that_cannot_be_asked_is_an_error_and_no_role(server: GitHu
 
 
 async def test_a_server_out_of_reach_is_told_without_the_token() -> None:
-    forge = GitHub(repo="ada/tools", token=TOKEN, api_url="http://127.0.0.1:1", patience_seconds=0)
+    forge = GitHub(repo="ada/tools", token=TOKEN, api_url="http://127.0.0.1:1", retry_timeout_seconds=0)
     error = await refused(forge.issue(1))
     assert str(error).startswith("GitHub cannot be reached (read the issue): ")
     assert error.status == 0
@@ -295,7 +295,7 @@ async def test_a_server_out_of_reach_is_told_without_the_token() -> None:
 
 
 async def test_a_token_that_cannot_be_sent_is_not_shown() -> None:
-    forge = GitHub(repo="ada/tools", token=f"{TOKEN}\nx", api_url="http://127.0.0.1:1", patience_seconds=0)
+    forge = GitHub(repo="ada/tools", token=f"{TOKEN}\nx", api_url="http://127.0.0.1:1", retry_timeout_seconds=0)
     error = await refused(forge.issue(1))
     assert "cannot be reached" in str(error)
     await forge.close()

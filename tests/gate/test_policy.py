@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.gate import policy as gate
-from flue_ci.gate.comment_command import Command, find_command
+from flue_ci.gate.comment_command import CommentCommand, find_command
 from flue_ci.gate.event import SUPPORTED, Event, parse_event
 
 ENVIRON = {"GITHUB_REPOSITORY": "ada/tools", "GITHUB_REPOSITORY_ID": "42", "GITHUB_TRIGGERING_ACTOR": "ada"}
-SETTINGS = gate.Settings()
+SETTINGS = gate.GateSettings()
 PACKAGE = Path(__file__).parents[2] / "flue_ci"
 
 
@@ -38,7 +38,7 @@ def agent(name: str = "fix-tests", **more: Any) -> gate.AgentTriggers:
 
 def test_a_new_comment_with_a_request_goes_on() -> None:
     decision = gate.decide(said(), SETTINGS)
-    assert isinstance(decision, gate.Proceed)
+    assert isinstance(decision, gate.Allow)
     assert decision.command is not None
     assert decision.command.name == "fix-tests"
 
@@ -60,19 +60,19 @@ def test_a_new_comment_with_a_request_goes_on() -> None:
 )
 def test_what_is_not_for_us_is_ignored_with_the_reason(event: Event, reason: str) -> None:
     decision = gate.decide(event, SETTINGS)
-    assert isinstance(decision, gate.Ignored)
+    assert isinstance(decision, gate.Skip)
     assert reason in decision.reason
 
 
 def test_somebody_who_acts_on_the_text_of_another_is_denied() -> None:
-    assert isinstance(gate.decide(said(author="mona"), SETTINGS), gate.Denied)
+    assert isinstance(gate.decide(said(author="mona"), SETTINGS), gate.Deny)
 
 
 def test_a_bot_passes_by_its_exact_login_only() -> None:
     event = said(kind="Bot", actor="renovate[bot]")
-    assert isinstance(gate.decide(event, gate.Settings(allowed_bots=frozenset({"renovate[bot]"}))), gate.Proceed)
+    assert isinstance(gate.decide(event, gate.GateSettings(allowed_bots=frozenset({"renovate[bot]"}))), gate.Allow)
     for near in ("renovate", "[bot]", "evil-renovate[bot]"):
-        assert isinstance(gate.decide(event, gate.Settings(allowed_bots=frozenset({near}))), gate.Ignored)
+        assert isinstance(gate.decide(event, gate.GateSettings(allowed_bots=frozenset({near}))), gate.Skip)
 
 
 @pytest.mark.parametrize(
@@ -86,90 +86,90 @@ def test_a_bot_passes_by_its_exact_login_only() -> None:
 )
 def test_a_comment_names_its_agent(words: str, agents: list[str], chosen: str, instruction: str) -> None:
     found = gate.choose_agent(said(words), find_command(words), [agent(name) for name in agents])
-    assert isinstance(found, gate.Chosen)
+    assert isinstance(found, gate.SelectedAgent)
     assert (found.agent.name, found.instruction) == (chosen, instruction)
 
 
 def test_a_name_that_is_none_gets_the_nearest() -> None:
     both = [agent("fix-tests"), agent("review")]
-    found = gate.choose_agent(said(), Command("reviw", "", "reviw"), both)
+    found = gate.choose_agent(said(), CommentCommand("reviw", "", "reviw"), both)
     assert found == gate.Unknown(name="reviw", near="review")
-    assert isinstance(gate.choose_agent(said(), Command("help", "", "help"), both), gate.Help)
-    assert isinstance(gate.choose_agent(said(), Command("", "", ""), both), gate.Help)
-    assert isinstance(gate.choose_agent(said(), Command("fix-test", "", "fix-test"), both[:1]), gate.Unknown)
+    assert isinstance(gate.choose_agent(said(), CommentCommand("help", "", "help"), both), gate.Help)
+    assert isinstance(gate.choose_agent(said(), CommentCommand("", "", ""), both), gate.Help)
+    assert isinstance(gate.choose_agent(said(), CommentCommand("fix-test", "", "fix-test"), both[:1]), gate.Unknown)
 
 
 def test_the_workflow_can_fix_the_agent() -> None:
     both = [agent("fix-tests"), agent("review", events=("push",))]
-    found = gate.choose_agent(Event(name="schedule"), None, both, fixed="fix-tests")
-    assert isinstance(found, gate.Chosen)
+    found = gate.choose_agent(Event(name="schedule"), None, both, workflow_agent="fix-tests")
+    assert isinstance(found, gate.SelectedAgent)
     assert found.agent.name == "fix-tests"
-    assert isinstance(gate.choose_agent(Event(name="schedule"), None, both, fixed="fix"), gate.Unknown)
+    assert isinstance(gate.choose_agent(Event(name="schedule"), None, both, workflow_agent="fix"), gate.Unknown)
 
 
 def test_events_and_labels_start_those_that_listen() -> None:
     listening = [agent("a", events=("pull_request.opened",)), agent("b", labels=("go",))]
     opened = gate.choose_agent(pulled("opened"), None, listening)
     labelled = gate.choose_agent(pulled("labeled", label="go"), None, listening)
-    assert isinstance(opened, gate.Chosen)
-    assert isinstance(labelled, gate.Chosen)
+    assert isinstance(opened, gate.SelectedAgent)
+    assert isinstance(labelled, gate.SelectedAgent)
     assert (opened.agent.name, labelled.agent.name) == ("a", "b")
-    assert isinstance(gate.choose_agent(pulled("labeled", label="GO"), None, listening), gate.Ignored)
-    assert isinstance(gate.choose_agent(pulled("closed"), None, listening), gate.Ignored)
+    assert isinstance(gate.choose_agent(pulled("labeled", label="GO"), None, listening), gate.Skip)
+    assert isinstance(gate.choose_agent(pulled("closed"), None, listening), gate.Skip)
     two = [agent("a", events=("push",)), agent("b", events=("push",))]
     found = gate.choose_agent(Event(name="push"), None, two)
-    assert isinstance(found, gate.Ignored)
+    assert isinstance(found, gate.Skip)
     assert "a, b" in found.reason
 
 
 @pytest.mark.parametrize("role", ["triage", "read", "none", "", "Write", "custom-writer", "admin "])
 @pytest.mark.parametrize("event", [said(), pulled(), Event(name="workflow_dispatch", actor="ada", actor_kind="User")])
 def test_other_roles_than_the_agents_own_are_denied(event: Event, role: str) -> None:
-    people = gate.People(actor_role=role, triggering_role="admin")
-    assert isinstance(gate.authorise(event, agent(), people), gate.Denied)
+    people = gate.ActorRoles(actor_role=role, triggering_role="admin")
+    assert isinstance(gate.authorize(event, agent(), people), gate.Deny)
 
 
 @pytest.mark.parametrize("role", ["admin", "maintain", "write"])
 def test_the_usual_roles_pass(role: str) -> None:
-    assert gate.authorise(said(), agent(), gate.People(actor_role=role, triggering_role="none")) == gate.Proceed()
+    assert gate.authorize(said(), agent(), gate.ActorRoles(actor_role=role, triggering_role="none")) == gate.Allow()
 
 
 def test_who_runs_a_job_again_has_to_pass_as_well() -> None:
     event = said(triggering_actor="stranger")
-    assert isinstance(gate.authorise(event, agent(), gate.People(actor_role="admin")), gate.Denied)
-    people = gate.People(actor_role="admin", triggering_role="write")
-    assert gate.authorise(event, agent(), people) == gate.Proceed()
+    assert isinstance(gate.authorize(event, agent(), gate.ActorRoles(actor_role="admin")), gate.Deny)
+    people = gate.ActorRoles(actor_role="admin", triggering_role="write")
+    assert gate.authorize(event, agent(), people) == gate.Allow()
 
 
 def test_a_push_to_somebody_elses_pull_request_needs_the_right_to_write() -> None:
     loose = agent(roles=("read", "write"))
     own = pulled("synchronize", actor="mona", pr_author="mona")
     other = pulled("synchronize", actor="mona", pr_author="ada")
-    reader = gate.People(actor_role="read")
-    assert gate.authorise(own, loose, reader) == gate.Proceed()
-    assert isinstance(gate.authorise(other, loose, reader), gate.Denied)
-    assert gate.authorise(other, loose, gate.People(actor_role="write")) == gate.Proceed()
+    reader = gate.ActorRoles(actor_role="read")
+    assert gate.authorize(own, loose, reader) == gate.Allow()
+    assert isinstance(gate.authorize(other, loose, reader), gate.Deny)
+    assert gate.authorize(other, loose, gate.ActorRoles(actor_role="write")) == gate.Allow()
 
 
 def test_bots_need_to_be_named_by_the_spec_or_the_workflow() -> None:
     event = pulled(actor="renovate[bot]", actor_kind="Bot", triggering_actor="renovate[bot]")
-    people = gate.People(actor_role="admin", triggering_role="admin")
-    assert isinstance(gate.authorise(event, agent(), people), gate.Denied)
-    assert gate.authorise(event, agent(bots=("renovate[bot]",)), people) == gate.Proceed()
+    people = gate.ActorRoles(actor_role="admin", triggering_role="admin")
+    assert isinstance(gate.authorize(event, agent(), people), gate.Deny)
+    assert gate.authorize(event, agent(bots=("renovate[bot]",)), people) == gate.Allow()
     allowed = frozenset({"renovate[bot]"})
-    assert gate.authorise(event, agent(), people, allowed_bots=allowed) == gate.Proceed()
+    assert gate.authorize(event, agent(), people, allowed_bots=allowed) == gate.Allow()
 
 
 def test_an_agent_may_refuse_forks() -> None:
     event = pulled(name="pull_request_target", head_repo_id=None)
-    people = gate.People(actor_role="write", triggering_role="write")
-    assert isinstance(gate.authorise(event, agent(forks=False), people), gate.Ignored)
-    assert gate.authorise(event, agent(), people) == gate.Proceed()
+    people = gate.ActorRoles(actor_role="write", triggering_role="write")
+    assert isinstance(gate.authorize(event, agent(forks=False), people), gate.Skip)
+    assert gate.authorize(event, agent(), people) == gate.Allow()
 
 
 @pytest.mark.parametrize("name", ["schedule", "push", "merge_group"])
 def test_what_nobody_in_particular_does_needs_no_role(name: str) -> None:
-    assert gate.authorise(Event(name=name), agent(), gate.People()) == gate.Proceed()
+    assert gate.authorize(Event(name=name), agent(), gate.ActorRoles()) == gate.Allow()
 
 
 def test_requests_of_the_last_hour_are_counted() -> None:
@@ -194,8 +194,8 @@ JUNK = st.recursive(
 def test_no_payload_breaks_the_decision(name: str, payload: object) -> None:
     event = parse_event(name, payload, ENVIRON)
     decision = gate.decide(event, SETTINGS)
-    assert isinstance(decision, gate.Proceed | gate.Ignored | gate.Denied)
-    gate.authorise(event, agent(), gate.People())
+    assert isinstance(decision, gate.Allow | gate.Skip | gate.Deny)
+    gate.authorize(event, agent(), gate.ActorRoles())
     gate.choose_agent(event, None, [agent(events=(event.signature,))])
 
 

@@ -42,9 +42,9 @@ def test_every_example_is_read_and_decided(examples: list[tuple[str, dict[str, A
     seen: set[str] = set()
     for name, payload in examples:
         event = parse_event(name, payload, {"GITHUB_REPOSITORY": "", "GITHUB_REPOSITORY_ID": ""})
-        decision = gate.decide(event, gate.Settings())
+        decision = gate.decide(event, gate.GateSettings())
         if name not in SUPPORTED:
-            assert isinstance(decision, gate.Ignored)
+            assert isinstance(decision, gate.Skip)
             continue
         seen.add(name)
         assert event.repo == payload["repository"]["full_name"]

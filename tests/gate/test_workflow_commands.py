@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.gate.workflow_commands import (
-    LogGuard,
+    WorkflowLog,
     append_summary,
     error_annotation,
     mask,
@@ -43,7 +43,7 @@ def executed(log: str) -> list[str]:
 @given(LINES)
 def test_only_our_own_commands_are_executed(lines: list[str]) -> None:
     out = io.StringIO()
-    log = LogGuard(out)
+    log = WorkflowLog(out)
     log.group("one")
     for line in lines:
         log.line(line)
@@ -56,7 +56,7 @@ def test_only_our_own_commands_are_executed(lines: list[str]) -> None:
 @given(LINES)
 def test_what_is_not_a_command_is_inert_even_when_commands_are_not_stopped(lines: list[str]) -> None:
     out = io.StringIO()
-    log = LogGuard(out)
+    log = WorkflowLog(out)
     log._token = "never stopped"
     for line in lines:
         log.line(line)

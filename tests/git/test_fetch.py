@@ -166,7 +166,7 @@ def work(tmp_path: Path) -> Repo:
 def remote(server: GitServer, tmp_path: Path) -> Remote:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return Remote(url=server.url(), token=TOKEN, scratch=scratch, timeout_seconds=HANG_GUARD, patience_seconds=0)
+    return Remote(url=server.url(), token=TOKEN, scratch=scratch, timeout_seconds=HANG_GUARD, retry_timeout_seconds=0)
 
 
 def held(remote: Remote, *args: str) -> str:
@@ -389,7 +389,7 @@ async def test_a_network_that_fails_is_tried_again(
     work.git("push", "-q", "origin", "main")
     server.troubles = troubles
     told: list[str] = []
-    await fetch_commit(replace(remote, patience_seconds=HANG_GUARD, notify=told.append), sha=sha, depth=2)
+    await fetch_commit(replace(remote, retry_timeout_seconds=HANG_GUARD, notify=told.append), sha=sha, depth=2)
     assert held(remote, "rev-list", "--count", sha) == "2"
     assert len(told) == 1
     assert not list(remote.git_dir.rglob("tmp_*"))

@@ -72,7 +72,7 @@ async def refused(repo: Repo, tmp_path: Path) -> WorkspaceError:
 
 async def travelled(source: Source) -> bytes:
     """Everything that goes into a sandbox, objects unpacked."""
-    files = b"".join([path.read_bytes() for path in await source.travelling()])
+    files = b"".join([path.read_bytes() for path in await source.is_sendable()])
     rest = b"".join(path.read_bytes() for path in source.git_dir.rglob("*") if path.is_file())
     await source.settle()
     names = ["cat-file", "--batch", "--batch-all-objects", "--buffer"]
@@ -222,7 +222,7 @@ async def test_a_pack_that_is_a_link_to_another_file_does_not_travel(repo: Repo,
     small.symlink_to(secret)
     source = await opened(repo, tmp_path)
     assert SECRET not in await travelled(source)
-    assert not any(path.name == small.name for path in await source.travelling())
+    assert not any(path.name == small.name for path in await source.is_sendable())
 
 
 async def test_alternates_and_replacements_bring_nothing_else_along(repo: Repo, tmp_path: Path, box: Sandbox) -> None:
@@ -331,7 +331,7 @@ def bomb(repo: Repo, levels: int, width: int) -> str:
 async def test_a_commit_of_billions_of_files_ends_within_the_memory_that_git_gets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flue_ci.git.snapshot.MEMORY", 300_000_000)
+    monkeypatch.setattr("flue_ci.git.snapshot.MEMORY_BYTES", 300_000_000)
     repo = new_repo(tmp_path / "repo", {"a": ("file", b"a\n")})
     commit = repo.line("commit-tree", "-m", "x", bomb(repo, levels=10, width=10))
     repo.git("update-ref", "HEAD", commit)
@@ -341,7 +341,7 @@ async def test_a_commit_of_billions_of_files_ends_within_the_memory_that_git_get
 async def test_what_git_lists_is_bounded_also_where_nobody_says_how_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flue_ci.git.command.MOST_OUTPUT", 1_000_000)
+    monkeypatch.setattr("flue_ci.git.command.MAX_OUTPUT_BYTES", 1_000_000)
     repo = new_repo(tmp_path / "repo")
     tree = bomb(repo, levels=10, width=10)
     with pytest.raises(TooMuchOutput, match="more than 1000000 bytes"):

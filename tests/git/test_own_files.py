@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.git.own_files import is_own_file, read_own
+from flue_ci.git.own_files import is_inside_repository, read_repository_file
 from flue_ci.spec.load import find_specs
 from flue_ci.spec.skills import load_skills
 
@@ -23,8 +23,8 @@ def repo(tmp_path: Path) -> Path:
 
 def test_a_link_inside_the_checkout_is_followed(repo: Path) -> None:
     (repo / "AGENTS.md").symlink_to("CLAUDE.md")
-    assert read_own(repo, repo / "AGENTS.md", 100) == "Be kind."
-    assert read_own(repo, repo / "AGENTS.md", 2) == "Be"
+    assert read_repository_file(repo, repo / "AGENTS.md", 100) == "Be kind."
+    assert read_repository_file(repo, repo / "AGENTS.md", 2) == "Be"
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_a_link_inside_the_checkout_is_followed(repo: Path) -> None:
 )
 def test_any_other_link_reads_as_nothing(repo: Path, target: str) -> None:
     (repo / "AGENTS.md").symlink_to(target)
-    assert not is_own_file(repo, repo / "AGENTS.md")
-    assert read_own(repo, repo / "AGENTS.md", 100) == ""
+    assert not is_inside_repository(repo, repo / "AGENTS.md")
+    assert read_repository_file(repo, repo / "AGENTS.md", 100) == ""
 
 
 def test_a_spec_that_is_a_link_to_elsewhere_is_no_spec(repo: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import ModelError, UsageError
-from flue_ci.core.messages import Prompt, Reply, Results, ToolCall, ToolResult, Usage
+from flue_ci.core.messages import Prompt, Reply, ToolCall, ToolResult, ToolResults, Usage
 from flue_ci.models.claude.client import Claude, ClaudeSettings
 from tests.support.conversations import Watcher, claude, converse, request, results
 from tests.support.messages_server import API_KEY, Fault, MessagesServer, Turn, text, thinking, tool
@@ -145,7 +145,7 @@ async def test_results_are_one_message_and_errors_and_empty_output_are_told() ->
     with MessagesServer([turn, Turn(blocks=[text("ok")])]) as server:
         model = claude(server)
         first = await model.turn(request(), Watcher())
-        told = Results(
+        told = ToolResults(
             results=(
                 ToolResult(call_id="t1", content="", note="exit 0"),
                 ToolResult(call_id="t2", content="boom", is_error=True),

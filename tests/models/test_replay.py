@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import ModelError, UsageError
-from flue_ci.core.messages import Entry, Prompt, Reply, Request, Results, ToolResult, ToolSpec, Usage
+from flue_ci.core.messages import Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec, Usage
 from flue_ci.models.replay import Recorder, Replay
 from flue_ci.safety.redact import Redactor
 from tests.support.conversations import SYSTEM, TOOLS, Watcher, claude, request
@@ -28,9 +28,11 @@ SECOND = (
 )
 
 
-def entries_of(replies: list[Reply], first: ToolResult = FIRST, second: tuple[ToolResult, ...] = SECOND) -> list[Entry]:
+def entries_of(
+    replies: list[Reply], first: ToolResult = FIRST, second: tuple[ToolResult, ...] = SECOND
+) -> list[Message]:
     """The conversation after `replies`."""
-    told: list[Entry] = [Prompt(text="Fix the tests."), Results(results=(first,)), Results(results=second)]
+    told: list[Message] = [Prompt(text="Fix the tests."), ToolResults(results=(first,)), ToolResults(results=second)]
     return [entry for pair in zip(told, replies, strict=False) for entry in pair] + told[
         len(replies) : len(replies) + 1
     ]
@@ -56,10 +58,10 @@ async def play(path: Path, first: ToolResult = FIRST, second: tuple[ToolResult, 
     replay = Replay(path)
     replies: list[Reply] = []
     for _ in range(3):
-        asked = Request(
+        asked = ModelRequest(
             system=other.get("system", SYSTEM),
             tools=other.get("tools", TOOLS),
-            entries=tuple(entries_of(replies, first, second)),
+            messages=tuple(entries_of(replies, first, second)),
         )
         replies.append(await replay.turn(asked, watcher))
     return watcher
@@ -103,7 +105,7 @@ async def test_a_turn_is_in_the_file_as_soon_as_it_is_complete(tmp_path: Path) -
 
 async def test_no_secret_gets_into_the_file(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    clean = Redactor(["hunter2-hunter2"]).walk
+    clean = Redactor(["hunter2-hunter2"]).redact_value
     with MessagesServer([Turn(blocks=[text("The password is hunter2-hunter2.")])]) as server:
         recorder = Recorder(claude(server), path, clean=clean)
         reply = await recorder.turn(request(Prompt(text="hunter2-hunter2?")), Watcher())
@@ -233,7 +235,7 @@ async def test_a_recording_can_be_written_by_hand(tmp_path: Path) -> None:
     replay, watcher = Replay(path), Watcher()
     first = await replay.turn(request(), watcher)
     told = tuple(ToolResult(call_id=call.id, content="x", note="exit 0") for call in first.calls)
-    last = await replay.turn(request(Prompt(text="?"), first, Results(results=told)), watcher)
+    last = await replay.turn(request(Prompt(text="?"), first, ToolResults(results=told)), watcher)
     assert [call.id for call in first.calls] == ["call_1_1", "call_1_2"]
     assert first.stop_reason == "tool_use"
     assert [block["type"] for block in first.blocks] == ["text", "tool_use", "tool_use"]
@@ -251,7 +253,7 @@ async def test_a_hand_written_expectation_that_is_not_met_is_told(tmp_path: Path
     )
     replay = Replay(path)
     first = await replay.turn(request(), Watcher())
-    told = Results(results=(ToolResult(call_id=first.calls[0].id, content="fine"),))
+    told = ToolResults(results=(ToolResult(call_id=first.calls[0].id, content="fine"),))
     with pytest.raises(ModelError, match="failed when recorded, succeeded now"):
         await replay.turn(request(Prompt(text="?"), first, told), Watcher())
 
@@ -304,7 +306,7 @@ async def test_a_tool_that_was_never_offered_is_the_models_own_error_and_is_play
     with MessagesServer([Turn(blocks=[tool("fly", {"to": "moon"})])]) as server:
         await Recorder(claude(server), path).turn(request(), Watcher())
     more = (*TOOLS, ToolSpec(name="new", description="A tool of a later version.", input_schema={"type": "object"}))
-    asked = Request(system=SYSTEM, tools=more, entries=(Prompt(text="Fix it."),))
+    asked = ModelRequest(system=SYSTEM, tools=more, messages=(Prompt(text="Fix it."),))
     assert [call.name for call in (await Replay(path).turn(asked, Watcher())).calls] == ["fly"]
 
 
@@ -313,7 +315,7 @@ async def test_a_long_result_is_kept_only_as_far_as_it_shows_a_difference(tmp_pa
     with MessagesServer([SCRIPT[0], SCRIPT[2]]) as server:
         recorder = Recorder(claude(server), path)
         first = await recorder.turn(request(), Watcher())
-        huge = Results(results=(changed(FIRST, content="y" * 1_000_000),))
+        huge = ToolResults(results=(changed(FIRST, content="y" * 1_000_000),))
         await recorder.turn(request(Prompt(text="Fix it."), first, huge), Watcher())
         await recorder.close()
     assert path.stat().st_size < 20_000

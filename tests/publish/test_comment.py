@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from flue_ci.core.changes import ChangedFile
-from flue_ci.publish.comment import LONGEST_BODY, LONGEST_SUMMARY, answer, is_ours, marker, summary_page
+from flue_ci.publish.comment import LONGEST_BODY, LONGEST_SUMMARY, is_ours, marker, report_comment, summary_page
 from flue_ci.report.report import Changes, CommandResult, Failure, Report
 from tests.support.golden import FAILED_CHECK, FOLDER, NASTY, PATCH, SERVER, SUCCESS, comments
 
@@ -80,7 +80,7 @@ def reports(draw: st.DrawFn) -> Report:
     report=reports(), patch=st.sampled_from([b"", PATCH, PATCH * 2_000, PATCH + NASTY.encode()]), previous=st.booleans()
 )
 def test_whatever_is_reported_the_comment_is_whole(report: Report, patch: bytes, previous: bool) -> None:
-    body = answer(report, patch, server_url=SERVER, previous=COMMENTS["success"] if previous else "")
+    body = report_comment(report, patch, server_url=SERVER, previous=COMMENTS["success"] if previous else "")
     assert_whole(body)
     assert len(summary_page(report, patch, server_url=SERVER).encode()) <= LONGEST_SUMMARY
 
@@ -90,8 +90,8 @@ def test_what_is_left_out_is_said() -> None:
 
 
 def test_a_result_that_was_kept_is_not_kept_within_another() -> None:
-    once = answer(FAILED_CHECK, b"", server_url=SERVER, previous=COMMENTS["success"])
-    twice = answer(FAILED_CHECK, b"", server_url=SERVER, previous=once)
+    once = report_comment(FAILED_CHECK, b"", server_url=SERVER, previous=COMMENTS["success"])
+    twice = report_comment(FAILED_CHECK, b"", server_url=SERVER, previous=once)
     assert once.count("The result before this one") == twice.count("The result before this one") == 1
     assert len(twice) <= len(once) + 500
 

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from flue_ci.report.markdown import markdown, title
 from flue_ci.report.report import Changes, CommandResult, Failure, SandboxUsed
-from flue_ci.safety.markdown import fenced, prose
+from flue_ci.safety.markdown import code_block, untrusted_markdown
 from flue_ci.terminal import result as closing
 from tests.support.reports import FAILED, FULL, PATCH, report
 
@@ -43,7 +43,7 @@ def test_a_failure_shows_stage_hint_and_the_failing_output() -> None:
 
 @pytest.mark.parametrize("text", ["plain", "``` inside", "~~~ and ````` inside", "`"])
 def test_a_fence_is_longer_than_any_inside(text: str) -> None:
-    first, *_, last = fenced(text, "diff").splitlines()
+    first, *_, last = code_block(text, "diff").splitlines()
     ticks = first.removesuffix("diff")
     assert set(ticks) == {"`"}
     assert last == ticks
@@ -71,7 +71,7 @@ def test_a_refusal_says_where_the_bytes_are_and_shows_no_diff() -> None:
 
 def test_the_last_words_are_plain_where_nobody_watches() -> None:
     out = io.StringIO()
-    closing.show(FAILED, PATCH, None, diff=True, out=out)
+    closing.print_result(FAILED, PATCH, None, diff=True, out=out)
     text = out.getvalue()
     assert "\x1b" not in text
     assert "❌ fix-tests: check `tests` failed with exit code 1 (31s)" in text
@@ -83,7 +83,7 @@ def test_the_last_words_are_plain_where_nobody_watches() -> None:
 
 def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
     out = io.StringIO()
-    closing.show(report(summary="a\x1b[2Jb\x07"), b"+\x1b]0;x\x07y\n", None, diff=True, out=out)
+    closing.print_result(report(summary="a\x1b[2Jb\x07"), b"+\x1b]0;x\x07y\n", None, diff=True, out=out)
     assert "\x1b" not in out.getvalue()
     assert "\x07" not in out.getvalue()
 
@@ -107,7 +107,7 @@ def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
     ],
 )
 def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) -> None:
-    assert prose(summary) == shown
+    assert untrusted_markdown(summary) == shown
     assert f"{shown}\n\n| 2 files |" in markdown(report(summary=summary))
 
 
@@ -120,7 +120,7 @@ def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) ->
     ],
 )
 def test_ordinary_markdown_stays_as_it_is(text: str) -> None:
-    assert prose(text, ["example.com"]) == text
+    assert untrusted_markdown(text, ["example.com"]) == text
 
 
 def test_no_text_of_a_report_opens_a_block_or_html() -> None:
@@ -164,7 +164,7 @@ def test_no_field_of_a_saved_report_reaches_the_terminal_as_it_is(field: str) ->
         "network": {"sandbox": SandboxUsed(provider=nasty, network={"agent": nasty})},
     }
     out = io.StringIO()
-    closing.show(report(**changed.get(field, {field: nasty})), b"", None, out=out)
+    closing.print_result(report(**changed.get(field, {field: nasty})), b"", None, out=out)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out.getvalue())
     if field not in ("check", "result"):
         assert "\nnext" not in out.getvalue()

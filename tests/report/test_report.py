@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.errors import FlueError
-from flue_ci.core.messages import Notice, TextDelta, ToolCall, ToolStarted, Usage
+from flue_ci.core.events import Notice, TextDelta, ToolStarted
+from flue_ci.core.messages import ToolCall, Usage
 from flue_ci.report.folder import RunFolder, load
 from flue_ci.report.markdown import markdown
 from flue_ci.report.report import Changes, Report, from_json, to_json

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flue_ci.core.messages import ToolCall, ToolStarted
+from flue_ci.core.events import ToolStarted
+from flue_ci.core.messages import ToolCall
 from flue_ci.report.markdown import markdown
-from flue_ci.safety.redact import MASK, Redactor, Streamed, _forms, added, secrets_of
+from flue_ci.safety.redact import MASK, Redactor, StreamRedactor, _forms, added_lines, secrets_of
 from tests.support.reports import FULL
 
 SECRET = 'sk-test/"very"+secret value=42'
@@ -47,7 +48,7 @@ def test_it_is_idempotent_and_walks_json() -> None:
     redact = Redactor([SECRET])
     once = redact(f"x {SECRET} y")
     assert redact(once) == once
-    assert redact.walk({"a": [SECRET, 1, None, {"b": SECRET}]}) == {"a": [MASK, 1, None, {"b": MASK}]}
+    assert redact.redact_value({"a": [SECRET, 1, None, {"b": SECRET}]}) == {"a": [MASK, 1, None, {"b": MASK}]}
 
 
 @pytest.mark.parametrize(
@@ -91,14 +92,16 @@ def test_each_line_of_a_secret_is_secret() -> None:
 
 def test_keys_of_mappings_bytes_and_our_values_are_walked() -> None:
     redact = Redactor([SECRET])
-    assert redact.walk({SECRET: b"x " + SECRET.encode() + b"\xff"}) == {MASK: b"x ***\xff"}
+    assert redact.redact_value({SECRET: b"x " + SECRET.encode() + b"\xff"}) == {MASK: b"x ***\xff"}
     call = ToolCall(id="1", name="bash", input={SECRET: [SECRET]})
-    assert redact.walk(ToolStarted(call=call)) == ToolStarted(call=ToolCall(id="1", name="bash", input={MASK: [MASK]}))
+    assert redact.redact_value(ToolStarted(call=call)) == ToolStarted(
+        call=ToolCall(id="1", name="bash", input={MASK: [MASK]})
+    )
 
 
 def test_a_secret_that_is_a_word_of_ours_breaks_no_report() -> None:
     secret = Redactor(["success", "renamed", "changes.patch"])
-    clean = secret.walk(FULL)
+    clean = secret.redact_value(FULL)
     assert (clean.conclusion, clean.changes) == (FULL.conclusion, FULL.changes)
     assert markdown(clean)
 
@@ -115,7 +118,7 @@ def test_absurd_nesting_ends_somewhere() -> None:
     deep: list[object] = []
     for _ in range(5_000):
         deep = [deep]
-    assert "nested too deep" in json.dumps(Redactor().walk(deep))
+    assert "nested too deep" in json.dumps(Redactor().redact_value(deep))
 
 
 def test_of_a_patch_only_what_it_adds_is_looked_at() -> None:
@@ -128,9 +131,11 @@ def test_of_a_patch_only_what_it_adds_is_looked_at() -> None:
 +one-of-two-lines
 +two-of-two-lines
 """
-    assert not Redactor(["contextsecret"]).holds_secret(added(patch))
-    assert Redactor(["one-of-two-lines\ntwo-of-two-lines"]).holds_secret(added(patch))
-    assert Redactor(["secretname"]).holds_secret(added(b"diff --git a/secretname b/secretname\nnew file mode 100644\n"))
+    assert not Redactor(["contextsecret"]).holds_secret(added_lines(patch))
+    assert Redactor(["one-of-two-lines\ntwo-of-two-lines"]).holds_secret(added_lines(patch))
+    assert Redactor(["secretname"]).holds_secret(
+        added_lines(b"diff --git a/secretname b/secretname\nnew file mode 100644\n")
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,14 +271,14 @@ _ANYTHING = st.lists(
 @given(_ANYTHING, st.lists(st.integers(min_value=1, max_value=30), min_size=1, max_size=40))
 def test_cut_into_pieces_anywhere_a_text_loses_the_same_secrets(text: str, sizes: list[int]) -> None:
     redact = Redactor(_SECRETS)
-    stream, told, at, turn = Streamed(redact), [], 0, 0
+    stream, told, at, turn = StreamRedactor(redact), [], 0, 0
     while at < len(text):
         size = sizes[turn % len(sizes)]
         told.append(stream.feed(text[at : at + size]))
         at, turn = at + size, turn + 1
     shown = "".join([*told, stream.end()])
-    assert shown == redact.masked(text)
-    assert redact.masked(shown) == shown
+    assert shown == redact.mask(text)
+    assert redact.mask(shown) == shown
     assert not redact.holds_secret(shown.encode("utf-8", "surrogateescape"))
 
 
@@ -289,7 +294,7 @@ def test_of_whatever_is_redacted_nothing_secret_is_left(text: str) -> None:
 @pytest.mark.parametrize("sign", ["x", "word ", "topsecret-value 42", "topsecret-value 42 "])
 def test_what_a_stream_holds_back_is_bounded(sign: str) -> None:
     redact = Redactor(_SECRETS)
-    stream = Streamed(redact, at_most=1_000)
+    stream = StreamRedactor(redact, at_most=1_000)
     told = ""
     for count in range(1, 1_000):
         told += stream.feed(sign)

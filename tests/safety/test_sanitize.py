@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from flue_ci.core.text import plain
-from flue_ci.safety.markdown import escape, prose
-from flue_ci.safety.sanitize import for_model
+from flue_ci.safety.markdown import escape, untrusted_markdown
+from flue_ci.safety.sanitize import sanitize_for_model
 
 HOSTS = ("github.com", "*.example.com")
 PIECES = (
@@ -65,14 +65,14 @@ HONEST = [
 
 @pytest.mark.parametrize("text", HONEST)
 def test_honest_text_reaches_the_model_unchanged(text: str) -> None:
-    cleaned = for_model(text)
+    cleaned = sanitize_for_model(text)
     assert cleaned.text == text
-    assert cleaned.removed == {}
+    assert cleaned.removals == {}
 
 
 @pytest.mark.parametrize("text", [text for text in HONEST if "<details>" not in text and "<kbd>" not in text])
 def test_honest_text_is_shown_unchanged(text: str) -> None:
-    assert prose(text, HOSTS) == text.rstrip()
+    assert untrusted_markdown(text, HOSTS) == text.rstrip()
 
 
 @pytest.mark.parametrize(
@@ -97,22 +97,22 @@ def test_honest_text_is_shown_unchanged(text: str) -> None:
     ],
 )
 def test_what_a_reader_of_the_page_does_not_see_is_not_told(text: str) -> None:
-    cleaned = for_model(text)
+    cleaned = sanitize_for_model(text)
     assert "HIDDEN" not in cleaned.text
-    assert cleaned.removed
+    assert cleaned.removals
 
 
 @pytest.mark.parametrize(
     "char", "\x00\x07\x1b\x7f\x85\xad\u034f\u061c\u115f\u200b\u200e\u202e\u2060\u2066\u3164\ufeff\U000e0041\ufe00"
 )
 def test_invisible_characters_are_taken_out_everywhere(char: str) -> None:
-    assert for_model(f"a{char}b `c{char}d`").text == "ab `cd`"
+    assert sanitize_for_model(f"a{char}b `c{char}d`").text == "ab `cd`"
     assert plain(f"a{char}b") == "ab"
-    assert prose(f"a{char}b") == "ab"
+    assert untrusted_markdown(f"a{char}b") == "ab"
 
 
 def test_tags_that_are_not_harmless_are_inert() -> None:
-    assert for_model("<script>x</script> <b>y</b>").text == "&lt;script>x&lt;/script> <b>y</b>"
+    assert sanitize_for_model("<script>x</script> <b>y</b>").text == "&lt;script>x&lt;/script> <b>y</b>"
 
 
 @pytest.mark.parametrize(
@@ -142,22 +142,22 @@ def test_tags_that_are_not_harmless_are_inert() -> None:
     ],
 )
 def test_nobody_is_called_and_nothing_leads_elsewhere(text: str, shown: str) -> None:
-    assert prose(text, HOSTS) == shown
+    assert untrusted_markdown(text, HOSTS) == shown
 
 
 @given(TEXTS)
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
-    once = for_model(text).text
-    assert for_model(once).text == once
+    once = sanitize_for_model(text).text
+    assert sanitize_for_model(once).text == once
     assert plain(plain(text)) == plain(text)
 
 
 @given(TEXTS)
 def test_whatever_is_shown_renders_to_nothing_that_acts(text: str) -> None:
-    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(prose(text, HOSTS))
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(untrusted_markdown(text, HOSTS))
     outside = MarkdownIt("commonmark", {"html": True})
     assert "<!--" not in html.replace("&lt;!--", "")
-    for token in outside.parse(prose(text, HOSTS)):
+    for token in outside.parse(untrusted_markdown(text, HOSTS)):
         assert token.type != "html_block"
         for child in token.children or ():
             assert child.type != "html_inline"
@@ -199,6 +199,6 @@ def test_escaped_text_is_shown_as_it_is(text: str) -> None:
 )
 def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
     text = piece * (60_000 // len(piece))
-    for_model(text)
-    prose(text)
+    sanitize_for_model(text)
+    untrusted_markdown(text)
     escape(text)

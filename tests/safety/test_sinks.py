@@ -11,18 +11,10 @@ from pathlib import Path
 import pytest
 
 from flue_ci.agent.tools.toolbox import Toolbox
-from flue_ci.core.messages import (
-    CommandEnded,
-    CommandOutput,
-    Notice,
-    Progress,
-    ToolCall,
-    ToolResult,
-    ToolStarted,
-    Usage,
-)
-from flue_ci.models.claude.stream import Assembly
-from flue_ci.run.session import SHOWN_BYTES, Cleaner
+from flue_ci.core.events import CommandEnded, CommandOutput, Notice, ProgressEvent, ToolStarted
+from flue_ci.core.messages import ToolCall, ToolResult, Usage
+from flue_ci.models.claude.stream import MessageAccumulator
+from flue_ci.run.session import SHOWN_BYTES, EventRedactor
 from flue_ci.safety.redact import Redactor
 from tests.support.scripted import MemorySandbox
 
@@ -30,12 +22,12 @@ SECRET = "hunter2hunter2"
 ENDED = CommandEnded(kind="check", name="tests", exit_code=0, timed_out=False, seconds=1.0)
 
 
-def output(events: list[Progress]) -> bytes:
+def output(events: list[ProgressEvent]) -> bytes:
     return b"".join(event.data for event in events if isinstance(event, CommandOutput))
 
 
-def cleaned(*events: Progress) -> list[Progress]:
-    clean = Cleaner(Redactor([SECRET]))
+def cleaned(*events: ProgressEvent) -> list[ProgressEvent]:
+    clean = EventRedactor(Redactor([SECRET]))
     return [shown for event in events for shown in clean(event)]
 
 
@@ -109,7 +101,7 @@ for _ in range(900):
 
 def call_of(raw: str) -> ToolCall:
     """A streamed call whose input is `raw`."""
-    assembly = Assembly(lambda _: None)
+    assembly = MessageAccumulator(lambda _: None)
     block = {"type": "tool_use", "id": "t1", "name": "bash"}
     for event in (
         {"type": "message_start", "message": {"model": "m"}},

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.core.messages import Progress
+from flue_ci.core.events import ProgressEvent
 from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxRequest
-from flue_ci.sandboxes.e2b.provider import E2BProvider, E2BSandbox, Pace
+from flue_ci.sandboxes.e2b.provider import E2BProvider, E2BSandbox, Timeouts
 from tests.sandboxes.sandbox_contract import BEATS, REQUEST, SandboxContract, eventually_readable
 from tests.support.e2b_server import E2BServer
 
@@ -42,7 +42,7 @@ def server() -> Iterator[E2BServer]:
 
 
 def provider_of(server: E2BServer, **pace: float) -> E2BProvider:
-    return E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url, pace=Pace(**pace))
+    return E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url, pace=Timeouts(**pace))
 
 
 def asked(network: Network | None = None, **changes: Any) -> SandboxRequest:
@@ -59,7 +59,7 @@ async def opened(server: E2BServer, request: SandboxRequest, **pace: float) -> A
         await box.close()
 
 
-def ignore(event: Progress) -> None:
+def ignore(event: ProgressEvent) -> None:
     """Nobody watches."""
 
 
@@ -369,7 +369,7 @@ async def test_a_hundred_megabytes_of_output_stay_out_of_memory(server: E2BServe
         Path("/proc/self/clear_refs").write_text("5")
         before = peak_memory()
         result = await box.exec("head -c 100000000 /dev/zero | tr '\\0' x; echo the end", timeout=120, limit=16_000)
-        assert result.omitted == 100_000_008 - 16_000
+        assert result.omitted_bytes == 100_000_008 - 16_000
         assert result.output.endswith(b"the end\n")
         assert peak_memory() - before < 60_000_000  # the test server is in this process too
 

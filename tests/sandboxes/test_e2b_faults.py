@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.core.messages import Notice, Progress
+from flue_ci.core.events import Notice, ProgressEvent
 from flue_ci.core.ports import HeaderRule, Network, SandboxRequest
-from flue_ci.sandboxes.e2b.provider import E2BProvider, E2BSandbox, Pace
+from flue_ci.sandboxes.e2b.provider import E2BProvider, E2BSandbox, Timeouts
 from tests.support.e2b_server import E2BServer
 
-FAST = Pace(first_wait=0.05, longest_wait=0.2, patience=20, closing=4, repeat=0.02)
-HASTY = Pace(first_wait=0.05, longest_wait=0.2, patience=1, closing=1, repeat=0.02)
+FAST = Timeouts(first_wait=0.05, longest_wait=0.2, retry_timeout=20, closing=4, repeat=0.02)
+HASTY = Timeouts(first_wait=0.05, longest_wait=0.2, retry_timeout=1, closing=1, repeat=0.02)
 REQUEST = SandboxRequest(env={}, metadata={"flue-ci": "1", "run_id": "17"}, network=Network())
 HANG_GUARD = 60
 
@@ -36,7 +36,7 @@ async def box(server: E2BServer) -> AsyncIterator[E2BSandbox]:
     assert server.sandboxes == {}
 
 
-def provider_of(server: E2BServer, pace: Pace = FAST, api_key: str = "") -> E2BProvider:
+def provider_of(server: E2BServer, pace: Timeouts = FAST, api_key: str = "") -> E2BProvider:
     return E2BProvider(api_key=api_key or server.api_key, api_url=server.url, sandbox_url=server.url, pace=pace)
 
 
@@ -46,7 +46,7 @@ class Watcher:
     def __init__(self) -> None:
         self.notices: list[str] = []
 
-    def __call__(self, event: Progress) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         assert isinstance(event, Notice)
         self.notices.append(event.text)
 
@@ -230,14 +230,14 @@ async def test_a_slow_start_that_is_cancelled_is_taken_back_when_its_answer_come
 
 async def test_a_start_cancelled_while_it_waits_asks_no_more(server: E2BServer) -> None:
     server.faults.add("create", status=500, times=None)
-    pace = Pace(first_wait=30, repeat=0.02)
+    pace = Timeouts(first_wait=30, repeat=0.02)
     await cancelled(asyncio.create_task(provider_of(server, pace).open(REQUEST, lambda event: None)), 0.5)
     assert len(server.recorded("create")) == 1
 
 
 async def test_what_comes_into_being_too_late_to_be_taken_back_ends_by_itself(server: E2BServer) -> None:
     server.faults.add("create", delay=1.5)
-    pace = Pace(ttl=1, closing=0.5, repeat=0.02)
+    pace = Timeouts(ttl=1, closing=0.5, repeat=0.02)
     await cancelled(asyncio.create_task(provider_of(server, pace).open(REQUEST, lambda event: None)), 0.1)
     async with asyncio.timeout(HANG_GUARD):
         while not server.sandboxes:
@@ -435,7 +435,7 @@ async def test_a_sandbox_that_is_already_gone_is_closed_without_a_word(server: E
 async def test_a_refused_heartbeat_is_told_and_the_command_goes_on(server: E2BServer) -> None:
     server.faults.add("timeout", status=400, message="Timeout cannot be greater than 1 hours", times=None)
     watcher = Watcher()
-    box = await provider_of(server, Pace(ttl=5, heartbeat=0.2)).open(REQUEST, watcher)
+    box = await provider_of(server, Timeouts(ttl=5, heartbeat=0.2)).open(REQUEST, watcher)
     assert (await box.exec("sleep 0.5; echo done", timeout=20)).output == b"done\n"
     await box.close()
     assert len(server.recorded("timeout")) == 1

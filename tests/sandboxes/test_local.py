@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.core.messages import Notice, Progress
+from flue_ci.core.events import Notice, ProgressEvent
 from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxRequest
 from flue_ci.sandboxes.local import state as leftovers
 from flue_ci.sandboxes.local.provider import LocalProvider, LocalSandbox, diagnose
@@ -25,7 +25,7 @@ from tests.sandboxes.sandbox_contract import HANG_GUARD, REQUEST, SandboxContrac
 both = pytest.mark.parametrize("isolation", [True, False], ids=["isolated", "plain"])
 
 
-def quiet(_: Progress) -> None:
+def quiet(_: ProgressEvent) -> None:
     pass
 
 
@@ -112,7 +112,7 @@ async def test_other_commands_answer_while_one_writes_100_megabytes(box: LocalSa
     flood = asyncio.create_task(box.exec("head -c 100000000 /dev/zero; touch flooded", timeout=HANG_GUARD, limit=1000))
     assert await text(box, "echo quick") == "quick"
     result = await flood
-    assert (result.exit_code, result.omitted) == (0, 100_000_000 - 1000)
+    assert (result.exit_code, result.omitted_bytes) == (0, 100_000_000 - 1000)
 
 
 @both
@@ -330,7 +330,7 @@ async def test_a_reused_process_number_is_not_killed(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "300"]) as innocent:
         leftovers.note(private, {}, [innocent.pid], isolated=True)
         note = private / "flue-run.json"
-        note.write_text(note.read_text().replace(leftovers.birth(innocent.pid), "1"))
+        note.write_text(note.read_text().replace(leftovers.start_time(innocent.pid), "1"))
         assert await LocalProvider(keep_root=tmp_path).kill(private.name.removeprefix("flue-ci-"))
         assert innocent.poll() is None
         innocent.kill()
@@ -412,7 +412,7 @@ async def test_networks_that_need_a_proxy_are_refused_with_a_way_out(network: Ne
 
 async def test_no_isolation_is_loud_and_says_what_is_not_kept(tmp_path: Path) -> None:
     for network, said in ((Network(), "asked for: none"), (Network(mode="hosts", hosts=("a.example",)), "a.example")):
-        seen: list[Progress] = []
+        seen: list[ProgressEvent] = []
         request = SandboxRequest(env={}, metadata={}, network=network)
         box = await LocalProvider(False, tmp_path).open(request, seen.append)
         await box.close()

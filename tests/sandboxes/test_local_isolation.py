@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.core.messages import Progress
+from flue_ci.core.events import ProgressEvent
 from flue_ci.core.ports import Network, Sandbox, SandboxRequest, User
 from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.sandboxes.sandbox_contract import text
@@ -27,7 +27,7 @@ OPEN = SandboxRequest(env={}, metadata={"run": "isolation"}, network=Network(mod
 SOURCE = Path(__file__).parents[2] / "flue_ci"
 
 
-def quiet(_: Progress) -> None:
+def quiet(_: ProgressEvent) -> None:
     pass
 
 

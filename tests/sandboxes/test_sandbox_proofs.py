@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.agent.system_prompt import Brief
+from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.errors import FlueError, SandboxLost
-from flue_ci.core.messages import Observer, Outcome, Progress, Usage
+from flue_ci.core.events import Observer, ProgressEvent
+from flue_ci.core.messages import Outcome, Usage
 from flue_ci.core.ports import Engine, Limits, Network, Sandbox, SandboxProvider, SandboxRequest, Task
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Report
-from flue_ci.run.commands import Command
-from flue_ci.run.pipeline import Job, Kit, run_agent
+from flue_ci.run.commands import HostCommand
+from flue_ci.run.pipeline import Job, RunServices, run_agent
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.local import state as leftovers
 from flue_ci.sandboxes.local.provider import LocalProvider
@@ -85,7 +86,7 @@ def host_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, str(tmp_path / "trap"))
 
 
-def ignore(event: Progress) -> None:
+def ignore(event: ProgressEvent) -> None:
     """Nobody watches."""
 
 
@@ -294,7 +295,7 @@ async def one_run(
     check: str = "true",
 ) -> Report:
     limits = Limits()
-    told = Brief(instructions="", prompt="do it", network=CLOSED, tools=("bash",), limits=limits)
+    told = PromptParts(instructions="", prompt="do it", network=CLOSED, tools=("bash",), limits=limits)
     job = Job(
         agent="proof",
         instruction="",
@@ -303,8 +304,8 @@ async def one_run(
         brief=told,
         request=request or asked(OPEN),
         setup_network=OPEN,
-        setup=(Command(kind="setup", name="setup", run=setup, timeout=30.0),),
-        checks=(Command(kind="check", name="check", run=check, timeout=30.0),),
+        setup=(HostCommand(kind="setup", name="setup", run=setup, timeout=30.0),),
+        checks=(HostCommand(kind="check", name="check", run=check, timeout=30.0),),
     )
 
     async def engine() -> tuple[Engine, str]:
@@ -316,7 +317,7 @@ async def one_run(
     async def nothing(box: Sandbox) -> None:
         pass
 
-    kit = Kit(
+    kit = RunServices(
         provider=world.provider,
         source=given,
         engine=engine,

@@ -44,7 +44,7 @@ def told(text: str | bytes, *overrides: str) -> list[str]:
     try:
         load_spec(Path("agent.yml"), data, overrides=overrides)
     except SpecError as error:
-        problems = [str(problem) for problem in error.problems]
+        problems = [str(problem) for problem in error.diagnostics]
         assert problems
         assert all(problem and len(problem) < 2_000 and not UNPRINTABLE.search(problem) for problem in problems)
         return problems

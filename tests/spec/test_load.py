@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.core.errors import Problem, SpecError
+from flue_ci.core.errors import Diagnostic, SpecError
 from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet, only_on_github
 
 FILE = Path("fix-tests.yml")
@@ -60,19 +60,19 @@ def load(text: str, *overrides: str) -> AgentSpec:
     return load_spec(FILE, text.encode(), overrides=overrides)
 
 
-def problems(text: str) -> tuple[Problem, ...]:
+def problems(text: str) -> tuple[Diagnostic, ...]:
     with pytest.raises(SpecError) as caught:
         load(text)
-    return caught.value.problems
+    return caught.value.diagnostics
 
 
-def only(text: str) -> Problem:
+def only(text: str) -> Diagnostic:
     found = problems(text)
     assert len(found) == 1, [str(problem) for problem in found]
     return found[0]
 
 
-def wrong(line: str) -> Problem:
+def wrong(line: str) -> Diagnostic:
     """The only problem of a spec whose second line is `line`."""
     problem = only(f"version: 1\n{line}\n")
     assert problem.line == 2
@@ -84,7 +84,7 @@ def test_every_key_of_version_1_is_read() -> None:
     assert spec.name == "fix-tests"
     assert (spec.model.name, spec.model.effort, spec.model.max_output_tokens) == ("claude-opus-5-5", "high", 16000)
     assert spec.model.prices is not None
-    assert spec.model.prices.resolved().cache_write == 2.5
+    assert spec.model.prices.to_prices().cache_write == 2.5
     assert spec.prompt == '{{ instruction | default("Make the test suite pass.") }}\n'
     assert spec.triggers.events[0] == "pull_request.opened"
     assert spec.sandbox.timeout == 5400.0
@@ -627,7 +627,7 @@ def test_settings_from_the_command_line_are_checked_like_the_file() -> None:
 def test_a_wrong_setting_is_blamed_on_the_command_line(override: str, word: str) -> None:
     with pytest.raises(SpecError) as caught:
         load("version: 1\nmodel: my-model\nname: x\nchecks: []\n", override)
-    (problem,) = caught.value.problems
+    (problem,) = caught.value.diagnostics
     assert problem.file.startswith("--set ")
     assert word in problem.message + problem.hint
 

@@ -82,7 +82,7 @@ def test_a_file_of_ten_megabytes_is_refused_without_reading_it_all(tmp_path: Pat
         os.truncate(path, 10_000_000)
     with pytest.raises(SpecError, match=r"10\.0 MB is too large") as caught:
         load_spec(path)
-    assert caught.value.problems[0].line == 0
+    assert caught.value.diagnostics[0].line == 0
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -232,7 +232,7 @@ def loaded_or_refused(data: bytes) -> None:
     try:
         told = [load_spec(Path("agent.yml"), data).name]
     except SpecError as error:
-        told = [str(problem) for problem in error.problems]
+        told = [str(problem) for problem in error.diagnostics]
     assert told
     assert all(told)
 

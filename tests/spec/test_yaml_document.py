@@ -6,28 +6,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flue_ci.core.errors import Problem, SpecError
-from flue_ci.spec.yaml_document import MAX_BYTES, Document, dotted, parse, parse_value
+from flue_ci.core.errors import Diagnostic, SpecError
+from flue_ci.spec.yaml_document import MAX_BYTES, Document, format_path, parse, parse_value
 
 
-def refused(text: str | bytes) -> Problem:
+def refused(text: str | bytes) -> Diagnostic:
     with pytest.raises(SpecError) as caught:
         parse(text.encode() if isinstance(text, str) else text, "f.yml")
-    assert len(caught.value.problems) == 1
-    return caught.value.problems[0]
+    assert len(caught.value.diagnostics) == 1
+    return caught.value.diagnostics[0]
 
 
 def read(text: str) -> Document:
     return parse(text.encode(), "f.yml")
 
 
-def only_problem(text: str) -> Problem:
+def only_problem(text: str) -> Diagnostic:
     document = read(text)
     assert len(document.problems) == 1, document.problems
     return document.problems[0]
 
 
-def at(problem: Problem) -> tuple[int, int]:
+def at(problem: Diagnostic) -> tuple[int, int]:
     return problem.line, problem.column
 
 
@@ -298,9 +298,9 @@ def test_a_value_from_the_command_line_reads_like_one_in_a_file() -> None:
 
 
 def test_paths_are_written_with_dots_and_brackets() -> None:
-    assert dotted(("sandbox", "setup", 0)) == "sandbox.setup[0]"
-    assert dotted(("a", "b c")) == 'a["b c"]'
-    assert dotted(()) == ""
+    assert format_path(("sandbox", "setup", 0)) == "sandbox.setup[0]"
+    assert format_path(("a", "b c")) == 'a["b c"]'
+    assert format_path(()) == ""
 
 
 def read_or_refused(data: bytes) -> None:
@@ -308,9 +308,9 @@ def read_or_refused(data: bytes) -> None:
     try:
         document = parse(data, "f.yml")
     except SpecError as error:
-        problems = error.problems
+        problems = error.diagnostics
     else:
-        problems = document.problems or (Problem(file="", line=0, column=0, key="", message="none"),)
+        problems = document.problems or (Diagnostic(file="", line=0, column=0, key="", message="none"),)
         assert all(document.place((key,)).line > 0 for key in document.data)
     assert all(problem.message for problem in problems)
     assert problems

@@ -5,19 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from flue_ci.core.messages import (
-    Entry,
-    Notice,
-    Progress,
-    Prompt,
-    Reply,
-    Request,
-    Results,
-    TextDelta,
-    ToolResult,
-    ToolSpec,
-    TurnRestarted,
-)
+from flue_ci.core.events import Notice, ProgressEvent, TextDelta, TurnRestarted
+from flue_ci.core.messages import Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec
 from flue_ci.models.claude.client import Claude, ClaudeSettings
 from tests.support.messages_server import API_KEY, MessagesServer
 
@@ -51,9 +40,9 @@ class Watcher:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.told: list[Progress] = []
+        self.told: list[ProgressEvent] = []
 
-    def __call__(self, event: Progress) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         self.told.append(event)
 
     @property
@@ -83,13 +72,13 @@ def claude(server: MessagesServer, clock: Clock | None = None, **settings: Any) 
     return Claude(ClaudeSettings(**wanted), clock=clock, sleep=clock.sleep, chance=lambda: 0.5)
 
 
-def request(*entries: Entry) -> Request:
-    return Request(system=SYSTEM, tools=TOOLS, entries=entries or (Prompt(text="Fix it."),))
+def request(*entries: Message) -> ModelRequest:
+    return ModelRequest(system=SYSTEM, tools=TOOLS, messages=entries or (Prompt(text="Fix it."),))
 
 
-def results(reply: Reply, content: str = "done", *, is_error: bool = False, note: str = "") -> Results:
+def results(reply: Reply, content: str = "done", *, is_error: bool = False, note: str = "") -> ToolResults:
     """One result for each call of `reply`."""
-    return Results(
+    return ToolResults(
         results=tuple(
             ToolResult(call_id=call.id, content=content, is_error=is_error, note=note) for call in reply.calls
         )
@@ -98,7 +87,7 @@ def results(reply: Reply, content: str = "done", *, is_error: bool = False, note
 
 async def converse(model: Claude, turns: int, watcher: Watcher | None = None) -> list[Reply]:
     """Hold a conversation of `turns` turns in which every call gets a result. The replies."""
-    entries: list[Entry] = [Prompt(text="Fix it.")]
+    entries: list[Message] = [Prompt(text="Fix it.")]
     replies: list[Reply] = []
     for number in itertools.count(1):
         reply = await model.turn(request(*entries), watcher or Watcher())

@@ -8,7 +8,7 @@ from pathlib import Path
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.messages import Usage
 from flue_ci.gate.policy import AgentTriggers
-from flue_ci.publish.comment import Standing, answer, help_reply, unknown_reply, working
+from flue_ci.publish.comment import RunProgress, help_reply, progress_comment, report_comment, unknown_reply
 from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed, Trigger
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -83,13 +83,15 @@ def failed(stage: str, message: str, hint: str) -> Report:
 
 
 def shown(report: Report, patch: bytes = b"", previous: str = "") -> str:
-    return answer(report, patch, server_url=SERVER, previous=previous)
+    return report_comment(report, patch, server_url=SERVER, previous=previous)
 
 
 def comments() -> dict[str, str]:
     """Every kind, by the name of its file."""
     huge = b"".join(PATCH.replace(b"parser.py", b"part%d.py" % n) + b"+x = 1  # long\n" * 700 for n in range(40))
-    standing = Standing(done=(("prepare", 2.1), ("upload", 0.8), ("setup", 14.0)), current="agent", usage=USAGE)
+    standing = RunProgress(
+        finished_stages=(("prepare", 2.1), ("upload", 0.8), ("setup", 14.0)), current="agent", usage=USAGE
+    )
     return {
         "success": shown(SUCCESS, PATCH),
         "no-op": shown(replace(NOTHING, conclusion="no-op", reason="the agent changed nothing")),
@@ -137,8 +139,8 @@ def comments() -> dict[str, str]:
             ),
             PATCH + NASTY.encode().replace(b"\n", b"\n+") + b"\n",
         ),
-        "working": working("fix-tests", standing, TRIGGER, "only the parser, please"),
-        "working-first": working("fix-tests", Standing(current="prepare"), TRIGGER, ""),
+        "working": progress_comment("fix-tests", standing, TRIGGER, "only the parser, please"),
+        "working-first": progress_comment("fix-tests", RunProgress(current="prepare"), TRIGGER, ""),
         "help": help_reply(AGENTS, trigger="/flue"),
         "unknown": unknown_reply("reviw", "review", AGENTS, trigger="/flue"),
     }

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from flue_ci.core.messages import Observer, Reply, Request, StopReason, ToolCall, Usage
+from flue_ci.core.events import Observer
+from flue_ci.core.messages import ModelRequest, Reply, StopReason, ToolCall, Usage
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, User
 
 
@@ -35,11 +36,11 @@ class ScriptedModel:
 
     name = "scripted"
 
-    def __init__(self, *replies: Reply | Exception | Callable[[Request], Reply]) -> None:
+    def __init__(self, *replies: Reply | Exception | Callable[[ModelRequest], Reply]) -> None:
         self._replies = list(replies)
-        self.requests: list[Request] = []
+        self.requests: list[ModelRequest] = []
 
-    async def turn(self, request: Request, observe: Observer) -> Reply:
+    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         self.requests.append(request)
         answer = self._replies.pop(0)
         if isinstance(answer, Exception):

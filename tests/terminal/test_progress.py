@@ -7,22 +7,21 @@ import io
 import pytest
 from rich.console import Console
 
-from flue_ci.core.messages import (
+from flue_ci.core.events import (
     CommandEnded,
     CommandOutput,
     CommandStarted,
     Notice,
-    Progress,
+    ProgressEvent,
     StageStarted,
-    ToolCall,
     ToolEnded,
-    ToolResult,
     ToolStarted,
 )
+from flue_ci.core.messages import ToolCall, ToolResult
 from flue_ci.terminal.progress import LiveView, PlainView, QuietView, make_view
 
 NASTY = "\x1b[2J\x1b]0;x\x07\x9b\u202e"
-EVENTS: list[Progress] = [
+EVENTS: list[ProgressEvent] = [
     StageStarted(stage=NASTY + "s"),
     Notice(text=NASTY + "n"),
     ToolStarted(call=ToolCall(id="1", name=NASTY + "bash", input={"command": NASTY + "ls"})),
@@ -36,7 +35,7 @@ EVENTS: list[Progress] = [
 ]
 
 
-def printed(events: list[Progress]) -> str:
+def printed(events: list[ProgressEvent]) -> str:
     out = io.StringIO()
     view = make_view(quiet=False, out=out)
     assert isinstance(view, PlainView)
@@ -60,7 +59,7 @@ def test_a_log_has_one_line_an_event_and_the_output_below_its_command() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_the_live_view_shows_an_event_without_moving_the_cursor(event: Progress) -> None:
+def test_the_live_view_shows_an_event_without_moving_the_cursor(event: ProgressEvent) -> None:
     """The terminal is real enough for rich; what it writes itself are the sequences that `Live` needs."""
     out = io.StringIO()
     view = LiveView(Console(file=out, force_terminal=True, width=100, highlight=False, markup=False, emoji=False))

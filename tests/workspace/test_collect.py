@@ -15,7 +15,7 @@ from flue_ci.core.ports import Sandbox
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.collect import collect
 from flue_ci.workspace.upload import Workspace, upload
-from flue_ci.workspace.verify import Caps
+from flue_ci.workspace.verify import PatchLimits
 from tests.support.repos import (
     EVERY_KIND,
     KINDS,
@@ -46,7 +46,7 @@ class Stage:
         return await shell(self.box, command, self.workspace.root)
 
     async def collect(self, **caps: int) -> ChangeSet:
-        return await collect(self.workspace, self.source, self.box, caps=Caps(**caps) if caps else None)
+        return await collect(self.workspace, self.source, self.box, caps=PatchLimits(**caps) if caps else None)
 
     async def refused(self, **caps: int) -> ChangesRefused:
         with pytest.raises(ChangesRefused) as caught:

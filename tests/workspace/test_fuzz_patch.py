@@ -28,7 +28,7 @@ SOURCE = Source(
     ref=None,
     base=NAME,
     tree=NAME,
-    staged=NAME,
+    index_tree=NAME,
     intent_to_add=(),
     dirty=False,
     files=3,
@@ -40,7 +40,7 @@ class Liar:
     """A sandbox in which somebody else answers."""
 
     def __init__(self, output: bytes, exit_code: int, patch: bytes, *, timed_out: bool = False) -> None:
-        self._said = ExecResult(exit_code=exit_code, output=output, omitted=0, timed_out=timed_out, seconds=0.0)
+        self._said = ExecResult(exit_code=exit_code, output=output, omitted_bytes=0, timed_out=timed_out, seconds=0.0)
         self._patch = patch
 
     async def exec(self, command: str, **_: object) -> ExecResult:

@@ -21,7 +21,7 @@ from flue_ci.core.ports import ExecResult
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.collect import collect
 from flue_ci.workspace.upload import Workspace, upload
-from flue_ci.workspace.verify import Caps, verify_patch
+from flue_ci.workspace.verify import PatchLimits, verify_patch
 from tests.support.patches import MODIFY, added, binary, encoded, link
 from tests.support.repos import EVERY_KIND, Tree, new_repo, open_box, read_tree, shell
 
@@ -304,7 +304,7 @@ async def test_gigabytes_are_refused_where_they_are_without_filling_memory_here(
         assert b"+more" in caught.value.patch
         await shell(box, "rm huge; for n in 1 2 3 4 5 6; do truncate -s 45M part$n; done", workspace.root)
         with pytest.raises(ChangesRefused, match=r"the binary files of the patch have \d+ MB when unpacked"):
-            await collect(workspace, source, box, caps=Caps(total_bytes=100_000_000))
+            await collect(workspace, source, box, caps=PatchLimits(total_bytes=100_000_000))
         assert peak() - before < 100_000_000
 
 
@@ -319,7 +319,7 @@ class Asking:
 
     async def exec(self, command: str, **_: object) -> ExecResult:
         output = b"" if self._kept.exists() else b"flue-ci-added=" + b"1" * 64 + b"\n"
-        return ExecResult(exit_code=0, output=output, omitted=0, timed_out=False, seconds=0.0)
+        return ExecResult(exit_code=0, output=output, omitted_bytes=0, timed_out=False, seconds=0.0)
 
     async def read(self, path: str, **_: object) -> bytes:
         return f"{self._name}\n".encode()

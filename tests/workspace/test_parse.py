@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.git.history import cut_points
 from flue_ci.git.snapshot import parse_status
-from flue_ci.workspace.verify import link_problem, parse_diff, path_problem, shown
+from flue_ci.workspace.verify import display_name, link_problem, parse_diff, path_problem
 
 OLD, NEW = "1" * 40, "2" * 40
 
@@ -129,13 +129,13 @@ def test_links_that_may_lead_out_are_not(path: str, target: bytes) -> None:
 
 @given(st.text(max_size=300))
 def test_a_shown_name_is_one_line_without_controls(name: str) -> None:
-    line = shown(name)
+    line = display_name(name)
     assert not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in line)
 
 
 def test_a_shown_name_tells_what_is_odd_about_it() -> None:
-    assert shown("plain ü") == "plain ü"
-    assert shown("a\nb\udce9") == r"a\nb\\udce9"
+    assert display_name("plain ü") == "plain ü"
+    assert display_name("a\nb\udce9") == r"a\nb\\udce9"
 
 
 def test_status_is_read_by_what_it_means_for_the_copy() -> None:

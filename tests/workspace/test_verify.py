@@ -9,7 +9,7 @@ import pytest
 from flue_ci.core.changes import ChangedFile, ChangeSet
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.git.source import Source, open_checkout
-from flue_ci.workspace.verify import Caps, entries_digest, verify_patch
+from flue_ci.workspace.verify import PatchLimits, entries_digest, verify_patch
 from tests.support.patches import MODIFY, added, binary, encoded, gitlink, link, varint
 from tests.support.repos import EVERY_KIND, Repo, new_repo
 
@@ -151,15 +151,15 @@ async def test_a_submodule_of_the_base_can_be_neither_changed_nor_removed(tmp_pa
 @pytest.mark.parametrize(
     ("caps", "patch", "reason"),
     [
-        (Caps(patch_bytes=50), MODIFY, "a patch of 105 B, more than 50 B"),
-        (Caps(files=1), added("a") + added("b"), "2 files changed, more than 1"),
-        (Caps(file_bytes=10), added("a", b"x" * 20), "a has 20 B, more than 10 B"),
-        (Caps(total_bytes=30), added("a", b"x" * 20) + added("b", b"y" * 20), "the changed files have 40 B"),
-        (Caps(patch_bytes=400), added("a", b"z\n" * 100).replace(b"+z", b"+z", 1), "a patch of more than 400 B"),
+        (PatchLimits(patch_bytes=50), MODIFY, "a patch of 105 B, more than 50 B"),
+        (PatchLimits(files=1), added("a") + added("b"), "2 files changed, more than 1"),
+        (PatchLimits(file_bytes=10), added("a", b"x" * 20), "a has 20 B, more than 10 B"),
+        (PatchLimits(total_bytes=30), added("a", b"x" * 20) + added("b", b"y" * 20), "the changed files have 40 B"),
+        (PatchLimits(patch_bytes=400), added("a", b"z\n" * 100).replace(b"+z", b"+z", 1), "a patch of more than 400 B"),
     ],
     ids=["patch", "files", "file", "total", "patch again"],
 )
-async def test_what_is_too_large_is_refused(source: Source, caps: Caps, patch: bytes, reason: str) -> None:
+async def test_what_is_too_large_is_refused(source: Source, caps: PatchLimits, patch: bytes, reason: str) -> None:
     with pytest.raises(ChangesRefused, match=reason):
         await verify_patch(source, patch, caps=caps)
 

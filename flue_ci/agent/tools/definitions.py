@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flue_ci.core.messages import JSON, ToolCall, ToolSpec
-from flue_ci.core.text import nearest
+from flue_ci.core.text import closest_match
 
 READ_LINES = 2_000
 DEFAULT_SECONDS = 120.0
@@ -93,11 +93,11 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def checked(call: ToolCall, specs: tuple[ToolSpec, ...]) -> Mapping[str, JSON]:
+def validate_call(call: ToolCall, specs: tuple[ToolSpec, ...]) -> Mapping[str, JSON]:
     """The call's arguments when tool, names and types fit. Raises `ToolError` with what the model should do instead."""
     known = {spec.name: spec for spec in specs}
     if call.name not in known:
-        near = nearest(call.name, known)
+        near = closest_match(call.name, known)
         meant = f" Did you mean {near!r}?" if near else ""
         raise ToolError(f"There is no tool {call.name!r}.{meant} Tools: {', '.join(known)}.")
     if call.input is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 
-class EditRefused(Exception):
+class EditError(Exception):
     """Told to the model: what is wrong with its edit and how to make a right one."""
 
 
@@ -13,23 +13,23 @@ def replace(text: str, old: str, new: str, *, everywhere: bool = False) -> tuple
     """The new text and the number of replacements. Line ends of the file win: LF in `old` and `new` matches a CRLF
     file.
 
-    Raises `EditRefused` when `old` is empty, equals `new`, does not occur, or occurs more than once and not
+    Raises `EditError` when `old` is empty, equals `new`, does not occur, or occurs more than once and not
     `everywhere`.
     """
     if not old:
-        raise EditRefused(
+        raise EditError(
             "`old` is empty. Give the exact text to replace; use `write` to make a new file or replace a whole one."
         )
     if old == new:
-        raise EditRefused("`old` and `new` are the same; nothing would change.")
+        raise EditError("`old` and `new` are the same; nothing would change.")
     if old not in text and "\r\n" in text and "\r\n" not in old:
         old, new = old.replace("\n", "\r\n"), new.replace("\n", "\r\n")
     count = text.count(old)
     if count == 0:
-        raise EditRefused("`old` does not occur in the file. " + _closest(text, old))
+        raise EditError("`old` does not occur in the file. " + _closest(text, old))
     if count > 1 and not everywhere:
         lines = ", ".join(str(line) for line in _lines_of(text, old)[:10])
-        raise EditRefused(
+        raise EditError(
             f"`old` occurs {count} times (lines {lines}). Add neighbouring lines until it is unique, or set `all`."
         )
     return text.replace(old, new), count

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
 from flue_ci.agent.tools import search
-from flue_ci.agent.tools.definitions import DEFAULT_SECONDS, READ_LINES, SPECS, ToolError, checked
-from flue_ci.agent.tools.edit import EditRefused, replace
+from flue_ci.agent.tools.definitions import DEFAULT_SECONDS, READ_LINES, SPECS, ToolError, validate_call
+from flue_ci.agent.tools.edit import EditError, replace
 from flue_ci.core.messages import JSON, ToolCall, ToolResult
 from flue_ci.core.ports import ExecResult, Sandbox
 from flue_ci.core.text import human_bytes, human_seconds, one_line, plural
@@ -30,12 +30,12 @@ WRITERS = frozenset({"write", "edit"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class ToolOutput:
     """A tool's answer: `text` for the model, `note` for people."""
 
     text: str
     note: str = ""
-    failed: bool = False
+    is_error: bool = False
 
 
 class Toolbox:
@@ -47,7 +47,7 @@ class Toolbox:
         self._longest = command_seconds
         self._commands = 0
         self.specs = tuple(SPECS[name] for name in SPECS if name in names)
-        self._run: Mapping[str, Callable[[Mapping[str, JSON]], Awaitable[Said]]] = {
+        self._run: Mapping[str, Callable[[Mapping[str, JSON]], Awaitable[ToolOutput]]] = {
             "bash": self._bash,
             "read": self._read,
             "write": self._write,
@@ -60,17 +60,19 @@ class Toolbox:
         """Runs one call. Raises only `SandboxLost` (and cancellation)."""
         start = time.monotonic()
         try:
-            given = checked(call, self.specs)
+            given = validate_call(call, self.specs)
             said = await self._run[call.name](given)
-        except (ToolError, EditRefused) as error:
-            said = Said(text=str(error), note=one_line(str(error), 80), failed=True)
+        except (ToolError, EditError) as error:
+            said = ToolOutput(text=str(error), note=one_line(str(error), 80), is_error=True)
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             text = _file_trouble(error, (call.input or {}).get("path", ""))
-            said = Said(text=text, note=one_line(text, 80), failed=True)
+            said = ToolOutput(text=text, note=one_line(text, 80), is_error=True)
         except UnicodeEncodeError:
-            said = Said(text="The arguments hold half a character; send the call again.", note="no text", failed=True)
+            said = ToolOutput(
+                text="The arguments hold half a character; send the call again.", note="no text", is_error=True
+            )
         seconds = time.monotonic() - start
-        return ToolResult(call_id=call.id, content=said.text, is_error=said.failed, seconds=seconds, note=said.note)
+        return ToolResult(call_id=call.id, content=said.text, is_error=said.is_error, seconds=seconds, note=said.note)
 
     def _path(self, path: str) -> str:
         if "\0" in path:
@@ -79,7 +81,7 @@ class Toolbox:
             return self._box.info.home + path[1:]
         return path if path.startswith("/") else f"{self._workdir}/{path}" if path not in ("", ".") else self._workdir
 
-    async def _bash(self, given: Mapping[str, JSON]) -> Said:
+    async def _bash(self, given: Mapping[str, JSON]) -> ToolOutput:
         seconds = given.get("timeout", DEFAULT_SECONDS)
         if not seconds > 0:  # also for what is no number at all
             raise ToolError("`timeout` must be more than 0 seconds.")
@@ -98,9 +100,9 @@ class Toolbox:
                 ended += f"; `timeout` may be up to {self._longest:.0f}"
         output = _fitting(result.output.decode("utf-8", "replace"), spill)
         text = f"{output.rstrip(chr(10))}\n[{ended}]" if output.strip() else f"[no output; {ended}]"
-        return Said(text=text, note=ended.split(";")[0], failed=result.exit_code != 0)
+        return ToolOutput(text=text, note=ended.split(";")[0], is_error=result.exit_code != 0)
 
-    async def _read(self, given: Mapping[str, JSON]) -> Said:
+    async def _read(self, given: Mapping[str, JSON]) -> ToolOutput:
         path, first = self._path(given["path"]), max(int(given.get("offset", 1)), 1)
         count = min(max(int(given.get("limit", READ_LINES)), 1), READ_LINES)
         try:
@@ -109,7 +111,7 @@ class Toolbox:
             listing = await self._box.exec(
                 f"ls -Ap -- {shlex.quote(path)} | head -n 500", timeout=30, limit=OUTPUT_BYTES
             )
-            return Said(text=listing.output.decode("utf-8", "replace") or "[empty directory]", note="directory")
+            return ToolOutput(text=listing.output.decode("utf-8", "replace") or "[empty directory]", note="directory")
         except ValueError:
             return await self._read_part(path, first, count)
         if b"\0" in data[:8_192]:
@@ -118,12 +120,12 @@ class Toolbox:
             )
         lines = data.decode("utf-8", "replace").splitlines()
         if not lines:
-            return Said(text="[the file is empty]", note="empty")
+            return ToolOutput(text="[the file is empty]", note="empty")
         if first > len(lines):
             raise ToolError(f"The file has {plural(len(lines), 'line')}; offset {first} is behind its end.")
         return _numbered(lines[first - 1 : first - 1 + count], first, len(lines))
 
-    async def _read_part(self, path: str, first: int, count: int) -> Said:
+    async def _read_part(self, path: str, first: int, count: int) -> ToolOutput:
         quoted = shlex.quote(path)
         script = (
             f"wc -l < {quoted}; sed -n '{first},{first + count - 1}p;{first + count}q' -- {quoted} "
@@ -135,15 +137,15 @@ class Toolbox:
             raise ToolError(f"The file cannot be read: {one_line(total)}")
         return _numbered(body.splitlines(), first, max(int(total), first + body.count("\n") - 1))
 
-    async def _write(self, given: Mapping[str, JSON]) -> Said:
+    async def _write(self, given: Mapping[str, JSON]) -> ToolOutput:
         data = given["content"].encode("utf-8", "surrogateescape")
         await self._box.write(self._path(given["path"]), data)
-        return Said(
+        return ToolOutput(
             text=f"Wrote {plural(given['content'].count(chr(10)), 'line')}, {human_bytes(len(data))}.",
             note=human_bytes(len(data)),
         )
 
-    async def _edit(self, given: Mapping[str, JSON]) -> Said:
+    async def _edit(self, given: Mapping[str, JSON]) -> ToolOutput:
         path = self._path(given["path"])
         try:
             data = await self._box.read(path, limit=5 * READ_WHOLE_BYTES)
@@ -153,9 +155,9 @@ class Toolbox:
         new_text, count = replace(old_text, given["old"], given["new"], everywhere=given.get("all", False))
         await self._box.write(path, new_text.encode("utf-8", "surrogateescape"))
         line = _first_difference(old_text, new_text)
-        return Said(text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}")
+        return ToolOutput(text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}")
 
-    async def _grep(self, given: Mapping[str, JSON]) -> Said:
+    async def _grep(self, given: Mapping[str, JSON]) -> ToolOutput:
         for syntax in ("-P", "-E"):
             script = search.grep_script(
                 given["pattern"],
@@ -170,7 +172,7 @@ class Toolbox:
             break
         return _found(search.read_grep, exit_code, output)
 
-    async def _glob(self, given: Mapping[str, JSON]) -> Said:
+    async def _glob(self, given: Mapping[str, JSON]) -> ToolOutput:
         script = search.glob_script(given["pattern"], self._path(given.get("path", ".")))
         return _found(search.read_glob, *await self._search(script))
 
@@ -247,15 +249,15 @@ def _fitting(output: str, spill: str) -> str:
     return f"{head}\n[… not text, cut here; the whole output is in {spill} …]\n{tail}"
 
 
-def _found(read: Callable[[int, str], tuple[str, str]], exit_code: int, output: str) -> Said:
+def _found(read: Callable[[int, str], tuple[str, str]], exit_code: int, output: str) -> ToolOutput:
     try:
         text, note = read(exit_code, output)
     except ValueError as error:
         raise ToolError(str(error)) from error
-    return Said(text=text, note=note)
+    return ToolOutput(text=text, note=note)
 
 
-def _numbered(lines: list[str], first: int, total: int) -> Said:
+def _numbered(lines: list[str], first: int, total: int) -> ToolOutput:
     shown: list[str] = []
     size = 0
     for number, line in enumerate(lines, first):
@@ -268,7 +270,7 @@ def _numbered(lines: list[str], first: int, total: int) -> Said:
     note = f"lines {first}–{last} of {total}"
     if last < total:
         shown.append(f"[{note}; continues: read again with offset={last + 1}]")
-    return Said(text="\n".join(shown), note=note)
+    return ToolOutput(text="\n".join(shown), note=note)
 
 
 def _first_difference(old: str, new: str) -> int:

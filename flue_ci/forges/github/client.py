@@ -18,26 +18,26 @@ from flue_ci.core.discussion import Account, Comment, Discussion, FailedCheck, I
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Reaction
 from flue_ci.core.text import human_seconds
-from flue_ci.forges.github.http import Answer, Asked, answer_to
+from flue_ci.forges.github.http import ApiRequest, ApiResponse, send
 from flue_ci.forges.github.parse import (
-    account_of,
-    annotation_of,
-    comment_of,
-    file_of,
     is_ours,
-    issue_of,
-    number_of,
-    part_of,
-    pull_of,
-    review_of,
-    text_of,
+    parse_account,
+    parse_annotation,
+    parse_comment,
+    parse_file,
+    parse_issue,
+    parse_number,
+    parse_object,
+    parse_pull,
+    parse_review,
+    parse_text,
 )
-from flue_ci.forges.github.retry import refused, wait_for
+from flue_ci.forges.github.retry import to_forge_error, wait_for
 
 if TYPE_CHECKING:
     from github.Requester import Requester
 
-Done = Callable[[], Awaitable["dict[str, Any] | None"]]
+AlreadyDone = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
 TIMEOUT_SECONDS = 20
@@ -52,7 +52,7 @@ _MINIMIZED = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimiz
 
 
 class GitHub:
-    """A `Forge`. `patience_seconds` bounds all waiting of one call; `notify` is told of it."""
+    """A `Forge`. `retry_timeout_seconds` bounds all waiting of one call; `notify` is told of it."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class GitHub:
         repo: str,
         token: str,
         api_url: str = "https://api.github.com",
-        patience_seconds: float = 120.0,
+        retry_timeout_seconds: float = 120.0,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._repo, self._token, self._api_url = repo, token.strip(), api_url
-        self._patience, self._notify = patience_seconds, notify
+        self._retry_timeout, self._notify = retry_timeout_seconds, notify
         self._idle: list[Requester] = []  # PyGithub's are for one call at a time
         self._me: Account | None = None
         self.requests = 0
@@ -82,16 +82,16 @@ class GitHub:
             if error.status == 404:
                 return "none"
             raise
-        return text_of(found, "role_name") or text_of(found, "permission") or "none"
+        return parse_text(found, "role_name") or parse_text(found, "permission") or "none"
 
     async def account(self, login: str) -> Account:
-        return account_of(await self._call("read an account", "GET", f"/users/{quote(login, safe='')}"))
+        return parse_account(await self._call("read an account", "GET", f"/users/{quote(login, safe='')}"))
 
     async def pull(self, number: int) -> PullRequest:
-        return pull_of(await self._get("read the pull request", f"/pulls/{number}"))
+        return parse_pull(await self._get("read the pull request", f"/pulls/{number}"))
 
     async def issue(self, number: int) -> Issue:
-        return issue_of(await self._get("read the issue", f"/issues/{number}"))
+        return parse_issue(await self._get("read the issue", f"/issues/{number}"))
 
     async def pulls_of(self, sha: str) -> list[PullRequest]:
         """A fork's commit belongs to no pull request in GitHub's index of commits: the open ones are looked through,
@@ -101,12 +101,12 @@ class GitHub:
             found = await self._list(
                 "read the pull requests", "/pulls", state="open", sort="updated", direction="desc", pages=3
             )
-        here = [each for each in found if self._is_here(part_of(each, "base"))]
-        return [pull for pull in map(pull_of, here) if pull.state == "open" and pull.head_sha == sha]
+        here = [each for each in found if self._is_here(parse_object(each, "base"))]
+        return [pull for pull in map(parse_pull, here) if pull.state == "open" and pull.head_sha == sha]
 
     async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
         found = await self._list("read the comments", f"/{'pulls' if kind == 'review' else 'issues'}/{number}/comments")
-        return [comment_of(each, kind) for each in found]
+        return [parse_comment(each, kind) for each in found]
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """Of very busy hours, the newest ones."""
@@ -115,18 +115,18 @@ class GitHub:
             found = await self._list(
                 "count recent requests", path, since=since, sort="created", direction="desc", pages=3
             )
-            return [comment_of(each, kind) for each in found]
+            return [parse_comment(each, kind) for each in found]
 
         several = await _together(of("issue", "/issues/comments"), of("review", "/pulls/comments"))
         return [
-            each for comments in several for each in comments if each.author.login == login and each.created >= since
+            each for comments in several for each in comments if each.author.login == login and each.created_at >= since
         ]
 
     async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
         path = f"/actions/workflows/{quote(workflow, safe='')}/runs"
         how = {"actor": login, "created": f">={since}", "exclude_pull_requests": "true"}
         found = await self._list("count recent runs", path, key="workflow_runs", pages=3, **how)
-        return [text_of(each, "created_at") for each in found if text_of(each.get("actor"), "login") == login]
+        return [parse_text(each, "created_at") for each in found if parse_text(each.get("actor"), "login") == login]
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
         """What the token may not read is missing, with a note."""
@@ -145,7 +145,7 @@ class GitHub:
         if pull is None:
             comments, issue = await _together(said, self.issue(number))
             hidden = await self._minimized(comments, notes)
-            told = tuple(comment_of(each, "issue", hidden) for each in comments)
+            told = tuple(parse_comment(each, "issue", hidden) for each in comments)
             return Discussion(issue=issue, comments=told, notes=tuple(notes))
         comments, reviews, lines, files, checks = await _together(
             said,
@@ -160,11 +160,11 @@ class GitHub:
         return Discussion(
             pull=pull,
             comments=(
-                *(comment_of(each, "issue", hidden) for each in comments),
-                *(comment_of(each, "review", hidden) for each in lines),
+                *(parse_comment(each, "issue", hidden) for each in comments),
+                *(parse_comment(each, "review", hidden) for each in lines),
             ),
-            reviews=tuple(review_of(each, hidden) for each in reviews if each.get("state") != "PENDING"),
-            files=tuple(file_of(each) for each in files),
+            reviews=tuple(parse_review(each, hidden) for each in reviews if each.get("state") != "PENDING"),
+            files=tuple(parse_file(each) for each in files),
             checks=checks,
             notes=tuple(sorted(notes)),
         )
@@ -179,7 +179,7 @@ class GitHub:
         except ForgeError as error:
             if error.status not in (404, 422):
                 raise
-            asked = comment_of(await self._get("read the comment to reply to", f"/pulls/comments/{to}"), "review")
+            asked = parse_comment(await self._get("read the comment to reply to", f"/pulls/comments/{to}"), "review")
             if asked.reply_to is None:
                 raise
         # GitHub takes replies to the first comment of a thread only.
@@ -188,7 +188,7 @@ class GitHub:
     async def edit(self, comment: Comment, body: str) -> Comment:
         kind = "pulls" if comment.kind == "review" else "issues"
         path = f"/{kind}/comments/{comment.id}"
-        return comment_of(await self._get("edit a comment", path, "PATCH", {"body": body}), comment.kind)
+        return parse_comment(await self._get("edit a comment", path, "PATCH", {"body": body}), comment.kind)
 
     async def react(self, number: int, comment: Comment | None, reaction: Reaction) -> None:
         path = f"/issues/{number}"
@@ -205,7 +205,7 @@ class GitHub:
         """A user's token knows its user; a job's own token is told by GraphQL, or goes by the name it always has."""
         if not self._token.startswith("ghs_"):
             try:
-                return account_of(await self._call("find out who we are", "GET", "/user"))
+                return parse_account(await self._call("find out who we are", "GET", "/user"))
             except ForgeError as error:
                 if error.status not in (403, 404):
                     raise
@@ -215,20 +215,20 @@ class GitHub:
             if error.status == 401:
                 raise
             viewer = None
-        login = text_of(viewer, "login") or _BOT
+        login = parse_text(viewer, "login") or _BOT
         return Account(
-            id=number_of(viewer, "databaseId"), login=login, kind="Bot" if login.endswith("[bot]") else "User"
+            id=parse_number(viewer, "databaseId"), login=login, kind="Bot" if login.endswith("[bot]") else "User"
         )
 
     def _is_here(self, base: Mapping[str, Any]) -> bool:
-        return text_of(part_of(base, "repo"), "full_name").lower() == self._repo.lower()
+        return parse_text(parse_object(base, "repo"), "full_name").lower() == self._repo.lower()
 
     async def _failed_checks(self, sha: str, notes: list[str]) -> tuple[FailedCheck, ...]:
         """Of each check its latest run, when that did not succeed."""
         try:
             found = await self._list("read the checks", f"/commits/{sha}/check-runs", key="check_runs", pages=3)
             latest = {
-                (text_of(each.get("app"), "slug"), text_of(each, "name")): each for each in sorted(found, key=_id)
+                (parse_text(each.get("app"), "slug"), parse_text(each, "name")): each for each in sorted(found, key=_id)
             }
             bad = [each for each in latest.values() if each.get("conclusion") in _BAD_ENDS]
             if len(bad) > MOST_CHECKS:
@@ -243,14 +243,14 @@ class GitHub:
     async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
         output = run.get("output")
         several: list[dict[str, Any]] = []
-        if number_of(output, "annotations_count"):
+        if parse_number(output, "annotations_count"):
             several = await self._list("read annotations", f"/check-runs/{_id(run)}/annotations", pages=5)
         return FailedCheck(
-            name=text_of(run, "name"),
-            conclusion=text_of(run, "conclusion"),
-            url=text_of(run, "html_url"),
-            summary=text_of(output, "summary") or text_of(output, "title"),
-            annotations=tuple(annotation_of(each) for each in several[-ANNOTATIONS:]),
+            name=parse_text(run, "name"),
+            conclusion=parse_text(run, "conclusion"),
+            url=parse_text(run, "html_url"),
+            summary=parse_text(output, "summary") or parse_text(output, "title"),
+            annotations=tuple(parse_annotation(each) for each in several[-ANNOTATIONS:]),
         )
 
     async def _minimized(self, things: list[dict[str, Any]], notes: list[str]) -> frozenset[str]:
@@ -261,7 +261,7 @@ class GitHub:
             for at in range(0, len(ids), PER_PAGE):
                 found = await self._graphql(_MINIMIZED, {"ids": ids[at : at + PER_PAGE]})
                 nodes = [node for node in found.get("nodes") or () if isinstance(node, dict)]
-                hidden |= {text_of(node, "id") for node in nodes if node.get("isMinimized") is True}
+                hidden |= {parse_text(node, "id") for node in nodes if node.get("isMinimized") is True}
         except ForgeError:
             notes.append("which comments are hidden could not be read")
         return frozenset(hidden)
@@ -277,10 +277,10 @@ class GitHub:
             there = await self._list("look for the comment", among, since=since)
             return next((each for each in there if is_ours(each, body["body"], me)), None)
 
-        return comment_of(await self._get("write a comment", path, "POST", body, done=done), kind)
+        return parse_comment(await self._get("write a comment", path, "POST", body, done=done), kind)
 
     async def _get(
-        self, what: str, path: str, verb: str = "GET", body: Any = None, *, done: Done | None = None
+        self, what: str, path: str, verb: str = "GET", body: Any = None, *, done: AlreadyDone | None = None
     ) -> dict[str, Any]:
         return await self._call(what, verb, f"/repos/{self._repo}{path}", body=body, done=done)
 
@@ -289,7 +289,7 @@ class GitHub:
     ) -> list[dict[str, Any]]:
         """All items of all pages (at most `pages`), by the links that GitHub gives."""
         found: list[dict[str, Any]] = []
-        asked = Asked(what, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE, **parameters})
+        asked = ApiRequest(what, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE, **parameters})
         for _ in range(pages):
             answer = await self._patiently(asked)
             items = answer.data.get(key) if key and isinstance(answer.data, dict) else answer.data
@@ -297,7 +297,7 @@ class GitHub:
             following = _NEXT.search(answer.headers.get("link", ""))
             if not following:
                 break
-            asked = Asked(what, "GET", following[1])
+            asked = ApiRequest(what, "GET", following[1])
         return found
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -309,45 +309,45 @@ class GitHub:
         return data
 
     async def _call(
-        self, what: str, verb: str, url: str, *, body: Any = None, done: Done | None = None
+        self, what: str, verb: str, url: str, *, body: Any = None, done: AlreadyDone | None = None
     ) -> dict[str, Any]:
-        data = (await self._patiently(Asked(what, verb, url, body=body), done)).data
+        data = (await self._patiently(ApiRequest(what, verb, url, body=body), done)).data
         if not isinstance(data, dict):
             raise ForgeError(f"GitHub's answer is not understood ({what})", hint="is the address of its API right?")
         return data
 
-    async def _patiently(self, asked: Asked, done: Done | None = None) -> Answer:
-        until = time.monotonic() + self._patience
+    async def _patiently(self, asked: ApiRequest, done: AlreadyDone | None = None) -> ApiResponse:
+        until = time.monotonic() + self._retry_timeout
         attempt = 0
         while True:
             answer = await self._once(asked)
-            if answer.good:
+            if answer.ok:
                 return answer
             wait = wait_for(answer, attempt)
             if wait is None or time.monotonic() + wait > until:
-                if done and answer.lost:
+                if done and answer.retryable:
                     with suppress(ForgeError):
                         if there := await done():
-                            return Answer(200, {}, there)
-                raise refused(asked.what, answer)
+                            return ApiResponse(200, {}, there)
+                raise to_forge_error(asked.what, answer)
             if wait:
                 self._notify(
                     f"GitHub lets us wait {human_seconds(wait)} ({asked.what}: {answer.status or 'no answer'})"
                 )
             await asyncio.sleep(wait)
             attempt += 1
-            if done and answer.lost and (there := await done()):
-                return Answer(200, {}, there)
+            if done and answer.retryable and (there := await done()):
+                return ApiResponse(200, {}, there)
 
-    async def _once(self, asked: Asked) -> Answer:
+    async def _once(self, asked: ApiRequest) -> ApiResponse:
         self.requests += 1
         requester = self._idle.pop() if self._idle else None
 
-        def ask() -> tuple[Requester, Answer]:
+        def ask() -> tuple[Requester, ApiResponse]:
             connection = requester or self._connect()
-            return connection, answer_to(asked, connection.requestJson, self._token)
+            return connection, send(asked, connection.requestJson, self._token)
 
-        def give_back(asking: asyncio.Future[tuple[Requester, Answer]]) -> None:
+        def give_back(asking: asyncio.Future[tuple[Requester, ApiResponse]]) -> None:
             if not asking.cancelled() and asking.exception() is None:
                 self._idle.append(asking.result()[0])
 
@@ -371,7 +371,7 @@ class GitHub:
 
 
 def _id(found: Mapping[str, Any]) -> int:
-    return number_of(found, "id")
+    return parse_number(found, "id")
 
 
 def preload() -> None:

@@ -11,7 +11,7 @@ from flue_ci.core.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """`what` is for people; `url` a path of the API, or a whole address of it, of which only the path counts."""
 
     what: str
@@ -22,7 +22,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """What GitHub said. `status` 0: nothing, or nothing of use; header names are in small letters."""
 
     status: int
@@ -30,22 +30,22 @@ class Answer:
     data: Any
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         return 200 <= self.status < 300
 
     @property
-    def lost(self) -> bool:
+    def retryable(self) -> bool:
         """What was asked may have been done all the same."""
         return self.status == 0 or self.status >= 500
 
     @property
-    def limited(self) -> bool:
+    def rate_limited(self) -> bool:
         """A rate limit, GitHub's first or second kind."""
         named = "retry-after" in self.headers or self.headers.get("x-ratelimit-remaining") == "0"
-        return self.status == 429 or (self.status == 403 and (named or "rate limit" in self.said.lower()))
+        return self.status == 429 or (self.status == 403 and (named or "rate limit" in self.message.lower()))
 
     @property
-    def said(self) -> str:
+    def message(self) -> str:
         """GitHub's own words, on one line."""
         if not isinstance(self.data, dict):
             return ""
@@ -56,24 +56,24 @@ class Answer:
         return one_line(f"{self.data.get('message') or ''}{f' ({told})' if told else ''}", 300)
 
 
-def answer_to(asked: Asked, send: Callable[..., tuple[int, Mapping[str, Any], Any]], token: str) -> Answer:
+def send(request: ApiRequest, transport: Callable[..., tuple[int, Mapping[str, Any], Any]], token: str) -> ApiResponse:
     """What `send` (PyGithub's `requestJson`) makes of the question, whatever it is; never raises for what the network
     or the server did, and never shows the token."""
     try:
-        status, headers, text = send(asked.verb, asked.url, asked.query, None, asked.body)
+        status, headers, text = transport(request.verb, request.url, request.query, None, request.body)
     except RuntimeError as error:  # a permanent redirect to another host, which PyGithub does not follow
-        return Answer(301, {}, {"message": str(error)})
+        return ApiResponse(301, {}, {"message": str(error)})
     except (OSError, ValueError) as error:  # `requests` says OSError for whatever happens on the way
         said = f"{type(error).__name__}: {error}"
         for part in token.split():  # a header that cannot be sent is shown in the error
             said = said.replace(part, "***")
-        return Answer(0, {}, {"message": said})
+        return ApiResponse(0, {}, {"message": said})
     named = {str(name).lower(): str(value) for name, value in headers.items()}
     try:
-        return Answer(status, named, json.loads(text) if text else None)
+        return ApiResponse(status, named, json.loads(text) if text else None)
     except ValueError:
         said = one_line(str(text), 200)
-        return Answer(
+        return ApiResponse(
             0 if 200 <= status < 300 else status,
             named,
             {"message": f"an answer that is no JSON: {said}" if said else ""},

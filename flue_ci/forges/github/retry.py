@@ -7,39 +7,39 @@ import time
 
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import human_seconds
-from flue_ci.forges.github.http import Answer
+from flue_ci.forges.github.http import ApiResponse
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 _UNNAMED_WAIT = 60.0  # what GitHub asks for when it names no time
 _PERMISSIONS = re.compile(r"([a-z_]+)=(read|write)")
 
 
-def wait_for(answer: Answer, attempt: int) -> float | None:
+def wait_for(answer: ApiResponse, attempt: int) -> float | None:
     """Seconds until another try is worth it; None: it never is.
 
     Source: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
-    if not (answer.limited or answer.lost):
+    if not (answer.rate_limited or answer.retryable):
         return None
     if (after := answer.headers.get("retry-after", "")).isdigit():
         return float(after)
-    if answer.limited:
+    if answer.rate_limited:
         left = _reset_in(answer)
         return _UNNAMED_WAIT if left is None else left + 1.0
     return min(_FIRST_WAIT * 2.0**attempt, _LONGEST_WAIT)
 
 
-def refused(what: str, answer: Answer) -> ForgeError:
+def to_forge_error(what: str, answer: ApiResponse) -> ForgeError:
     """The error in words, with what to do about it."""
     if answer.status == 0:
-        return ForgeError(f"GitHub cannot be reached ({what}): {answer.said}", hint="is its status page all green?")
-    message = f"GitHub refused to {what}: {answer.status} {answer.said}".rstrip()
+        return ForgeError(f"GitHub cannot be reached ({what}): {answer.message}", hint="is its status page all green?")
+    message = f"GitHub refused to {what}: {answer.status} {answer.message}".rstrip()
     return ForgeError(message, status=answer.status, hint=_hint(answer))
 
 
-def _hint(answer: Answer) -> str:
-    said = answer.said.lower()
-    if answer.limited:
+def _hint(answer: ApiResponse) -> str:
+    said = answer.message.lower()
+    if answer.rate_limited:
         left = _reset_in(answer)
         return "this is GitHub's rate limit" + (f"; it ends in {human_seconds(left)}" if left is not None else "")
     if "locked" in said:
@@ -56,7 +56,7 @@ def _hint(answer: Answer) -> str:
         401: "the token is wrong or has expired; `github-token` of the action is the job's own by default",
         404: "it does not exist, or the token may not see it: look at the job's `permissions:`",
         410: "it was deleted, or issues are turned off here",
-    }.get(answer.status, "is its status page all green?" if answer.lost else "")
+    }.get(answer.status, "is its status page all green?" if answer.retryable else "")
 
 
 def _rights(accepted: str) -> str:
@@ -69,7 +69,7 @@ def _rights(accepted: str) -> str:
     return "\n".join(["give the job this permission:", "permissions:", *lines])
 
 
-def _reset_in(answer: Answer) -> float | None:
+def _reset_in(answer: ApiResponse) -> float | None:
     """Seconds until the first kind of limit ends, where that is the one."""
     reset = answer.headers.get("x-ratelimit-reset", "")
     if answer.headers.get("x-ratelimit-remaining") != "0" or not reset.isdigit():

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flue_ci.core.errors import ModelError, UsageError
-from flue_ci.core.messages import Notice, Observer, Reply, Request, TextDelta, TurnRestarted, Usage
+from flue_ci.core.events import Notice, Observer, TextDelta, TurnRestarted
+from flue_ci.core.messages import ModelRequest, Reply, Usage
 from flue_ci.core.ports import Model
 from flue_ci.core.text import human_seconds, one_line
-from flue_ci.models.claude.errors import ErrorAnswer, Patience, TurnFault, judge
-from flue_ci.models.claude.lazy_import import forget, lean_imports
-from flue_ci.models.claude.request import ClaudeSettings, RequestWriter, unsupported
-from flue_ci.models.claude.stream import Assembly, Malformed
+from flue_ci.models.claude.errors import ErrorResponse, Patience, RetryableError, classify_error
+from flue_ci.models.claude.lazy_import import lazy_imports, unload
+from flue_ci.models.claude.request import ClaudeSettings, RequestWriter, unsupported_setting
+from flue_ci.models.claude.stream import MessageAccumulator, ProtocolError
 from flue_ci.models.prices import cost
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _import_sdk() -> None:
     if "anthropic" in sys.modules:
         return
     try:
-        with lean_imports("anthropic"):
+        with lazy_imports("anthropic"):
             from anthropic import (  # noqa: F401 (all that is used here)
                 APIConnectionError,
                 APIStatusError,
@@ -65,7 +66,7 @@ def _import_sdk() -> None:
                 Timeout,
             )
     except Exception:  # noqa: BLE001 (an SDK of another shape: the ordinary way takes longer and always works)
-        forget("anthropic")
+        unload("anthropic")
         import anthropic  # noqa: F401
 
 
@@ -80,7 +81,7 @@ class Claude(Model):
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        if problem := unsupported(settings):
+        if problem := unsupported_setting(settings):
             raise UsageError(problem[0].upper() + problem[1:])
         self._settings = replace(settings, api_key=settings.api_key.strip() if settings.api_key else None)
         self._writer = RequestWriter(settings)
@@ -118,19 +119,19 @@ class Claude(Model):
         except CredentialsError as error:
             raise ModelError(f"There is no usable key: {self._said(error)}", hint="Set ANTHROPIC_API_KEY.") from None
 
-    async def turn(self, request: Request, observe: Observer) -> Reply:
+    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         """See `Model`. Usage includes what the server reported for attempts that broke."""
         body = self._writer.body(request)
-        patience = Patience(self._settings.patience_seconds, clock=self._clock, chance=self._chance)
+        patience = Patience(self._settings.retry_timeout_seconds, clock=self._clock, chance=self._chance)
         broken = Usage()
         while True:
-            assembly = Assembly(lambda text: observe(TextDelta(text=text)))
+            assembly = MessageAccumulator(lambda text: observe(TextDelta(text=text)))
             try:
                 await self._attempt(body, assembly)
                 used = replace(broken + self._spent(assembly), turns=1)
                 return assembly.reply(used)
-            except (TurnFault, Malformed) as error:
-                fault = error if isinstance(error, TurnFault) else TurnFault(f"the model's API sent {error}")
+            except (RetryableError, ProtocolError) as error:
+                fault = error if isinstance(error, RetryableError) else RetryableError(f"the model's API sent {error}")
             if assembly.started:
                 broken += self._spent(assembly)
             if assembly.streamed:
@@ -149,7 +150,7 @@ class Claude(Model):
             raise ModelError(f"The model's API did not answer within {human_seconds(CHECK_SECONDS)}") from None
         except Exception as error:  # noqa: BLE001 (the vendor's failures are translated)
             translated = self._translated(error)
-            reason = translated.reason if isinstance(translated, TurnFault) else None
+            reason = translated.reason if isinstance(translated, RetryableError) else None
             raise ModelError(f"Cannot reach {reason}") if reason else translated from None
 
     async def close(self) -> None:
@@ -162,8 +163,8 @@ class Claude(Model):
         assert self._client is not None
         return self._client
 
-    async def _attempt(self, body: bytes, assembly: Assembly) -> None:
-        """One request, to the end of its stream. Raises `TurnFault`, `Malformed`, `ModelError`. Cancelling hangs up."""
+    async def _attempt(self, body: bytes, assembly: MessageAccumulator) -> None:
+        """One request, to the end of its stream. Raises `RetryableError`, `ProtocolError`, `ModelError`."""
         stream = await self._begin(await self._ready(), body)
         async with stream:
             kind = stream.response.headers.get("content-type", "")
@@ -176,7 +177,7 @@ class Claude(Model):
             while not assembly.ended and (data := await self._next(events)) is not None:
                 self._take(data, assembly)
             if not assembly.ended:
-                raise TurnFault("the model's answer ended before it was complete")
+                raise RetryableError("the model's answer ended before it was complete")
             await _read_out(events)
 
     async def _begin(self, client: AsyncAnthropic, body: bytes) -> AsyncStream[object]:
@@ -190,7 +191,7 @@ class Claude(Model):
                     "/v1/messages", content=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
                 )
         except TimeoutError:
-            raise TurnFault(f"the model's API did not answer within {human_seconds(limit)}") from None
+            raise RetryableError(f"the model's API did not answer within {human_seconds(limit)}") from None
         except Exception as error:  # noqa: BLE001 (the vendor's failures are translated)
             raise self._translated(error) from None
 
@@ -201,29 +202,29 @@ class Claude(Model):
             async with asyncio.timeout(limit):
                 event = await anext(events, None)
         except TimeoutError:
-            raise TurnFault(f"the model's answer stopped for {human_seconds(limit)}") from None
+            raise RetryableError(f"the model's answer stopped for {human_seconds(limit)}") from None
         except Exception as error:  # noqa: BLE001 (a broken stream raises errors of three libraries, none the SDK's)
-            raise TurnFault(f"the model's answer broke off ({self._said(error)})") from None
+            raise RetryableError(f"the model's answer broke off ({self._said(error)})") from None
         return None if event is None else str(event.data)
 
-    def _take(self, data: str, assembly: Assembly) -> None:
+    def _take(self, data: str, assembly: MessageAccumulator) -> None:
         if not data:
             return
         try:
             event = json.loads(data)
         except ValueError:
-            raise Malformed("an event that is not JSON") from None
+            raise ProtocolError("an event that is not JSON") from None
         if isinstance(event, dict) and event.get("type") == "error":
             raise self._judged(200, event, {})
         assembly.take(event)
 
-    def _spent(self, assembly: Assembly) -> Usage:
+    def _spent(self, assembly: MessageAccumulator) -> Usage:
         """The attempt's tokens, priced by the name asked for or, behind a gateway's alias, by the one that answered."""
         tokens = assembly.tokens()
         price = cost(self.name, tokens, self._settings.prices)
         return replace(tokens, cost_usd=cost(assembly.model, tokens) if price is None else price)
 
-    def _translated(self, error: Exception) -> TurnFault | ModelError:
+    def _translated(self, error: Exception) -> RetryableError | ModelError:
         """An SDK error before the stream began, in our words."""
         from anthropic import APIConnectionError, APIStatusError, CredentialsError
 
@@ -237,14 +238,14 @@ class Claude(Model):
                     f"The certificate of the model's API is not trusted: {self._said(cause)}",
                     hint="Behind a proxy of your own, set SSL_CERT_FILE to its certificate.",
                 )
-            return TurnFault(f"the model's API cannot be reached ({self._said(cause)})")
+            return RetryableError(f"the model's API cannot be reached ({self._said(cause)})")
         if isinstance(error, CredentialsError | TypeError) and self._settings.api_key is None:
             return ModelError("There is no key for the model's API", hint="Set ANTHROPIC_API_KEY.")
         raise error
 
-    def _judged(self, status: int, body: object, headers: dict[str, str]) -> TurnFault | ModelError:
+    def _judged(self, status: int, body: object, headers: dict[str, str]) -> RetryableError | ModelError:
         answer = _answer(status, body, headers)
-        return judge(replace(answer, message=self._hidden(answer.message)), self.name)
+        return classify_error(replace(answer, message=self._hidden(answer.message)), self.name)
 
     def _said(self, error: BaseException) -> str:
         words = one_line(self._hidden(str(error)), 200)
@@ -265,17 +266,17 @@ async def _read_out(events: Any) -> None:
         pass
 
 
-def _answer(status: int, body: object, headers: dict[str, str]) -> ErrorAnswer:
+def _answer(status: int, body: object, headers: dict[str, str]) -> ErrorResponse:
     """The API's error body, or whatever a proxy on the way sent instead."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         words = (
             body if isinstance(body, str) and not body.lstrip().startswith("<") else ""
         )  # a proxy's page says nothing
-        return ErrorAnswer(status=status, message=words, headers=headers)
+        return ErrorResponse(status=status, message=words, headers=headers)
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
-    return ErrorAnswer(
+    return ErrorResponse(
         status=status,
         type=str(error.get("type") or ""),
         code=code if isinstance(code, str) else "",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flue_ci.core.errors import ModelError
-from flue_ci.core.text import human_seconds, nearest, one_line, plural
+from flue_ci.core.text import closest_match, human_seconds, one_line, plural
 from flue_ci.models.prices import KNOWN_MODELS, family
 
 FIRST_WAIT = 1.0
@@ -53,7 +53,7 @@ _EXPLAINED = {
 }
 
 
-class TurnFault(Exception):
+class RetryableError(Exception):
     """An attempt at a turn failed in a way that may pass. `wait`: seconds that the server asked for, or None."""
 
     def __init__(self, reason: str, *, wait: float | None = None) -> None:
@@ -63,7 +63,7 @@ class TurnFault(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorAnswer:
+class ErrorResponse:
     """An error as the API told it. `status` is 200 for one inside a stream; header names are lower-case."""
 
     status: int
@@ -73,18 +73,20 @@ class ErrorAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def judge(answer: ErrorAnswer, model: str, now: float | None = None) -> TurnFault | ModelError:
+def classify_error(answer: ErrorResponse, model: str, now: float | None = None) -> RetryableError | ModelError:
     """What to raise. `now` is the time of day in Unix seconds, for a `Retry-After` that is a date."""
     status = answer.status if answer.status != 200 else _STATUS_OF_TYPE.get(answer.type, 500)
     said = one_line(answer.message, 300)
     told = f"{answer.type or 'error'}{f', {answer.status}' if answer.status != 200 else ', within the stream'}"
     if _may_pass(status, answer):
-        return TurnFault(f"the model's API: {said or 'no explanation'} ({told})", wait=asked_wait(answer.headers, now))
+        return RetryableError(
+            f"the model's API: {said or 'no explanation'} ({told})", wait=asked_wait(answer.headers, now)
+        )
     message, hint = _explained(status, answer, model)
     return ModelError(f"{message} ({told}): {said}" if said else f"{message} ({told})", hint=hint)
 
 
-def _may_pass(status: int, answer: ErrorAnswer) -> bool:
+def _may_pass(status: int, answer: ErrorResponse) -> bool:
     if answer.code in _SPENT_CODES:
         return False
     if (wish := answer.headers.get("x-should-retry")) in ("true", "false"):
@@ -94,7 +96,7 @@ def _may_pass(status: int, answer: ErrorAnswer) -> bool:
     return status in _AGAIN_STATUS or (status >= 500 and status != 501)
 
 
-def _explained(status: int, answer: ErrorAnswer, model: str) -> tuple[str, str]:
+def _explained(status: int, answer: ErrorResponse, model: str) -> tuple[str, str]:
     """What happened, and what to do."""
     said = answer.message.lower()
     if status == 402 or answer.code in _SPENT_CODES or "credit balance" in said:
@@ -105,7 +107,7 @@ def _explained(status: int, answer: ErrorAnswer, model: str) -> tuple[str, str]:
             "Give a smaller task, or a model with a larger context window.",
         )
     if status == 404 and answer.type:
-        known = nearest(family(model), [name for name in KNOWN_MODELS if name != model])
+        known = closest_match(family(model), [name for name in KNOWN_MODELS if name != model])
         return (
             f"The model's API does not know {model}",
             f"Did you mean {known}?" if known else "Check the model's name.",
@@ -145,7 +147,7 @@ class Patience:
         self._tries = 0
         self._breaks = 0
 
-    def wait(self, fault: TurnFault, *, began: bool) -> float:
+    def wait(self, fault: RetryableError, *, began: bool) -> float:
         """Seconds to wait before the next attempt. Raises `ModelError` when there is none."""
         now = self._clock()
         if began or self._since is None:
@@ -163,7 +165,7 @@ class Patience:
         return seconds
 
 
-def _given_up(fault: TurnFault, how: str) -> ModelError:
+def _given_up(fault: RetryableError, how: str) -> ModelError:
     return ModelError(
         f"The model is out of reach ({how}): {fault.reason}",
         hint="Try again later; the work so far is in the report.",

@@ -34,7 +34,7 @@ def origins(source: str) -> tuple[Origins, bool]:
     return found, not _EMPTY.sub("", _IMPORT.sub("", source))
 
 
-class _OnDemand(ModuleType):
+class LazyPackage(ModuleType):
     """A package whose names are imported one by one. A name of unknown origin makes it an ordinary package."""
 
     _origins: Origins
@@ -62,7 +62,7 @@ class _OnDemandLoader(Loader):
         self._names = names
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = _OnDemand(spec.name)
+        module = LazyPackage(spec.name)
         module._origins, module._real = self._names, self._real
         return module
 
@@ -86,7 +86,7 @@ class _Finder(MetaPathFinder):
 
 
 @contextmanager
-def lean_imports(package: str) -> Iterator[None]:
+def lazy_imports(package: str) -> Iterator[None]:
     """Inside, packages of `package` that only offer names do so on demand; `package` itself in any case."""
     finder = _Finder(package)
     sys.meta_path.insert(0, finder)
@@ -96,7 +96,7 @@ def lean_imports(package: str) -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-def forget(package: str) -> None:
+def unload(package: str) -> None:
     """Takes the package out of the interpreter, so that it can be imported anew."""
     for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
         del sys.modules[name]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from flue_ci.core.messages import JSON, Entry, Prompt, Reply, Request, Results, ToolResult, ToolSpec
+from flue_ci.core.messages import JSON, Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec
 from flue_ci.models.capabilities import ADAPTIVE, ALWAYS_THINK, Effort, Thinking, conflict
 from flue_ci.models.prices import Prices, family
 
@@ -26,8 +26,8 @@ class ClaudeSettings:
     """What spec and environment say about the model. None: the model's (or the SDK's) own default.
 
     `thinking`: `summarized` (default) shows a summary of it as progress, `omitted` does not, `between_tools` is the
-    least there is on claude-sonnet-5-5, `none` turns it off where a model allows it. `patience_seconds` bounds the time
-    without any answer, `first_byte_seconds` the wait for a response to begin, `idle_seconds` silence within it.
+    least there is on claude-sonnet-5-5, `none` turns it off where a model allows it. `retry_timeout_seconds` bounds the
+    time without any answer, `first_byte_seconds` the wait for a response to begin, `idle_seconds` silence within it.
     """
 
     model: str
@@ -37,12 +37,12 @@ class ClaudeSettings:
     api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     prices: Prices | None = None
-    patience_seconds: float = 300.0
+    retry_timeout_seconds: float = 300.0
     first_byte_seconds: float = 180.0
     idle_seconds: float = 120.0
 
 
-def unsupported(settings: ClaudeSettings) -> str:
+def unsupported_setting(settings: ClaudeSettings) -> str:
     """What is wrong with the settings, as a sentence about known models; empty when nothing is."""
     return conflict(settings.model, settings.effort, settings.thinking) or _bad_address(settings)
 
@@ -70,7 +70,7 @@ def thinking_field(settings: ClaudeSettings) -> JSON | None:
     return {"type": "adaptive", "display": wish or "summarized"}
 
 
-def encoded(value: JSON) -> bytes:
+def encode_json(value: JSON) -> bytes:
     """Compact JSON. Half characters (lone surrogates), which no server takes, become U+FFFD."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
@@ -97,18 +97,18 @@ class RequestWriter:
         head["cache_control"] = _CACHED
         self._head = head
         self._prefix: tuple[str, tuple[ToolSpec, ...], bytes] | None = None
-        self._written: list[tuple[Entry, bytes]] = []
+        self._written: list[tuple[Message, bytes]] = []
 
-    def body(self, request: Request) -> bytes:
+    def body(self, request: ModelRequest) -> bytes:
         """The request's body, messages last."""
-        anchor = anchor_of(request.entries)
+        anchor = anchor_of(request.messages)
         messages: list[bytes] = []
-        for index, entry in enumerate(request.entries):
+        for index, entry in enumerate(request.messages):
             plain = self._message(index, entry)
-            messages.append(encoded(_message(entry, marked=True)) if index == anchor else plain)
+            messages.append(encode_json(_message(entry, marked=True)) if index == anchor else plain)
         return self._opening(request) + b",".join(message for message in messages if message) + b"]}"
 
-    def _opening(self, request: Request) -> bytes:
+    def _opening(self, request: ModelRequest) -> bytes:
         """Everything before the first message."""
         if self._prefix is None or self._prefix[:2] != (request.system, request.tools):
             fields = dict(self._head)
@@ -117,19 +117,19 @@ class RequestWriter:
                 fields["tools"] = [*tools[:-1], {**tools[-1], "cache_control": _CACHED}]
             if request.system.strip():
                 fields["system"] = [{"type": "text", "text": request.system, "cache_control": _CACHED}]
-            self._prefix = (request.system, request.tools, encoded(fields)[:-1] + b',"messages":[')
+            self._prefix = (request.system, request.tools, encode_json(fields)[:-1] + b',"messages":[')
         return self._prefix[2]
 
-    def _message(self, index: int, entry: Entry) -> bytes:
+    def _message(self, index: int, entry: Message) -> bytes:
         if index < len(self._written) and self._written[index][0] is entry:
             return self._written[index][1]
         del self._written[index:]
         message = _message(entry)
-        self._written.append((entry, encoded(message) if message else b""))
+        self._written.append((entry, encode_json(message) if message else b""))
         return self._written[-1][1]
 
 
-def anchor_of(entries: Iterable[Entry]) -> int | None:
+def anchor_of(entries: Iterable[Message]) -> int | None:
     """The entry that needs a breakpoint of its own: where the request before the latest very large turn ended."""
     anchor = end_of_request = None
     since, before = 0, None
@@ -143,13 +143,13 @@ def anchor_of(entries: Iterable[Entry]) -> int | None:
     return anchor
 
 
-def _size(entry: Entry) -> int:
-    if isinstance(entry, Results):
+def _size(entry: Message) -> int:
+    if isinstance(entry, ToolResults):
         return len(entry.results)
     return len(entry.blocks) if isinstance(entry, Reply) else 1
 
 
-def _message(entry: Entry, *, marked: bool = False) -> JSON | None:
+def _message(entry: Message, *, marked: bool = False) -> JSON | None:
     """One entry as a message; None for a turn of the model without content, which the API would refuse."""
     if isinstance(entry, Reply):
         blocks = _blocks(entry)

@@ -34,7 +34,7 @@ _DEEPEST = 100  # levels of nested input; no tool needs more, and deeper ones br
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
-class Malformed(ValueError):
+class ProtocolError(ValueError):
     """An event that does not belong where it came, or lacks what it must have."""
 
 
@@ -55,7 +55,7 @@ class _Block:
         return text if text.isascii() else whole_characters(text)
 
 
-class Assembly:
+class MessageAccumulator:
     """One attempt at a turn. `show` is told visible text, thinking included, as it comes."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
@@ -79,11 +79,11 @@ class Assembly:
         return self._model
 
     def take(self, event: Any) -> None:
-        """Take one event in. Unknown kinds are left alone, as the API asks of its clients. Raises `Malformed`."""
+        """Take one event in. Unknown kinds are left alone, as the API asks of its clients. Raises `ProtocolError`."""
         try:
             self._take(event)
         except (KeyError, TypeError, AttributeError) as error:
-            raise Malformed(f"an event without what it must have ({type(error).__name__}: {error})") from None
+            raise ProtocolError(f"an event without what it must have ({type(error).__name__}: {error})") from None
 
     def _take(self, event: Any) -> None:
         kind = event["type"]
@@ -103,7 +103,7 @@ class Assembly:
             self._count(event.get("usage"))
         elif kind == "message_stop":
             if not self._stop:
-                raise Malformed("a message that ended without a reason")
+                raise ProtocolError("a message that ended without a reason")
             self.ended = True
 
     def _continue(self, index: int, delta: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ class Assembly:
             return
         piece = delta["partial_json" if name == "input" else name]
         if not isinstance(piece, str):
-            raise Malformed(f"a {kind} that is not text")
+            raise ProtocolError(f"a {kind} that is not text")
         self._blocks[index].pieces.setdefault(name, []).append(piece)
         if name in ("text", "thinking"):
             self._display(index, piece)
@@ -142,7 +142,7 @@ class Assembly:
         )
 
     def reply(self, usage: Usage) -> Reply:
-        """The turn; only after `ended`. Raises `Malformed` for a tool call without name or id."""
+        """The turn; only after `ended`. Raises `ProtocolError` for a tool call without name or id."""
         blocks: list[Mapping[str, JSON]] = []
         calls: list[ToolCall] = []
         texts: list[str] = []
@@ -178,7 +178,7 @@ class Assembly:
 def _call(block: _Block) -> ToolCall:
     id, name = block.began.get("id"), block.began.get("name")
     if not (isinstance(id, str) and id and isinstance(name, str) and name):
-        raise Malformed("a tool call without an id or a name")
+        raise ProtocolError("a tool call without an id or a name")
     raw = block.joined("input")
     value = _object(raw) if raw else dict(block.began.get("input") or {})
     return ToolCall(id=id, name=name, input=value, raw="" if value is not None else raw)

@@ -47,7 +47,7 @@ exit "$flue_s"
 """
 
 
-class Command:
+class RemoteCommand:
     """What is run and what is heard of it. `token` tells our own lines on standard error from anything else there."""
 
     def __init__(self, text: str, timeout: float, limit: int, on_output: Callable[[bytes], None] | None) -> None:
@@ -83,7 +83,7 @@ class Command:
             command=shlex.quote(inner),
         )
 
-    def hear_output(self, text: str) -> None:
+    def on_stdout(self, text: str) -> None:
         data = text.encode(errors="replace")
         self.output.add(data)
         if self._on_output is not None and self.trouble is None:
@@ -93,7 +93,7 @@ class Command:
                 self.trouble = error
                 self.over.set()
 
-    def hear_script(self, text: str) -> None:
+    def on_script_output(self, text: str) -> None:
         """Standard error: our script's own lines, and noise of the shell around it."""
         *lines, self._heard = (self._heard + text).split("\n")
         self._heard = self._heard[-200:]
@@ -127,7 +127,7 @@ class Command:
             if self.output.total == before:
                 return
 
-    def killer(self) -> str:
+    def kill_script(self) -> str:
         """A script that ends the command with its children. Ours passes SIGTERM on; the rest is for when it cannot."""
         group = f"; kill -KILL -- -{self.job}" if self.job else ""
         return f"kill -TERM {self.pid}; sleep 0.5{group}; kill -KILL {self.pid}; rm -f {self.file or '/dev/null/none'}"

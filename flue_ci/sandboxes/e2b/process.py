@@ -10,7 +10,7 @@ from typing import Any
 from flue_ci.core.errors import SandboxLost
 from flue_ci.core.ports import User
 from flue_ci.sandboxes.e2b import errors as failures
-from flue_ci.sandboxes.e2b.command import Command
+from flue_ci.sandboxes.e2b.command import RemoteCommand
 
 SERVER_GRACE = 15.0  # seconds after which E2B itself kills the script: later than the script ever needs
 OUR_GRACE = 30.0  # seconds after which we do not believe that anybody will answer
@@ -41,13 +41,13 @@ def account(user: User) -> str | None:
     return "root" if user == "root" else None
 
 
-class Running:
+class RemoteProcess:
     """`vendor` is the SDK's sandbox; `lost` makes the error for a failure and what was being done."""
 
     def __init__(  # noqa: PLR0913 (everything that one command needs, once)
         self,
         vendor: Any,
-        work: Command,
+        work: RemoteCommand,
         *,
         cwd: str,
         env: Mapping[str, str],
@@ -59,7 +59,7 @@ class Running:
         self._vendor, self._cwd, self._env, self._account = vendor, cwd, env, account(user)
         self._lost, self._pause = lost, pause
 
-    async def follow(self) -> None:
+    async def wait(self) -> None:
         """Start it, and listen until its stream ends; take that up again when only the connection broke."""
         work, handle = self.work, await self._begin()
         while True:
@@ -77,7 +77,7 @@ class Running:
             finally:
                 with suppress(Exception):
                     await handle.disconnect()
-            handle = await self._take_up(broken)
+            handle = await self._reconnect(broken)
 
     async def _begin(self) -> Any:
         """The SDK's handle of it. A command is never sent twice, unless E2B said that it did not take it."""
@@ -109,15 +109,15 @@ class Running:
             envs=dict(self._env),
             user=self._account,
             cwd="/",
-            on_stdout=self.work.hear_output,
-            on_stderr=self.work.hear_script,
+            on_stdout=self.work.on_stdout,
+            on_stderr=self.work.on_script_output,
             stdin=False,
             timeout=self.work.timeout + SERVER_GRACE,
             request_timeout=OUR_GRACE,
             retain_output=False,
         )
 
-    async def _take_up(self, broken: Exception) -> Any:
+    async def _reconnect(self, broken: Exception) -> Any:
         """A new stream of a command that went on without us. What it wrote meanwhile is lost; the output says so."""
         for attempt in range(_TRIES):
             if failures.is_gone(broken):
@@ -128,15 +128,15 @@ class Running:
                     self.work.pid,
                     timeout=self.work.timeout + SERVER_GRACE,
                     request_timeout=10,
-                    on_stdout=self.work.hear_output,
-                    on_stderr=self.work.hear_script,
+                    on_stdout=self.work.on_stdout,
+                    on_stderr=self.work.on_script_output,
                     retain_output=False,
                 )
             except Exception as error:  # noqa: BLE001 (as above)
                 broken = error
                 continue
             self.work.ran = True
-            self.work.hear_output("\n[… the connection was lost for a moment; output may be missing here …]\n")
+            self.work.on_stdout("\n[… the connection was lost for a moment; output may be missing here …]\n")
             return handle
         doing = "the connection to a running command was lost, and its result with it"
         raise self._lost(broken, doing) from broken
@@ -149,6 +149,6 @@ class Running:
         with suppress(Exception):
             async with asyncio.timeout(_ENDING):
                 handle = await self._vendor.commands.run(
-                    self.work.killer(), background=True, user=self._account, cwd="/", timeout=10, request_timeout=3
+                    self.work.kill_script(), background=True, user=self._account, cwd="/", timeout=10, request_timeout=3
                 )
                 await handle.disconnect()

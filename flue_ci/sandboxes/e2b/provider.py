@@ -15,19 +15,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.core.messages import Notice, Observer
+from flue_ci.core.events import Notice, Observer
 from flue_ci.core.ports import SandboxRequest
 from flue_ci.core.text import human_seconds
 from flue_ci.sandboxes.e2b import errors as failures
 from flue_ci.sandboxes.e2b.network import check_network, policy
 from flue_ci.sandboxes.e2b.process import finish
-from flue_ci.sandboxes.e2b.sandbox import E2BSandbox, Pace
+from flue_ci.sandboxes.e2b.sandbox import E2BSandbox, Timeouts
 
 if TYPE_CHECKING:
     from e2b import AsyncSandbox
 
 T = TypeVar("T")
-Found = list[tuple[str, Mapping[str, str]]]
+RunningSandbox = list[tuple[str, Mapping[str, str]]]
 
 _ATTEMPT = "flue-ci-attempt"  # metadata that marks what one `open` made, and nothing else
 _LONGEST = 86_400.0  # seconds; what E2B's largest plan allows
@@ -47,13 +47,19 @@ class E2BProvider:
     name = "e2b"
 
     def __init__(
-        self, *, api_key: str = "", domain: str = "", api_url: str = "", sandbox_url: str = "", pace: Pace | None = None
+        self,
+        *,
+        api_key: str = "",
+        domain: str = "",
+        api_url: str = "",
+        sandbox_url: str = "",
+        pace: Timeouts | None = None,
     ) -> None:
         self._key = api_key.strip()  # keys pasted into a CI secret often end with a newline
         given = {"domain": domain, "api_url": api_url, "sandbox_url": sandbox_url}
         self._options: dict[str, Any] = {"api_key": self._key, "debug": False}
         self._options |= {name: value for name, value in given.items() if value}
-        self._pace = pace or Pace()
+        self._pace = pace or Timeouts()
 
     def check(self, request: SandboxRequest) -> None:
         if not request.template:
@@ -81,7 +87,7 @@ class E2BProvider:
         try:
             vendor = await self._create(request, mark, secrets, observe)
             box = E2BSandbox(vendor, request, pace=self._pace, observe=observe, secrets=secrets)
-            await box.settle()
+            await box.initialize()
         except BaseException as error:
             if box is not None:
                 await finish(box.close())
@@ -104,7 +110,7 @@ class E2BProvider:
                 if failures.is_refusal(error):
                     raise failures.refusal(error, text, request.template) from error
                 pause = wait * random.uniform(0.5, 1.0)  # noqa: S311 (spreads retries, guards nothing)
-                if time.monotonic() + pause - begun > self._pace.patience:
+                if time.monotonic() + pause - begun > self._pace.retry_timeout:
                     raise failures.gave_up(error, text, human_seconds(time.monotonic() - begun)) from error
             observe(Notice(text=f"E2B has no sandbox for us yet ({text}); trying again in {human_seconds(pause)}"))
             await asyncio.sleep(pause)
@@ -149,7 +155,7 @@ class E2BProvider:
                 for sandbox_id, _ in await self._list({_ATTEMPT: mark}):
                     await self._end(sandbox_id)
 
-    async def list(self, metadata: Mapping[str, str]) -> Found:
+    async def list(self, metadata: Mapping[str, str]) -> RunningSandbox:
         """See `ports.SandboxProvider`. Raises `SandboxError`, also for no metadata: other people's are none of ours."""
         if not metadata:
             raise SandboxError("sandboxes are only listed by the metadata of a run")
@@ -157,11 +163,11 @@ class E2BProvider:
             raise SandboxError("there is no API key for E2B", hint=failures.KEY_HINT)
         return await self._list(metadata)
 
-    async def _list(self, metadata: Mapping[str, str]) -> Found:
+    async def _list(self, metadata: Mapping[str, str]) -> RunningSandbox:
         from e2b import AsyncSandbox, SandboxQuery
 
-        async def pages() -> Found:
-            found: Found = []
+        async def pages() -> RunningSandbox:
+            found: RunningSandbox = []
             pager = AsyncSandbox.list(query=SandboxQuery(metadata=dict(metadata)), **self._options)
             while pager.has_next:
                 found += [(item.sandbox_id, item.metadata or {}) for item in await pager.next_items()]
@@ -195,4 +201,4 @@ class E2BProvider:
         raise AssertionError("unreachable")
 
 
-__all__ = ["E2BProvider", "E2BSandbox", "Pace"]
+__all__ = ["E2BProvider", "E2BSandbox", "Timeouts"]

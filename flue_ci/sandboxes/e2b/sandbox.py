@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flue_ci.core.errors import SandboxLost
-from flue_ci.core.messages import Notice, Observer
+from flue_ci.core.events import Notice, Observer
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest, User
 from flue_ci.core.text import human_bytes, human_seconds
 from flue_ci.sandboxes.e2b import errors as failures
-from flue_ci.sandboxes.e2b.command import Command
+from flue_ci.sandboxes.e2b.command import RemoteCommand
 from flue_ci.sandboxes.e2b.network import policy
-from flue_ci.sandboxes.e2b.process import OUR_GRACE, Running, account, bounded, finish
+from flue_ci.sandboxes.e2b.process import OUR_GRACE, RemoteProcess, account, bounded, finish
 
 T = TypeVar("T")
 
@@ -50,14 +50,14 @@ done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Timeouts:
     """How patient we are, in seconds. Tests shorten it."""
 
     ttl: float = 300.0  # after which E2B ends a sandbox that nobody extended
     heartbeat: float = 80.0
     first_wait: float = 1.0  # between attempts to start; doubles up to `longest_wait`
     longest_wait: float = 30.0
-    patience: float = 180.0  # for all attempts to start together
+    retry_timeout: float = 180.0  # for all attempts to start together
     creating: float = 120.0  # for one of them
     closing: float = 6.0
     repeat: float = 0.3  # before a call is repeated; doubles
@@ -71,7 +71,7 @@ class E2BSandbox:
     """See `ports.Sandbox`. `vendor` is the SDK's sandbox; `secrets` are values that no message may hold."""
 
     def __init__(
-        self, vendor: Any, request: SandboxRequest, *, pace: Pace, observe: Observer, secrets: tuple[str, ...]
+        self, vendor: Any, request: SandboxRequest, *, pace: Timeouts, observe: Observer, secrets: tuple[str, ...]
     ) -> None:
         self._vendor, self._request, self._pace, self._observe, self._secrets = vendor, request, pace, observe, secrets
         self._network = request.network
@@ -85,7 +85,7 @@ class E2BSandbox:
     def info(self) -> SandboxInfo:
         return SandboxInfo(provider="e2b", id=self._vendor.sandbox_id, template=self._request.template, home=self._home)
 
-    async def settle(self) -> None:
+    async def initialize(self) -> None:
         """Learn where home is, and start the heartbeat. Raises `SandboxLost`. Part of `open`."""
         if self._request.max_seconds > self._pace.ttl:
             self._heart = asyncio.create_task(self._keep_alive())
@@ -113,11 +113,11 @@ class E2BSandbox:
         if not 0 < timeout < math.inf:
             raise ValueError(f"a command needs a finite time, not {timeout}")
         self._check_open()
-        work = Command(command, timeout, limit, on_output)
+        work = RemoteCommand(command, timeout, limit, on_output)
         where = self._path(cwd) if cwd else ""
         if work.file:
             await self.write(work.file, work.text.encode(), user=user)
-        running = Running(
+        running = RemoteProcess(
             self._vendor, work, cwd=where, env=env or {}, user=user, lost=self._lost, pause=self._pace.repeat
         )
         begun = time.monotonic()
@@ -134,22 +134,22 @@ class E2BSandbox:
         code = 124 if timed_out else 137 if work.exit_code in (-1, None) else work.exit_code
         if not work.ran and work.exit_code not in (-1, None):
             # A success that never happened is the last thing that a check may report.
-            work.hear_output(
+            work.on_stdout(
                 f"[the login shell ended ({code}) before the command could run: look at its profile files]\n"
             )
             code = 126
         return ExecResult(
             exit_code=code or 0,
             output=work.output.value(),
-            omitted=work.output.omitted,
+            omitted_bytes=work.output.omitted_bytes,
             timed_out=timed_out,
             seconds=seconds,
         )
 
-    async def _supervise(self, running: Running) -> None:
+    async def _supervise(self, running: RemoteProcess) -> None:
         """Until the command is over, the sandbox is gone, or nobody answers; then nothing of it is left running."""
         work = running.work
-        stream = asyncio.create_task(running.follow())
+        stream = asyncio.create_task(running.wait())
         watches: list[asyncio.Task[Any]] = [
             stream,
             asyncio.create_task(work.over.wait()),
@@ -170,7 +170,7 @@ class E2BSandbox:
                 watch.cancel()
             await finish(self._leave(running, watches))
 
-    async def _leave(self, running: Running, watches: list[asyncio.Task[Any]]) -> None:
+    async def _leave(self, running: RemoteProcess, watches: list[asyncio.Task[Any]]) -> None:
         await asyncio.gather(*watches, return_exceptions=True)
         if not self._gone.is_set():
             await running.end()

@@ -53,7 +53,7 @@ _LOCAL_HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class MountView:
     """Who looks at what: `private` is the sandbox's directory on the host. Root also sees root's files, as uid 0."""
 
     private: Path
@@ -95,8 +95,8 @@ def prepare(private: Path) -> None:
         file.chmod(0o644)  # whatever our umask is
 
 
-def start(
-    view: View, program: list[str], *, stdin: IO[bytes] | int, stderr: IO[bytes] | int
+def start_jailed(
+    view: MountView, program: list[str], *, stdin: IO[bytes] | int, stderr: IO[bytes] | int
 ) -> subprocess.Popen[bytes]:
     """Start `program` as the first process of a new sandbox. Options travel in memory files, never on a command line.
 
@@ -149,7 +149,9 @@ def diagnose() -> tuple[bool, str, str]:
         prepare(private)
         with tempfile.TemporaryFile() as log:
             true = [interpreter(), "-I", "-S", "-c", "pass"]
-            with start(View(private=private, network=False), true, stdin=subprocess.DEVNULL, stderr=log) as process:
+            with start_jailed(
+                MountView(private=private, network=False), true, stdin=subprocess.DEVNULL, stderr=log
+            ) as process:
                 code = process.wait(timeout=20)
             log.seek(0)
             said = log.read(10_000).decode(errors="replace").strip()
@@ -188,7 +190,7 @@ def _kernel_setting(name: str) -> str:
         return ""
 
 
-def _options(view: View, binds: list[tuple[str, str, str]]) -> list[str]:
+def _options(view: MountView, binds: list[tuple[str, str, str]]) -> list[str]:
     uid = "0" if view.root else "1000"
     options = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     options += ["--uid", uid, "--gid", uid, "--hostname", "sandbox", *(["--share-net"] if view.network else [])]
@@ -210,7 +212,7 @@ def _options(view: View, binds: list[tuple[str, str, str]]) -> list[str]:
     return options
 
 
-def _private_binds(view: View) -> Iterator[tuple[str, str, str]]:
+def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
     private = view.private
     yield "--bind", str(private / "home"), HOME
     yield "--bind", str(private / "tmp"), "/tmp"  # noqa: S108 (that of the sandbox)

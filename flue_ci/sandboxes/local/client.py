@@ -21,7 +21,7 @@ _LATE_SECONDS = 25.0  # after a command's deadline the supervisor needs five to 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class SupervisorCommand:
     """What the supervisor is asked to run: `cwd` absolute, `env` all that the command sees, `seconds` its deadline."""
 
     text: str
@@ -31,12 +31,12 @@ class Command:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Waiting:
+class PendingRequest:
     future: asyncio.Future[bytes | int]  # what EXIT carried, or the open file of FILE
     on_output: Callable[[bytes], None] | None = None
 
 
-class Supervised:
+class SupervisorClient:
     """One supervisor with everything that it started."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, log: IO[bytes]) -> None:
@@ -44,7 +44,7 @@ class Supervised:
         self._control = control
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[int, _Waiting] = {0: _Waiting(future=self._loop.create_future())}
+        self._waiting: dict[int, PendingRequest] = {0: PendingRequest(future=self._loop.create_future())}
         self._last = 0
         self._inbox = bytearray()
         self._files: list[int] = []
@@ -54,7 +54,7 @@ class Supervised:
         self._loop.add_reader(control.fileno(), self._readable)
 
     @classmethod
-    async def start(cls, view: jail.View, seconds: float, *, isolated: bool) -> Supervised:
+    async def start(cls, view: jail.MountView, seconds: float, *, isolated: bool) -> SupervisorClient:
         """Inside of `view`, or beside it without isolation; it ends itself after `seconds`. Raises `SandboxError`."""
         ours, theirs = socket.socketpair()
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the supervisor)
@@ -70,7 +70,7 @@ class Supervised:
                 await new._waiting[0].future
         except BaseException as error:
             said = new._said()
-            new.hang_up()
+            new.disconnect()
             new.wait()
             if isinstance(error, SandboxLost | TimeoutError):
                 what, hint = jail.explain(said) if isolated else (f"the supervisor did not start: {said[-300:]}", "")
@@ -79,7 +79,7 @@ class Supervised:
         del new._waiting[0]
         return new
 
-    async def run(self, command: Command, on_output: Callable[[bytes], None]) -> tuple[int, bool]:
+    async def run(self, command: SupervisorCommand, on_output: Callable[[bytes], None]) -> tuple[int, bool]:
         """(exit code, timed out). Raises `SandboxLost`, `FileNotFoundError` and `PermissionError` for the directory."""
         cwd, text = _encoded(command.cwd), _encoded(command.text)
         env = b"\0".join(_encoded(f"{name}={value}") for name, value in command.env.items())
@@ -110,7 +110,7 @@ class Supervised:
             raise self._loss()
         self._last += 1
         id = self._last
-        waiting = self._waiting[id] = _Waiting(future=self._loop.create_future(), on_output=on_output)
+        waiting = self._waiting[id] = PendingRequest(future=self._loop.create_future(), on_output=on_output)
         self._send(kind, id, payload)
         try:
             return await waiting.future
@@ -139,7 +139,7 @@ class Supervised:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.hang_up()
+            self.disconnect()
             return
         del self._outbox[:sent]
         if self._outbox:
@@ -156,7 +156,7 @@ class Supervised:
             data, files = b"", []
         self._files += files
         if not data:
-            self.hang_up()
+            self.disconnect()
             return
         self._inbox += data
         start, header = 0, supervisor.HEADER.size
@@ -185,7 +185,7 @@ class Supervised:
         else:
             waiting.future.set_result(file if kind == supervisor.FILE else payload)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """The loop's part of ending: the supervisor ends itself and all inside; whoever waits gets `SandboxLost`."""
         if not self._up:
             return
@@ -250,11 +250,11 @@ def file_error(number: int, path: str) -> OSError:
 
 
 def _start(
-    view: jail.View, seconds: float, control: socket.socket, log: IO[bytes], *, isolated: bool
+    view: jail.MountView, seconds: float, control: socket.socket, log: IO[bytes], *, isolated: bool
 ) -> subprocess.Popen[bytes]:
     python, life = [jail.interpreter(), "-I", "-S"], str(max(seconds, 0.0))
     if isolated:
-        return jail.start(view, [*python, jail.SUPERVISOR, "isolated", life], stdin=control.fileno(), stderr=log)
+        return jail.start_jailed(view, [*python, jail.SUPERVISOR, "isolated", life], stdin=control.fileno(), stderr=log)
     program = [*python, str(view.private / "supervisor"), "plain", life]
     return subprocess.Popen(
         program, stdin=control.fileno(), stdout=subprocess.DEVNULL, stderr=log, env={}, cwd="/", start_new_session=True

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.core.messages import Notice, Observer
+from flue_ci.core.events import Notice, Observer
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest, User
 from flue_ci.core.text import HeadTail
 from flue_ci.sandboxes.local import bubblewrap as jail
 from flue_ci.sandboxes.local import state as leftovers
 from flue_ci.sandboxes.local.bubblewrap import diagnose
-from flue_ci.sandboxes.local.client import Command, Supervised, file_error
+from flue_ci.sandboxes.local.client import SupervisorClient, SupervisorCommand, file_error
 
 _T = TypeVar("_T")
 _PIECE = 1 << 20
@@ -99,7 +99,7 @@ class LocalSandbox:
         self._isolation = isolation
         self._network = request.network
         self._until = time.monotonic() + request.max_seconds
-        self._cells: dict[User, Supervised] = {}
+        self._cells: dict[User, SupervisorClient] = {}
         self._changing = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
         self._homes: dict[User, str] = (
@@ -145,7 +145,7 @@ class LocalSandbox:
             if on_output:
                 on_output(data)
 
-        asked = Command(
+        asked = SupervisorCommand(
             text=command,
             cwd=self._path(cwd, user) if cwd else self._homes[user],
             env={**self._environment(user), **self._request.env, **(env or {})},
@@ -156,7 +156,7 @@ class LocalSandbox:
         return ExecResult(
             exit_code=code,
             output=kept.value(),
-            omitted=kept.omitted,
+            omitted_bytes=kept.omitted_bytes,
             timed_out=timed_out,
             seconds=time.monotonic() - started,
         )
@@ -206,7 +206,7 @@ class LocalSandbox:
         async with self._changing:
             old = self._cells.pop("user", None)
             if old:
-                old.hang_up()
+                old.disconnect()
                 await asyncio.to_thread(old.wait)
         await self._cell("user")
 
@@ -220,22 +220,22 @@ class LocalSandbox:
         """The same at once and without the loop's help, for a sandbox that nobody has used yet."""
         cells = list(self._cells.values())
         for cell in cells:
-            cell.hang_up()
+            cell.disconnect()
         self._clear(cells)
 
     async def _close(self) -> None:
         cells = list(self._cells.values())
         for cell in cells:
-            cell.hang_up()
+            cell.disconnect()
         await asyncio.to_thread(self._clear, cells)
 
-    def _clear(self, cells: list[Supervised]) -> None:
+    def _clear(self, cells: list[SupervisorClient]) -> None:
         until = time.monotonic() + 6
         for cell in cells:
             cell.wait()
         leftovers.remove(self._private, seconds=max(until - time.monotonic(), 1))
 
-    async def _cell(self, user: User) -> Supervised:
+    async def _cell(self, user: User) -> SupervisorClient:
         """The running supervisor of the user, started when there is none. Raises `SandboxLost` for a closed sandbox."""
         if self._closing:
             raise _closed()
@@ -248,10 +248,10 @@ class LocalSandbox:
                 raise SandboxLost(f"the sandbox's time ({self._request.max_seconds:.0f} s) is over")
             root = who == "root"
             network = not root and self._network.mode == "open"
-            view = jail.View(private=self._private, network=network, root=root)
-            cell = await Supervised.start(view, left, isolated=self._isolation)
+            view = jail.MountView(private=self._private, network=network, root=root)
+            cell = await SupervisorClient.start(view, left, isolated=self._isolation)
             if self._closing:  # meanwhile
-                cell.hang_up()
+                cell.disconnect()
                 await asyncio.to_thread(cell.wait)
                 raise _closed()
             self._cells[who] = cell

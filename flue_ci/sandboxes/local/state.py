@@ -23,7 +23,7 @@ _PARTS = {"home": 0o700, "root": 0o700, "tmp": 0o1777, "var-tmp": 0o1777, "etc":
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
+class OrphanState:
     """A private directory with its note. `processes` are (pid, birth) of what flue-ci, its `owner`, started for it."""
 
     id: str
@@ -51,8 +51,8 @@ def note(path: Path, metadata: Mapping[str, str], processes: list[int], *, isola
         {
             "metadata": dict(metadata),
             "isolated": isolated,
-            "owner": [os.getpid(), birth(os.getpid())],
-            "processes": [[pid, birth(pid)] for pid in processes],
+            "owner": [os.getpid(), start_time(os.getpid())],
+            "processes": [[pid, start_time(pid)] for pid in processes],
         }
     )
     fresh = path / f"{_NOTE}.new"
@@ -60,7 +60,7 @@ def note(path: Path, metadata: Mapping[str, str], processes: list[int], *, isola
     fresh.replace(path / _NOTE)
 
 
-def find(parent: Path | None) -> Iterator[Leftover]:
+def find(parent: Path | None) -> Iterator[OrphanState]:
     """All private directories that are ours by name, owner and note; a directory without a note is still being made."""
     for path in sorted((parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
         try:
@@ -68,7 +68,7 @@ def find(parent: Path | None) -> Iterator[Leftover]:
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
                 continue
             data = json.loads((path / _NOTE).read_text(encoding="utf-8"))
-            yield Leftover(
+            yield OrphanState(
                 id=path.name.removeprefix(PREFIX),
                 path=path,
                 metadata={str(key): str(value) for key, value in data["metadata"].items()},
@@ -84,7 +84,7 @@ def end(sandbox_id: str, parent: Path | None) -> bool:
     """End the processes of a sandbox and remove its directory. False when there is none of that id."""
     for leftover in find(parent) if _ID.fullmatch(sandbox_id) else ():
         if leftover.id == sandbox_id:
-            alive = [pid for pid, born in leftover.processes if born and birth(pid) == born]
+            alive = [pid for pid, born in leftover.processes if born and start_time(pid) == born]
             if not leftover.isolated:
                 for pid in alive:
                     os.kill(pid, signal.SIGTERM)  # the supervisor finds its descendants better than we do
@@ -113,7 +113,7 @@ def remove(path: Path, *, seconds: float) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def birth(pid: int) -> str:
+def start_time(pid: int) -> str:
     """When the process started, in the system's own words; empty when there is none. Tells a reused number apart."""
     if sys.platform == "linux":
         try:
@@ -150,5 +150,5 @@ def kill_tree(pid: int) -> None:
 
 def _await(pids: list[int], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while any(birth(pid) for pid in pids) and time.monotonic() < until:
+    while any(start_time(pid) for pid in pids) and time.monotonic() < until:
         time.sleep(0.01)

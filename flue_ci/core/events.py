@@ -1,0 +1,107 @@
+"""Progress events: what observers (terminal, transcript, progress comment) receive while a run works, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from flue_ci.core.messages import Reply, ToolCall, ToolResult, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted:
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageEnded:
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something people should know while they wait: a retry, a warning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted:
+    turn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta:
+    """A piece of the model's visible text. Pieces of a turn that is repeated after a fault are followed by
+    `TurnRestarted`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRestarted:
+    """The turn's stream broke; what was streamed of it is void and no tool of it ran."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded:
+    turn: int
+    reply: Reply
+    total: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStarted:
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEnded:
+    call: ToolCall
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandStarted:
+    """A command that the host runs: setup or check."""
+
+    kind: Literal["setup", "check"]
+    name: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandOutput:
+    """A piece of its output, undecided where a character ends."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEnded:
+    kind: Literal["setup", "check"]
+    name: str
+    exit_code: int
+    timed_out: bool
+    seconds: float
+
+
+ProgressEvent = (
+    StageStarted
+    | StageEnded
+    | Notice
+    | TurnStarted
+    | TextDelta
+    | TurnRestarted
+    | TurnEnded
+    | ToolStarted
+    | ToolEnded
+    | CommandStarted
+    | CommandOutput
+    | CommandEnded
+)
+Observer = Callable[[ProgressEvent], None]
