@@ -25,7 +25,7 @@ from flue_ci.core.messages import (
     ToolSpec,
     Usage,
 )
-from flue_ci.core.ports import Model, Sandbox, Task
+from flue_ci.core.ports import EngineRequirements, Model, Sandbox, Task
 
 REMINDERS = 3  # to answer with `finish`, or after a reply that was cut off
 
@@ -89,6 +89,14 @@ class AgentLoop:
         self._model = model
         self._violations = violations
         self._clock = clock
+
+    @property
+    def requirements(self) -> EngineRequirements:
+        """None beyond the spec: the loop runs outside of the sandbox."""
+        return EngineRequirements()
+
+    async def prepare(self) -> None:
+        await asyncio.to_thread(self._model.prepare)
 
     async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
         """See `Engine`. The deadline of `limits.minutes` interrupts a model call or a tool; what was done by then

@@ -53,6 +53,7 @@ class SandboxRequest:
     env: Mapping[str, str] = field(repr=False)
     metadata: Mapping[str, str]
     network: Network
+    agent_network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +165,10 @@ class Model(Protocol):
     @property
     def name(self) -> str: ...
 
+    def prepare(self) -> None:
+        """Imports what it needs; blocking. Raises `ModelError`."""
+        ...
+
     async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         """One complete turn. Recoverable faults are repeated inside (a `TurnRestarted` or `Notice` tells); raises
         `ModelError`."""
@@ -196,8 +201,25 @@ class Task:
     result_schema: Mapping[str, object] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequirements:
+    """What an engine needs beyond the spec: `hosts` that the sandbox may reach while the agent acts, `env` for all
+    commands, and `setup` commands after the spec's own."""
+
+    hosts: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+
+
 class Engine(Protocol):
     """What acts: our loop over a model, or another agent's program inside the sandbox."""
+
+    @property
+    def requirements(self) -> EngineRequirements: ...
+
+    async def prepare(self) -> None:
+        """Does what takes time (imports), while the sandbox starts. Raises `FlueError`."""
+        ...
 
     async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
         """Returns an `Outcome` for every ending that the model or a limit causes; raises only `FlueError`."""

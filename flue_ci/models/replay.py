@@ -47,6 +47,9 @@ class Recorder(Model):
     def name(self) -> str:
         return self._model.name
 
+    def prepare(self) -> None:
+        self._model.prepare()
+
     async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         shown: list[str] = []
 
@@ -95,6 +98,9 @@ class Replay(Model):
     @property
     def name(self) -> str:
         return self.recorded
+
+    def prepare(self) -> None:
+        pass
 
     async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         """The recorded turn. Raises `ModelError` when there is none, or when the request no longer fits it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.errors import FlueError
@@ -17,6 +17,15 @@ from flue_ci.core.messages import Usage
 
 VERSION = 1
 Conclusion = Literal["success", "no-op", "skipped", "partial", "failed", "cancelled"]
+CONCLUSIONS: tuple[Conclusion, ...] = get_args(Conclusion)
+STAGES: Mapping[str, str] = {
+    "prepare": "Starting the sandbox and reading the repository",
+    "upload": "Copying the repository in",
+    "setup": "Setting up",
+    "agent": "Agent at work",
+    "collect": "Collecting the changes",
+    "checks": "Checking",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,57 +1,97 @@
-"""Where a run takes things from: the repository, the trusted texts, and what a prompt may mention of both."""
+"""Where a run takes things from: the repository, the trusted files, and what the prompt may mention of both."""
 
 from __future__ import annotations
 
 import subprocess
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from flue_ci.git.command import plain_environment
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Trigger
-from flue_ci.run.pipeline import no_discussion
+
+
+class RunInputs(Protocol):
+    """One run's inputs, from a checkout or from GitHub."""
+
+    @property
+    def trusted_folder(self) -> Path:
+        """A folder with the agent specs, AGENTS.md and skills of people who may write to the repository."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The repository, for people."""
+        ...
+
+    @property
+    def run_id(self) -> str:
+        """Identifies the run's sandboxes among all others."""
+        ...
+
+    @property
+    def variables(self) -> Mapping[str, object]:
+        """The variables of prompt templates, besides `agent` and `instruction`."""
+        ...
+
+    @property
+    def trigger(self) -> Trigger | None:
+        """What started the run on GitHub; None in a checkout."""
+        ...
+
+    async def source(self) -> Source:
+        """The repository as it travels into the sandbox; it may be a stranger's. Raises `FlueError`."""
+        ...
+
+    async def discussion(self) -> tuple[str, Sequence[str]]:
+        """What the task says beyond the prompt, and notes for people. Raises `FlueError`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunInputs:
-    """One run's sources.
+class CheckoutInputs:
+    """The checkout at `repo`, for everything. `history` is the number of commits that travel, `mentions_repo` whether
+    a prompt may name the branch and the commit."""
 
-    `trusted` is a folder with agent specs, AGENTS.md and skills that people with rights to the repository wrote;
-    `source` gives the repository as it is to travel, which may be a stranger's; `told` is what the task says beyond the
-    prompt. `variables` are those of prompt templates, besides `agent` and `instruction`. `run` identifies the run's
-    sandboxes among all others.
-    """
+    repo: Path
+    history: int
+    scratch: Path
+    mentions_repo: bool
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    trigger: None = None
 
-    trusted_folder: Path
-    name: str
-    source: Callable[[], Awaitable[Source]]
-    discussion: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = no_discussion
-    variables: Mapping[str, object] = field(default_factory=dict)
-    trigger: Trigger | None = None
-    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    @property
+    def trusted_folder(self) -> Path:
+        return self.repo
 
+    @property
+    def name(self) -> str:
+        return self.repo.name
 
-def checkout(repo: Path, *, history: int, scratch: Path, mentions_repo: bool) -> RunInputs:
-    """The checkout at `repo`, for everything. `mentions_repo`: a prompt may name its branch and commit."""
+    @property
+    def variables(self) -> Mapping[str, object]:
+        repo = {"name": self.name}
+        if self.mentions_repo:
+            repo |= _head(self.repo)
+        return {"repo": repo, "event": {"name": "local"}}
 
-    async def source() -> Source:
-        return await open_checkout(repo, history=history, scratch=scratch)
+    async def source(self) -> Source:
+        return await open_checkout(self.repo, history=self.history, scratch=self.scratch)
 
-    about = {"name": repo.name, **(_head(repo) if mentions_repo else {})}
-    return RunInputs(
-        trusted_folder=repo, name=repo.name, source=source, variables={"repo": about, "event": {"name": "local"}}
-    )
+    async def discussion(self) -> tuple[str, Sequence[str]]:
+        return "", ()
 
 
 def _head(repo: Path) -> dict[str, str]:
-    """`ref` and `sha` of the checkout, as far as there are."""
-    told = {}
+    """`ref` and `sha` of the checkout, as far as it has them."""
+    values = {}
     for name, arguments in (("sha", ["rev-parse", "HEAD"]), ("ref", ["symbolic-ref", "--short", "HEAD"])):
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments], cwd=repo, env=plain_environment(), capture_output=True, text=True, check=False
         )
-        if done.returncode == 0:
-            told[name] = done.stdout.strip()
-    return told
+        if process.returncode == 0:
+            values[name] = process.stdout.strip()
+    return values

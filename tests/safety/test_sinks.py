@@ -14,7 +14,7 @@ from flue_ci.agent.tools.toolbox import Toolbox
 from flue_ci.core.events import CommandEnded, CommandOutput, Notice, ProgressEvent, ToolStarted
 from flue_ci.core.messages import ToolCall, ToolResult, Usage
 from flue_ci.models.claude.stream import MessageAccumulator
-from flue_ci.run.session import SHOWN_BYTES, EventRedactor
+from flue_ci.run.session import MAX_OUTPUT_BYTES, EventRedactor
 from flue_ci.safety.redact import Redactor
 from tests.support.scripted import MemorySandbox
 
@@ -46,7 +46,7 @@ def test_output_without_end_is_cut_and_says_so() -> None:
     line = b"x" * 99 + b"\n"
     pieces = [CommandOutput(data=line * 1_000)] * 30
     shown = cleaned(*pieces, ENDED, CommandOutput(data=b"next\n"))
-    assert len(output(shown)) < SHOWN_BYTES + 200
+    assert len(output(shown)) < MAX_OUTPUT_BYTES + 200
     assert b"the rest of the output is not shown" in output(shown)
     assert output(shown).endswith(b"next\n")
 

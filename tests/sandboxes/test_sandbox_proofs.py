@@ -20,11 +20,12 @@ from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.errors import FlueError, SandboxLost
 from flue_ci.core.events import Observer, ProgressEvent
 from flue_ci.core.messages import Outcome, Usage
-from flue_ci.core.ports import Engine, Limits, Network, Sandbox, SandboxProvider, SandboxRequest, Task
+from flue_ci.core.ports import EngineRequirements, Limits, Network, Sandbox, SandboxProvider, SandboxRequest, Task
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Report
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.pipeline import Job, RunServices, run_agent
+from flue_ci.run.pipeline import run_agent
+from flue_ci.run.plan import RunPlan, RunServices
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.local import state as leftovers
 from flue_ci.sandboxes.local.provider import LocalProvider
@@ -274,9 +275,29 @@ class Acting:
     def __init__(self, act: Callable[[Sandbox], Awaitable[object]]) -> None:
         self._act = act
 
+    requirements = EngineRequirements()
+
+    async def prepare(self) -> None:
+        pass
+
     async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
         await self._act(box)
         return Outcome(status="done", reason="", summary="done", usage=Usage())
+
+
+class GivenSource:
+    """Inputs of a run that has nothing but a repository."""
+
+    trusted_folder, name, run_id, variables, trigger = Path(), "proof", "proofs", {}, None
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def source(self) -> Source:
+        return self._source
+
+    async def discussion(self) -> tuple[str, tuple[str, ...]]:
+        return "", ()
 
 
 @pytest.fixture
@@ -294,38 +315,26 @@ async def one_run(
     setup: str = "true",
     check: str = "true",
 ) -> Report:
-    limits = Limits()
-    told = PromptParts(instructions="", prompt="do it", network=CLOSED, tools=("bash",), limits=limits)
-    job = Job(
+    prompt = PromptParts(instructions="", prompt="do it", network=CLOSED, tools=("bash",), limits=Limits())
+    plan = RunPlan(
         agent="proof",
         instruction="",
         model="none",
         spec="",
-        brief=told,
-        request=request or asked(OPEN),
-        setup_network=OPEN,
+        prompt=prompt,
+        request=replace(request or asked(OPEN), agent_network=CLOSED),
         setup=(HostCommand(kind="setup", name="setup", run=setup, timeout=30.0),),
         checks=(HostCommand(kind="check", name="check", run=check, timeout=30.0),),
     )
-
-    async def engine() -> tuple[Engine, str]:
-        return Acting(act), "none"
-
-    async def given() -> Source:
-        return source
-
-    async def nothing(box: Sandbox) -> None:
-        pass
-
-    kit = RunServices(
+    services = RunServices(
         provider=world.provider,
-        source=given,
-        engine=engine,
-        place_files=nothing,
+        engine=Acting(act),
+        inputs=GivenSource(source),
+        files={},
         holds_secret=lambda data: False,
         signal=lambda: 0,
     )
-    return (await run_agent(job, kit, ignore))[0]
+    return (await run_agent(plan, services, ignore)).report
 
 
 async def test_setup_has_its_network_and_the_agent_and_the_checks_have_theirs(tmp_path: Path, source: Source) -> None:

@@ -112,14 +112,13 @@ def _become(asked: dict[str, object], fds: Sequence[int]) -> NoReturn:
 
 
 def _load() -> None:
-    from flue_ci.action import republish as publish_run
-    from flue_ci.action import respond as action_run
+    from flue_ci.action import republish, respond
     from flue_ci.forges.github import client as github
     from flue_ci.models.claude import client as claude
     from flue_ci.sandboxes.e2b import provider as e2b
 
-    assert action_run
-    assert publish_run
+    assert respond
+    assert republish
     github.preload()
     e2b.preload()
     claude.preload()
