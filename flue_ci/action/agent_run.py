@@ -8,11 +8,11 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import replace
 
-from flue_ci.action.authorize import Authorized
+from flue_ci.action.authorize import AgentRequest
 from flue_ci.action.context import JobContext
 from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
-from flue_ci.action.run_inputs import PullRequestInputs
+from flue_ci.action.run_inputs import pull_request_inputs
 from flue_ci.action.target import Agent, Target, trigger_of
 from flue_ci.assembly import prepare_run
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
@@ -29,38 +29,38 @@ from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet
 
 
-async def run_for_event(context: JobContext, target: Target, request: Authorized) -> int:
+async def run_for_event(context: JobContext, target: Target, request: AgentRequest) -> int:
     """Runs the agent and publishes the report; a run that cannot start has one as well. Returns the exit code. Raises
     `FlueError` when not even the report can be saved."""
     trigger = trigger_of(context.event, target, run_url=context.job.run_url)
     comment = _comment(context, target, request.agent, trigger)
     try:
-        spec, prepared = _prepare(context, target, request, trigger)
+        spec, run = _prepare(context, target, request, trigger)
     except FlueError as error:
         folder = _open_folder(context.job)
         report = replace(_error_report(context.job, request, error), trigger=trigger)
         return await _publish(context.job, RunResult(report=folder.save(report, b"")), folder, comment)
-    job = context.job.with_redactor(prepared.redact)
+    job = context.job.with_redactor(run.redact)
     if job.inputs.dry_run:
-        return await _dry_run(job, prepared, spec)
+        return await _dry_run(job, run, spec)
     folder = _open_folder(job)
-    result = await _work(context, job, prepared, folder, comment)
+    result = await _work(context, job, run, folder, comment)
     return await _publish(job, result, folder, comment)
 
 
 def _comment(context: JobContext, target: Target, agent: Agent, trigger: Trigger) -> ProgressComment | None:
     """The comment that shows progress and then the report; None where none is wanted."""
-    job, wanted = context.job, "sticky"
+    job, mode = context.job, "sticky"
     if agent.spec:
-        wanted = agent.spec.publish.comment
-    if target.number is None or wanted == "none" or not job.inputs.comment or job.inputs.dry_run:
+        mode = agent.spec.publish.comment
+    if target.number is None or mode == "none" or not job.inputs.comment or job.inputs.dry_run:
         return None
-    place = CommentTarget(number=target.number, in_thread=trigger.in_thread, keep=wanted == "sticky")
+    place = CommentTarget(number=target.number, in_thread=trigger.in_thread, keep=mode == "sticky")
     return ProgressComment(context.forge, context.quick_forge, place, agent.name, job.say)
 
 
 def _prepare(
-    context: JobContext, target: Target, request: Authorized, trigger: Trigger
+    context: JobContext, target: Target, request: AgentRequest, trigger: Trigger
 ) -> tuple[AgentSpec, PreparedRun]:
     """The run over the fetched commit, with what the workflow overrides in the spec. The discussion is read while the
     sandbox starts. Raises `SpecError` and `UsageError`."""
@@ -77,17 +77,15 @@ def _prepare(
         dry_run=inputs.dry_run,
     )
     spec = _spec(agent, options)
-    prepared = prepare_run(
+    run = prepare_run(
         spec,
         spec_path=agent.path,
-        inputs=PullRequestInputs(
-            context=context, target=target, spec=spec, trigger=trigger, request_notes=tuple(notes)
-        ),
+        inputs=pull_request_inputs(context, target, spec, trigger, tuple(notes)),
         options=options,
         settings=inputs.settings,
         signal=lambda: context.signals.first,
     )
-    return spec, prepared
+    return spec, run
 
 
 def _spec(agent: Agent, options: RunOptions) -> AgentSpec:
@@ -102,18 +100,18 @@ def _spec(agent: Agent, options: RunOptions) -> AgentSpec:
 
 
 async def _work(
-    context: JobContext, job: ActionJob, prepared: PreparedRun, folder: RunFolder, comment: ProgressComment | None
+    context: JobContext, job: ActionJob, run: PreparedRun, folder: RunFolder, comment: ProgressComment | None
 ) -> RunResult:
     """Runs it; the log, the folder and the comment follow."""
-    view, tracker, plan = ActionsView(job.log), ProgressTracker(), prepared.plan
+    view, tracker, plan = ActionsView(job.log), ProgressTracker(), run.plan
     trigger, instruction = plan.trigger, job.redact(plan.instruction)
     assert trigger is not None
     if comment:
         comment.begin(lambda: progress_comment(plan.agent, tracker.now(), trigger, instruction))
-    observe = redacting_observer(prepared.redact, folder.observe, view.observe, tracker.observe)
-    async with aclosing(prepared):
+    observe = redacting_observer(run.redact, folder.observe, view.observe, tracker.observe)
+    async with aclosing(run):
         try:
-            result = await run_and_save(prepared, folder, observe, context.signals)
+            result = await run_and_save(run, folder, observe, context.signals)
         finally:
             view.close()
     if folder.trouble:
@@ -131,16 +129,16 @@ async def _publish(job: ActionJob, result: RunResult, folder: RunFolder, comment
     return job.finish(folder.save(report, result.patch), patch, folder.path, url) or EXIT_FAILED
 
 
-async def _dry_run(job: ActionJob, prepared: PreparedRun, spec: AgentSpec) -> int:
+async def _dry_run(job: ActionJob, run: PreparedRun, spec: AgentSpec) -> int:
     """What would happen, in the log and in the summary."""
-    prepared.services.provider.check(prepared.plan.request)
-    source = await prepared.services.inputs.source()
-    rows = describe_run(prepared.plan, spec, source, job.inputs.sandbox)
+    run.services.provider.check(run.plan.request)
+    source = await run.services.inputs.source()
+    rows = describe_run(run.plan, spec, source, job.inputs.sandbox)
     rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
-    return job.write_dry_run(rows, [*prepared.notes, *source.notes])
+    return job.write_dry_run(rows, [*run.notes, *source.notes])
 
 
-def _error_report(job: ActionJob, request: Authorized, error: FlueError) -> Report:
+def _error_report(job: ActionJob, request: AgentRequest, error: FlueError) -> Report:
     stage = "start"
     if isinstance(error, SpecError):
         job.spec_errors(error)

@@ -20,7 +20,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authorized:
+class AgentRequest:
     """An agent, the instruction for it, and a person who may start it."""
 
     agent: Agent
@@ -28,13 +28,13 @@ class Authorized:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
+class Rejection:
     """Nothing to run. `reason` is for the log; `reply` (may be empty) goes below the comment that asked; `denied`: the
     person may not ask, and learns it by a reaction."""
 
     reason: str
     reply: str = ""
-    denied: bool = False
+    is_denied: bool = False
 
 
 async def authorize_request(
@@ -42,33 +42,33 @@ async def authorize_request(
     command: CommentCommand | None,
     agents: Sequence[Agent],
     roles: Awaitable[policy.ActorRoles],
-) -> Authorized | Rejected:
+) -> AgentRequest | Rejection:
     """Which agent is meant, and whether this person may start it. `roles` may still be on their way. Raises
     `ForgeError` when GitHub cannot be asked: then nothing is authorized."""
     event, settings = context.event, context.job.inputs.gate
     triggers = [agent.triggers for agent in agents]
     choice = policy.choose_agent(event, command, triggers, workflow_agent=settings.agent)
     if isinstance(choice, policy.Skip):
-        return Rejected(reason=choice.reason)
+        return Rejection(reason=choice.reason)
     # A person who may start nothing gets no reply either: else strangers could make us comment.
-    needed = policy.AgentTriggers(name="help")
+    required_triggers = policy.AgentTriggers(name="help")
     if isinstance(choice, policy.SelectedAgent):
-        needed = choice.agent
-    verdict = policy.authorize(event, needed, await roles, allowed_bots=settings.allowed_bots)
+        required_triggers = choice.agent
+    verdict = policy.authorize(event, required_triggers, await roles, allowed_bots=settings.allowed_bots)
     if not isinstance(verdict, policy.Allow):
-        return Rejected(reason=verdict.reason, denied=isinstance(verdict, policy.Deny))
+        return Rejection(reason=verdict.reason, is_denied=isinstance(verdict, policy.Deny))
     if isinstance(choice, policy.Help):
         reply = help_reply(triggers, trigger=settings.trigger)
-        return Rejected(reason="the agents are listed in a reply", reply=reply)
+        return Rejection(reason="the agents are listed in a reply", reply=reply)
     if isinstance(choice, policy.Unknown):
         reply = unknown_reply(choice.name, choice.near, triggers, trigger=settings.trigger)
-        return Rejected(reason=f"there is no agent {choice.name}", reply=reply)
+        return Rejection(reason=f"there is no agent {choice.name}", reply=reply)
     limit = context.job.inputs.rate_limit
     if limit and not await _is_within_rate(event, settings, limit, context.forge):
         reason = f"{event.actor} asked more than {limit} times within an hour (the input `rate-limit`)"
-        return Rejected(reason=reason, denied=True)
+        return Rejection(reason=reason, is_denied=True)
     agent = next(agent for agent in agents if agent.name == choice.agent.name)
-    return Authorized(agent=agent, instruction=choice.instruction)
+    return AgentRequest(agent=agent, instruction=choice.instruction)
 
 
 async def fetch_roles(event: Event, forge: Forge) -> policy.ActorRoles:

@@ -59,11 +59,11 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
             place = CommentTarget(number=target.number, keep=spec.publish.comment == "sticky")
             comment = ProgressComment(context.forge, context.quick_forge, place, report.agent, job.say)
         patch = job.redact.redact_value(patch)
-        published, url = await deliver(comment, report, patch, server_url=job.settings.github.server_url)
-        if published is report:
+        result, url = await deliver(comment, report, patch, server_url=job.settings.github.server_url)
+        if result is report:
             return job.finish(report, patch, folder, url)
-        job.report_undelivered(report, published)
-        return job.finish(published, patch, folder, url) or EXIT_FAILED
+        job.report_undelivered(report, result)
+        return job.finish(result, patch, folder, url) or EXIT_FAILED
     finally:
         await context.close()
 

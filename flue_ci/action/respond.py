@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flue_ci.action.agent_run import end_early, run_for_event
-from flue_ci.action.authorize import Rejected, authorize_request, fetch_roles
+from flue_ci.action.authorize import Rejection, authorize_request, fetch_roles
 from flue_ci.action.context import JobContext, open_context, read_event
 from flue_ci.action.feedback import acknowledge, post_error, react, reply
 from flue_ci.action.inputs import read_inputs
@@ -61,7 +61,7 @@ async def _respond(context: JobContext, decision: Allow) -> int:
             target = await find_target(context.event, context.forge, context.remote)
             agents = await read_agents(context.remote, target, context.trusted_folder)
             request = await authorize_request(context, decision.command, agents, roles)
-            if isinstance(request, Rejected):
+            if isinstance(request, Rejection):
                 return await _skip(context, target, request)
             await acknowledge(context)
             return await run_for_event(context, target, request)
@@ -77,10 +77,10 @@ async def _respond(context: JobContext, decision: Allow) -> int:
             await context.close()
 
 
-async def _skip(context: JobContext, target: Target, rejection: Rejected) -> int:
+async def _skip(context: JobContext, target: Target, rejection: Rejection) -> int:
     """Nothing to run: a reply to those who may ask, a reaction for those who may not, a notice, green."""
     if rejection.reply and target.number and context.job.inputs.comment:
         await reply(context, target, rejection.reply)
-    elif rejection.denied and context.event.comment_id:
+    elif rejection.is_denied and context.event.comment_id:
         await react(context, "confused")
     return context.job.skip(rejection.reason)

@@ -1,4 +1,4 @@
-"""What a run on GitHub stands on: what the event is about, the commit that is trusted, and the agents that stand there.
+"""What an event is about: the pull request, issue or commit, the trusted commit, and the agents of that commit.
 
 The trusted commit is the tip of a pull request's base branch, of the default branch for issues, or the event's own
 commit; the head of a pull request is only ever named here, never read.
@@ -6,7 +6,7 @@ commit; the head of a pull request is only ever named here, never read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flue_ci.core.discussion import Issue, PullRequest
@@ -41,13 +41,17 @@ class Target:
     @property
     def fetch_ref(self) -> str:
         """The ref that holds the head, for servers that give no commit by its name."""
-        return f"refs/pull/{self.number}/head" if self.pull else f"refs/heads/{self.ref}" if self.ref else ""
+        if self.pull:
+            return f"refs/pull/{self.number}/head"
+        if self.ref:
+            return f"refs/heads/{self.ref}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """An agent of the trusted commit; without `spec` when its file has `problems`. `path` is as the repository names
-    it, `text` what stands there."""
+    """An agent of the trusted commit; without `spec` when its file has `problems`. `path` is relative to the
+    repository, `text` the file's content."""
 
     path: Path
     text: bytes
@@ -56,7 +60,9 @@ class Agent:
 
     @property
     def name(self) -> str:
-        return self.spec.name if self.spec else self.path.stem
+        if self.spec:
+            return self.spec.name
+        return self.path.stem
 
     @property
     def triggers(self) -> AgentTriggers:
@@ -64,15 +70,15 @@ class Agent:
         ask learn what is wrong with it."""
         if self.spec is None:
             return AgentTriggers(name=self.name, comment=self.name)
-        asked = self.spec.triggers
+        triggers = self.spec.triggers
         return AgentTriggers(
             name=self.name,
-            comment=asked.comment or "",
-            labels=asked.labels,
-            events=asked.events,
-            roles=asked.roles,
-            bots=asked.bots,
-            forks=asked.forks,
+            comment=triggers.comment or "",
+            labels=triggers.labels,
+            events=triggers.events,
+            roles=triggers.roles,
+            bots=triggers.bots,
+            forks=triggers.forks,
         )
 
 
@@ -88,8 +94,9 @@ async def find_target(event: Event, forge: Forge, remote: Remote) -> Target:
     branch = event.default_branch
     if not branch:
         raise FlueError("the event does not name the repository's default branch")
-    tip = await resolve(remote, f"refs/heads/{branch}")
-    issue = await forge.issue(event.number) if event.number else None
+    tip, issue = await resolve(remote, f"refs/heads/{branch}"), None
+    if event.number:
+        issue = await forge.issue(event.number)
     return Target(number=event.number, issue=issue, head=tip, ref=branch, trusted_sha=tip)
 
 
@@ -101,9 +108,8 @@ async def read_agents(remote: Remote, target: Target, folder: Path) -> tuple[Age
 
 
 def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
-    """The report's word for what started the run."""
-    in_thread = event.comment_id if event.comment_kind == _REVIEW_COMMENT else None
-    return Trigger(
+    """What started the run, for its report."""
+    trigger = Trigger(
         event=event.signature,
         actor=event.actor,
         repo=event.repo,
@@ -111,29 +117,30 @@ def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
         number=target.number,
         is_pull_request=target.pull is not None,
         head_sha=target.head,
-        from_fork=target.pull.from_fork if target.pull else False,
         comment_id=event.comment_id,
-        in_thread=in_thread,
-        url=target.pull.url if target.pull else event.url,
+        url=event.url,
         run_url=run_url,
         spec_sha=target.trusted_sha,
     )
+    if event.comment_kind == _REVIEW_COMMENT:
+        trigger = replace(trigger, in_thread=event.comment_id)
+    if target.pull:
+        trigger = replace(trigger, from_fork=target.pull.from_fork, url=target.pull.url)
+    return trigger
 
 
 async def _of_pull(pull: PullRequest, head: str, remote: Remote) -> Target:
-    trusted = await resolve(remote, f"refs/heads/{pull.base_ref}")
-    return Target(
-        number=pull.number, pull=pull, head=head, ref=pull.head_ref, base_ref=pull.base_ref, trusted_sha=trusted
-    )
+    tip = await resolve(remote, f"refs/heads/{pull.base_ref}")
+    return Target(number=pull.number, pull=pull, head=head, ref=pull.head_ref, base_ref=pull.base_ref, trusted_sha=tip)
 
 
 async def _of_run(event: Event, forge: Forge, remote: Remote) -> Target:
-    """The open pull request whose head the other workflow ran on, when there is one; else its commit. Whatever the
-    event says of pull requests is checked against GitHub, where the head may have moved or belong to a fork."""
+    """The open pull request whose head the other workflow ran on, when there is one; else its commit. The event's own
+    list of pull requests is not used: their heads may have moved since, or belong to a fork."""
     run = event.run
-    found = [pull for pull in await forge.pulls_of(run.head_sha) if pull.head_sha == run.head_sha]
-    if found:
-        return await _of_pull(found[0], run.head_sha, remote)
+    pulls = [pull for pull in await forge.pulls_of(run.head_sha) if pull.head_sha == run.head_sha]
+    if pulls:
+        return await _of_pull(pulls[0], run.head_sha, remote)
     if run.head_repo_id != event.repo_id:
         raise FlueError(
             "the other workflow ran on a fork's commit that is no open pull request's head any more",
@@ -144,7 +151,9 @@ async def _of_run(event: Event, forge: Forge, remote: Remote) -> Target:
 
 
 def _of_commit(sha: str, ref: str) -> Target:
-    branch = ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ""
+    branch = ""
+    if ref.startswith("refs/heads/"):
+        branch = ref.removeprefix("refs/heads/")
     return Target(number=None, head=sha, ref=branch, trusted_sha=sha)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Failure, Report, to_json
 from flue_ci.run.dry_run import describe_run
-from flue_ci.run.inputs import CheckoutInputs
+from flue_ci.run.inputs import checkout_inputs
 from flue_ci.run.plan import PreparedRun, RunOptions, RunResult
 from flue_ci.run.session import Phase, Signals, redirect_to_null, run_interactively
 from flue_ci.safety.log_handler import install_log_handler
@@ -43,22 +44,22 @@ def run_locally(options: RunOptions, environ: Mapping[str, str]) -> int:
         try:
             settings = read_settings(environ)
             with fast_startup():
-                spec, prepared = _prepare(options, settings, signals, Path(scratch))
-            _install_log_handler(prepared.redact)
+                spec, run = _prepare(options, settings, signals, Path(scratch))
+            _install_log_handler(run.redact)
             if options.dry_run:
-                return asyncio.run(_dry_run(prepared, spec, options))
-            folder = _open_folder(options, settings, prepared.redact)
-            return asyncio.run(_run(options, prepared, folder, signals))
+                return asyncio.run(_dry_run(run, spec, options))
+            folder = _open_folder(options, settings, run.redact)
+            return asyncio.run(_run(options, run, folder, signals))
         except FlueError as error:
             stage = "start"
             if isinstance(error, SpecError):
                 stage = "spec"
-            if signals.phase < Phase.SAVED:
+            if signals.phase < Phase.FILES:
                 failure = Failure(stage=stage, message=str(error), hint=error.hint)
                 _report_early(options, environ, failure, error.exit_code)
             raise
         except KeyboardInterrupt:
-            if signals.phase < Phase.SAVED:
+            if signals.phase < Phase.FILES:
                 _report_early(options, environ, Failure(stage="start", message="interrupted"), 128 + signals.first)
             print("flue-ci: interrupted", file=sys.stderr)
             return 128 + signals.first
@@ -74,11 +75,11 @@ def _prepare(options: RunOptions, settings: Settings, signals: Signals, scratch:
     spec = load_spec(path, overrides=options.overrides)
     if missing := not_supported_yet(spec):
         raise SpecError(missing)
-    prepared = prepare_run(
+    run = prepare_run(
         spec,
         spec_path=path,
-        inputs=CheckoutInputs(
-            repo=repo,
+        inputs=checkout_inputs(
+            repo,
             history=spec.workspace.history,
             scratch=scratch,
             mentions_repo="repo" in spec.prompt + spec.instructions,
@@ -87,7 +88,7 @@ def _prepare(options: RunOptions, settings: Settings, signals: Signals, scratch:
         settings=settings,
         signal=lambda: signals.first,
     )
-    return spec, prepared
+    return spec, run
 
 
 def _open_folder(options: RunOptions, settings: Settings, redact: Redactor) -> RunFolder:
@@ -104,20 +105,20 @@ def _open_folder(options: RunOptions, settings: Settings, redact: Redactor) -> R
 
 def _new_folder(settings: Settings, agent: str) -> Path:
     """A folder for a run without `--out`, outside of the repository so that it never shows up as a change."""
-    name = "".join(char if char.isalnum() or char in "-_" else "-" for char in Path(agent).stem)
+    name = re.sub(r"[^\w-]", "-", Path(agent).stem)
     return settings.state_dir / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{name}"
 
 
-async def _run(options: RunOptions, prepared: PreparedRun, folder: RunFolder, signals: Signals) -> int:
-    async with aclosing(prepared):
-        result = await run_interactively(prepared, folder, make_view(quiet=options.quiet), signals)
+async def _run(options: RunOptions, run: PreparedRun, folder: RunFolder, signals: Signals) -> int:
+    async with aclosing(run):
+        result = await run_interactively(run, folder, make_view(quiet=options.quiet), signals)
     report = result.report
-    was_read = _print(options, report, prepared.redact.redact_value(result.patch), folder.path)
+    was_read = _print(options, report, run.redact.redact_value(result.patch), folder.path)
     if folder.trouble:
         print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
     code = report.exit_code
     if options.apply and report.changes.patch:
-        code = await _apply(options, prepared.redact, result, folder)
+        code = await _apply(options, run.redact, result, folder)
     if not was_read:
         return code or EXIT_FAILED
     return code
@@ -159,12 +160,12 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
     return report.exit_code
 
 
-async def _dry_run(prepared: PreparedRun, spec: AgentSpec, options: RunOptions) -> int:
+async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions) -> int:
     """Shows what a run would do: nothing is started, nothing is asked of any service."""
-    services, redact = prepared.services, prepared.redact
-    services.provider.check(prepared.plan.request)
+    services, redact = run.services, run.redact
+    services.provider.check(run.plan.request)
     source = await services.inputs.source()
-    rows = redact.redact_value(describe_run(prepared.plan, spec, source, options.sandbox))
+    rows = redact.redact_value(describe_run(run.plan, spec, source, options.sandbox))
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -172,7 +173,7 @@ async def _dry_run(prepared: PreparedRun, spec: AgentSpec, options: RunOptions) 
     for name, value in rows.items():
         print(f"{name.replace('_', ' '):<{width}}  {printable(value)}")
     meaningless = [f"{each.key}: {each.message}" for each in only_on_github(spec)]
-    for note in (*prepared.notes, *source.notes, *meaningless):
+    for note in (*run.notes, *source.notes, *meaningless):
         print(f"{'note':<{width}}  {printable(redact(note))}")
     print("Nothing was started and nothing was spent.", file=sys.stderr)
     return 0

@@ -4,85 +4,58 @@ from __future__ import annotations
 
 import subprocess
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from flue_ci.git.command import plain_environment
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Trigger
 
 
-class RunInputs(Protocol):
-    """One run's inputs, from a checkout or from GitHub."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInputs(ABC):
+    """One run's inputs, from a checkout or from GitHub.
 
-    @property
-    def trusted_folder(self) -> Path:
-        """A folder with the agent specs, AGENTS.md and skills of people who may write to the repository."""
-        ...
+    `trusted_folder` holds the agent specs, AGENTS.md and skills of people who may write to the repository; `name` is
+    the repository, for people. `variables` are those of prompt templates, besides `agent` and `instruction`. `trigger`
+    is what started the run on GitHub. `run_id` identifies the run's sandboxes among all others.
+    """
 
-    @property
-    def name(self) -> str:
-        """The repository, for people."""
-        ...
+    trusted_folder: Path
+    name: str
+    variables: Mapping[str, object]
+    trigger: Trigger | None = None
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    @property
-    def run_id(self) -> str:
-        """Identifies the run's sandboxes among all others."""
-        ...
-
-    @property
-    def variables(self) -> Mapping[str, object]:
-        """The variables of prompt templates, besides `agent` and `instruction`."""
-        ...
-
-    @property
-    def trigger(self) -> Trigger | None:
-        """What started the run on GitHub; None in a checkout."""
-        ...
-
+    @abstractmethod
     async def source(self) -> Source:
         """The repository as it travels into the sandbox; it may be a stranger's. Raises `FlueError`."""
-        ...
 
     async def discussion(self) -> tuple[str, Sequence[str]]:
         """What the task says beyond the prompt, and notes for people. Raises `FlueError`."""
-        ...
+        return "", ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckoutInputs:
-    """The checkout at `repo`, for everything. `history` is the number of commits that travel, `mentions_repo` whether
-    a prompt may name the branch and the commit."""
+class CheckoutInputs(RunInputs):
+    """The checkout at `trusted_folder`, for everything. `history` is the number of commits that travel."""
 
-    repo: Path
     history: int
     scratch: Path
-    mentions_repo: bool
-    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    trigger: None = None
-
-    @property
-    def trusted_folder(self) -> Path:
-        return self.repo
-
-    @property
-    def name(self) -> str:
-        return self.repo.name
-
-    @property
-    def variables(self) -> Mapping[str, object]:
-        repo = {"name": self.name}
-        if self.mentions_repo:
-            repo |= _head(self.repo)
-        return {"repo": repo, "event": {"name": "local"}}
 
     async def source(self) -> Source:
-        return await open_checkout(self.repo, history=self.history, scratch=self.scratch)
+        return await open_checkout(self.trusted_folder, history=self.history, scratch=self.scratch)
 
-    async def discussion(self) -> tuple[str, Sequence[str]]:
-        return "", ()
+
+def checkout_inputs(repo: Path, *, history: int, scratch: Path, mentions_repo: bool) -> CheckoutInputs:
+    """The inputs of a local run. `mentions_repo`: a prompt may name the branch and the commit."""
+    about = {"name": repo.name}
+    if mentions_repo:
+        about |= _head(repo)
+    variables = {"repo": about, "event": {"name": "local"}}
+    return CheckoutInputs(trusted_folder=repo, name=repo.name, variables=variables, history=history, scratch=scratch)
 
 
 def _head(repo: Path) -> dict[str, str]:

@@ -39,8 +39,8 @@ async def restore_shell_profile(box: Sandbox) -> None:
 
 
 async def _as_root(box: Sandbox, script: str) -> None:
-    filled = script.format(home=shlex.quote(box.info.home), files=_FILES)
-    result = await box.exec(filled, timeout=_SECONDS, user="root")
+    command = script.format(home=shlex.quote(box.info.home), files=_FILES)
+    result = await box.exec(command, timeout=_SECONDS, user="root")
     if result.exit_code:
-        said = result.output.decode("utf-8", "replace").strip()
-        raise SandboxError(f"the checks could not be kept apart from the agent: {said or result.exit_code}")
+        message = result.output.decode("utf-8", "replace").strip()
+        raise SandboxError(f"the checks could not be kept apart from the agent: {message or result.exit_code}")

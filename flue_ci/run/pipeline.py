@@ -37,7 +37,7 @@ from flue_ci.workspace.collect import collect
 from flue_ci.workspace.upload import Workspace, upload, upload_files
 from flue_ci.workspace.verify import subtract_setup_changes
 
-_WITHHELD = "a secret that this run knows occurs in the patch, so the patch is withheld"
+_WITHHELD_REASON = "a secret that this run knows occurs in the patch, so the patch is withheld"
 _WITHHELD_HINT = "look for a command that writes its environment to a file; drop the secret from `sandbox.secrets`"
 _SIGINT = 2
 RESCUE_SECONDS = 4.0  # after a signal: a runner that cancels a job kills us soon, so only a short try to save the work
@@ -231,12 +231,12 @@ async def _collect(run: _Run) -> None:
         if run.setup_changes:
             changes = await subtract_setup_changes(run.source, run.setup_changes, changes)
         if await _adds_secret(run, run.source, changes):
-            raise ChangesRefused(_WITHHELD, hint=_WITHHELD_HINT)
+            raise ChangesRefused(_WITHHELD_REASON, hint=_WITHHELD_HINT)
         run.changes = changes
     except ChangesRefused as refusal:
         run.refusal = refusal
         if run.holds_secret(refusal.patch) or run.holds_secret(added_lines(refusal.patch)):
-            run.refusal = ChangesRefused(f"{refusal}; besides, {_WITHHELD}", hint=_WITHHELD_HINT)
+            run.refusal = ChangesRefused(f"{refusal}; besides, {_WITHHELD_REASON}", hint=_WITHHELD_HINT)
         raise run.refusal from None
 
 
@@ -260,8 +260,7 @@ async def _end(run: _Run, services: RunServices) -> None:
     """After every ending: saves the agent's work when that has not happened yet, then kills the sandbox."""
     if run.engine_ready:
         run.engine_ready.cancel()
-        run.engine_ready.add_done_callback(lambda task: task.cancelled() or task.exception())  # it was reported, or
-        # comes too late to matter
+        run.engine_ready.add_done_callback(lambda task: task.cancelled() or task.exception())  # too late to matter
     if run.sandbox is None:
         return
     if run.stage in ("agent", "collect") and run.failure and run.changes is None and run.refusal is None:

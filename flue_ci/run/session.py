@@ -38,9 +38,9 @@ class View(Protocol):
 class Phase(IntEnum):
     """How far a run is, for signals: each phase follows the one before."""
 
-    RUNNING = 0
-    ENDED = 1  # the report exists
-    SAVED = 2  # its files are written
+    RUN = 0
+    REPORT = 1  # the report exists, nothing is left to be stopped
+    FILES = 2  # its files are written
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Signals:
     """The number of the first signal that came (0: none), and the phase of the run."""
 
     first: int = 0
-    phase: Phase = Phase.RUNNING
+    phase: Phase = Phase.RUN
 
     def advance(self, phase: Phase) -> None:
         """The run reached `phase`, the one after the present one."""
@@ -71,7 +71,7 @@ class Signals:
         loop = asyncio.get_running_loop()
 
         def handle(number: int) -> None:
-            if self.first or self.phase > Phase.RUNNING:
+            if self.first or self.phase > Phase.RUN:
                 say("already stopping: the sandbox is being ended")
                 return
             self.first = number
@@ -145,15 +145,15 @@ def redacting_observer(redact: Redactor, *observers: Observer) -> Observer:
     return observe
 
 
-async def run_and_save(prepared: PreparedRun, folder: RunFolder, observe: Observer, signals: Signals) -> RunResult:
+async def run_and_save(run: PreparedRun, folder: RunFolder, observe: Observer, signals: Signals) -> RunResult:
     """Runs the agent; the report is in the folder when this returns. The report comes without secrets, the patch as it
     is. Call it where signals cancel the task."""
-    for note in prepared.notes:
+    for note in run.notes:
         observe(Notice(text=note))
-    result = await run_agent(prepared.plan, prepared.services, observe)
-    signals.advance(Phase.ENDED)
-    report = folder.save(_with_secret_note(result.report, result.patch, prepared.redact), result.patch)
-    signals.advance(Phase.SAVED)
+    result = await run_agent(run.plan, run.services, observe)
+    signals.advance(Phase.REPORT)
+    report = folder.save(_with_secret_note(result.report, result.patch, run.redact), result.patch)
+    signals.advance(Phase.FILES)
     return replace(result, report=report)
 
 
@@ -168,7 +168,7 @@ def _with_secret_note(report: Report, patch: bytes, redact: Redactor) -> Report:
     return replace(report, notes=(*report.notes, note))
 
 
-async def run_interactively(prepared: PreparedRun, folder: RunFolder, view: View, signals: Signals) -> RunResult:
+async def run_interactively(run: PreparedRun, folder: RunFolder, view: View, signals: Signals) -> RunResult:
     """`run_and_save` for a terminal, from which signals come and which may be closed."""
 
     def show(event: ProgressEvent) -> None:
@@ -177,11 +177,11 @@ async def run_interactively(prepared: PreparedRun, folder: RunFolder, view: View
         except OSError:
             redirect_to_null(sys.stderr)  # the terminal or pipe is gone; the run and its files go on
 
-    observe = redacting_observer(prepared.redact, folder.observe, show)
+    observe = redacting_observer(run.redact, folder.observe, show)
     task = asyncio.current_task()
     assert task is not None
     with signals.cancel(task, lambda text: observe(Notice(text=text))):
-        result = await run_and_save(prepared, folder, observe, signals)
+        result = await run_and_save(run, folder, observe, signals)
         try:
             view.close()
         except OSError:

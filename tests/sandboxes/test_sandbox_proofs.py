@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from flue_ci.core.ports import EngineRequirements, Limits, Network, Sandbox, San
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Report
 from flue_ci.run.commands import HostCommand
+from flue_ci.run.inputs import RunInputs
 from flue_ci.run.pipeline import run_agent
 from flue_ci.run.plan import RunPlan, RunServices
 from flue_ci.sandboxes.e2b.provider import E2BProvider
@@ -285,19 +286,14 @@ class Acting:
         return Outcome(status="done", reason="", summary="done", usage=Usage())
 
 
-class GivenSource:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenSource(RunInputs):
     """Inputs of a run that has nothing but a repository."""
 
-    trusted_folder, name, run_id, variables, trigger = Path(), "proof", "proofs", {}, None
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    repository: Source
 
     async def source(self) -> Source:
-        return self._source
-
-    async def discussion(self) -> tuple[str, tuple[str, ...]]:
-        return "", ()
+        return self.repository
 
 
 @pytest.fixture
@@ -329,7 +325,7 @@ async def one_run(
     services = RunServices(
         provider=world.provider,
         engine=Acting(act),
-        inputs=GivenSource(source),
+        inputs=GivenSource(trusted_folder=Path(), name="proof", variables={}, repository=source),
         files={},
         holds_secret=lambda data: False,
         signal=lambda: 0,
