@@ -17,7 +17,7 @@ from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 
 Block = Callable[..., str]  # an untrusted block: its source, text, limit, and attributes
 BUDGET = 60_000  # characters of everything together
-_ONE_BODY, _ONE, _HUNK, _ANNOTATION = (
+_BODY, _ONE, _HUNK, _ANNOTATION = (
     12_000,
     6_000,
     1_500,
@@ -79,7 +79,7 @@ def render_discussion(
     head = f"Title: {subject.title}"
     if is_included(subject.author.login):
         head += f"\n\n{subject.body}"
-    opening = [_INTRODUCTION.format(kind=kind), block(kind, head, _ONE_BODY, author=subject.author.login)]
+    opening = [_INTRODUCTION.format(kind=kind), block(kind, head, _BODY, author=subject.author.login)]
     comments = [each for each in discussion.comments if _is_shown(each, before) and is_included(each.author.login)]
     reviews = [each for each in discussion.reviews if _is_valid(each, before) and is_included(each.author.login)]
     pieces = [_Piece(time=each.created_at, text=_comment(each, block)) for each in comments]
@@ -88,22 +88,37 @@ def render_discussion(
     talk_room = room
     if discussion.files or discussion.checks:
         talk_room = int(room * _TALK)
-    talk, omitted_talk = _newest(pieces, talk_room)
-    diff, omitted_diff = _first([_diff(each, block) for each in discussion.files], int(room * _DIFF))
-    checks, omitted_checks = _first([_check(each, block) for each in discussion.checks], int(room * _CHECKS) + _ONE)
-    omissions = {"older comment": omitted_talk, "changed file": omitted_diff, "failed check": omitted_checks}
-    notes = [*discussion.notes]
-    notes += [f"left out of the task, for lack of space: {plural(n, kind)}" for kind, n in omissions.items() if n]
+    sections = (
+        ("Discussion, oldest first", "older comment", _newest(pieces, talk_room)),
+        (
+            "Failed checks of the head",
+            "failed check",
+            _first([_check(each, block) for each in discussion.checks], int(room * _CHECKS) + _ONE),
+        ),
+        (
+            "Changed files (the whole diff is in git)",
+            "changed file",
+            _first([_diff(each, block) for each in discussion.files], int(room * _DIFF)),
+        ),
+    )
+    return _assemble(opening, sections, discussion.notes, removals)
+
+
+def _assemble(
+    opening: Sequence[str],
+    sections: Sequence[tuple[str, str, tuple[list[str], int]]],
+    notes: Sequence[str],
+    removals: Counter[str],
+) -> DiscussionText:
+    """Sections are title, the kind of their pieces, the pieces, and how many had to be left out."""
+    parts, notes = [*opening], [*notes]
+    for title, kind, (pieces, omissions) in sections:
+        if pieces:
+            parts += [f"## {title}", *pieces]
+        if omissions:
+            notes.append(f"left out of the task, for lack of space: {plural(omissions, kind)}")
     if removals:
         notes.append(f"taken out of what people wrote: {summarize_removals(removals)}")
-    parts = [*opening]
-    for title, section in (
-        ("## Discussion, oldest first", talk),
-        ("## Failed checks of the head", checks),
-        ("## Changed files (the whole diff is in git)", diff),
-    ):
-        if section:
-            parts += [title, *section]
     parts += [f"Note: {note}." for note in notes]
     return DiscussionText(text="\n\n".join(parts), notes=tuple(notes))
 

@@ -26,6 +26,7 @@ VARIABLES = {  # how an input reaches the program
     "model": "FLUE_CI_MODEL",
     "trigger": "FLUE_CI_TRIGGER",
     "phrase": "FLUE_CI_PHRASE",
+    "sandbox": "FLUE_CI_SANDBOX",
     "sandbox-template": "FLUE_CI_TEMPLATE",
     "fail-on": "FLUE_CI_FAIL_ON",
     "dry-run": "FLUE_CI_DRY_RUN",
