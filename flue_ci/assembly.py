@@ -194,7 +194,7 @@ def add_requirements(plan: RunPlan, needs: EngineRequirements) -> RunPlan:
     return replace(
         plan,
         request=request,
-        setup=(*plan.setup, *_setup_commands(needs.setup, request.max_seconds)),
+        setup=(*_setup_commands(needs.setup, request.max_seconds), *plan.setup),
         prompt=replace(plan.prompt, network=agent_network),
     )
 
@@ -206,7 +206,8 @@ def _with_hosts(network: Network, hosts: tuple[str, ...]) -> Network:
 
 
 def publishing(spec: AgentSpec) -> Publishing:
-    """What a spec asks of whoever publishes. Hosts that the sandbox may reach are no secret way out in a link."""
+    """How a spec wants its report published. Links to hosts that the sandbox may reach anyway can carry no secret out
+    that it could not send itself."""
     network = spec.sandbox.network
     lists = [tuple(rule) for rule in (network.setup, network.agent) if not isinstance(rule, str)]
     return Publishing(

@@ -47,7 +47,7 @@ def fail_step(environ: Mapping[str, str], error: FlueError) -> int:
 
 
 class ActionJob:
-    """`say` is for our own words, whatever names are in them; `log` for lines of the sandbox and the model.
+    """`say` is for our own words; `log` for lines of the sandbox and the model.
 
     `redact` knows the secrets of the environment; for a run, `with_redactor` gives the same job with those of the
     spec as well.

@@ -1,4 +1,4 @@
-"""Sandboxes that a crash left behind: found by our own metadata, so that nobody else's is ever touched."""
+"""Sandboxes that a crash left behind: found by our own metadata, so that no other sandbox is ever touched."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kill(provider: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int
 
 
 def sweep(provider: str, environ: Mapping[str, str], run: str) -> int:
-    """Ends what one run left behind, and nobody else's; prints a line for each. Returns the exit code.
+    """Ends what one run left behind; prints a line for each. Returns the exit code.
 
     The last step of a job: without a key nothing can have been started, and that is no failure.
     """

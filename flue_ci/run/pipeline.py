@@ -1,4 +1,4 @@
-"""The story of a run: sandbox, repository in, setup, agent, changes out, checks, and the report, whatever happens.
+"""The story of a run: sandbox, repository in, setup, agent, changes out, checks, and a report at every ending.
 
 Read `run_agent` and `_run_stages` first. They know nothing of vendors, files or terminals: what they need arrives in
 `RunPlan` and `RunServices`.

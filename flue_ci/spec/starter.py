@@ -74,7 +74,7 @@ jobs:
     timeout-minutes: 45 # more than an agent's own limits, so that those end it first, with a report
     permissions:
       contents: read # the commit that was asked about, and the specs
-      checks: read # what fails, so that the agent is told
+      checks: read # what fails, so that the agent knows
       issues: write # comments on issues, and reactions
       pull-requests: write # comments on pull requests
     steps:
