@@ -250,11 +250,12 @@ def test_a_sweep_names_the_run_and_never_fails_the_job(runner: Runner, code: int
     program_path = runner.root / "installed" / "venv" / "bin" / "flue-ci"
     program_path.parent.mkdir(parents=True)
     program(program_path, f'echo "$@"; exit {code}')
-    done = runner.step("Sweep", {"FLUE_CI_INSTALLED": str(runner.root / "installed"), "FLUE_CI_RUN_TOKEN": "abc"})
+    environment = {"FLUE_CI_RUN_TOKEN": "abc", "FLUE_CI_SANDBOX": "folder"}
+    done = runner.step("Sweep", environment | {"FLUE_CI_INSTALLED": str(runner.root / "installed")})
     assert done.returncode == 0
-    told = done.stdout.splitlines()
-    assert told[0] == "sandboxes kill --run abc"
-    assert [line.startswith("::warning title=flue-ci::") for line in told[1:]] == [True] * code
+    lines = done.stdout.splitlines()
+    assert lines[0] == "sandboxes kill --sandbox folder --run abc"
+    assert [line.startswith("::warning title=flue-ci::") for line in lines[1:]] == [True] * code
 
 
 @pytest.mark.parametrize(

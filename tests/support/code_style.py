@@ -15,13 +15,15 @@ PARTICIPLES = frozenset(
     driven eaten fallen felt fought flown forgotten forgiven found frozen given gone got gotten grown heard held hidden
     hit hung hurt kept known laid lain led left lent lit lost made meant met paid put ridden risen said seen sent set
     shown shut slept sold sought spent spoken stolen stood struck sung sunk sworn swept taken taught thought thrown told
-    torn understood withheld withdrawn woken won worn written""".split()  # noqa: SIM905 (a word list reads best as words)
+    torn understood withheld withdrawn woken won worn written""".split()  # noqa: SIM905 (words)
 )
 PRONOUNS = frozenset(
     "anybody everybody here nobody somebody something there whatever whoever others theirs ours".split()  # noqa: SIM905
 )
 # Words that are nouns, verbs or adjectives of the field as well, or end in -ed by chance.
-OTHER_WORDS = frozenset("cut feed hit indeed need put red seed set shed shut speed exceed proceed embed".split())  # noqa: SIM905
+OTHER_WORDS = frozenset(
+    "cut feed hit indeed need put red seed set shed shut speed exceed proceed embed".split()  # noqa: SIM905
+)
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
