@@ -9,7 +9,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flue_ci.agent.loop import AgentLoop
 from flue_ci.agent.system_prompt import GUIDANCE_CHARS, PromptParts
@@ -20,6 +19,7 @@ from flue_ci.core.ports import (
     HeaderRule,
     Limits,
     Model,
+    ModelOptions,
     Network,
     Sandbox,
     SandboxProvider,
@@ -28,6 +28,7 @@ from flue_ci.core.ports import (
 from flue_ci.core.text import one_line
 from flue_ci.git.own_files import read_repository_file
 from flue_ci.git.source import Source
+from flue_ci.models.registry import MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.inputs import RunInputs
@@ -39,9 +40,6 @@ from flue_ci.spec.result_schema import violations
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
 from flue_ci.workspace.upload import upload_files
-
-if TYPE_CHECKING:
-    from flue_ci.models.claude.client import Claude
 
 OURS = {"flue-ci": "1"}  # every sandbox of ours says so in its metadata
 PROVIDERS = ("e2b", "local")
@@ -119,12 +117,12 @@ def warm_up() -> None:
 
     def load() -> None:
         from flue_ci.forges.github import client as github
-        from flue_ci.models.claude import client as claude
+        from flue_ci.models.claude.client import Claude
         from flue_ci.sandboxes.e2b import provider as e2b
 
         github.preload()
         e2b.preload()
-        claude.preload()
+        Claude.preload()
 
     threading.Thread(target=load, name="warm-up", daemon=True).start()
 
@@ -297,40 +295,23 @@ def _model(
     now."""
     from flue_ci.models.replay import Recorder, Replay
 
-    model: Model
-    if options.replay:
-        model, prepare = Replay(options.replay), _nothing
-    else:
-        claude = _claude(spec.model, settings)
-        model, prepare = claude, claude.prepare
-    record = options.record if not options.dry_run else None
-    return (Recorder(model, record, clean=clean) if record else model), prepare
+    model: Model = Replay(options.replay) if options.replay else _adapter(spec.model, settings)
+    if options.record and not options.dry_run:
+        model = Recorder(model, options.record, redact=clean)
+    return model, model.prepare
 
 
-def _nothing() -> None:
-    pass
-
-
-def _claude(spec: ModelSpec, settings: Settings) -> Claude:
-    from flue_ci.models.claude.client import Claude, ClaudeSettings
-
-    wanted = ClaudeSettings(
-        model=spec.name,
+def _adapter(spec: ModelSpec, settings: Settings) -> Model:
+    options = ModelOptions(
+        name=spec.name,
         max_output_tokens=spec.max_output_tokens,
         effort=spec.effort,
         thinking=spec.thinking,
-        api_key=settings.anthropic_api_key or None,  # None: the SDK looks for ANTHROPIC_AUTH_TOKEN
-        base_url=spec.base_url or settings.anthropic_base_url or None,
+        base_url=spec.base_url,
         prices=spec.prices.to_prices() if spec.prices else None,
     )
-    return Claude(
-        replace(
-            wanted,
-            retry_timeout_seconds=settings.retry_timeout_seconds or wanted.retry_timeout_seconds,
-            first_byte_seconds=settings.idle_seconds or wanted.first_byte_seconds,
-            idle_seconds=settings.idle_seconds or wanted.idle_seconds,
-        )
-    )
+    model: Model = MODELS.load(spec.provider).from_options(options, settings)
+    return model
 
 
 def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:
@@ -352,7 +333,9 @@ def _need_keys(options: RunOptions, settings: Settings) -> None:
 
 async def check_model(name: str, settings: Settings) -> None:
     """Asks the API for the model by name. Raises `ModelError`."""
-    model = _claude(ModelSpec(name=name), settings)
+    from flue_ci.models.claude.client import Claude
+
+    model = Claude.from_options(ModelOptions(name=name), settings)
     try:
         await model.check()
     finally:

@@ -21,8 +21,8 @@ ROOMS = (
     "terminal",
     "run",
     "publish",
-    "agent",
     "spec",
+    "agent",
     "workspace",
     "report",
     "models",
@@ -32,6 +32,7 @@ ROOMS = (
     "safety",
     "gate",
     "settings",
+    "testing",
     "core",
 )
 ADAPTERS = ("models.claude", "models.recording", "models.replay", "sandboxes.e2b", "sandboxes.local", "forges.github")
@@ -42,7 +43,8 @@ HOMES = {
     "github": ("forges.github",),
     "yaml": ("spec.yaml_document",),
     "jinja2": ("spec.template",),
-    "jsonschema": ("spec.result_schema",),
+    "jsonschema": ("spec.result_schema", "testing"),
+    "pytest": ("testing",),
     "pydantic": ("spec.schema", "report.report"),
     "rich": ("terminal",),
     "click": ("cli", "__main__"),
@@ -83,7 +85,6 @@ TO_CUT = {
     ("git.fetch", "workspace"),
     ("run.session", "assembly"),
     ("run.session", "terminal"),
-    ("spec.skills", "agent"),
 }
 
 

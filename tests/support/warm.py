@@ -115,14 +115,14 @@ def _load() -> None:
     from flue_ci.action import republish as publish_run
     from flue_ci.action import respond as action_run
     from flue_ci.forges.github import client as github
-    from flue_ci.models.claude import client as claude
+    from flue_ci.models.claude.client import Claude
     from flue_ci.sandboxes.e2b import provider as e2b
 
     assert action_run
     assert publish_run
     github.preload()
     e2b.preload()
-    claude.preload()
+    Claude.preload()
 
 
 if __name__ == "__main__":
