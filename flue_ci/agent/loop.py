@@ -95,7 +95,7 @@ class AgentLoop:
             tools=Toolbox(self._tools(task), context),
             budget=Budget(task.limits, self._clock),
             observe=observe,
-            messages=[*_completed(task.history), Prompt(text=task.prompt)],
+            messages=[*_with_results(task.history), Prompt(text=task.prompt)],
             usage=Usage(cost_usd=0.0),
         )
         try:
@@ -184,7 +184,7 @@ def _with_note(results: tuple[ToolResult, ...], note: str) -> tuple[ToolResult, 
     return (*results[:-1], replace(last, content=f"{last.content}\n\n[flue-ci: {note}]"))
 
 
-def _completed(history: tuple[Message, ...]) -> tuple[Message, ...]:
+def _with_results(history: tuple[Message, ...]) -> tuple[Message, ...]:
     """`history` with a result for each call: one that ended before its last calls were run lacks them, and models
     refuse calls without results."""
     last = history[-1] if history else None

@@ -137,41 +137,41 @@ class Replay(Model):
         """Refuses a call of a tool that was offered when recorded and is not offered now. A call of a tool that was
         never offered is the model's own error, and is replayed."""
         current = {spec.name for spec in request.tools}
-        recorded = set((turn.request_summary or {}).get("tools", ()))
+        recording = set((turn.request_summary or {}).get("tools", ()))
         for call in turn.reply.calls:
-            if call.name in recorded - current:
+            if call.name in recording - current:
                 raise ModelError(
                     f"The recording no longer fits at turn {self._next}: it calls `{call.name}`, not offered now",
                     hint=f"Tools now: {', '.join(sorted(current)) or 'none'}.",
                 )
 
 
-def difference(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
-    """Where a replay left its recording, in words; empty while it fits. `recorded` may have gaps.
+def difference(recording: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    """Where a replay left its recording, in words; empty while it fits. `recording` may have gaps.
 
     Must agree: the number of entries; each prompt, later ones up to numbers, which count time and turns; the number of
     results, and of each result whether it is an error, and its exit code. Need not: the text of results (times, names
     of temporary files and versions change), other notes, the system prompt, tools that are not called.
     """
-    old, new = recorded.get("new", current["new"]), current["new"]
+    old, new = recording.get("new", current["new"]), current["new"]
     for before, after in zip(old, new, strict=False):
         if text := _entry_difference(before, after, is_first=current["entries"] == 1):
             return text
-    if len(old) != len(new) or recorded.get("entries", current["entries"]) != current["entries"]:
-        entries = recorded.get("entries", current["entries"] - len(new) + len(old))
+    if len(old) != len(new) or recording.get("entries", current["entries"]) != current["entries"]:
+        entries = recording.get("entries", current["entries"] - len(new) + len(old))
         return f"a conversation of {entries} entries was recorded, this one has {current['entries']}"
     return ""
 
 
-def _entry_difference(recorded: Mapping[str, Any], current: Mapping[str, Any], *, is_first: bool) -> str:
-    if recorded.keys() != current.keys():
-        return f"{' and '.join(recorded)} recorded, {' and '.join(current)} now"
+def _entry_difference(recording: Mapping[str, Any], current: Mapping[str, Any], *, is_first: bool) -> str:
+    if recording.keys() != current.keys():
+        return f"{' and '.join(recording)} recorded, {' and '.join(current)} now"
     if "prompt" in current:
-        old, new = recorded["prompt"], current["prompt"]
+        old, new = recording["prompt"], current["prompt"]
         if old.split() == new.split() or (not is_first and _rough(old) == _rough(new)):
             return ""
         return f"another prompt. {_first_difference(old, new)}"
-    old, new = recorded["results"], current["results"]
+    old, new = recording["results"], current["results"]
     if len(old) != len(new):
         return f"{len(old)} tool results recorded, {len(new)} now"
     for number, (before, after) in enumerate(zip(old, new, strict=True), 1):
@@ -181,14 +181,14 @@ def _entry_difference(recorded: Mapping[str, Any], current: Mapping[str, Any], *
     return ""
 
 
-def _ending_difference(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+def _ending_difference(recording: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     """How a call ended otherwise than it did; what was not recorded is not compared."""
-    old, new = _exit_code(recorded), _exit_code(current)
-    is_same_kind = recorded.get("is_error", current["is_error"]) == current["is_error"]
+    old, new = _exit_code(recording), _exit_code(current)
+    is_same_kind = recording.get("is_error", current["is_error"]) == current["is_error"]
     if is_same_kind and old in ("", new):
         return ""
     words = {True: "failed", False: "succeeded"}
-    before, after = words[bool(recorded.get("is_error"))], words[bool(current["is_error"])]
+    before, after = words[bool(recording.get("is_error"))], words[bool(current["is_error"])]
     return f"{before}{old} when recorded, {after}{new} now"
 
 
@@ -203,9 +203,9 @@ def _rough(text: str) -> str:
     return " ".join(_NUMBER.sub("0", _HEX.sub("0", text)).split())
 
 
-def _first_difference(recorded: str, current: str) -> str:
+def _first_difference(recording: str, current: str) -> str:
     """The first lines that differ by more than numbers, side by side."""
-    pairs = list(zip_longest(recorded.splitlines(), current.splitlines(), fillvalue="(nothing)"))
+    pairs = list(zip_longest(recording.splitlines(), current.splitlines(), fillvalue="(nothing)"))
     for number, (before, after) in enumerate(pairs, 1):
         if _rough(before) != _rough(after):
             return f"Line {number} recorded: {one_line(before)} / now: {one_line(after)}"

@@ -52,8 +52,8 @@ class Bash:
         script = _capture(arguments["command"], file, show)
         result = await box.exec(script, timeout=seconds, cwd=context.workdir, limit=limit)
         if result.timed_out:  # the script could not print: fetch what the command had written by then
-            shown = await box.exec(show, timeout=30, limit=limit)
-            result = replace(result, exit_code=124, output=shown.output)
+            tail = await box.exec(show, timeout=30, limit=limit)
+            result = replace(result, exit_code=124, output=tail.output)
         ending = f"exit code {result.exit_code}"
         if result.timed_out:
             ending = f"timed out after {human_seconds(seconds)}; it and what it started were ended (exit code 124)"
@@ -73,10 +73,10 @@ def _capture(command: str, file: str, show: str) -> str:
     had written is still there. The subshell keeps `exit` and `cd` from ending the script; the command is part of the
     script, so that it sees no variable of ours.
     """
-    folder, quoted = shlex.quote(file.rsplit("/", 1)[0]), shlex.quote(file)
+    folder, target = shlex.quote(file.rsplit("/", 1)[0]), shlex.quote(file)
     return (
         f"[ -d {folder} ] || mkdir -p {folder}\n"
-        f"( eval {shlex.quote(command)} ) >{quoted} 2>&1 </dev/null\n"
+        f"( eval {shlex.quote(command)} ) >{target} 2>&1 </dev/null\n"
         f"code=$?\n{show}\nexit $code"
     )
 

@@ -47,21 +47,21 @@ def _closest(text: str, old: str) -> str:
     """A sentence about the place that was probably meant, so that the next try is right."""
     words = [line.strip() for line in old.splitlines() if line.strip()]
     lines = text.splitlines()[:20_000]
-    stripped = [line.strip() for line in lines]
+    bare_lines = [line.strip() for line in lines]
     if not lines:
         return "The file is empty."
     if not words:
         return "It consists of blanks only; copy the text with its neighbours from `read`."
-    for index, line in enumerate(stripped):
+    for index, line in enumerate(bare_lines):
         if line != words[0]:
             continue
-        following = [item for item in stripped[index : index + 3 * len(words)] if item]
+        following = [item for item in bare_lines[index : index + 3 * len(words)] if item]
         if following[: len(words)] == words:
             return f"The same words stand at line {index + 1} with other blanks or indentation; copy them from `read`."
     near = []
     if len(lines) <= 5_000:
-        near = difflib.get_close_matches(words[0], stripped, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(words[0], bare_lines, n=1, cutoff=0.6)
     if near:
-        index = stripped.index(near[0])
+        index = bare_lines.index(near[0])
         return f"The nearest is line {index + 1}: {lines[index].strip()[:200]!r}. Read it again; it may have changed."
     return "Nothing similar was found. Read the file again; it may be another file or may have changed."

@@ -54,20 +54,20 @@ class Read:
             return ToolOutput(text="[the file is empty]", note="empty")
         if first > len(lines):
             raise ToolError(f"The file has {plural(len(lines), 'line')}; offset {first} is behind its end.")
-        return _numbered(lines[first - 1 : first - 1 + count], first, len(lines))
+        return _number_lines(lines[first - 1 : first - 1 + count], first, len(lines))
 
     async def _read_part(self, path: str, first: int, count: int, context: ToolContext) -> ToolOutput:
         """The same for a file that is too large to be transferred."""
-        quoted = shlex.quote(path)
+        source = shlex.quote(path)
         script = (
-            f"wc -l < {quoted}; sed -n '{first},{first + count - 1}p;{first + count}q' -- {quoted} "
+            f"wc -l < {source}; sed -n '{first},{first + count - 1}p;{first + count}q' -- {source} "
             f"| cut -b 1-{LINE_CHARS} | head -c 200000"
         )
         result = await context.sandbox.exec(script, timeout=60, limit=300_000)
         total, _, body = result.output.decode("utf-8", "replace").partition("\n")
         if not total.strip().isdigit():
             raise ToolError(f"The file cannot be read: {one_line(total)}")
-        return _numbered(body.splitlines(), first, max(int(total), first + body.count("\n") - 1))
+        return _number_lines(body.splitlines(), first, max(int(total), first + body.count("\n") - 1))
 
 
 class Write:
@@ -120,7 +120,7 @@ class Edit:
         return ToolOutput(text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}")
 
 
-def _numbered(lines: list[str], first: int, total: int) -> ToolOutput:
+def _number_lines(lines: list[str], first: int, total: int) -> ToolOutput:
     """`lines` with their numbers, as far as they fit, and where to read on. `total`: lines of the whole file."""
     parts: list[str] = []
     size = 0

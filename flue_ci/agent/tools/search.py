@@ -74,7 +74,7 @@ class Glob:
         if not lines:
             text = "No file has such a name. (Files that git ignores are not listed; `**/` matches any depth.)"
             return ToolOutput(text=text, note="none")
-        return _limited(lines, PATHS, "narrow the pattern", plural(len(lines), "file"))
+        return _first_lines(lines, PATHS, "narrow the pattern", plural(len(lines), "file"))
 
 
 def read_grep(exit_code: int, output: str) -> ToolOutput:
@@ -90,10 +90,10 @@ def read_grep(exit_code: int, output: str) -> ToolOutput:
     count = "1 match"
     if len(lines) > 1:
         count = f"{len(lines)} matches"
-    return _limited(lines, MATCHES, "narrow the pattern, or set path or glob", count)
+    return _first_lines(lines, MATCHES, "narrow the pattern, or set path or glob", count)
 
 
-def _limited(lines: list[str], limit: int, advice: str, note: str) -> ToolOutput:
+def _first_lines(lines: list[str], limit: int, advice: str, note: str) -> ToolOutput:
     if len(lines) > limit:
         lines = [*lines[:limit], f"[the first {limit}; there are more: {advice}]"]
         note = f"first {limit}"

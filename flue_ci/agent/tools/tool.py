@@ -71,16 +71,16 @@ class Tool(Protocol):
         ...
 
 
-def tool_spec(name: str, description: str, required: str, optional: str = "", **properties: JSON) -> ToolSpec:
-    """A spec with simple arguments. `required` and `optional` are names that stand in `properties`: name → (type,
-    description), the description may be empty. Every byte is sent with every run."""
+def tool_spec(name: str, description: str, needs: str, optional: str = "", **properties: JSON) -> ToolSpec:
+    """A spec with simple arguments. `needs` (required) and `optional` are names, separated by blanks, that stand in
+    `properties`: name → (type, description or empty text). Every byte of it is sent with every run."""
     shape = {}
     for key, (kind, text) in properties.items():
         shape[key] = {"type": kind}
         if text:
             shape[key]["description"] = text
-    assert set(shape) == {*required.split(), *optional.split()}
-    schema = {"type": "object", "properties": shape, "required": required.split(), "additionalProperties": False}
+    assert set(shape) == {*needs.split(), *optional.split()}
+    schema = {"type": "object", "properties": shape, "required": needs.split(), "additionalProperties": False}
     return ToolSpec(name=name, description=description, input_schema=schema)
 
 

@@ -140,15 +140,15 @@ class Claude(Model):
         """See `Model`. Usage includes what the server reported for attempts that broke."""
         body = self._writer.body(request)
         retry = TurnRetry(self._settings.retry, clock=self._clock, chance=self._chance)
-        wasted = Usage()
+        earlier = Usage()
         while True:
             message = MessageAccumulator(lambda text: observe(TextDelta(text=text)))
             try:
                 await self._attempt(body, message)
-                return message.reply(replace(wasted + self._usage(message), turns=1))
+                return message.reply(replace(earlier + self._usage(message), turns=1))
             except RetryableError as error:
                 if message.has_begun:
-                    wasted += self._usage(message)
+                    earlier += self._usage(message)
                 if message.has_content:
                     observe(TurnRestarted(reason=error.reason))
                 seconds = retry.next_wait(error, has_begun=message.has_begun)

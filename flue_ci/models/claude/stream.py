@@ -47,7 +47,7 @@ class _Block:
     def kind(self) -> str:
         return str(self.start.get("type"))
 
-    def joined(self, name: str) -> str:
+    def text_of(self, name: str) -> str:
         first = self.start.get(name)
         text = "".join(self.pieces.get(name, ()))
         if isinstance(first, str):
@@ -58,7 +58,7 @@ class _Block:
 class MessageAccumulator:
     """One attempt at a turn. `show` is called with the visible text, thinking included, as it comes.
 
-    `has_begun`: the message has started; `is_complete`: it has ended.
+    `has_begun`: the message has started; `is_complete`: it has ended; `model`: the name of the one that answers.
     """
 
     def __init__(self, show: Callable[[str], None]) -> None:
@@ -66,7 +66,7 @@ class MessageAccumulator:
         self._current_block: int | None = None
         self._blocks: dict[int, _Block] = {}
         self._counts: dict[str, int] = {}
-        self._model = ""
+        self.model = ""
         self._stop_reason = ""
         self._details: Mapping[str, Any] = {}
         self.has_begun = False
@@ -76,11 +76,6 @@ class MessageAccumulator:
     def has_content(self) -> bool:
         """True when any content came."""
         return bool(self._blocks)
-
-    @property
-    def model(self) -> str:
-        """The name of the model that answered; empty before the message starts."""
-        return self._model
 
     def add(self, event: Any) -> None:
         """Adds one event. Unknown kinds are ignored, as the API asks of its clients. Raises `ProtocolError`."""
@@ -93,13 +88,13 @@ class MessageAccumulator:
         kind = event["type"]
         if kind == "message_start":
             self.has_begun = True
-            self._model = str(event["message"].get("model") or "")
+            self.model = str(event["message"].get("model") or "")
             self._count(event["message"].get("usage"))
         elif kind == "content_block_start":
             index, block = int(event["index"]), _Block(dict(event["content_block"]))
             self._blocks[index] = block
             if block.kind in ("text", "thinking"):
-                self._display(index, block.joined(block.kind))
+                self._display(index, block.text_of(block.kind))
         elif kind == "content_block_delta":
             self._continue(int(event["index"]), event["delta"])
         elif kind == "message_delta":
@@ -161,7 +156,7 @@ class MessageAccumulator:
                 calls.append(call)
                 blocks.append({**block.start, "input": _input_block(call)})
             elif block.kind == "text":
-                text = block.joined("text")
+                text = block.text_of("text")
                 texts.append(text)
                 if text.strip():  # the API refuses to see its own blank texts again
                     blocks.append({**block.start, "text": text})
@@ -174,19 +169,19 @@ class MessageAccumulator:
             stop_detail=_detail(self._stop_reason, self._details),
             usage=usage,
             blocks=tuple(blocks),
-            model=self._model,
+            model=self.model,
         )
 
     def _is_cut_off(self, block: _Block, call: ToolCall) -> bool:
         """Whether a limit came before the end of the last call's input."""
-        return self._stop_reason in _CUT_OFF and (call.input is None or not block.joined("input"))
+        return self._stop_reason in _CUT_OFF and (call.input is None or not block.text_of("input"))
 
 
 def _call(block: _Block) -> ToolCall:
     id, name = block.start.get("id"), block.start.get("name")
     if not (isinstance(id, str) and id and isinstance(name, str) and name):
         raise ProtocolError("a tool call without an id or a name")
-    raw = block.joined("input")
+    raw = block.text_of("input")
     if not raw:
         return ToolCall(id=id, name=name, input=dict(block.start.get("input") or {}))
     value = _object(raw)
@@ -236,7 +231,7 @@ def _other(block: _Block) -> dict[str, JSON]:
     """Thinking and other kinds of blocks, with the pieces in their places."""
     fields = dict(block.start)
     for name in block.pieces:
-        text = block.joined(name)
+        text = block.text_of(name)
         fields[name] = text
         if name == "input":
             fields[name] = _object(text) or {}
