@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flue_ci.agent.loop import AgentLoop
 from flue_ci.agent.system_prompt import GUIDANCE_CHARS, PromptParts
@@ -18,6 +17,7 @@ from flue_ci.core.ports import (
     HeaderRule,
     Limits,
     Model,
+    ModelOptions,
     Network,
     SandboxProvider,
     SandboxRequest,
@@ -25,6 +25,7 @@ from flue_ci.core.ports import (
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
 from flue_ci.git.own_files import read_repository_file
+from flue_ci.models.registry import MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.inputs import RunInputs
@@ -35,9 +36,6 @@ from flue_ci.spec.load import AgentSpec, ModelSpec
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
-
-if TYPE_CHECKING:
-    from flue_ci.models.claude.client import Claude
 
 OURS = {"flue-ci": "1"}  # every sandbox of ours says so in its metadata
 PROVIDERS = ("e2b", "local")
@@ -84,13 +82,13 @@ def preload_adapters(sandbox: str) -> None:
 
     def load() -> None:
         from flue_ci.forges.github import client as github
-        from flue_ci.models.claude import client as claude
+        from flue_ci.models.claude.client import Claude
         from flue_ci.sandboxes.e2b import provider as e2b
 
         with fast_startup():
             github.preload()
             e2b.preload()
-            claude.preload()
+            Claude.preload()
 
     threading.Thread(target=load, name="preload", daemon=True).start()
 
@@ -279,32 +277,23 @@ def _model(spec: AgentSpec, options: RunOptions, settings: Settings, redact: Red
     if options.replay:
         model = Replay(options.replay)
     else:
-        model = _claude(spec.model, settings)
+        model = MODELS.load(spec.model.provider).from_options(_model_options(spec.model), settings)
     if options.record and not options.dry_run:
-        return Recorder(model, options.record, clean=redact.redact_value)
+        return Recorder(model, options.record, redact=redact.redact_value)
     return model
 
 
-def _claude(spec: ModelSpec, settings: Settings) -> Claude:
-    from flue_ci.models.claude.client import Claude, ClaudeSettings
-
-    claude = ClaudeSettings(
-        model=spec.name,
+def _model_options(spec: ModelSpec) -> ModelOptions:
+    options = ModelOptions(
+        name=spec.name,
         max_output_tokens=spec.max_output_tokens,
         effort=spec.effort,
         thinking=spec.thinking,
-        api_key=settings.anthropic_api_key or None,  # None: the SDK looks for ANTHROPIC_AUTH_TOKEN
-        base_url=spec.base_url or settings.anthropic_base_url or None,
-        prices=spec.prices.to_prices() if spec.prices else None,
+        base_url=spec.base_url,
     )
-    return Claude(
-        replace(
-            claude,
-            retry_timeout_seconds=settings.retry_timeout_seconds or claude.retry_timeout_seconds,
-            first_byte_seconds=settings.idle_seconds or claude.first_byte_seconds,
-            idle_seconds=settings.idle_seconds or claude.idle_seconds,
-        )
-    )
+    if spec.prices:
+        return replace(options, prices=spec.prices.to_prices())
+    return options
 
 
 def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:
@@ -322,15 +311,6 @@ def _check_keys(options: RunOptions, settings: Settings) -> None:
         raise UsageError("E2B_API_KEY is not set", hint="export E2B_API_KEY=…, or run with --sandbox local")
     if not options.replay and not (settings.anthropic_api_key.strip() or settings.anthropic_auth_token.strip()):
         raise UsageError("ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…; `flue-ci demo` needs no key")
-
-
-async def check_model(name: str, settings: Settings) -> None:
-    """Asks the API for the model by name. Raises `ModelError`."""
-    model = _claude(ModelSpec(name=name), settings)
-    try:
-        await model.check()
-    finally:
-        await model.close()
 
 
 def diagnose_local() -> tuple[bool, str, str]:

@@ -28,8 +28,8 @@ ROOMS = (
     "terminal",
     "run",
     "publish",
-    "agent",
     "spec",
+    "agent",
     "workspace",
     "report",
     "models",
@@ -38,8 +38,8 @@ ROOMS = (
     "git",
     "safety",
     "gate",
-    "testing",
     "settings",
+    "testing",
     "core",
 )
 ADAPTERS = ("models.claude", "models.recording", "models.replay", "sandboxes.e2b", "sandboxes.local", "forges.github")

@@ -1,5 +1,5 @@
 """The seams, on one page: what the core asks of a sandbox, a model, an engine and a forge. Adapters implement them,
-`wiring` chooses.
+`assembly` chooses.
 
 Small protocols. What only some implementations can do gets a protocol of its own.
 """
@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.core.events import Observer
-from flue_ci.core.messages import ModelRequest, Outcome, Reply
+from flue_ci.core.messages import Message, ModelRequest, Outcome, Reply
 
 User = Literal["user", "root"]
 
@@ -159,22 +159,61 @@ class SandboxProvider(Protocol):
         ...
 
 
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+Thinking = Literal["summarized", "omitted", "between_tools", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """US dollars per million tokens. `cache_write` is for entries that live five minutes, the only ones we write."""
+
+    input: float
+    output: float
+    cache_write: float
+    cache_read: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """What a spec asks of a model. None: the model's own default.
+
+    `max_output_tokens` bounds one reply. `thinking`: `summarized` shows a summary of it as progress, `omitted` does
+    not, `between_tools` is the least there is on some models, `none` turns it off where a model allows it. `base_url`
+    is the address of the API. `prices` replace the table of prices, for models that are not in it.
+    """
+
+    name: str
+    max_output_tokens: int = 32_000
+    effort: Effort | None = None
+    thinking: Thinking | None = None
+    base_url: str | None = None
+    prices: Prices | None = None
+
+
 class Model(Protocol):
     """Answers one turn at a time."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The model's name as the vendor spells it."""
+        ...
 
     def prepare(self) -> None:
-        """Imports what it needs; blocking. Raises `ModelError`."""
+        """Imports and opens what `turn` needs. Blocks; called in a thread while the sandbox starts, perhaps more than
+        once. Raises `ModelError`. `turn` works without it."""
         ...
 
     async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
-        """One complete turn. Recoverable faults are repeated inside (a `TurnRestarted` or `Notice` tells); raises
-        `ModelError`."""
+        """One complete turn, its text observed as `TextDelta` while it comes.
+
+        Faults that may pass are repeated inside, announced by a `Notice` and, when text had come already, a
+        `TurnRestarted`; the usage then includes the broken attempts. Raises `ModelError`.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Ends its connections. Idempotent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +229,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What an engine is asked to do. `workdir` is the absolute path of the repository inside. `result_schema` is a
-    JSON Schema."""
+    """What an engine is asked to do.
+
+    `workdir` is the absolute path of the repository inside. `history` is an earlier conversation that `prompt` goes on
+    with. `tools` are registered names. `result_schema` is a JSON Schema of type object that the result must fit.
+    """
 
     system: str
     prompt: str
@@ -199,15 +241,16 @@ class Task:
     tools: tuple[str, ...]
     limits: Limits
     result_schema: Mapping[str, object] | None = None
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequirements:
-    """What an engine needs beyond the spec: `hosts` that the sandbox may reach while the agent acts, `env` for all
-    commands, and `setup` commands after the spec's own."""
+    """What an engine needs of the sandbox in the agent phase, beyond what the spec says: `hosts` it must reach,
+    variables in `env`, and commands for `setup`, run before the spec's own."""
 
     hosts: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     setup: tuple[str, ...] = ()
 
 
@@ -215,13 +258,15 @@ class Engine(Protocol):
     """What acts: our loop over a model, or another agent's program inside the sandbox."""
 
     @property
-    def requirements(self) -> EngineRequirements: ...
-
-    async def prepare(self) -> None:
-        """Does what takes time (imports), while the sandbox starts. Raises `FlueError`."""
+    def requirements(self) -> EngineRequirements:
+        """Known before the sandbox is requested."""
         ...
 
-    async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
+    async def prepare(self) -> None:
+        """Gets ready while the sandbox starts. Raises `FlueError`."""
+        ...
+
+    async def run(self, task: Task, sandbox: Sandbox, observe: Observer) -> Outcome:
         """Returns an `Outcome` for every ending that the model or a limit causes; raises only `FlueError`."""
         ...
 

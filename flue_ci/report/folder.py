@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from flue_ci.core.errors import EXIT_FAILED, FlueError
-from flue_ci.core.events import CommandOutput, ProgressEvent, TextDelta
+from flue_ci.core.events import CommandOutput, ConversationEnded, ProgressEvent, TextDelta
 from flue_ci.core.text import human_bytes
 from flue_ci.report.markdown import markdown
 from flue_ci.report.report import Report, from_json, to_json
@@ -27,7 +27,8 @@ TRANSCRIPT_VERSION = 1
 PATCH: Final = "changes.patch"
 REFUSED_PATCH: Final = "changes.refused.patch"
 LARGEST = 200_000_000  # bytes of a file that is read back
-_STREAMED = (TextDelta, CommandOutput)  # what they add up to is in the event that ends them
+# What they add up to is in the event that ends them; the conversation has a file of its own.
+_STREAMED = (TextDelta, CommandOutput, ConversationEnded)
 
 
 class RunFolder:

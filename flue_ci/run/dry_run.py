@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from flue_ci.agent.system_prompt import build_task
-from flue_ci.agent.tools.definitions import SPECS
+from flue_ci.agent.tools.toolbox import make_tools
 from flue_ci.core.ports import Limits
 from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
@@ -18,7 +18,7 @@ from flue_ci.spec.load import AgentSpec
 def describe_run(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:
     """Agent, sandbox, upload, prompt, limits and targets, each as one line for people."""
     task = build_task(plan.prompt, f"~/{source.name}")
-    tools = json.dumps([asdict(SPECS[name]) for name in task.tools])
+    tools = json.dumps([asdict(tool.spec) for tool in make_tools(task.tools)])
     request = plan.request
     network = str(plan.prompt.network)
     if plan.setup:

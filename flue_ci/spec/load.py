@@ -9,6 +9,7 @@ from typing import Any
 from flue_ci.core.errors import Diagnostic, SpecError, UsageError
 from flue_ci.core.text import closest_match, human_bytes, one_line, plural
 from flue_ci.git.own_files import is_inside_repository
+from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.json_schema import json_schema
 from flue_ci.spec.messages import path_of, to_diagnostic
 from flue_ci.spec.overrides import apply_overrides
@@ -127,7 +128,7 @@ def _unsupported(spec: AgentSpec) -> Iterator[Finding]:
         yield Finding(
             path=("engine",), message=f"running another agent's program is {later}", hint="use `engine: agent`"
         )
-    if spec.model.provider != "anthropic":
+    if spec.model.provider in NOT_SUPPORTED_YET:
         message = f"the provider `{spec.model.provider}` is {later}"
         yield Finding(path=("model", "provider"), message=message, hint="use anthropic")
     if spec.publish.changes not in ("patch", "none"):

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from flue_ci.core.text import closest_match, human_seconds, one_line
 from flue_ci.models.capabilities import conflict
-from flue_ci.models.prices import KNOWN_MODELS, price_of
+from flue_ci.models.prices import known_models, price_of
+from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec import template as prompt
 from flue_ci.spec.events import event_flaw
 from flue_ci.spec.network import header_flaw, host_flaw, reaches, value_flaws
@@ -69,9 +70,9 @@ def model(spec: AgentSpec) -> Iterator[Finding]:
     asked = spec.model
     if asked.base_url is not None and (reason := _url_flaw(asked.base_url)):
         yield Finding(path=("model", "base_url"), message=reason, hint="such as https://llm.example.com")
-    if reason := conflict(asked.name, asked.effort, asked.thinking):
+    if reason := conflict(asked.provider, asked.name, asked.effort, asked.thinking):
         yield Finding(path=("model", "effort" if asked.thinking is None else "thinking"), message=reason)
-    if asked.provider != "anthropic" and asked.base_url is not None:
+    if asked.provider in NOT_SUPPORTED_YET and asked.base_url is not None:
         yield Finding(
             path=("model", "base_url"), message=f"`base_url` does not go with the provider `{asked.provider}`"
         )
@@ -184,10 +185,10 @@ def limits(spec: AgentSpec) -> Iterator[Finding]:
 
 
 def cost(spec: AgentSpec) -> Iterator[Finding]:
-    name = spec.model.name
-    if spec.limits.cost_usd is None or spec.model.prices is not None or price_of(name) is not None:
+    name, provider = spec.model.name, spec.model.provider
+    if spec.limits.cost_usd is None or spec.model.prices is not None or price_of(provider, name) is not None:
         return
-    near = closest_match(name, KNOWN_MODELS)
+    near = closest_match(name, known_models(provider))
     hint = (
         f"did you mean the model `{near}`? Otherwise give" if near else "give"
     ) + " `model.prices`, or drop the limit"

@@ -6,7 +6,7 @@ naming the place of each problem in `spec`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,10 +20,14 @@ from pydantic import (
     Tag,
     ValidationError,
     WithJsonSchema,
+    WrapValidator,
 )
 
+from flue_ci.agent.tools.registry import TOOLS
+from flue_ci.core.ports import Effort, Prices, Thinking
+from flue_ci.core.registry import Registry
 from flue_ci.core.text import parse_duration
-from flue_ci.models.prices import Prices
+from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS
 from flue_ci.spec.events import NAMES
 from flue_ci.spec.yaml_document import Document
 
@@ -34,7 +38,6 @@ _WORD, _LIST, _MAPPING = f"{TAG_MARK}word", f"{TAG_MARK}list", f"{TAG_MARK}mappi
 MAX_SECONDS = 86_400.0
 MAX_ITEMS = 200  # of a list or mapping; what is compared with each other stays little work
 
-Tool = Literal["bash", "read", "write", "edit", "grep", "glob"]
 Role = Literal["admin", "maintain", "write", "triage", "read"]
 
 
@@ -79,6 +82,24 @@ def _mapping_or_word(value: object) -> str:
     return _MAPPING if isinstance(value, Mapping | BaseModel) else _WORD
 
 
+def _or_registered(registry: Registry) -> WrapValidator:
+    """Accepts besides the names of a `Literal` those that other packages have registered."""
+
+    def check(value: Any, check_literal: Callable[[Any], Any]) -> Any:
+        try:
+            return check_literal(value)
+        except ValidationError:
+            if isinstance(value, str) and registry.knows(value):
+                return value
+            raise
+
+    return WrapValidator(check)
+
+
+def _names_schema(*names: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "minLength": 1}]})
+
+
 def _key(default: Any, description: str, *examples: object, **more: Any) -> Any:
     """A field. A class as `default` stands for the mapping with all of its defaults, which needs no validator."""
     if isinstance(default, type) and issubclass(default, BaseModel):
@@ -91,6 +112,14 @@ _Several = Field(max_length=MAX_ITEMS)
 Texts = Annotated[tuple[Text, ...], Strict(False), _Several]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMES)})]
+Provider = Annotated[
+    Literal["anthropic", "bedrock", "vertex"],
+    _or_registered(MODELS),
+    _names_schema("anthropic", "bedrock", "vertex"),
+]
+Tool = Annotated[
+    Literal["bash", "read", "write", "edit", "grep", "glob"], _or_registered(TOOLS), _names_schema(*TOOLS.built_in)
+]
 Egress = Annotated[
     Annotated[Literal["open", "none"], Tag(_WORD)] | Annotated[Texts, Tag(_LIST)],
     Discriminator(_list_or_word),
@@ -123,18 +152,18 @@ class PricesSpec(Part):
 class ModelSpec(Part):
     """The model that the loop talks to."""
 
-    name: Text = _key("claude-sonnet-5-5", "The model's name.", "claude-sonnet-5-5", "claude-opus-5-5")
+    name: Text = _key(DEFAULT_MODEL, "The model's name.", "claude-sonnet-5-5", "claude-opus-5-5")
     max_output_tokens: int = _key(32_000, "Most tokens of one answer.", 32_000, ge=256, le=1_000_000)
-    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = _key(
+    effort: Effort | None = _key(
         None, "How much the model puts into an answer; the model's own default when not given.", "medium"
     )
-    thinking: Literal["summarized", "omitted", "between_tools", "none"] | None = _key(
+    thinking: Thinking | None = _key(
         None,
         "How the model thinks: shown as a `summarized` text while it works (default), `omitted`, only `between_tools` "
         "(the least there is on claude-sonnet-5-5), or `none` where the model allows it.",
         "between_tools",
     )
-    provider: Literal["anthropic", "bedrock", "vertex"] = _key("anthropic", "Who serves the model.", "anthropic")
+    provider: Provider = _key(DEFAULT_PROVIDER, "Who serves the model.", "anthropic")
     base_url: Text | None = _key(
         None,
         "Address of a server that speaks the Messages API; ANTHROPIC_BASE_URL counts when not given.",

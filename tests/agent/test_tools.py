@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from flue_ci.agent.tools.definitions import SPECS
+from flue_ci.agent.tools.registry import TOOLS
 from flue_ci.agent.tools.search import LINE_BYTES, read_grep
-from flue_ci.agent.tools.toolbox import Toolbox, call_all
+from flue_ci.agent.tools.tool import ToolContext
+from flue_ci.agent.tools.toolbox import Toolbox, make_tools
+from flue_ci.core.events import ProgressEvent, ToolEnded, ToolStarted
 from flue_ci.core.messages import ToolCall, ToolResult
 from flue_ci.core.ports import Network, Sandbox, SandboxRequest
 from flue_ci.sandboxes.local.provider import LocalProvider
@@ -40,7 +42,8 @@ async def box() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def tools(box: Sandbox) -> Toolbox:
-    return Toolbox(box, workdir=f"{box.info.home}/repo", names=tuple(SPECS), command_seconds=20)
+    context = ToolContext(sandbox=box, workdir=f"{box.info.home}/repo", command_seconds=20)
+    return Toolbox(make_tools(tuple(TOOLS.built_in)), context)
 
 
 async def use(tools: Toolbox, name: str, **given: object) -> ToolResult:
@@ -95,15 +98,14 @@ async def test_four_commands_of_half_a_second_run_together(tools: Toolbox) -> No
     running = 0
     most = 0
 
-    async def run(one: ToolCall) -> ToolResult:
+    def watch(event: ProgressEvent) -> None:
         nonlocal running, most
-        running, most = running + 1, max(most, running + 1)
-        result = await tools.call(one)
-        running -= 1
-        return result
+        running += isinstance(event, ToolStarted)
+        running -= isinstance(event, ToolEnded)
+        most = max(most, running)
 
     start = time.monotonic()
-    await call_all(calls, run)
+    await tools.run(calls, watch)
     assert most == 4
     assert time.monotonic() - start < 1.9  # one after the other would be 2.0
 
@@ -218,5 +220,5 @@ async def test_wrong_arguments_are_told_with_what_would_be_right(tools: Toolbox)
 
 @pytest.mark.parametrize(("length", "cut"), [(LINE_BYTES, False), (LINE_BYTES + 1, True)])
 def test_only_a_line_that_was_cut_says_so(length: int, cut: bool) -> None:
-    text, _ = read_grep(0, "x" * length + "\n")
-    assert text.endswith("[… line cut]") == cut
+    output = read_grep(0, "x" * length + "\n")
+    assert output.text.endswith("[… line cut]") == cut

@@ -16,8 +16,8 @@ import pytest
 
 from flue_ci.core.errors import ModelError, UsageError
 from flue_ci.core.messages import Prompt, Reply, ToolCall, ToolResult, ToolResults, Usage
-from flue_ci.models.claude.client import Claude, ClaudeSettings
-from tests.support.conversations import Watcher, claude, converse, request, results
+from flue_ci.models.claude.client import Claude
+from tests.support.conversations import Watcher, claude, claude_settings, converse, request, results
 from tests.support.messages_server import API_KEY, Fault, MessagesServer, Turn, text, thinking, tool
 
 ROOT = Path(__file__).parents[2]
@@ -323,9 +323,8 @@ async def test_thinking_and_effort_follow_the_model_and_the_spec(
     ],
 )
 def test_settings_that_the_api_would_refuse_are_refused_before_anything_is_sent(settings: dict[str, Any]) -> None:
-    wanted = {"model": "claude-sonnet-5-5", "api_key": API_KEY, **settings}
     with pytest.raises(UsageError) as caught:
-        Claude(ClaudeSettings(**wanted))
+        Claude(claude_settings(**settings))
     assert len(str(caught.value)) > 20
     assert "sk-ant" not in str(caught.value)
 
@@ -355,7 +354,7 @@ async def test_check_says_whether_key_and_model_are_good_without_spending_a_toke
 
 
 def test_settings_do_not_print_the_key() -> None:
-    assert "sk-ant" not in repr(ClaudeSettings(model="claude-sonnet-5-5", api_key=API_KEY))
+    assert "sk-ant" not in repr(claude_settings())
 
 
 def test_importing_the_model_does_not_import_the_sdk() -> None:
@@ -372,7 +371,7 @@ def test_the_server_runs_by_itself_from_a_script_file(tmp_path: Path) -> None:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
-            settings = ClaudeSettings(model="claude-sonnet-5-5", api_key="any", base_url=url)
+            settings = claude_settings(api_key="any", base_url=url)
             for _ in range(2):  # by history: a second run gets the same first turn
                 assert asyncio.run(Claude(settings).turn(request(), Watcher())).text == "ok"
         finally:

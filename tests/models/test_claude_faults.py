@@ -9,7 +9,7 @@ import pytest
 
 from flue_ci.core.errors import ModelError
 from flue_ci.core.messages import Reply
-from flue_ci.models.claude.errors import MOST_BREAKS, ErrorResponse, asked_wait, classify_error
+from flue_ci.models.claude.errors import MOST_BREAKS, ErrorResponse, classify_error
 from tests.support.conversations import Clock, Watcher, claude, converse, request
 from tests.support.messages_server import API_KEY, Fault, MessagesServer, Turn, text, thinking, tool
 
@@ -136,7 +136,7 @@ async def test_a_rate_limit_for_ever_ends_with_an_error_when_patience_does() -> 
 async def test_a_server_that_nobody_runs_ends_with_an_error() -> None:
     clock = Clock()
     with MessagesServer([]) as server:
-        gone = claude(server, clock, retry_timeout_seconds=20)
+        gone = claude(server, clock, timeout=20)
     with pytest.raises(ModelError, match="cannot be reached"):
         await gone.turn(request(), Watcher())
     assert clock.waits
@@ -167,7 +167,7 @@ async def test_a_stream_that_always_breaks_is_not_repeated_for_ever() -> None:
     clock = Clock()
     with MessagesServer([WORK], faults=lambda number: Fault(kind="drop", after=9)) as server:
         with pytest.raises(ModelError, match="broke off"):
-            await claude(server, clock, retry_timeout_seconds=1e9).turn(request(), Watcher())
+            await claude(server, clock, timeout=1e9).turn(request(), Watcher())
         assert len(server.requests) == MOST_BREAKS + 1
 
 
@@ -299,23 +299,6 @@ async def test_a_server_that_speaks_another_protocol_is_recognised() -> None:
     ):
         await claude(server).turn(request(), Watcher())
     assert "ANTHROPIC_BASE_URL" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "1.5"}, 1.5),
-        ({"retry-after-ms": "-5"}, 0.0),
-        ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30.0),
-        ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0.0),
-        ({"retry-after": "20", "retry-after-ms": "500"}, 0.5),
-    ],
-)
-def test_every_form_of_a_wish_to_wait_is_read(headers: dict[str, str], seconds: float | None) -> None:
-    noon = 1795435200.0  # 2026-11-23 12:00:00 UTC
-    assert asked_wait(headers, now=noon) == seconds
 
 
 def test_an_error_of_an_unknown_type_within_a_stream_may_pass() -> None:

@@ -15,7 +15,7 @@ def python(code: str, *path: str) -> str:
     return done.stdout.strip()
 
 
-PRELOAD = "import sys; from flue_ci.models.claude.client import preload; preload(); import anthropic\n"
+PRELOAD = "import sys; from flue_ci.models.claude.lazy_import import preload; preload(); import anthropic\n"
 
 
 def test_most_of_the_sdk_is_left_out() -> None:

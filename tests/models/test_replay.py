@@ -105,9 +105,9 @@ async def test_a_turn_is_in_the_file_as_soon_as_it_is_complete(tmp_path: Path) -
 
 async def test_no_secret_gets_into_the_file(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    clean = Redactor(["hunter2-hunter2"]).redact_value
+    redact = Redactor(["hunter2-hunter2"]).redact_value
     with MessagesServer([Turn(blocks=[text("The password is hunter2-hunter2.")])]) as server:
-        recorder = Recorder(claude(server), path, clean=clean)
+        recorder = Recorder(claude(server), path, redact=redact)
         reply = await recorder.turn(request(Prompt(text="hunter2-hunter2?")), Watcher())
         await recorder.close()
     assert "hunter2" in reply.text

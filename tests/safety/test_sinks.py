@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from flue_ci.agent.tools.bash import Bash
+from flue_ci.agent.tools.tool import ToolContext
 from flue_ci.agent.tools.toolbox import Toolbox
 from flue_ci.core.events import CommandEnded, CommandOutput, Notice, ProgressEvent, ToolStarted
 from flue_ci.core.messages import ToolCall, ToolResult, Usage
@@ -110,12 +112,13 @@ def call_of(raw: str) -> ToolCall:
         {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
         {"type": "message_stop"},
     ):
-        assembly.take(event)
+        assembly.add(event)
     return assembly.reply(Usage()).calls[0]
 
 
 async def result_of(call: ToolCall) -> ToolResult:
-    return await Toolbox(MemorySandbox(), workdir="/w", names=("bash",), command_seconds=60).call(call)
+    context = ToolContext(sandbox=MemorySandbox(), workdir="/w", command_seconds=60)
+    return await Toolbox([Bash()], context).call(call)
 
 
 @pytest.mark.parametrize(

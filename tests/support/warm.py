@@ -114,14 +114,14 @@ def _become(asked: dict[str, object], fds: Sequence[int]) -> NoReturn:
 def _load() -> None:
     from flue_ci.action import republish, respond
     from flue_ci.forges.github import client as github
-    from flue_ci.models.claude import client as claude
+    from flue_ci.models.claude.client import Claude
     from flue_ci.sandboxes.e2b import provider as e2b
 
     assert respond
     assert republish
     github.preload()
     e2b.preload()
-    claude.preload()
+    Claude.preload()
 
 
 if __name__ == "__main__":
