@@ -24,6 +24,7 @@ from flue_ci.core.ports import (
     Sandbox,
     SandboxProvider,
     SandboxRequest,
+    WithoutIsolation,
 )
 from flue_ci.core.text import one_line
 from flue_ci.git.own_files import read_repository_file
@@ -33,6 +34,7 @@ from flue_ci.run.commands import HostCommand
 from flue_ci.run.inputs import RunInputs
 from flue_ci.run.pipeline import Job, RunServices
 from flue_ci.safety.redact import Redactor, secrets_of
+from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import Settings
 from flue_ci.spec.load import AgentSpec, ModelSpec
 from flue_ci.spec.result_schema import violations
@@ -43,8 +45,7 @@ from flue_ci.workspace.upload import upload_files
 if TYPE_CHECKING:
     from flue_ci.models.claude.client import Claude
 
-OURS = {"flue-ci": "1"}  # every sandbox of ours says so in its metadata
-PROVIDERS = ("e2b", "local")
+OURS = OWN_METADATA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,22 +81,12 @@ class PreparedRun:
 
 def make_provider(name: str, settings: Settings, *, isolation: bool = True) -> SandboxProvider:
     """The sandbox provider of that name. Raises `UsageError` for an unknown one."""
-    if name == "local":
-        from flue_ci.sandboxes.local.provider import LocalProvider
-
-        return LocalProvider(isolation=isolation)
-    if name == "e2b":
-        from flue_ci.sandboxes.e2b.provider import E2BProvider, Timeouts
-
-        timeouts = Timeouts()
-        return E2BProvider(
-            api_key=settings.e2b_api_key,
-            domain=settings.e2b_domain,
-            api_url=settings.e2b_api_url,
-            sandbox_url=settings.e2b_sandbox_url,
-            pace=replace(timeouts, retry_timeout=settings.retry_timeout_seconds or timeouts.retry_timeout),
-        )
-    raise UsageError(f"there is no sandbox {name!r}", hint=f"choose one of {', '.join(PROVIDERS)}")
+    provider: SandboxProvider = SANDBOXES.load(name).from_settings(settings)
+    if isolation:
+        return provider
+    if not isinstance(provider, WithoutIsolation):
+        raise UsageError(f"the sandbox {name!r} has no --no-isolation", hint="--no-isolation goes with --sandbox local")
+    return provider.without_isolation()
 
 
 def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeout: float | None = None) -> Forge:
@@ -120,10 +111,9 @@ def warm_up() -> None:
     def load() -> None:
         from flue_ci.forges.github import client as github
         from flue_ci.models.claude import client as claude
-        from flue_ci.sandboxes.e2b import provider as e2b
 
         github.preload()
-        e2b.preload()
+        SANDBOXES.load("e2b").preload()
         claude.preload()
 
     threading.Thread(target=load, name="warm-up", daemon=True).start()
@@ -209,6 +199,7 @@ def _job(
             env=dict(spec.sandbox.env) | {name: secrets[name] for name in spec.sandbox.visible_secrets},
             metadata=OURS | {"agent": spec.name, "repo": origin.name, "run": origin.run},
             network=setup_network if spec.sandbox.setup else told.network,
+            agent_network=told.network,
         ),
         setup_network=setup_network,
         setup=tuple(
@@ -344,8 +335,8 @@ def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:
 
 
 def _need_keys(options: RunOptions, settings: Settings) -> None:
-    if options.provider == "e2b" and not settings.e2b_api_key.strip():
-        raise UsageError("E2B_API_KEY is not set", hint="export E2B_API_KEY=…, or run with --sandbox local")
+    if missing := SANDBOXES.load(options.provider).missing_keys(settings):
+        raise UsageError(f"{missing[0]} is not set", hint=f"export {missing[0]}=…, or run with --sandbox local")
     if not options.replay and not (settings.anthropic_api_key.strip() or settings.anthropic_auth_token.strip()):
         raise UsageError("ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…; `flue-ci demo` needs no key")
 
@@ -357,13 +348,6 @@ async def check_model(name: str, settings: Settings) -> None:
         await model.check()
     finally:
         await model.close()
-
-
-def diagnose_local() -> tuple[bool, str, str]:
-    """Whether the local sandbox works here, what was found, and what to do."""
-    from flue_ci.sandboxes.local.provider import diagnose
-
-    return diagnose()
 
 
 def _guidance(repo: Path) -> str:
@@ -380,4 +364,4 @@ async def _place(skills: tuple[SkillFiles, ...], box: Sandbox) -> None:
     )
 
 
-__all__ = ["OURS", "PROVIDERS", "PreparedRun", "RunOptions", "make_provider", "prepare_run"]
+__all__ = ["OURS", "PreparedRun", "RunOptions", "make_provider", "prepare_run"]

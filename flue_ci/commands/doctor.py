@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flue_ci import __version__
-from flue_ci.assembly import OURS, check_model, diagnose_local, make_provider
+from flue_ci.assembly import check_model
 from flue_ci.core.errors import EXIT_FAILED, FlueError
 from flue_ci.core.text import plural, printable
 from flue_ci.safety.redact import Redactor, secrets_of
+from flue_ci.sandboxes.registry import SANDBOXES
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec.load import ModelSpec, find_root, find_specs, load_spec
 
@@ -35,8 +36,9 @@ class Finding:
 def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: bool) -> int:
     """Prints the findings; 0 when there is no problem, else 1."""
     settings = read_settings(environ)
-    findings = [_python(), _git(), _repository(repo), _specs(repo), _local()]
-    findings += [asyncio.run(_e2b(settings, offline=offline)), asyncio.run(_anthropic(settings, offline=offline))]
+    findings = [_python(), _git(), _repository(repo), _specs(repo)]
+    findings += [asyncio.run(_sandbox(name, settings, offline=offline)) for name in ("local", "e2b")]
+    findings += [asyncio.run(_anthropic(settings, offline=offline))]
     findings = Redactor(secrets_of(environ)).redact_value(findings)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -98,26 +100,10 @@ def _specs(repo: Path) -> Finding:
     )
 
 
-def _local() -> Finding:
-    works, text, hint = diagnose_local()
-    return Finding(name="local sandbox", state="ok" if works else "note", text=text, hint=hint)
-
-
-async def _e2b(settings: Settings, *, offline: bool) -> Finding:
-    if not settings.e2b_api_key:
-        return Finding(
-            name="E2B",
-            state="problem",
-            text="E2B_API_KEY is not set",
-            hint="export E2B_API_KEY=…, or run with --sandbox local",
-        )
-    where = settings.e2b_api_url or settings.e2b_domain or "e2b.app"
-
-    async def ask() -> str:
-        running = await make_provider("e2b", settings).list(OURS)
-        return f"{where} answers, the key is good; sandboxes of flue-ci running: {len(running)}"
-
-    return await _asked("E2B", ask, offline=offline)
+async def _sandbox(name: str, settings: Settings, *, offline: bool) -> Finding:
+    result = await SANDBOXES.load(name).diagnose(settings, offline=offline)
+    state = {"error": "problem"}.get(result.severity, result.severity)
+    return Finding(name=result.key, state=state, text=result.message, hint=result.hint)
 
 
 async def _anthropic(settings: Settings, *, offline: bool) -> Finding:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from flue_ci.assembly import OURS, make_provider
 from flue_ci.core.errors import EXIT_FAILED
 from flue_ci.core.ports import SandboxProvider
+from flue_ci.sandboxes.registry import SANDBOXES
 from flue_ci.settings import read_settings
 
 
@@ -29,7 +30,7 @@ def sweep(provider: str, environ: Mapping[str, str], run: str) -> int:
     The last step of a job: without a key nothing can have been started, and that is no failure.
     """
     settings = read_settings(environ)
-    if provider == "e2b" and not settings.e2b_api_key:
+    if SANDBOXES.load(provider).missing_keys(settings):
         return 0
     return asyncio.run(_sweep(make_provider(provider, settings), run))
 

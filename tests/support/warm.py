@@ -116,12 +116,12 @@ def _load() -> None:
     from flue_ci.action import respond as action_run
     from flue_ci.forges.github import client as github
     from flue_ci.models.claude import client as claude
-    from flue_ci.sandboxes.e2b import provider as e2b
+    from flue_ci.sandboxes.e2b.provider import E2BProvider
 
     assert action_run
     assert publish_run
     github.preload()
-    e2b.preload()
+    E2BProvider.preload()
     claude.preload()
 
 
