@@ -21,44 +21,33 @@ from flue_ci.core.ports import (
     Network,
     SandboxProvider,
     SandboxRequest,
+    WithoutIsolation,
 )
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
 from flue_ci.git.own_files import read_repository_file
-from flue_ci.models.registry import MODELS
+from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.inputs import RunInputs
 from flue_ci.run.plan import PreparedRun, RunOptions, RunPlan, RunServices
 from flue_ci.safety.redact import Redactor, secrets_of
+from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import Settings
 from flue_ci.spec.load import AgentSpec, ModelSpec
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
 
-OURS = {"flue-ci": "1"}  # every sandbox of ours says so in its metadata
-PROVIDERS = ("e2b", "local")
 
-
-def make_provider(name: str, settings: Settings, *, isolation: bool = True) -> SandboxProvider:
+def make_provider(name: str, settings: Settings, *, no_isolation: bool = False) -> SandboxProvider:
     """The sandbox provider of that name. Raises `UsageError` for an unknown one."""
-    if name == "local":
-        from flue_ci.sandboxes.local.provider import LocalProvider
-
-        return LocalProvider(isolation=isolation)
-    if name == "e2b":
-        from flue_ci.sandboxes.e2b.provider import E2BProvider, Timeouts
-
-        timeouts = Timeouts()
-        return E2BProvider(
-            api_key=settings.e2b_api_key,
-            domain=settings.e2b_domain,
-            api_url=settings.e2b_api_url,
-            sandbox_url=settings.e2b_sandbox_url,
-            pace=replace(timeouts, retry_timeout=settings.retry_timeout_seconds or timeouts.retry_timeout),
-        )
-    raise UsageError(f"there is no sandbox {name!r}", hint=f"choose one of {', '.join(PROVIDERS)}")
+    provider: SandboxProvider = SANDBOXES.load(name).from_settings(settings)
+    if not no_isolation:
+        return provider
+    if not isinstance(provider, WithoutIsolation):
+        raise UsageError("--no-isolation goes with --sandbox local only")
+    return provider.without_isolation()
 
 
 def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeout: float | None = None) -> Forge:
@@ -77,18 +66,17 @@ def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeo
 
 
 def preload_adapters(sandbox: str) -> None:
-    """Imports what a run on GitHub needs, in a thread of its own: while GitHub is asked, half a second is free. What
-    asks it comes first, because imports share one processor."""
+    """Imports what a run on GitHub needs, in a thread of its own: while GitHub is asked, half a second is free.
+
+    GitHub's client comes first, because imports share one processor. A model of another vendor is imported later."""
 
     def load() -> None:
         from flue_ci.forges.github import client as github
-        from flue_ci.models.claude.client import Claude
-        from flue_ci.sandboxes.e2b import provider as e2b
 
         with fast_startup():
             github.preload()
-            e2b.preload()
-            Claude.preload()
+            SANDBOXES.load(sandbox).preload()
+            MODELS.load(DEFAULT_PROVIDER).preload()
 
     threading.Thread(target=load, name="preload", daemon=True).start()
 
@@ -106,11 +94,9 @@ def prepare_run(
     skills, notes = load_skills(inputs.trusted_folder, spec.skills)
     secrets = _secrets(spec, settings)
     redact = Redactor([*secrets_of(settings.environ), *secrets.values()])
-    if options.no_isolation and options.sandbox != "local":
-        raise UsageError("--no-isolation goes with --sandbox local only")
-    provider = make_provider(options.sandbox, settings, isolation=not options.no_isolation)
+    provider = make_provider(options.sandbox, settings, no_isolation=options.no_isolation)
     if not options.dry_run:
-        _check_keys(options, settings)
+        _check_keys(spec, options, settings)
     model = _model(spec, options, settings, redact)
     engine = AgentLoop(model, violations=violations)
     plan = _plan(spec, spec_path, inputs, options.instruction, secrets, skills)
@@ -150,7 +136,7 @@ def _plan(
         template=spec.sandbox.template,
         max_seconds=timeout,
         env=dict(spec.sandbox.env) | {name: secrets[name] for name in spec.sandbox.visible_secrets},
-        metadata=OURS | {"agent": spec.name, "repo": inputs.name, "run": inputs.run_id},
+        metadata=OWN_METADATA | {"agent": spec.name, "repo": inputs.name, "run": inputs.run_id},
         network=prompt.network,
         agent_network=prompt.network,
     )
@@ -306,18 +292,13 @@ def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:
         yield f"visible to everything in the sandbox: {', '.join(spec.sandbox.visible_secrets)}"
 
 
-def _check_keys(options: RunOptions, settings: Settings) -> None:
-    if options.sandbox == "e2b" and not settings.e2b_api_key.strip():
-        raise UsageError("E2B_API_KEY is not set", hint="export E2B_API_KEY=…, or run with --sandbox local")
-    if not options.replay and not (settings.anthropic_api_key.strip() or settings.anthropic_auth_token.strip()):
-        raise UsageError("ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…; `flue-ci demo` needs no key")
-
-
-def diagnose_local() -> tuple[bool, str, str]:
-    """Whether the local sandbox works here, what was found, and what to do."""
-    from flue_ci.sandboxes.local.provider import diagnose
-
-    return diagnose()
+def _check_keys(spec: AgentSpec, options: RunOptions, settings: Settings) -> None:
+    for name in SANDBOXES.load(options.sandbox).missing_keys(settings):
+        raise UsageError(f"{name} is not set", hint=f"export {name}=…, or run with --sandbox local")
+    if options.replay:
+        return
+    for name in MODELS.load(spec.model.provider).missing_keys(settings):
+        raise UsageError(f"{name} is not set", hint=f"export {name}=…; `flue-ci demo` needs no key")
 
 
 def _guidance(repo: Path) -> str:

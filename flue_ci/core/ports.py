@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.core.events import Observer
@@ -44,8 +44,9 @@ class Network:
 class SandboxRequest:
     """What `open` of a provider needs. `env` is all that commands see beyond PATH, HOME, USER, LOGNAME, LANG and SHELL.
 
-    `max_seconds` bounds the sandbox's whole life. `metadata` identifies this run exactly: whoever cleans up matches
-    on all of it.
+    `max_seconds` bounds the sandbox's whole life. `metadata` identifies this run exactly: a clean-up matches on all of
+    it. `network` is in force from the start, `agent_network` from the agent's phase on (None: the same); the provider
+    only checks the latter, `Sandbox.set_network` switches to it.
     """
 
     template: str = "base"
@@ -55,10 +56,15 @@ class SandboxRequest:
     network: Network
     agent_network: Network | None = None
 
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Those of all phases, in their order."""
+        return (self.network,) if self.agent_network is None else (self.network, self.agent_network)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxInfo:
-    """Who we got. `home` is the absolute home directory of the ordinary user inside."""
+    """A sandbox that runs. `home` is the absolute home directory of the ordinary user inside."""
 
     provider: str
     id: str
@@ -86,7 +92,7 @@ class ExecResult:
 class Sandbox(Protocol):
     """A machine the agent acts on. Everything in it is hostile.
 
-    All paths given are absolute, or relative to `info.home`. Methods may be called concurrently. Raises
+    All paths are absolute, or relative to `info.home`. Methods may be called concurrently. Raises
     `SandboxLost` when the machine is gone or out of reach, `FileNotFoundError`, `IsADirectoryError`,
     `PermissionError` for file trouble, and nothing else. Cancelling a call leaves the sandbox usable and ends a
     running command's whole process group as far as the provider can.
@@ -138,12 +144,12 @@ class Sandbox(Protocol):
 
 
 class SandboxProvider(Protocol):
-    """Starts sandboxes, and finds those that were left behind."""
+    """Starts sandboxes, and finds those that a crash left behind. `name` is the one it is registered under."""
 
     name: str
 
     def check(self, request: SandboxRequest) -> None:
-        """Raise `SandboxError` for what this provider cannot do, before anything happens or costs."""
+        """Raise `SandboxError` for what this provider cannot do, in any phase, before anything happens or costs."""
         ...
 
     async def open(self, request: SandboxRequest, observe: Observer) -> Sandbox:
@@ -151,11 +157,11 @@ class SandboxProvider(Protocol):
         ...
 
     async def list(self, metadata: Mapping[str, str]) -> list[tuple[str, Mapping[str, str]]]:
-        """(id, metadata) of running sandboxes whose metadata contain all the given pairs."""
+        """(id, metadata) of running sandboxes whose metadata contain all of `metadata`."""
         ...
 
     async def kill(self, sandbox_id: str) -> bool:
-        """True when it was running."""
+        """End one by its id, with everything in it. True when it was running."""
         ...
 
 
@@ -188,6 +194,13 @@ class ModelOptions:
     thinking: Thinking | None = None
     base_url: str | None = None
     prices: Prices | None = None
+
+
+@runtime_checkable
+class WithoutIsolation(Protocol):
+    """A provider that can also run commands unprotected on this machine (`--no-isolation`)."""
+
+    def without_isolation(self) -> SandboxProvider: ...
 
 
 class Model(Protocol):

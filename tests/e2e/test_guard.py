@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.sandboxes.e2b.sandbox import END_PROCESSES
+from flue_ci.core.shell import load_script, shell_script
 
 SPEC = """\
 version: 1
@@ -57,8 +57,12 @@ def test_a_failing_check_fails_whatever_the_agent_left_behind(tmp_path: Path, tr
     assert code == 1
 
 
+def end_processes(home: Path) -> str:
+    return shell_script({"flue_home": str(home)}, load_script("flue_ci.sandboxes.e2b", "end_processes.sh"))
+
+
 def test_where_it_is_not_root_nothing_is_ended(tmp_path: Path) -> None:
-    script = END_PROCESSES.format(home=shlex.quote(str(tmp_path)))
+    script = end_processes(tmp_path)
     drop = ["setpriv", "--reuid", "61234", "--regid", "61234", "--clear-groups"] if os.geteuid() == 0 else []
     with subprocess.Popen([*drop, "sleep", "60"]) as bystander:
         done = subprocess.run([*drop, "bash", "-c", script], check=False)
@@ -77,7 +81,7 @@ def test_in_a_sandbox_of_e2b_every_process_of_the_user_ends_and_no_other(tmp_pat
     as_user = "setpriv --reuid 61234 --regid 61234 --clear-groups"
     script = f"""
     {tmp_path}/envd 60 & {as_user} sleep 60 & {as_user} setsid sh -c 'trap "" TERM; sleep 60 & wait' & sleep 60 &
-    sleep 0.3; bash -c {shlex.quote(END_PROCESSES.format(home=home))}; echo "exit $?"
+    sleep 0.3; bash -c {shlex.quote(end_processes(home))}; echo "exit $?"
     sleep 0.2; ps -eo uid=,comm= | sort
     """
     done = subprocess.run(

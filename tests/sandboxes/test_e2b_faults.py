@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,24 @@ import pytest
 from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.core.events import Notice, ProgressEvent
 from flue_ci.core.ports import HeaderRule, Network, SandboxRequest
-from flue_ci.sandboxes.e2b.provider import E2BProvider, E2BSandbox, Timeouts
+from flue_ci.core.retry import RetryPolicy
+from flue_ci.sandboxes.e2b.provider import E2BProvider
+from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
+from flue_ci.sandboxes.e2b.timeouts import Timeouts
 from tests.support.e2b_server import E2BServer
 
-FAST = Timeouts(first_wait=0.05, longest_wait=0.2, retry_timeout=20, closing=4, repeat=0.02)
-HASTY = Timeouts(first_wait=0.05, longest_wait=0.2, retry_timeout=1, closing=1, repeat=0.02)
+FAST = Timeouts(
+    start=RetryPolicy(timeout=20, first_wait=0.05, max_wait=0.2),
+    repeat=RetryPolicy(attempts=3, first_wait=0.02),
+    reconnect=RetryPolicy(attempts=4, first_wait=0.02),
+    kill=RetryPolicy(timeout=4, first_wait=0.02, growth=1),
+)
+# For what never works: a few attempts are enough.
+HASTY = replace(
+    FAST,
+    start=RetryPolicy(attempts=3, first_wait=0.05),
+    kill=RetryPolicy(timeout=1, first_wait=0.1, growth=1),
+)
 REQUEST = SandboxRequest(env={}, metadata={"flue-ci": "1", "run_id": "17"}, network=Network())
 HANG_GUARD = 60
 
@@ -36,8 +50,8 @@ async def box(server: E2BServer) -> AsyncIterator[E2BSandbox]:
     assert server.sandboxes == {}
 
 
-def provider_of(server: E2BServer, pace: Timeouts = FAST, api_key: str = "") -> E2BProvider:
-    return E2BProvider(api_key=api_key or server.api_key, api_url=server.url, sandbox_url=server.url, pace=pace)
+def provider_of(server: E2BServer, timeouts: Timeouts = FAST, api_key: str = "") -> E2BProvider:
+    return E2BProvider(api_key=api_key or server.api_key, api_url=server.url, sandbox_url=server.url, timeouts=timeouts)
 
 
 class Watcher:
@@ -167,7 +181,9 @@ async def test_patience_ends_with_what_to_do(server: E2BServer, fault: dict[str,
 
 
 async def test_a_server_that_is_not_there_is_an_error_with_what_to_do() -> None:
-    provider = E2BProvider(api_key="e2b_x", api_url="http://127.0.0.1:9", sandbox_url="http://127.0.0.1:9", pace=HASTY)
+    provider = E2BProvider(
+        api_key="e2b_x", api_url="http://127.0.0.1:9", sandbox_url="http://127.0.0.1:9", timeouts=HASTY
+    )
     error = await refused(provider)
     assert "E2B_API_URL" in error.hint
 
@@ -230,15 +246,15 @@ async def test_a_slow_start_that_is_cancelled_is_taken_back_when_its_answer_come
 
 async def test_a_start_cancelled_while_it_waits_asks_no_more(server: E2BServer) -> None:
     server.faults.add("create", status=500, times=None)
-    pace = Timeouts(first_wait=30, repeat=0.02)
-    await cancelled(asyncio.create_task(provider_of(server, pace).open(REQUEST, lambda event: None)), 0.5)
+    timeouts = replace(FAST, start=RetryPolicy(first_wait=30))
+    await cancelled(asyncio.create_task(provider_of(server, timeouts).open(REQUEST, lambda event: None)), 0.5)
     assert len(server.recorded("create")) == 1
 
 
 async def test_what_comes_into_being_too_late_to_be_taken_back_ends_by_itself(server: E2BServer) -> None:
     server.faults.add("create", delay=1.5)
-    pace = Timeouts(ttl=1, closing=0.5, repeat=0.02)
-    await cancelled(asyncio.create_task(provider_of(server, pace).open(REQUEST, lambda event: None)), 0.1)
+    timeouts = replace(FAST, ttl=1, kill=RetryPolicy(timeout=0.5, first_wait=0.02))
+    await cancelled(asyncio.create_task(provider_of(server, timeouts).open(REQUEST, lambda event: None)), 0.1)
     async with asyncio.timeout(HANG_GUARD):
         while not server.sandboxes:
             await asyncio.sleep(0.02)

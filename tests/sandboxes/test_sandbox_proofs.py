@@ -28,7 +28,7 @@ from flue_ci.run.inputs import RunInputs
 from flue_ci.run.pipeline import run_agent
 from flue_ci.run.plan import RunPlan, RunServices
 from flue_ci.sandboxes.e2b.provider import E2BProvider
-from flue_ci.sandboxes.local import state as leftovers
+from flue_ci.sandboxes.local import state
 from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.support.e2b_server import E2BServer
 from tests.support.repos import EVERY_KIND, new_repo, shell
@@ -56,7 +56,7 @@ def world_of(kind: str, tmp_path: Path) -> Iterator[World]:
     place = tmp_path / "place"
     place.mkdir()
     if kind == "local":
-        yield World(LocalProvider(keep_root=place), place, None)
+        yield World(LocalProvider(directory=place), place, None)
     else:
         with E2BServer() as server:
             provider = E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
@@ -169,7 +169,7 @@ async def test_open_files_and_sockets_of_the_host_are_not_inherited(isolation: b
     with (tmp_path / "secret").open() as file, socket.create_server(("127.0.0.1", 0)) as server:
         for descriptor in (file.fileno(), server.fileno()):
             os.set_inheritable(descriptor, True)
-        box = await LocalProvider(isolation=isolation, keep_root=tmp_path / "place").open(asked(OPEN), ignore)
+        box = await LocalProvider(isolation=isolation, directory=tmp_path / "place").open(asked(OPEN), ignore)
         await box.write(
             "probe.py", b"import os\nfor n in range(4096):\n try: os.fstat(n)\n except OSError: continue\n print(n)\n"
         )
@@ -191,7 +191,7 @@ async def test_sockets_in_the_hosts_file_system_are_out_of_reach(network: Networ
             server.bind(str(place))
             server.listen()
             servers.append(server)
-        box = await LocalProvider(keep_root=tmp_path / "place").open(asked(network), ignore)
+        box = await LocalProvider(directory=tmp_path / "place").open(asked(network), ignore)
         listed = " ".join(f"'{place}'" for place in [*places, "/var/run/docker.sock", "/run/user", "/run/dbus"])
         assert (await shell(box, f"ls -d {listed} 2>/dev/null || echo none")) == "none\n"
         await box.close()
@@ -233,7 +233,7 @@ def listening() -> Iterator[tuple[int, list[socket.socket]]]:
 async def test_a_connection_that_setup_left_behind_ends_with_setup(tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
     with listening() as (port, met):
-        box = await LocalProvider(keep_root=tmp_path / "place").open(asked(OPEN), ignore)
+        box = await LocalProvider(directory=tmp_path / "place").open(asked(OPEN), ignore)
         hold = f"exec 3<>/dev/tcp/127.0.0.1/{port}; head -n 1 <&3 > got; exec sleep 300"
         await shell(box, f"setsid nohup bash -c '{hold}' >/dev/null 2>&1 & until [ -s got ]; do sleep 0.05; done")
         assert len(met) == 1
@@ -487,12 +487,12 @@ async def test_a_note_that_somebody_else_wrote_leads_to_nobodys_process(tmp_path
     """Sandboxes of this machine are found by directories in a place where others can write, too."""
     place = tmp_path / "place"
     place.mkdir(mode=0o777)
-    provider = LocalProvider(keep_root=place)
-    forged = place / f"{leftovers.PREFIX}forged"
+    provider = LocalProvider(directory=place)
+    forged = place / f"{state.PREFIX}forged"
     forged.mkdir(mode=0o700)
-    leftovers.note(forged, {"flue-ci": "1", "run": "17"}, [os.getpid()], isolated=True)
+    state.write_note(forged, {"flue-ci": "1", "run": "17"}, [os.getpid()], isolation=True)
     forged.chmod(0o755)  # ours alone are for nobody else
-    link = place / f"{leftovers.PREFIX}linked"
+    link = place / f"{state.PREFIX}linked"
     link.symlink_to(forged)
     assert await provider.list({"flue-ci": "1", "run": "17"}) == []
     for name in ("forged", "linked", "../forged", ""):

@@ -11,18 +11,23 @@ import re
 from collections.abc import Iterator
 
 PARTICIPLES = frozenset(
-    """asked begun bent bitten blown born bound broken brought built burnt bought caught chosen come cut dealt done drawn
-    driven eaten fallen felt fought flown forgotten forgiven found frozen given gone got gotten grown heard held hidden
-    hit hung hurt kept known laid lain led left lent lit lost made meant met paid put ridden risen said seen sent set
-    shown shut slept sold sought spent spoken stolen stood struck sung sunk sworn swept taken taught thought thrown told
-    torn understood withheld withdrawn woken won worn written""".split()  # noqa: SIM905 (words)
+    re.findall(
+        r"\w+",
+        """
+        asked begun bent bitten blown born bound broken brought built burnt bought caught chosen come cut dealt done
+        drawn driven eaten fallen felt fought flown forgotten forgiven found frozen given gone got gotten grown heard
+        held hidden hit hung hurt kept known laid lain led left lent lit lost made meant met paid put ridden risen
+        said seen sent set shown shut slept sold sought spent spoken stolen stood struck sung sunk sworn swept taken
+        taught thought thrown told torn understood withheld withdrawn woken won worn written
+        """,
+    )
 )
 PRONOUNS = frozenset(
-    "anybody everybody here nobody somebody something there whatever whoever others theirs ours".split()  # noqa: SIM905
+    re.findall(r"\w+", "anybody everybody here nobody somebody something there whatever whoever others theirs ours")
 )
 # Words that are nouns, verbs or adjectives of the field as well, or end in -ed by chance.
 OTHER_WORDS = frozenset(
-    "cut feed hit indeed need put red seed set shed shut speed exceed proceed embed".split()  # noqa: SIM905
+    re.findall(r"\w+", "cut feed hit indeed need put red seed set shed shut speed exceed proceed embed")
 )
 
 
@@ -64,7 +69,7 @@ def conditional_expressions(tree: ast.AST) -> list[int]:
 
 
 def and_or_values(tree: ast.AST) -> list[int]:
-    """The lines where `condition and a or b` stands for a conditional expression: the alternatives are no conditions."""
+    """The lines where `condition and a or b` stands for a conditional expression: `b` is no condition."""
     return [
         node.lineno
         for node in ast.walk(tree)

@@ -160,7 +160,7 @@ def provider_of(kind: str, directory: Path) -> Iterator[SandboxProvider]:
         with E2BServer() as server:
             yield E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
     else:
-        yield LocalProvider(isolation=kind == "isolated", keep_root=directory)
+        yield LocalProvider(isolation=kind == "isolated", directory=directory)
 
 
 @asynccontextmanager

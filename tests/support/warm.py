@@ -115,12 +115,12 @@ def _load() -> None:
     from flue_ci.action import republish, respond
     from flue_ci.forges.github import client as github
     from flue_ci.models.claude.client import Claude
-    from flue_ci.sandboxes.e2b import provider as e2b
+    from flue_ci.sandboxes.e2b.provider import E2BProvider
 
     assert respond
     assert republish
     github.preload()
-    e2b.preload()
+    E2BProvider.preload()
     Claude.preload()
 
 
