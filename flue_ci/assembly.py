@@ -101,15 +101,17 @@ def make_provider(name: str, settings: Settings, *, isolation: bool = True) -> S
 def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeout: float | None = None) -> Forge:
     """GitHub, for the repository that a workflow runs in. `retry_timeout` in seconds; the settings' by default."""
     from flue_ci.forges.github.client import GitHub
+    from flue_ci.forges.github.retry import RETRY_POLICY
 
     where = settings.github
-    retry_timeout = settings.retry_timeout_seconds if retry_timeout is None else retry_timeout
+    seconds = settings.retry_timeout_seconds if retry_timeout is None else retry_timeout
     return GitHub(
         repo=where.repo,
         token=where.token,
         api_url=where.api_url,
+        graphql_url=where.graphql_url,
+        retry=RETRY_POLICY if seconds is None else replace(RETRY_POLICY, timeout=seconds),
         notify=notify,
-        **({} if retry_timeout is None else {"retry_timeout_seconds": retry_timeout}),
     )
 
 

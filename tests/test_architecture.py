@@ -32,6 +32,7 @@ ROOMS = (
     "safety",
     "gate",
     "settings",
+    "testing",
     "core",
 )
 ADAPTERS = ("models.claude", "models.recording", "models.replay", "sandboxes.e2b", "sandboxes.local", "forges.github")
@@ -46,6 +47,7 @@ HOMES = {
     "pydantic": ("spec.schema", "report.report"),
     "rich": ("terminal",),
     "click": ("cli", "__main__"),
+    "pytest": ("testing",),
 }
 
 
