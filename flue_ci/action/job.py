@@ -26,13 +26,12 @@ from flue_ci.gate.workflow_commands import (
 )
 from flue_ci.publish.comment import summary_page
 from flue_ci.report.folder import PATCH
-from flue_ci.report.report import Conclusion, Report
+from flue_ci.report.report import CONCLUSIONS, Report
 from flue_ci.safety import log_handler as sdklog
 from flue_ci.safety.markdown import escape
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import Settings
 
-CONCLUSIONS: tuple[Conclusion, ...] = ("success", "no-op", "skipped", "partial", "failed", "cancelled")
 SUMMARY_CHARS = 20_000  # of the agent's last words, as an output
 
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from flue_ci.action.finish import publish_and_finish, publish_target
 from flue_ci.action.job import ActionJob, fail_step, read_inputs
 from flue_ci.action.respond import JobContext, open_context, read_event
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
-from flue_ci.core.errors import EXIT_FAILED, FlueError
+from flue_ci.core.errors import FlueError
 from flue_ci.gate import policy as gate
-from flue_ci.publish.deliver import deliver
-from flue_ci.publish.progress_comment import CommentTarget, ProgressComment
+from flue_ci.publish.registry import load_publishers
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report
 from flue_ci.run.session import Signals
@@ -61,17 +61,9 @@ async def _publish(shop: JobContext, report: Report, patch: bytes, folder: Path)
         if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", claimed, re.ASCII):  # it becomes part of Markdown
             trigger = replace(trigger, run_url=claimed)
         report = desk.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
-        sticky = None
-        if target.number is not None and spec.publish.comment != "none":
-            place = CommentTarget(number=target.number, keep=spec.publish.comment == "sticky")
-            sticky = ProgressComment(shop.forge, shop.quick, place, report.agent, desk.say)
-        shown = desk.redact.redact_value(patch)
-        told, url = await deliver(sticky, report, shown, server_url=desk.settings.github.server_url)
-        if told is not report:
-            assert told.failure
-            desk.error(told.notes[-1] if report.failure else told.reason, told.failure.hint)
-        code = desk.finish(told, shown, folder, url)
-        return code if told is report else code or EXIT_FAILED
+        place = publish_target(desk, shop.forge, shop.quick, trigger, publishing(spec), folder)
+        publishers = load_publishers(spec.publish.changes, place)
+        return await publish_and_finish(desk, report, patch, publishers, place, folder)
     finally:
         await shop.forge.close()
         await shop.quick.close()

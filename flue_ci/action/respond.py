@@ -16,12 +16,13 @@ from typing import Literal
 
 from flue_ci.action.authorize import Authorized, Rejected, authorize_request, fetch_roles
 from flue_ci.action.discussion import discussion_variables, render_discussion
+from flue_ci.action.finish import publish_and_finish, publish_target
 from flue_ci.action.job import ActionJob, fail_step, read_inputs
 from flue_ci.action.log_view import ActionsView
 from flue_ci.action.target import Agent, Target, find_target, read_agents, trigger_of
-from flue_ci.assembly import PreparedRun, RunOptions, make_forge, prepare_run, warm_up
+from flue_ci.assembly import PreparedRun, RunOptions, make_forge, prepare_run, publishing, warm_up
 from flue_ci.core.discussion import Account, Comment
-from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError, ForgeError, SpecError, UsageError
+from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError, SpecError, UsageError
 from flue_ci.core.ports import Forge, Reaction
 from flue_ci.core.text import plural
 from flue_ci.gate import policy as gate
@@ -29,11 +30,12 @@ from flue_ci.gate.event import Event, parse_event
 from flue_ci.git.fetch import RETRY_TIMEOUT_SECONDS, Remote, open_remote
 from flue_ci.git.source import Source
 from flue_ci.publish.comment import error_reply, progress_comment
-from flue_ci.publish.deliver import ProgressTracker, deliver
-from flue_ci.publish.progress_comment import CommentTarget, ProgressComment, finish_killed_comments
+from flue_ci.publish.progress_comment import ProgressTracker, finish_killed_comments
+from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget
+from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
-from flue_ci.report.report import Failure, Report, Trigger
+from flue_ci.report.report import Failure, Publishing, Report, Trigger
 from flue_ci.run.dry_run import describe_run
 from flue_ci.run.inputs import RunInputs
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
@@ -239,12 +241,12 @@ async def _run(shop: JobContext, target: Target, granted: Authorized) -> int:
     """Runs the agent and answers. What is wrong with the spec is an answer too."""
     desk, agent = shop.job, granted.agent
     trigger = trigger_of(shop.event, target, run_url=desk.run_url)
-    asked = agent.spec.publish.comment if agent.spec else "sticky"
-    sticky = None
-    if target.number is not None and asked != "none" and desk.inputs.comment and not desk.inputs.dry_run:
-        place = CommentTarget(number=target.number, in_thread=trigger.in_thread, keep=asked == "sticky")
-        sticky = ProgressComment(shop.forge, shop.quick, place, agent.name, desk.say)
     folder = _open_folder(desk)
+    wishes = publishing(agent.spec) if agent.spec else Publishing()
+    place = publish_target(desk, shop.forge, shop.quick, trigger, wishes, folder.path)
+    publishers: dict[str, Publisher] = {}
+    if desk.inputs.comment and not desk.inputs.dry_run:
+        publishers = load_publishers(agent.spec.publish.changes if agent.spec else "none", place)
     patch = b""
     try:
         spec = _spec(shop, agent)
@@ -252,7 +254,7 @@ async def _run(shop: JobContext, target: Target, granted: Authorized) -> int:
         desk.redact = folder.redact = assembly.redact  # it knows the spec's secrets too, whatever their names are
         if desk.inputs.dry_run:
             return await _dry_run(shop, assembly, spec)
-        report, patch = await _work(shop, assembly, folder, sticky)
+        report, patch = await _work(shop, assembly, folder, publishers, place)
     except FlueError as error:
         if isinstance(error, SpecError):
             desk.spec_errors(error)
@@ -261,7 +263,7 @@ async def _run(shop: JobContext, target: Target, granted: Authorized) -> int:
         )
         report = never_started(agent.name, granted.instruction, PROVIDER, failure, error.exit_code)
         report = folder.save(replace(report, trigger=trigger), b"")
-    return await _answered(shop, report, patch, folder, sticky)
+    return await publish_and_finish(desk, report, patch, publishers, place, folder)
 
 
 def _spec(shop: JobContext, agent: Agent) -> AgentSpec:
@@ -278,15 +280,21 @@ def _spec(shop: JobContext, agent: Agent) -> AgentSpec:
 
 
 async def _work(
-    shop: JobContext, assembly: PreparedRun, folder: RunFolder, sticky: ProgressComment | None
+    shop: JobContext,
+    assembly: PreparedRun,
+    folder: RunFolder,
+    publishers: dict[str, Publisher],
+    place: PublishTarget,
 ) -> tuple[Report, bytes]:
     desk, view, standings = shop.job, ActionsView(shop.job.log), ProgressTracker()
     observe = redacting_observer(assembly.redact, folder, view.observe, standings.observe)
     trigger = assembly.job.trigger
     assert trigger is not None
-    if sticky:
-        asked = desk.redact(assembly.job.instruction)
-        sticky.begin(lambda: progress_comment(assembly.job.agent, standings.now(), trigger, asked))
+    asked = desk.redact(assembly.job.instruction)
+    agent = assembly.job.agent
+    for publisher in publishers.values():
+        if isinstance(publisher, ProgressPublisher):
+            publisher.begin(agent, lambda: progress_comment(agent, standings.now(), trigger, asked), place)
     try:
         report, patch = await run_and_save(assembly, folder, observe, shop.signals)
     finally:
@@ -295,20 +303,6 @@ async def _work(
     if folder.trouble:
         desk.notice(folder.trouble)
     return report, patch
-
-
-async def _answered(
-    shop: JobContext, report: Report, patch: bytes, folder: RunFolder, sticky: ProgressComment | None
-) -> int:
-    desk = shop.job
-    shown = desk.redact.redact_value(patch)
-    answered, url = await deliver(sticky, report, shown, server_url=desk.settings.github.server_url)
-    if answered is not report:
-        assert answered.failure
-        desk.error(answered.notes[-1] if report.failure else answered.reason, answered.failure.hint)
-        answered = folder.save(answered, patch)
-        return desk.finish(answered, shown, folder.path, url) or EXIT_FAILED
-    return desk.finish(report, shown, folder.path, url)
 
 
 def _fail_early(shop: JobContext, exit_code: int, message: str, hint: str) -> int:

@@ -19,6 +19,8 @@ from flue_ci.assembly import PreparedRun, RunOptions, prepare_run
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.text import one_line, plain, printable
 from flue_ci.git.command import plain_environment
+from flue_ci.publish.publisher import PublishTarget, publish_report
+from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Failure, Report, to_json
@@ -72,7 +74,7 @@ def run_here(choice: RunChoice, environ: Mapping[str, str]) -> int:
             if choice.dry_run:
                 return asyncio.run(_dry_run(assembly, spec, choice))
             folder = _open_folder(choice, settings, assembly)
-            return asyncio.run(_run(choice, assembly, folder, signals))
+            return asyncio.run(_run(choice, assembly, spec.publish.changes, folder, signals))
         except FlueError as error:
             stage = "spec" if isinstance(error, SpecError) else "start"
             if not signals.saved:
@@ -140,18 +142,32 @@ def _folder(settings: Settings, agent: str) -> Path:
     return settings.state_dir / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{name}"
 
 
-async def _run(choice: RunChoice, assembly: PreparedRun, folder: RunFolder, signals: Signals) -> int:
+async def _run(choice: RunChoice, assembly: PreparedRun, changes: str, folder: RunFolder, signals: Signals) -> int:
     view = make_view(quiet=choice.quiet)
     try:
         report, patch = await run_interactively(assembly, folder, view, signals)
     finally:
         await assembly.close()
+    report = await _publish(assembly, changes, report, patch, folder)
     read = _show(choice, report, assembly.redact.redact_value(patch), folder.path)
     if folder.trouble:
         print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
     if choice.apply and report.changes.patch:
         return await _apply(choice, assembly, report, patch, folder) or (0 if read else EXIT_FAILED)
     return report.exit_code or (0 if read else EXIT_FAILED)
+
+
+async def _publish(assembly: PreparedRun, changes: str, report: Report, patch: bytes, folder: RunFolder) -> Report:
+    """Publishes with the registered publisher that the spec names, if any."""
+
+    def say(text: str, hint: str = "") -> None:
+        print(plain(assembly.redact(f"flue-ci: {text}\n  → {hint}" if hint else f"flue-ci: {text}")), file=sys.stderr)
+
+    target = PublishTarget(publishing=report.publish, folder=folder.path, notify=say, show_error=say)
+    publishers = load_publishers(changes, target)
+    if not publishers:
+        return report
+    return folder.save(await publish_report(report, assembly.redact.redact_value(patch), publishers, target), patch)
 
 
 def _show(choice: RunChoice, report: Report, patch: bytes, folder: Path) -> bool:

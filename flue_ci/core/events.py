@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from flue_ci.core.messages import Reply, ToolCall, ToolResult, Usage
+from flue_ci.core.messages import Conversation, Reply, ToolCall, ToolResult, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,13 @@ class ToolEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationEnded:
+    """The engine has ended, in whatever way. This is all that was exchanged with the model."""
+
+    conversation: Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandStarted:
     """A command that the host runs: setup or check."""
 
@@ -100,6 +107,7 @@ ProgressEvent = (
     | TurnEnded
     | ToolStarted
     | ToolEnded
+    | ConversationEnded
     | CommandStarted
     | CommandOutput
     | CommandEnded

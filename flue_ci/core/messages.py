@@ -120,6 +120,15 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A conversation that has ended, whole: what is needed to go on with it later. It may end with any message."""
+
+    system: str
+    tools: tuple[ToolSpec, ...]
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How an engine ended.
 

@@ -131,6 +131,11 @@ def one_line(text: str, limit: int = 120) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def clip(text: str, limit: int, marker: str = "…") -> str:
+    """The first `limit` characters of `text`, and `marker` when there were more."""
+    return text if len(text) <= limit else text[:limit] + marker
+
+
 class HeadTail:
     """Collects bytes and keeps only the first and last part of at most `limit` bytes in all."""
 

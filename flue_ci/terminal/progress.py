@@ -28,19 +28,11 @@ from flue_ci.core.events import (
 )
 from flue_ci.core.messages import ToolCall, Usage
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, printable
+from flue_ci.report.stages import describe_activity
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-STAGES = {
-    "prepare": "Starting the sandbox and reading the repository",
-    "upload": "Copying the repository in",
-    "setup": "Setting up",
-    "agent": "Agent at work",
-    "collect": "Collecting the changes",
-    "checks": "Checking",
-}
 
 
 class View(Protocol):
@@ -152,7 +144,7 @@ def format_event(event: ProgressEvent) -> list[str]:
     """The lines that tell an event; none for what only moves the status line."""
     match event:
         case StageStarted(stage=stage):
-            return [f"▸ {STAGES.get(stage, stage)}"]
+            return [f"▸ {describe_activity(stage)}"]
         case StageEnded(stage=stage, seconds=seconds) if stage != "agent" and seconds >= 0.5:
             return [f"    {human_seconds(seconds)}"]
         case Notice(text=text):
