@@ -53,15 +53,17 @@ def make_provider(name: str, settings: Settings, *, no_isolation: bool = False) 
 def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeout: float | None = None) -> Forge:
     """GitHub, for the repository that a workflow runs in. `retry_timeout` in seconds; the settings' by default."""
     from flue_ci.forges.github.client import GitHub
+    from flue_ci.forges.github.retry import RETRY_POLICY
 
-    where = settings.github
-    retry_timeout = settings.retry_timeout_seconds if retry_timeout is None else retry_timeout
+    github = settings.github
+    timeout = retry_timeout or settings.retry_timeout_seconds or RETRY_POLICY.timeout
     return GitHub(
-        repo=where.repo,
-        token=where.token,
-        api_url=where.api_url,
+        repo=github.repo,
+        token=github.token,
+        api_url=github.api_url,
+        graphql_url=github.graphql_url,
+        retry=replace(RETRY_POLICY, timeout=timeout),
         notify=notify,
-        **({} if retry_timeout is None else {"retry_timeout_seconds": retry_timeout}),
     )
 
 

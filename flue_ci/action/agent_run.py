@@ -5,26 +5,30 @@ Every ending gives a report, an answer, a summary and outputs. `respond` has dec
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from flue_ci.action.authorize import AgentRequest
 from flue_ci.action.context import JobContext
+from flue_ci.action.finish import publish_and_finish, publish_target
 from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
 from flue_ci.action.run_inputs import pull_request_inputs
 from flue_ci.action.target import Agent, Target, trigger_of
-from flue_ci.assembly import prepare_run
-from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
+from flue_ci.assembly import prepare_run, publishing
+from flue_ci.core.errors import FlueError, SpecError, UsageError
+from flue_ci.core.events import Observer
 from flue_ci.publish.comment import progress_comment
-from flue_ci.publish.deliver import ProgressTracker, deliver
-from flue_ci.publish.progress_comment import CommentTarget, ProgressComment
+from flue_ci.publish.progress_comment import ProgressTracker
+from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget
+from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
-from flue_ci.report.report import Failure, Report, Trigger
+from flue_ci.report.report import Failure, Publishing, Report, Trigger
 from flue_ci.run.dry_run import describe_run
-from flue_ci.run.plan import PreparedRun, RunOptions, RunResult
-from flue_ci.run.session import redacting_observer, run_and_save
+from flue_ci.run.plan import PreparedRun, RunOptions, RunPlan, RunResult
+from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet
 
@@ -32,31 +36,47 @@ from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet
 async def run_for_event(context: JobContext, target: Target, request: AgentRequest) -> int:
     """Runs the agent and publishes the report; a run that cannot start has one as well. Returns the exit code. Raises
     `FlueError` when not even the report can be saved."""
-    trigger = trigger_of(context.event, target, run_url=context.job.run_url)
-    comment = _comment(context, target, request.agent, trigger)
+    job = context.job
+    trigger = trigger_of(context.event, target, run_url=job.run_url)
+    place, publishers = _publishers(context, request.agent, trigger)
     try:
         spec, run = _prepare(context, target, request, trigger)
     except FlueError as error:
-        folder = _open_folder(context.job)
-        report = replace(_error_report(context.job, request, error), trigger=trigger)
-        return await _publish(context.job, RunResult(report=folder.save(report, b"")), folder, comment)
-    job = context.job.with_redactor(run.redact)
+        folder = _open_folder(job)
+        report = folder.save(replace(_error_report(job, request, error), trigger=trigger), b"")
+        return await publish_and_finish(job, report, b"", publishers, place, folder)
+    job = job.with_redactor(run.redact)
     if job.inputs.dry_run:
         return await _dry_run(job, run, spec)
     folder = _open_folder(job)
-    result = await _work(context, job, run, folder, comment)
-    return await _publish(job, result, folder, comment)
+    observers = _begin_progress(job, run.plan, publishers, place)
+    result = await _work(job, run, folder, observers, context.signals)
+    return await publish_and_finish(job, result.report, result.patch, publishers, place, folder)
 
 
-def _comment(context: JobContext, target: Target, agent: Agent, trigger: Trigger) -> ProgressComment | None:
-    """The comment that shows progress and then the report; None where none is wanted."""
-    job, mode = context.job, "sticky"
-    if agent.spec:
-        mode = agent.spec.publish.comment
-    if target.number is None or mode == "none" or not job.inputs.comment or job.inputs.dry_run:
-        return None
-    place = CommentTarget(number=target.number, in_thread=trigger.in_thread, keep=mode == "sticky")
-    return ProgressComment(context.forge, context.quick_forge, place, agent.name, job.say)
+def _publishers(context: JobContext, agent: Agent, trigger: Trigger) -> tuple[PublishTarget, Mapping[str, Publisher]]:
+    """Where the report goes, and what publishes it; nothing in a dry run, or when the workflow wants none."""
+    inputs, spec, wishes, changes = context.job.inputs, agent.spec, Publishing(), "none"
+    if spec:
+        wishes, changes = publishing(spec), spec.publish.changes
+    place = publish_target(context, trigger, wishes, context.job.out)
+    if inputs.dry_run or not inputs.comment:
+        return place, {}
+    return place, load_publishers(changes, place)
+
+
+def _begin_progress(
+    job: ActionJob, plan: RunPlan, publishers: Mapping[str, Publisher], place: PublishTarget
+) -> list[Observer]:
+    """Starts those publishers that show a run while it works; what they need to observe."""
+    tracker, trigger, instruction = ProgressTracker(), plan.trigger, job.redact(plan.instruction)
+    assert trigger is not None
+    for publisher in publishers.values():
+        if isinstance(publisher, ProgressPublisher):
+            publisher.begin(
+                plan.agent, lambda: progress_comment(plan.agent, tracker.now(), trigger, instruction), place
+            )
+    return [tracker.observe]
 
 
 def _prepare(
@@ -100,33 +120,19 @@ def _spec(agent: Agent, options: RunOptions) -> AgentSpec:
 
 
 async def _work(
-    context: JobContext, job: ActionJob, run: PreparedRun, folder: RunFolder, comment: ProgressComment | None
+    job: ActionJob, run: PreparedRun, folder: RunFolder, observers: Sequence[Observer], signals: Signals
 ) -> RunResult:
-    """Runs it; the log, the folder and the comment follow."""
-    view, tracker, plan = ActionsView(job.log), ProgressTracker(), run.plan
-    trigger, instruction = plan.trigger, job.redact(plan.instruction)
-    assert trigger is not None
-    if comment:
-        comment.begin(lambda: progress_comment(plan.agent, tracker.now(), trigger, instruction))
-    observe = redacting_observer(run.redact, folder.observe, view.observe, tracker.observe)
+    """Runs it; the folder, the log and the other observers follow."""
+    view = ActionsView(job.log)
     async with aclosing(run):
         try:
-            result = await run_and_save(run, folder, observe, context.signals)
+            observe = redacting_observer(run.redact, folder.observe, view.observe, *observers)
+            result = await run_and_save(run, folder, observe, signals)
         finally:
             view.close()
     if folder.trouble:
         job.notice(folder.trouble)
     return result
-
-
-async def _publish(job: ActionJob, result: RunResult, folder: RunFolder, comment: ProgressComment | None) -> int:
-    """Puts the report into the comment, the summary and the outputs."""
-    patch = job.redact.redact_value(result.patch)
-    report, url = await deliver(comment, result.report, patch, server_url=job.settings.github.server_url)
-    if report is result.report:
-        return job.finish(report, patch, folder.path, url)
-    job.report_undelivered(result.report, report)
-    return job.finish(folder.save(report, result.patch), patch, folder.path, url) or EXIT_FAILED
 
 
 async def _dry_run(job: ActionJob, run: PreparedRun, spec: AgentSpec) -> int:

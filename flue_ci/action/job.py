@@ -108,14 +108,6 @@ class ActionJob:
         """An error on the run's page."""
         self.log.command(workflow_command("error", self.redact(_with_hint(text, hint)), title="flue-ci"))
 
-    def report_undelivered(self, before: Report, after: Report) -> None:
-        """The error that `after` has and `before` had not: the answer could not be posted."""
-        assert after.failure
-        text = after.reason
-        if before.failure:
-            text = after.notes[-1]
-        self.error(text, after.failure.hint)
-
     def spec_errors(self, error: SpecError) -> None:
         """An annotation for each problem, at its line."""
         for each in error.diagnostics[:10]:

@@ -15,7 +15,7 @@ from flue_ci.core.events import (
 )
 from flue_ci.core.text import human_cost, human_count, one_line, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog
-from flue_ci.report.report import STAGES
+from flue_ci.report.stages import describe_activity
 from flue_ci.terminal.lines import describe_call, format_event, output_lines
 
 _MAX_CALLS = 3  # of one turn, in its title
@@ -33,7 +33,7 @@ class ActionsView:
         match event:
             case StageStarted(stage=stage):
                 self._close_group()
-                self._log.line(f"▸ {STAGES.get(stage, stage)}")
+                self._log.line(f"▸ {describe_activity(stage)}")
             case TurnEnded():
                 self._open_group(_turn(event))
                 self._lines(format_event(event))

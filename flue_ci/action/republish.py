@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.action.context import JobContext, open_context, read_event
+from flue_ci.action.finish import publish_and_finish, publish_target
 from flue_ci.action.inputs import read_inputs
 from flue_ci.action.job import ActionJob, fail_step
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
-from flue_ci.core.errors import EXIT_FAILED, FlueError
-from flue_ci.publish.deliver import deliver
-from flue_ci.publish.progress_comment import CommentTarget, ProgressComment
+from flue_ci.core.errors import FlueError
+from flue_ci.publish.registry import load_publishers
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report, Trigger
 from flue_ci.run.session import Signals
@@ -54,16 +54,9 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)
         report = job.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
-        comment = None
-        if target.number is not None and spec.publish.comment != "none":
-            place = CommentTarget(number=target.number, keep=spec.publish.comment == "sticky")
-            comment = ProgressComment(context.forge, context.quick_forge, place, report.agent, job.say)
-        patch = job.redact.redact_value(patch)
-        result, url = await deliver(comment, report, patch, server_url=job.settings.github.server_url)
-        if result is report:
-            return job.finish(report, patch, folder, url)
-        job.report_undelivered(report, result)
-        return job.finish(result, patch, folder, url) or EXIT_FAILED
+        place = publish_target(context, trigger, publishing(spec), folder)
+        publishers = load_publishers(spec.publish.changes, place)
+        return await publish_and_finish(job, report, patch, publishers, place, folder)
     finally:
         await context.close()
 

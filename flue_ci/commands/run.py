@@ -17,6 +17,8 @@ from flue_ci.assembly import prepare_run
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line, plain, printable
+from flue_ci.publish.publisher import PublishTarget, publish_report
+from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Failure, Report, to_json
@@ -49,7 +51,7 @@ def run_locally(options: RunOptions, environ: Mapping[str, str]) -> int:
             if options.dry_run:
                 return asyncio.run(_dry_run(run, spec, options))
             folder = _open_folder(options, settings, run.redact)
-            return asyncio.run(_run(options, run, folder, signals))
+            return asyncio.run(_run(options, run, spec.publish.changes, folder, signals))
         except FlueError as error:
             stage = "start"
             if isinstance(error, SpecError):
@@ -109,19 +111,33 @@ def _new_folder(settings: Settings, agent: str) -> Path:
     return settings.state_dir / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{name}"
 
 
-async def _run(options: RunOptions, run: PreparedRun, folder: RunFolder, signals: Signals) -> int:
+async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunFolder, signals: Signals) -> int:
     async with aclosing(run):
         result = await run_interactively(run, folder, make_view(quiet=options.quiet), signals)
-    report = result.report
-    was_read = _print(options, report, run.redact.redact_value(result.patch), folder.path)
+    report, patch = await _publish(result, changes, folder, run.redact), run.redact.redact_value(result.patch)
+    was_read = _print(options, report, patch, folder.path)
     if folder.trouble:
         print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
     code = report.exit_code
     if options.apply and report.changes.patch:
-        code = await _apply(options, run.redact, result, folder)
+        code = await _apply(options, run.redact, replace(result, report=report), folder)
     if not was_read:
         return code or EXIT_FAILED
     return code
+
+
+async def _publish(result: RunResult, changes: str, folder: RunFolder, redact: Redactor) -> Report:
+    """Publishes with the registered publisher that the spec names, if any. Comments are for GitHub."""
+
+    def say(text: str, hint: str = "") -> None:
+        print(plain(redact("\n  → ".join(filter(None, (f"flue-ci: {text}", hint))))), file=sys.stderr)
+
+    target = PublishTarget(publishing=result.report.publish, folder=folder.path, notify=say, show_error=say)
+    publishers = load_publishers(changes, target)
+    if not publishers:
+        return result.report
+    report = await publish_report(result.report, redact.redact_value(result.patch), publishers, target)
+    return folder.save(report, result.patch)
 
 
 def _print(options: RunOptions, report: Report, patch: bytes, folder: Path) -> bool:

@@ -287,61 +287,78 @@ class Engine(Protocol):
 Reaction = Literal["eyes", "confused", "rocket", "+1", "-1"]
 
 
-class Forge(Protocol):
-    """One repository on GitHub, as one token sees it. Methods may be called concurrently.
-
-    Each raises `ForgeError` (what GitHub refused, which permission is missing, what to do) after patient retries that
-    honour `Retry-After`; a list is complete, whatever the number of its pages. Texts come as they are: uncleaned.
-    `requests` counts what GitHub was asked.
-    """
-
-    requests: int
+class Discussions(Protocol):
+    """The pull requests and issues of one repository, and what people write below them. Texts come as they are:
+    unsanitized."""
 
     async def me(self) -> Account:
-        """Whom our own comments come from."""
+        """The account that our own comments come from. `id` 0: it cannot be known, only the login."""
         ...
-
-    async def role(self, login: str) -> str:
-        """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
-        or a custom one); `none` for unknown users."""
-        ...
-
-    async def account(self, login: str) -> Account: ...
 
     async def pull(self, number: int) -> PullRequest: ...
 
     async def issue(self, number: int) -> Issue: ...
 
     async def pulls_of(self, sha: str) -> list[PullRequest]:
-        """Open pull requests of this repository whose head is that commit."""
+        """Open pull requests of this repository whose head is that commit, also those of forks."""
         ...
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
-        """What people said and what checks found. Parts that this token may not read are missing, with a note."""
+        """Everything that people wrote and that checks reported. `pull` None: `number` is an issue. Parts that this
+        token may not read are missing, with a note."""
         ...
 
     async def comments(self, number: int, kind: Literal["issue", "review"] = "issue") -> list[Comment]:
         """All comments below an issue or pull request, or all on lines of its diff; oldest first."""
         ...
 
-    async def recent_requests(self, login: str, since: str) -> list[Comment]:
-        """Comments (of both kinds) that the user made anywhere in this repository since then."""
+    async def comment(self, number: int, body: str) -> Comment:
+        """A new comment. It is written once, also when the first answer got lost."""
         ...
-
-    async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
-        """When the user's doings started that workflow (the name of its file), since then; newest first."""
-        ...
-
-    async def comment(self, number: int, body: str) -> Comment: ...
 
     async def reply(self, number: int, to: int, body: str) -> Comment:
-        """A comment in the thread of review comment `to`."""
+        """A comment in the thread of review comment `to`, written once."""
         ...
 
-    async def edit(self, comment: Comment, body: str) -> Comment: ...
+    async def edit(self, comment: Comment, body: str) -> Comment:
+        """The comment with its new body. `ForgeError` with status 404 or 410: it was deleted."""
+        ...
 
     async def react(self, number: int, comment: Comment | None, reaction: Reaction) -> None:
         """On a comment, or on the issue or pull request itself."""
         ...
 
-    async def close(self) -> None: ...
+
+class Roles(Protocol):
+    """What people may do in the repository."""
+
+    async def role(self, login: str) -> str:
+        """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
+        or a custom one); `none` for unknown users."""
+        ...
+
+
+class RateHistory(Protocol):
+    """How often a person has started something. Times are RFC 3339 in UTC."""
+
+    async def recent_requests(self, login: str, since: str) -> list[Comment]:
+        """Comments (of both kinds) that the user wrote anywhere in this repository since then."""
+        ...
+
+    async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
+        """When that workflow (the name of its file) was started by the user, since then; newest first."""
+        ...
+
+
+class Forge(Discussions, Roles, RateHistory, Protocol):
+    """One repository on a forge, as one token sees it. Methods may be called concurrently.
+
+    Each raises `ForgeError` (what was refused, which permission is missing, what to do) after bounded retries that
+    honour `Retry-After`; a list is complete, whatever the number of its pages. `requests` counts the requests sent.
+    """
+
+    requests: int
+
+    async def close(self) -> None:
+        """Ends the connections. Idempotent."""
+        ...

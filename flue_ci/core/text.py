@@ -142,6 +142,11 @@ def one_line(text: str, limit: int = 120) -> str:
     return line[: limit - 1] + "…"
 
 
+def clip(text: str, limit: int, marker: str = "…") -> str:
+    """The first `limit` characters of `text`, and `marker` when there were more."""
+    return text if len(text) <= limit else text[:limit] + marker
+
+
 class HeadTail:
     """Collects bytes and keeps only the first and last part of at most `limit` bytes in all."""
 

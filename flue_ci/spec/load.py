@@ -14,7 +14,7 @@ from flue_ci.spec.json_schema import json_schema
 from flue_ci.spec.messages import path_of, to_diagnostic
 from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.rules import RULES, Finding
-from flue_ci.spec.schema import AgentSpec, ModelSpec, ProgramSpec, validate
+from flue_ci.spec.schema import OTHER_PUBLISHERS, AgentSpec, ModelSpec, ProgramSpec, validate
 from flue_ci.spec.yaml_document import MAX_BYTES, Document, KeyPath, format_path, parse
 
 __all__ = [
@@ -131,7 +131,7 @@ def _unsupported(spec: AgentSpec) -> Iterator[Finding]:
     if spec.model.provider in NOT_SUPPORTED_YET:
         message = f"the provider `{spec.model.provider}` is {later}"
         yield Finding(path=("model", "provider"), message=message, hint="use anthropic")
-    if spec.publish.changes not in ("patch", "none"):
+    if spec.publish.changes not in ("patch", "none") and not OTHER_PUBLISHERS.knows(spec.publish.changes):
         message = f"`{spec.publish.changes}` is {later}"
         yield Finding(path=("publish", "changes"), message=message, hint="use patch")
     if spec.publish.review:

@@ -19,6 +19,7 @@ from pydantic import (
     Strict,
     Tag,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
 )
@@ -38,6 +39,7 @@ _WORD, _LIST, _MAPPING = f"{TAG_MARK}word", f"{TAG_MARK}list", f"{TAG_MARK}mappi
 MAX_SECONDS = 86_400.0
 MAX_ITEMS = 200  # of a list or mapping; what is compared with each other stays little work
 
+OTHER_PUBLISHERS = Registry(kind="publisher", group="flue_ci.publishers", built_in={})  # those of other packages
 Role = Literal["admin", "maintain", "write", "triage", "read"]
 
 
@@ -47,6 +49,15 @@ class InvalidValue(ValueError):
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def _or_publisher(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        if isinstance(value, str) and OTHER_PUBLISHERS.knows(value):
+            return value
+        raise
 
 
 def _seconds(value: object) -> object:
@@ -288,8 +299,10 @@ class PublishSpec(Part):
     comment: Literal["sticky", "new", "none"] = _key(
         "sticky", "The comment with the report: one that is kept up to date, a new one each time, or none.", "sticky"
     )
-    changes: Literal["patch", "commit", "pull-request", "suggest", "none"] = _key(
-        "patch", "What becomes of the agent's changes. `none`: the agent is not meant to change anything.", "patch"
+    changes: Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], WrapValidator(_or_publisher)] = (
+        _key(
+            "patch", "What becomes of the agent's changes. `none`: the agent is not meant to change anything.", "patch"
+        )
     )
     review: bool = _key(False, "Whether the agent may write review comments on lines.", False)
     labels: Texts = _key((), "Labels that the agent may add, and no others.", ["flue:done"])

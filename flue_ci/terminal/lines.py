@@ -15,7 +15,7 @@ from flue_ci.core.events import (
 )
 from flue_ci.core.messages import ToolCall
 from flue_ci.core.text import human_seconds, one_line, plain
-from flue_ci.report.report import STAGES
+from flue_ci.report.stages import describe_activity
 
 _SHORTEST_STAGE = 0.5  # seconds; a shorter stage's time is not worth a line
 
@@ -24,7 +24,7 @@ def format_event(event: ProgressEvent) -> list[str]:
     """The lines of an event; none for those that only move the status line."""
     match event:
         case StageStarted(stage=stage):
-            return [f"▸ {STAGES.get(stage, stage)}"]
+            return [f"▸ {describe_activity(stage)}"]
         case StageEnded(stage=stage, seconds=seconds) if stage != "agent" and seconds >= _SHORTEST_STAGE:
             return [f"    {human_seconds(seconds)}"]
         case Notice(text=text):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flue_ci.core.text import (
     HeadTail,
+    clip,
     closest_match,
     human_bytes,
     human_cost,
@@ -17,6 +18,12 @@ from flue_ci.core.text import (
     parse_duration,
     plain,
 )
+
+
+def test_a_clipped_text_says_so() -> None:
+    assert clip("abc", 3) == "abc"
+    assert clip("abcd", 3) == "abc…"
+    assert clip("abcd", 0, " (cut)") == " (cut)"
 
 
 @given(st.lists(st.binary(max_size=50)), st.integers(2, 60))
