@@ -32,6 +32,21 @@ class _Examples(click.Command):
                     formatter.write(f"{' ' * formatter.current_indent}{line.strip()}\n")
 
 
+class _SandboxName(click.Choice[str]):
+    """A registered sandbox: one of those shown, or one that another package brings."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            from flue_ci.sandboxes.registry import SANDBOXES
+
+            if SANDBOXES.knows(value):
+                return str(value)
+        return super().convert(value, param, ctx)
+
+
+_SANDBOX = _SandboxName(["e2b", "local"])
+
+
 def _command(
     name: str | None = None, *, brief: str, examples: str = ""
 ) -> Callable[[Callable[..., Any]], click.Command]:
@@ -68,9 +83,7 @@ _repo = click.option(
 @click.argument("agent")
 @click.argument("instruction", required=False, default="")
 @_repo
-@click.option(
-    "--sandbox", type=click.Choice(["e2b", "local"]), default="e2b", show_default=True, help="Where the agent works."
-)
+@click.option("--sandbox", type=_SANDBOX, default="e2b", show_default=True, help="Where the agent works.")
 @click.option("--no-isolation", is_flag=True, help="With --sandbox local: run on this machine without any protection.")
 @click.option("--model", metavar="NAME", help="Another model than the spec's.")
 @click.option(
@@ -291,9 +304,7 @@ def sandboxes() -> None:
     """Find and end sandboxes that a crash left behind; only those that flue-ci started."""
 
 
-_provider = click.option(
-    "--sandbox", type=click.Choice(["e2b", "local"]), default="e2b", show_default=True, help="Which provider."
-)
+_provider = click.option("--sandbox", type=_SANDBOX, default="e2b", show_default=True, help="Which provider.")
 
 
 @sandboxes.command("list")

@@ -240,7 +240,7 @@ def test_the_page_names_only_modules_and_functions_that_exist() -> None:
     known = {name.replace(".", "/") for name, _ in modules()} | set(ROOMS)
     code = "".join(path.read_text() for _, path in modules())
     for name in re.findall(rf"\b((?:{'|'.join(ROOMS)})/[a-z_/]+)\b(?!\.)", page):
-        assert name in known or f"{name}/__init__" in known, name
+        assert name.strip("/") in known or f"{name.strip('/')}/__init__" in known, name
     for name in re.findall(r"`(?:[a-z_/]+\.)?([a-z_]+|[A-Z][A-Za-z]+)`", page):
         assert re.search(rf"\b{name}\b", code), name
 
