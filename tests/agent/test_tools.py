@@ -46,8 +46,9 @@ def tools(box: Sandbox) -> Toolbox:
     return Toolbox(make_tools(tuple(TOOLS.built_in)), context)
 
 
-async def use(tools: Toolbox, name: str, **given: object) -> ToolResult:
-    return await tools.call(call(name, **given))
+async def use(tools: Toolbox, name: str, **arguments: object) -> ToolResult:
+    (result,), _ = await tools.run([call(name, **arguments)], lambda event: None)
+    return result
 
 
 async def test_bash_gives_output_and_exit_code_and_a_failure_is_a_result(tools: Toolbox) -> None:

@@ -118,7 +118,8 @@ def call_of(raw: str) -> ToolCall:
 
 async def result_of(call: ToolCall) -> ToolResult:
     context = ToolContext(sandbox=MemorySandbox(), workdir="/w", command_seconds=60)
-    return await Toolbox([Bash()], context).call(call)
+    (result,), _ = await Toolbox([Bash()], context).run([call], lambda event: None)
+    return result
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
-from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_seconds
 
 DEFAULT_SECONDS = 120.0
-OUTPUT_BYTES = 13_000  # of one result, so that with its notes it stays below 16 KB
 HEAD_BYTES = 4_500  # errors tend to stand at the end, the cause at the beginning
 OUTPUT_FOLDER = ".flue-output"  # in the sandbox's home, so that two runs without isolation do not share it
 
@@ -45,10 +44,10 @@ class Bash:
         box = context.sandbox
         file = f"{box.info.home}/{OUTPUT_FOLDER}/{self._commands}.txt"
         show = shell_script(
-            {"file": file, "limit": str(OUTPUT_BYTES), "head": str(HEAD_BYTES)},
+            {"file": file, "limit": str(RESULT_BYTES), "head": str(HEAD_BYTES)},
             load_script("flue_ci.agent.tools", "show_output.sh"),
         )
-        limit = OUTPUT_BYTES + 1_000
+        limit = RESULT_BYTES + 1_000
         script = _capture(arguments["command"], file, show)
         result = await box.exec(script, timeout=seconds, cwd=context.workdir, limit=limit)
         if result.timed_out:  # the script could not print: fetch what the command had written by then
@@ -84,7 +83,7 @@ def _capture(command: str, file: str, show: str) -> str:
 def _clip(output: str, file: str) -> str:
     """Bytes that are not UTF-8 triple when they are decoded; then the output is cut once more."""
     data = output.encode()
-    if len(data) <= OUTPUT_BYTES + 500:  # what `show_output.sh` adds
+    if len(data) <= RESULT_BYTES + 500:  # what `show_output.sh` adds
         return output
-    head, tail = data[:HEAD_BYTES].decode(errors="ignore"), data[HEAD_BYTES - OUTPUT_BYTES :].decode(errors="ignore")
+    head, tail = data[:HEAD_BYTES].decode(errors="ignore"), data[HEAD_BYTES - RESULT_BYTES :].decode(errors="ignore")
     return f"{head}\n[… not text, cut here; the whole output is in {file} …]\n{tail}"

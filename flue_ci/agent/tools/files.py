@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from flue_ci.agent.tools.edit import replace
-from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.text import human_bytes, one_line, plural
 
@@ -15,7 +15,6 @@ READ_BYTES = 40_000  # of a file in one result
 READ_WHOLE_BYTES = 2_000_000  # larger files are cut inside the sandbox
 EDIT_BYTES = 10_000_000
 LINE_CHARS = 2_000
-LISTING_BYTES = 13_000
 
 
 class Read:
@@ -42,7 +41,7 @@ class Read:
             data = await box.read(path, limit=READ_WHOLE_BYTES)
         except IsADirectoryError:
             command = f"ls -Ap -- {shlex.quote(path)} | head -n 500"
-            listing = await box.exec(command, timeout=30, limit=LISTING_BYTES)
+            listing = await box.exec(command, timeout=30, limit=RESULT_BYTES)
             return ToolOutput(text=listing.output.decode("utf-8", "replace") or "[empty directory]", note="directory")
         except ValueError:
             return await self._read_part(path, first, count, context)

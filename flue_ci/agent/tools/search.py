@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import plural
@@ -12,7 +12,6 @@ from flue_ci.core.text import plural
 MATCHES = 100
 LINE_BYTES = 500
 PATHS = 1_000
-OUTPUT_BYTES = 13_000
 
 
 class Grep:
@@ -106,7 +105,7 @@ async def _search(script: str, values: Mapping[str, str], context: ToolContext) 
         shell_script(values, load_script("flue_ci.agent.tools", script)),
         timeout=min(60.0, context.command_seconds),
         cwd=context.workdir,
-        limit=OUTPUT_BYTES,
+        limit=RESULT_BYTES,
     )
     if result.timed_out:
         raise ToolError("The search took too long; narrow it by path or glob.")

@@ -9,6 +9,7 @@ from typing import Protocol
 from flue_ci.core.messages import JSON, Outcome, ToolSpec
 from flue_ci.core.ports import Sandbox
 
+RESULT_BYTES = 13_000  # of a command's output in a result, so that with its notes it stays below 16 KB
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),

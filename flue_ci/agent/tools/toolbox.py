@@ -49,11 +49,6 @@ class Toolbox:
         outcomes = [outcome for _, outcome in pairs if outcome]
         return tuple(result for result, _ in pairs), next(iter(outcomes), None)
 
-    async def call(self, call: ToolCall) -> ToolResult:
-        """Runs one call. Raises only `SandboxLost` (and cancellation)."""
-        (result,), _ = await self.run([call], lambda event: None)
-        return result
-
     def _writes(self, call: ToolCall) -> bool:
         return call.name in self._tools and self._tools[call.name].writes
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -268,7 +267,7 @@ class Claude(Model):
             return self._classify(error.status_code, error.body, headers)
         if isinstance(error, APIConnectionError):
             cause = error.__cause__ or error
-            if _is_untrusted(cause):
+            if "CERTIFICATE_VERIFY_FAILED" in str(cause):
                 return ModelError(
                     f"The certificate of the model's API is not trusted: {self._describe(cause)}",
                     hint="Behind a proxy of your own, set SSL_CERT_FILE to its certificate.",
@@ -288,33 +287,27 @@ class Claude(Model):
 
     def _mask_key(self, text: str) -> str:
         """`text` without the key: a server might repeat it."""
-        key = self._settings.api_key
-        return text.replace(key, "***") if key else text
+        if not self._settings.api_key:
+            return text
+        return text.replace(self._settings.api_key, "***")
 
 
 def _error_response(status: int, body: object, headers: dict[str, str]) -> ErrorResponse:
     """The API's error body, or what a proxy on the way sent instead."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
-        text = body if isinstance(body, str) else ""
-        if text.lstrip().startswith("<"):
-            text = ""  # a proxy's page explains nothing
-        return ErrorResponse(status=status, message=text, headers=headers)
+        message = ""
+        if isinstance(body, str) and not body.lstrip().startswith("<"):  # a proxy's page explains nothing
+            message = body
+        return ErrorResponse(status=status, message=message, headers=headers)
     details = error.get("details")
-    code = details.get("error_code") if isinstance(details, dict) else ""
+    code = ""
+    if isinstance(details, dict):
+        code = str(details.get("error_code") or "")
     return ErrorResponse(
         status=status,
         type=str(error.get("type") or ""),
-        code=code if isinstance(code, str) else "",
+        code=code,
         message=str(error.get("message") or ""),
         headers=headers,
     )
-
-
-def _is_untrusted(error: BaseException | None) -> bool:
-    """Whether a certificate that is not trusted is the error, or a cause of it."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

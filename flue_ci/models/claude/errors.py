@@ -77,9 +77,10 @@ class ErrorResponse:
 
 def classify_error(response: ErrorResponse, model: str) -> RetryableError | ModelError:
     """What to raise."""
-    in_stream = response.status == 200
-    status = _STATUS_OF_TYPE.get(response.type, 500) if in_stream else response.status
-    origin = f"{response.type or 'error'}, {'within the stream' if in_stream else status}"
+    status, where = response.status, str(response.status)
+    if status == 200:
+        status, where = _STATUS_OF_TYPE.get(response.type, 500), "within the stream"
+    origin = f"{response.type or 'error'}, {where}"
     message = one_line(response.message, 300)
     if _may_pass(status, response):
         reason = f"the model's API: {message or 'no explanation'} ({origin})"
@@ -139,8 +140,10 @@ class TurnRetry:
             raise _out_of_reach(error, f"the answer broke off {plural(self._breaks, 'time')}")
         seconds = self._retry.next_wait(error.wait)
         if seconds is None:
-            demand = "" if error.wait is None else f"asked to wait {human_seconds(error.wait)}, "
-            raise _out_of_reach(error, f"{demand}gave up after {human_seconds(self._retry.elapsed)}")
+            how = f"gave up after {human_seconds(self._retry.elapsed)}"
+            if error.wait is not None:
+                how = f"asked to wait {human_seconds(error.wait)}, {how}"
+            raise _out_of_reach(error, how)
         return seconds
 
 

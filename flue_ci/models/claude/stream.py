@@ -81,7 +81,7 @@ class MessageAccumulator:
         """Adds one event. Unknown kinds are ignored, as the API asks of its clients. Raises `ProtocolError`."""
         try:
             self._add(event)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ProtocolError(f"an event without what it must have ({type(error).__name__}: {error})") from None
 
     def _add(self, event: Any) -> None:
@@ -142,7 +142,7 @@ class MessageAccumulator:
         )
 
     def reply(self, usage: Usage) -> Reply:
-        """The turn; only after `ended`. Raises `ProtocolError` for a tool call without name or id."""
+        """The turn; only when `is_complete`. Raises `ProtocolError` for a tool call without name or id."""
         blocks: list[Mapping[str, JSON]] = []
         calls: list[ToolCall] = []
         texts: list[str] = []
