@@ -87,8 +87,8 @@ async def test_the_limit_of_tokens_names_itself_and_warns_once() -> None:
     model = ScriptedModel(*[reply("", call("bash", command="x"), usage=usage) for _ in range(9)])
     outcome, _ = await run(model, replace(TASK, limits=Limits(tokens=1_500, turns=None, minutes=None)))
     assert (outcome.status, outcome.reason, outcome.usage.turns) == ("limit", "tokens", 5)
-    warned = [n for n in range(1, len(model.requests)) if "limit of 1,500 tokens" in last_result(model, n)]
-    assert len(warned) == 1
+    warnings = [n for n in range(1, len(model.requests)) if "limit of 1,500 tokens" in last_result(model, n)]
+    assert len(warnings) == 1
 
 
 async def test_the_limit_of_dollars_names_itself() -> None:
@@ -180,8 +180,8 @@ async def test_endings_of_the_models_side_are_failures_with_their_reason(stop: s
 
 
 async def test_an_unknown_tool_and_broken_json_are_told_to_the_model() -> None:
-    broken = ToolCall(id="b", name="bash", input=None, raw='{"command": "ls')
-    model = ScriptedModel(reply("", call("bsh", command="x")), reply("", broken), reply("ok"))
+    no_json = ToolCall(id="b", name="bash", input=None, raw='{"command": "ls')
+    model = ScriptedModel(reply("", call("bsh", command="x")), reply("", no_json), reply("ok"))
     outcome, _ = await run(model)
     assert outcome.status == "finished"
     assert "Did you mean 'bash'?" in last_result(model, 1)
@@ -189,12 +189,12 @@ async def test_an_unknown_tool_and_broken_json_are_told_to_the_model() -> None:
 
 
 async def test_a_lost_sandbox_ends_the_run_also_among_parallel_calls() -> None:
-    def gone(command: str) -> ExecResult:
+    def lose(command: str) -> ExecResult:
         raise SandboxLost("it is gone")
 
     model = ScriptedModel(reply("", call("bash", "a", command="x"), call("bash", "b", command="y")))
     with pytest.raises(SandboxLost, match="it is gone"):
-        await run(model, box=MemorySandbox(gone))
+        await run(model, box=MemorySandbox(lose))
 
 
 async def test_file_changes_and_commands_of_one_turn_never_overlap_and_keep_their_order() -> None:
@@ -263,8 +263,8 @@ async def test_a_history_comes_before_the_prompt_and_calls_without_results_get_o
     history = (Prompt(text="first"), reply("", call("bash", "a", command="x"), call("read", "b", path="y")))
     model = ScriptedModel(reply("ok"))
     await run(model, replace(TASK, history=history))
-    first, unanswered, results, prompt = model.requests[0].messages
-    assert (first, unanswered) == history
+    first, calls, results, prompt = model.requests[0].messages
+    assert (first, calls) == history
     assert isinstance(results, ToolResults)
     assert [(result.call_id, result.is_error) for result in results.results] == [("a", True), ("b", True)]
     assert prompt == Prompt(text="do it")

@@ -174,10 +174,10 @@ BROKEN: list[tuple[type[EchoContract], type[Echo], str]] = [
 async def test_the_contract_notices_a_tool_that_is_broken(
     contract: type[EchoContract], tool: type[Echo], test: str
 ) -> None:
-    broken = contract()
-    broken.tool = tool
+    instance = contract()
+    instance.tool = tool
     with pytest.raises((AssertionError, SchemaError)):
-        await getattr(broken, test)()
+        await getattr(instance, test)()
 
 
 def test_every_test_of_the_contract_notices_something() -> None:

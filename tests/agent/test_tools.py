@@ -34,8 +34,8 @@ printf 'needle untracked\\n' > new.txt
 async def box() -> AsyncIterator[Sandbox]:
     request = SandboxRequest(env={}, metadata={"flue-ci": "1", "run": "tools"}, network=Network())
     sandbox = await LocalProvider().open(request, lambda event: None)
-    made = await sandbox.exec(f"mkdir repo && cd repo\n{MAKE}", timeout=60)
-    assert made.exit_code == 0, made.output
+    result = await sandbox.exec(f"mkdir repo && cd repo\n{MAKE}", timeout=60)
+    assert result.exit_code == 0, result.output
     yield sandbox
     await sandbox.close()
 
@@ -148,11 +148,11 @@ async def test_a_very_long_line_is_clipped(tools: Toolbox) -> None:
 
 
 async def test_write_makes_directories_and_edit_keeps_mode_and_the_rest(tools: Toolbox) -> None:
-    written = await use(tools, "write", path="made/here/x.sh", content="#!/bin/sh\necho one\n")
-    assert not written.is_error
+    new_file = await use(tools, "write", path="made/here/x.sh", content="#!/bin/sh\necho one\n")
+    assert not new_file.is_error
     await use(tools, "bash", command="chmod +x made/here/x.sh")
-    edited = await use(tools, "edit", path="made/here/x.sh", old="one", new="two")
-    assert edited.content == "Replaced 1 occurrence, first at line 2."
+    change = await use(tools, "edit", path="made/here/x.sh", old="one", new="two")
+    assert change.content == "Replaced 1 occurrence, first at line 2."
     assert (await use(tools, "bash", command="./made/here/x.sh")).content == "two\n[exit code 0]"
 
 

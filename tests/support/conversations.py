@@ -43,29 +43,29 @@ class Watcher:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.told: list[ProgressEvent] = []
+        self.events: list[ProgressEvent] = []
 
     def __call__(self, event: ProgressEvent) -> None:
-        self.told.append(event)
+        self.events.append(event)
 
     @property
     def text(self) -> str:
-        return "".join(event.text for event in self.told if isinstance(event, TextDelta))
+        return "".join(event.text for event in self.events if isinstance(event, TextDelta))
 
     @property
-    def kept(self) -> str:
+    def final_text(self) -> str:
         """The text of the last attempt."""
-        restarts = [index for index, event in enumerate(self.told) if isinstance(event, TurnRestarted)]
-        last = self.told[restarts[-1] :] if restarts else self.told
+        restarts = [index for index, event in enumerate(self.events) if isinstance(event, TurnRestarted)]
+        last = self.events[restarts[-1] :] if restarts else self.events
         return "".join(event.text for event in last if isinstance(event, TextDelta))
 
     @property
     def notices(self) -> list[str]:
-        return [event.text for event in self.told if isinstance(event, Notice)]
+        return [event.text for event in self.events if isinstance(event, Notice)]
 
     @property
     def restarts(self) -> list[str]:
-        return [event.reason for event in self.told if isinstance(event, TurnRestarted)]
+        return [event.reason for event in self.events if isinstance(event, TurnRestarted)]
 
 
 def claude_settings(**fields: Any) -> ClaudeSettings:
