@@ -294,7 +294,7 @@ async def _work(
     agent = assembly.job.agent
     for publisher in publishers.values():
         if isinstance(publisher, ProgressPublisher):
-            publisher.begin(agent, lambda: progress_comment(agent, standings.now(), trigger, asked), place)
+            publisher.begin(agent, lambda: progress_comment(agent, standings.progress, trigger, asked), place)
     try:
         report, patch = await run_and_save(assembly, folder, observe, shop.signals)
     finally:

@@ -37,13 +37,13 @@ class SecretFinder:
         """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
         words = text.split()
         keys = (span for _, span in find_keys(text, words))
-        merged: list[Span] = []
+        spans: list[Span] = []
         for start, end in sorted([*keys, *self.find_values(text, words)]):
-            if merged and start < merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            if spans and start < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             elif start < end:
-                merged.append((start, end))
-        return merged
+                spans.append((start, end))
+        return spans
 
     def find_values(self, text: str, words: Sequence[str]) -> Iterator[Span]:
         """Only the exact values and their encodings, in no order; they may overlap. `words` is `text.split()`."""
@@ -68,23 +68,23 @@ def _occurrences(form: str, text: str) -> Iterator[Span]:
 def _find_wrapped(forms: Sequence[str], lines: Sequence[str]) -> Iterator[Span]:
     """Where forms go on over the ends of lines, whose white space at both ends does not count: in the lines `key: ab`
     and `  cd` the form `abcd` is at 5 to 12."""
-    starts_in_joined, starts_in_text = [], []  # of each line that is not blank
-    in_joined = in_text = 0
+    starts_in_content, starts_in_text = [], []  # of each line that is not blank
+    in_content = in_text = 0
     for line in lines:
         content = line.strip()
         if content:
-            starts_in_joined.append(in_joined)
+            starts_in_content.append(in_content)
             starts_in_text.append(in_text + len(line) - len(line.lstrip()))
-        in_joined += len(content)
+        in_content += len(content)
         in_text += len(line) + 1
 
     def to_text(position: int) -> int:
-        line = bisect_right(starts_in_joined, position) - 1
-        return starts_in_text[line] + position - starts_in_joined[line]
+        line = bisect_right(starts_in_content, position) - 1
+        return starts_in_text[line] + position - starts_in_content[line]
 
-    joined = "".join(map(str.strip, lines))
+    content_text = "".join(map(str.strip, lines))
     for form in forms:
-        for start, end in _occurrences(form, joined):
+        for start, end in _occurrences(form, content_text):
             yield to_text(start), to_text(end - 1) + 1
 
 
@@ -139,8 +139,8 @@ def encodings(secret: str) -> Iterator[str]:
     # base64 of a longer text has the value in one of three alignments. The characters at both ends depend on the
     # neighbours, so only those between them are looked for.
     for offset, start in enumerate((0, 2, 3)):
-        encoded = base64.b64encode(b"\0" * offset + raw).decode()
-        middle = encoded[start:-4] if encoded.endswith("=") else encoded[start:]
+        digits = base64.b64encode(b"\0" * offset + raw).decode()
+        middle = digits[start:-4] if digits.endswith("=") else digits[start:]
         if len(middle) >= MIN_LENGTH + 2:
             yield middle
             yield middle.replace("+", "-").replace("/", "_")

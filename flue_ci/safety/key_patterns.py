@@ -56,7 +56,7 @@ def _find(pattern: KeyPattern, prefix: str, text: str) -> Iterator[tuple[str, Sp
         position = text.find(prefix, position)
 
 
-def _unchanged(_: str, span: Span) -> Span:
+def _same_span(_: str, span: Span) -> Span:
     return span
 
 
@@ -88,10 +88,10 @@ def _token(kind: str, prefixes: str, rest: str) -> KeyPattern:
     """A word that begins with one of `prefixes` (`a b`), followed by `rest` (a regular expression)."""
     words = tuple(prefixes.split())
     pattern = rf"\b(?:{'|'.join(map(re.escape, words))}){rest}"
-    return KeyPattern(kind, words, re.compile(pattern), _unchanged, is_token=True)
+    return KeyPattern(kind, words, re.compile(pattern), _same_span, is_token=True)
 
 
-def _pattern(kind: str, prefixes: str, pattern: str, expand: Expand = _unchanged) -> KeyPattern:
+def _pattern(kind: str, prefixes: str, pattern: str, expand: Expand = _same_span) -> KeyPattern:
     return KeyPattern(kind, tuple(prefixes.split()), re.compile(pattern), expand)
 
 

@@ -186,15 +186,15 @@ def _without_closed_comments(text: str) -> str:
     if "<!" not in text and "<?" not in text:
         return text
     pattern = _SPAN_OR_COMMENT_START if text.count("`") < _MAX_TICKS else _COMMENT_START
-    parts, position, unclosed = [], 0, set[str]()
+    parts, position, without_end = [], 0, set[str]()
     while match := pattern.search(text, position):
         opener, end, closer = match[0], match.end(), None
-        if opener[0] == "<" and opener not in unclosed:
+        if opener[0] == "<" and opener not in without_end:
             # `<!-->` and `<!--->` are whole comments
             start = match.start() + (2 if opener == "<!--" else len(opener))
             closer = _CLOSERS[opener].search(text, start)
             if closer is None:
-                unclosed.add(opener)
+                without_end.add(opener)
         if closer:
             parts.append(text[position : match.start()])
             end = closer.end()
