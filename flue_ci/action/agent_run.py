@@ -74,7 +74,7 @@ def _begin_progress(
     for publisher in publishers.values():
         if isinstance(publisher, ProgressPublisher):
             publisher.begin(
-                plan.agent, lambda: progress_comment(plan.agent, tracker.now(), trigger, instruction), place
+                plan.agent, lambda: progress_comment(plan.agent, tracker.progress, trigger, instruction), place
             )
     return [tracker.observe]
 

@@ -142,6 +142,11 @@ def one_line(text: str, limit: int = 120) -> str:
     return line[: limit - 1] + "…"
 
 
+def matches_host(host: str, patterns: Iterable[str]) -> bool:
+    """Whether `host` is one of `patterns`, or below one such as `*.example.com`."""
+    return any(host == pattern or (pattern[:2] == "*." and host.endswith(pattern[1:])) for pattern in patterns)
+
+
 def clip(text: str, limit: int, marker: str = "…") -> str:
     """The first `limit` characters of `text`, and `marker` when there were more."""
     return text if len(text) <= limit else text[:limit] + marker

@@ -107,11 +107,11 @@ def header(report: Report) -> str:
 
 def progress_comment(agent: str, progress: RunProgress, trigger: Trigger, instruction: str) -> str:
     """The comment while the run goes on: a checklist of its stages."""
-    finished = dict(progress.finished_stages)
+    seconds = dict(progress.finished_stages)
     lines = []
     for stage, step in STEPS.items():
-        if stage in finished:
-            lines.append(f"- [x] {step} · {human_seconds(finished[stage])}")
+        if stage in seconds:
+            lines.append(f"- [x] {step} · {human_seconds(seconds[stage])}")
         elif stage == progress.current:
             usage = _describe_usage(progress.usage) if stage == "agent" else ""
             lines.append(f"- [ ] **{step}** …{usage}")
@@ -235,7 +235,7 @@ def _shorten(report: Report, length: int, count: int) -> Report:
 
 
 def _collapse_previous(previous: str) -> str:
-    """The former result, without its marker and without the result that it had kept itself."""
+    """The former result, without its marker and without the result before that one."""
     _, body = _split_marker(previous)
     if not body or body.startswith(_AT_WORK):
         return ""

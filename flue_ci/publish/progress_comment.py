@@ -7,45 +7,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Literal
 
 from flue_ci.core.concurrency import finish
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, TurnEnded
-from flue_ci.core.messages import Usage
 from flue_ci.core.ports import Discussions
 from flue_ci.publish.comment import RunProgress, is_ours, killed_run_comment, report_comment
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Published, Report
 
 EDIT_SECONDS = 10.0  # between two edits while a run works
-_GONE = (404, 410)  # the status of a comment that was deleted
+_NOT_FOUND = (404, 410)  # the status of a comment that was deleted
 
 
-@dataclass(slots=True, kw_only=True)
 class ProgressTracker:
-    """An observer that knows how far a run is."""
+    """An observer that knows how far a run is: `progress`."""
 
-    finished_stages: dict[str, float] = field(default_factory=dict)
-    current: str = ""
-    usage: Usage = field(default_factory=Usage)
+    def __init__(self) -> None:
+        self.progress = RunProgress()
 
     def observe(self, event: ProgressEvent) -> None:
         """Takes every event of the run."""
         match event:
             case StageStarted(stage=stage):
-                self.current = stage
+                self.progress = replace(self.progress, current=stage)
             case StageEnded(stage=stage, seconds=seconds):
-                self.finished_stages[stage] = seconds
-                self.current = ""
+                stages = (*self.progress.finished_stages, (stage, seconds))
+                self.progress = replace(self.progress, current="", finished_stages=stages)
             case TurnEnded(total=total):
-                self.usage = total
-
-    def now(self) -> RunProgress:
-        """The progress as a value."""
-        return RunProgress(finished_stages=tuple(self.finished_stages.items()), current=self.current, usage=self.usage)
+                self.progress = replace(self.progress, usage=total)
 
 
 class CommentPublisher:
@@ -76,7 +69,7 @@ class CommentPublisher:
         try:
             await self._write(target.forge, body, target)
         except ForgeError as error:
-            if self._comment is None or error.status not in _GONE:
+            if self._comment is None or error.status not in _NOT_FOUND:
                 raise
             self._comment = None
             await self._write(target.forge, body, target)

@@ -57,6 +57,7 @@ class CommandResult:
 
     @property
     def passed(self) -> bool:
+        """Exit code 0 in time."""
         return self.exit_code == 0 and not self.timed_out
 
 

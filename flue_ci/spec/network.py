@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from flue_ci.core.text import closest_match, one_line
+from flue_ci.core.text import closest_match, matches_host, one_line
 
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})+")
@@ -57,7 +57,7 @@ def reaches(egress: str | tuple[str, ...], host: str) -> bool:
     """Whether `host` (or all hosts of a `*.` pattern) can be reached under `open`, `none` or a list of hosts."""
     if isinstance(egress, str):
         return egress == "open"
-    return any(host == known or (known.startswith("*.") and host.endswith(known[1:])) for known in egress)
+    return matches_host(host, egress)
 
 
 def header_flaw(header: str) -> str:

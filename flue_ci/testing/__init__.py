@@ -1,1 +1,1 @@
-"""Contracts of the adapters as pytest classes, for whoever writes one. Needs pytest and pytest-asyncio (auto mode)."""
+"""Contracts of adapters as pytest classes, for those who write one. Needs pytest and pytest-asyncio (auto mode)."""

@@ -30,13 +30,15 @@ class ForgeWorld(Protocol):
         """The id of a new comment by that user, below an issue or pull request or on a line of its diff."""
         ...
 
-    def delete_comment(self, comment_id: int) -> None: ...
+    def delete_comment(self, comment_id: int) -> None:
+        """Removes it, as a person would."""
+        ...
 
     def set_role(self, login: str, role: str) -> None:
         """Makes the user, if need be, and gives it that role in the repository."""
         ...
 
-    def written(self, kind: Kind = "issue") -> list[str]:
+    def own_bodies(self, kind: Kind = "issue") -> list[str]:
         """Bodies of the comments that the adapter's token wrote, oldest first."""
         ...
 
@@ -64,12 +66,12 @@ class ForgeContract:
 
     @pytest.mark.parametrize("role", ["admin", "maintain", "write", "triage", "read"])
     async def test_a_role_is_exact(self, forge: Forge, world: ForgeWorld, role: str) -> None:
-        world.set_role("somebody", role)
-        assert await forge.role("somebody") == role
+        world.set_role("someone", role)
+        assert await forge.role("someone") == role
 
-    @pytest.mark.parametrize("login", ["unknown", "", "..", "a/b", "somebody?x=1", "somebody#"])
+    @pytest.mark.parametrize("login", ["unknown", "", "..", "a/b", "someone?x=1", "someone#"])
     async def test_an_unknown_user_has_no_role(self, forge: Forge, world: ForgeWorld, login: str) -> None:
-        world.set_role("somebody", "admin")
+        world.set_role("someone", "admin")
         assert await forge.role(login) == "none"
 
     @pytest.mark.parametrize("kind", ["issue", "review"])
@@ -90,9 +92,9 @@ class ForgeContract:
 
     async def test_a_comment_is_edited_in_place(self, forge: Forge, world: ForgeWorld) -> None:
         comment = await forge.comment(world.add_issue(), "first")
-        edited = await forge.edit(comment, "second")
-        assert (edited.id, edited.body) == (comment.id, "second")
-        assert world.written() == ["second"]
+        comment_now = await forge.edit(comment, "second")
+        assert (comment_now.id, comment_now.body) == (comment.id, "second")
+        assert world.own_bodies() == ["second"]
 
     async def test_a_reply_stands_in_the_thread(self, forge: Forge, world: ForgeWorld) -> None:
         number, _ = world.add_pull()
@@ -101,7 +103,7 @@ class ForgeContract:
         reply = await forge.reply(number, first, "because")
         assert (reply.kind, reply.reply_to, reply.body) == ("review", first, "because")
         assert (await forge.edit(reply, "therefore")).id == reply.id
-        assert world.written("review") == ["therefore"]
+        assert world.own_bodies("review") == ["therefore"]
 
     async def test_reactions_go_on_comments_and_on_the_issue_itself(self, forge: Forge, world: ForgeWorld) -> None:
         number = world.add_issue()
@@ -128,14 +130,14 @@ class ForgeContract:
             await forge.comment(number, "first")
         assert failure.value.status == 403
         assert failure.value.hint
-        assert world.written() == []
+        assert world.own_bodies() == []
 
     async def test_a_comment_is_written_once_though_the_answer_was_lost(self, forge: Forge, world: ForgeWorld) -> None:
         number = world.add_issue()
         world.lose_next_answer()
         comment = await forge.comment(number, "first")
         assert comment.body == "first"
-        assert world.written() == ["first"]
+        assert world.own_bodies() == ["first"]
 
     async def test_a_passing_fault_is_retried(self, forge: Forge, world: ForgeWorld) -> None:
         number = world.add_issue()

@@ -24,10 +24,10 @@ class PublisherContract:
         assert isinstance(publisher.needs_forge, bool)
 
     async def test_it_returns_where_the_report_is(self, publisher: Any, report: Any, target: Any) -> None:
-        published = await publisher.publish(report, PATCH, target)
-        assert isinstance(published.detail, str) and "\n" not in published.detail
-        assert published.url == "" or published.url.startswith(("https://", "http://"))
-        assert published.url or published.detail, "people cannot find what was published"
+        entry = await publisher.publish(report, PATCH, target)
+        assert isinstance(entry.detail, str) and "\n" not in entry.detail
+        assert entry.url == "" or entry.url.startswith(("https://", "http://"))
+        assert entry.url or entry.detail, "people cannot find what was published"
 
     async def test_it_works_without_a_forge_unless_it_needs_one(self, publisher: Any, report: Any, target: Any) -> None:
         if not publisher.needs_forge:

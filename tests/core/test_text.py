@@ -14,10 +14,25 @@ from flue_ci.core.text import (
     human_cost,
     human_count,
     human_seconds,
+    matches_host,
     one_line,
     parse_duration,
     plain,
 )
+
+
+@pytest.mark.parametrize(
+    ("host", "matches"),
+    [
+        ("a.b", True),
+        ("x.example.com", True),
+        ("a.x.example.com", True),
+        ("example.com", False),
+        ("xexample.com", False),
+    ],
+)
+def test_a_pattern_of_hosts_matches_those_below(host: str, matches: bool) -> None:
+    assert matches_host(host, ("a.b", "*.example.com")) is matches
 
 
 def test_a_clipped_text_says_so() -> None:

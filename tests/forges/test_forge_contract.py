@@ -46,7 +46,7 @@ class GitHubWorld:
     def set_role(self, login: str, role: str) -> None:
         self.server.account(login, role)
 
-    def written(self, kind: Kind = "issue") -> list[str]:
+    def own_bodies(self, kind: Kind = "issue") -> list[str]:
         comments = {"issue": self.server.comments, "review": self.server.lines}[kind]
         return [comment["body"] for comment in self.server.ours() if comment in comments]
 

@@ -155,8 +155,8 @@ class GitHub:
         issue_comments = part("the comments", f"/issues/{number}/comments")
         if pull is None:
             comments, issue = await together(issue_comments, self.issue(number))
-            minimized = await self._minimized_ids(comments, notes)
-            values = tuple(parse_comment(item, "issue", minimized) for item in comments)
+            hidden_ids = await self._minimized_ids(comments, notes)
+            values = tuple(parse_comment(item, "issue", hidden_ids) for item in comments)
             return Discussion(issue=issue, comments=values, notes=tuple(notes))
         comments, reviews, review_comments, files, checks = await together(
             issue_comments,
@@ -165,16 +165,16 @@ class GitHub:
             part("the changed files", f"/pulls/{number}/files", max_pages=MAX_FILES // PER_PAGE),
             self._failed_checks(pull.head_sha, notes),
         )
-        minimized = await self._minimized_ids([*comments, *review_comments, *reviews], notes)
+        hidden_ids = await self._minimized_ids([*comments, *review_comments, *reviews], notes)
         if len(files) == MAX_FILES:
             notes.append(f"only the first {MAX_FILES} changed files are listed")
         return Discussion(
             pull=pull,
             comments=(
-                *(parse_comment(item, "issue", minimized) for item in comments),
-                *(parse_comment(item, "review", minimized) for item in review_comments),
+                *(parse_comment(item, "issue", hidden_ids) for item in comments),
+                *(parse_comment(item, "review", hidden_ids) for item in review_comments),
             ),
-            reviews=tuple(parse_review(item, minimized) for item in reviews if item.get("state") != "PENDING"),
+            reviews=tuple(parse_review(item, hidden_ids) for item in reviews if item.get("state") != "PENDING"),
             files=tuple(parse_file(item) for item in files),
             checks=checks,
             notes=tuple(sorted(notes)),
@@ -268,15 +268,15 @@ class GitHub:
     async def _minimized_ids(self, items: list[dict[str, Any]], notes: list[str]) -> frozenset[str]:
         """The node ids of those items that people have hidden. Only GraphQL knows."""
         ids = [item["node_id"] for item in items if isinstance(item.get("node_id"), str)]
-        minimized: set[str] = set()
+        hidden_ids: set[str] = set()
         try:
             for start in range(0, len(ids), PER_PAGE):
                 data = await self._graphql(_MINIMIZED_QUERY, {"ids": ids[start : start + PER_PAGE]})
                 nodes = [node for node in data.get("nodes") or () if isinstance(node, dict)]
-                minimized |= {parse_text(node, "id") for node in nodes if node.get("isMinimized") is True}
+                hidden_ids |= {parse_text(node, "id") for node in nodes if node.get("isMinimized") is True}
         except ForgeError:
             notes.append("which comments are hidden could not be read")
-        return frozenset(minimized)
+        return frozenset(hidden_ids)
 
     async def _create_comment(self, path: str, list_path: str, kind: Kind, body: str) -> Comment:
         """Writes a comment once: when the response is lost, it is searched for before it is written again."""

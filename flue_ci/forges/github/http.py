@@ -41,6 +41,7 @@ class ApiResponse:
 
     @property
     def ok(self) -> bool:
+        """A status from 200 to 299."""
         return 200 <= self.status < 300
 
     @property

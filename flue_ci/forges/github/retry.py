@@ -61,10 +61,10 @@ def _hint(response: ApiResponse) -> str:
     return _HINTS.get(response.status, "")
 
 
-def _permissions_hint(accepted: str) -> str:
-    """The lines that a workflow lacks. `accepted` is GitHub's header, such as `issues=write; pull_requests=write`,
+def _permissions_hint(header: str) -> str:
+    """The lines that a workflow lacks. `header` is GitHub's header, such as `issues=write; pull_requests=write`,
     where each part would do."""
-    names = [(name, level) for name, level in _PERMISSIONS.findall(accepted.split(";", 1)[0]) if name != "metadata"]
+    names = [(name, level) for name, level in _PERMISSIONS.findall(header.split(";", 1)[0]) if name != "metadata"]
     if not names:
         return "the token lacks a permission for that: look at the job's `permissions:`"
     lines = [f"  {name.replace('_', '-')}: {level}" for name, level in names]
