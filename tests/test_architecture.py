@@ -31,6 +31,7 @@ ROOMS = (
     "git",
     "safety",
     "gate",
+    "testing",
     "settings",
     "core",
 )
@@ -46,6 +47,7 @@ HOMES = {
     "pydantic": ("spec.schema", "report.report"),
     "rich": ("terminal",),
     "click": ("cli", "__main__"),
+    "pytest": ("testing",),
 }
 
 

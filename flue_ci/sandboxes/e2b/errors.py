@@ -32,12 +32,24 @@ class RequestRefused(SandboxError):
 
 @asynccontextmanager
 async def vendor_call(seconds: float | None = None) -> AsyncIterator[None]:
-    """Goes around every call to the SDK, which may take `seconds`. Any failure in it becomes a `VendorError`."""
+    """Goes around every call to the SDK, which may take `seconds`. Any failure in it becomes a `VendorError`.
+
+    The SDK swallows a cancellation that comes while it reads an answer (about one in ten). It is raised here, so that
+    no cancellation and no deadline of a caller gets lost.
+    """
+    task = asyncio.current_task()
+    assert task
+    cancellations = task.cancelling()
+    failure: VendorError | None = None
     try:
         async with asyncio.timeout(seconds):
             yield
-    except Exception as error:
-        raise VendorError(error) from error
+    except Exception as error:  # noqa: BLE001 (whatever the SDK raises)
+        failure = VendorError(error)
+    if task.cancelling() > cancellations:
+        raise asyncio.CancelledError
+    if failure:
+        raise failure from failure.cause
 
 
 class VendorError(Exception):
