@@ -132,7 +132,7 @@ def test_a_network_that_the_agent_cannot_have_is_refused_before_anything_starts(
     assert reason in err
     ended = flow.run()
     assert_ended(ended, "failed", 1, reason=reason, stage="prepare")
-    assert not flow.has_reached("StageStarted", stage="setup")
+    assert not flow.has_reached("command_started", kind="setup")
     assert flow.model.requests == []
     assert sandbox == "local" or flow.e2b.requests == []
 
