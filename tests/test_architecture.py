@@ -38,6 +38,7 @@ ROOMS = (
     "git",
     "safety",
     "gate",
+    "testing",
     "settings",
     "testing",
     "core",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flue_ci.core.ports import ExecResult
 from flue_ci.core.text import HeadTail
 
 
@@ -17,6 +18,16 @@ class CommandOutput:
         self.collected = HeadTail(limit)
         self.error: Exception | None = None
         self._on_output = on_output
+
+    def result(self, exit_code: int, *, timed_out: bool, seconds: float) -> ExecResult:
+        """With what has been collected."""
+        return ExecResult(
+            exit_code=exit_code,
+            output=self.collected.value(),
+            omitted_bytes=self.collected.omitted_bytes,
+            timed_out=timed_out,
+            seconds=seconds,
+        )
 
     def add(self, data: bytes) -> None:
         self.collected.add(data)

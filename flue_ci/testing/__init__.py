@@ -1,1 +1,4 @@
-"""Contracts of adapters as pytest classes, for those who write one. Needs pytest and pytest-asyncio (auto mode)."""
+"""The contracts of our seams as pytest classes, for adapters of ours and of other packages: one subclass proves one.
+
+They need pytest and pytest-asyncio (auto mode), and know nothing of the adapters themselves.
+"""

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.core.events import ProgressEvent
-from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxRequest
+from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
 from flue_ci.sandboxes.e2b.timeouts import Timeouts
-from tests.sandboxes.sandbox_contract import BEATS, REQUEST, SandboxContract, eventually_readable
+from flue_ci.testing.sandbox_commands import HEARTBEAT, REQUEST, read_eventually
+from flue_ci.testing.sandbox_contract import SandboxContract, ignore
 from tests.support.e2b_server import E2BServer
 
 ALL = ["0.0.0.0/0"]
@@ -63,18 +63,18 @@ async def opened(
         await box.close()
 
 
-def ignore(event: ProgressEvent) -> None:
-    """Nobody watches."""
-
-
 class TestContract(SandboxContract):
     also_visible = frozenset({"E2B_SANDBOX", "E2B_SANDBOX_ID"})
 
     @pytest.fixture
-    async def box(self, shared: E2BServer) -> AsyncIterator[Sandbox]:
-        async with opened(shared, REQUEST) as box:
-            self.root_is_apart = shared.sandboxes[box.info.id].machine.isolated
-            yield box
+    def provider(self, shared: E2BServer) -> SandboxProvider:
+        return provider_of(shared)
+
+    @pytest.fixture
+    async def sandbox(self, shared: E2BServer) -> AsyncIterator[Sandbox]:
+        async with opened(shared, REQUEST) as sandbox:
+            self.root_is_apart = shared.sandboxes[sandbox.info.id].machine.isolated
+            yield sandbox
         assert shared.processes() == []
 
 
@@ -245,11 +245,11 @@ async def test_a_heartbeat_that_fails_is_tried_again_soon(server: E2BServer) -> 
 
 async def test_closing_kills_what_was_left_running(server: E2BServer) -> None:
     async with opened(server, asked()) as box:
-        command = f"setsid nohup sleep 300 >/dev/null 2>&1 & (trap '' TERM; {BEATS}) & echo started"
+        command = f"setsid nohup sleep 300 >/dev/null 2>&1 & (trap '' TERM; {HEARTBEAT}) & echo started"
         if server.sandboxes[box.info.id].machine.isolated:  # otherwise the test server itself would lose sight of it
             command = f"env -i sleep 300 & {command}"
         assert (await box.exec(command, timeout=30)).output == b"started\n"
-        await eventually_readable(box, "beats")
+        await read_eventually(box, "beats")
     assert server.sandboxes == {}
     assert server.processes() == []
     assert len(server.recorded("kill")) == 1

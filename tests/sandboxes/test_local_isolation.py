@@ -20,7 +20,7 @@ import pytest
 from flue_ci.core.events import ProgressEvent
 from flue_ci.core.ports import Network, Sandbox, SandboxRequest, User
 from flue_ci.sandboxes.local.provider import LocalProvider
-from tests.sandboxes.sandbox_contract import text
+from flue_ci.testing.sandbox_commands import text
 
 CLOSED = SandboxRequest(env={}, metadata={"run": "isolation"}, network=Network(mode="none"), max_seconds=300)
 OPEN = SandboxRequest(env={}, metadata={"run": "isolation"}, network=Network(mode="open"), max_seconds=300)

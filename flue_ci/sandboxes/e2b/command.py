@@ -115,14 +115,7 @@ class RemoteCommand:
                 f"[the login shell ended ({code}) before the command could run: look at its profile files]\n"
             )
             code = 126
-        output = self.output.collected
-        return ExecResult(
-            exit_code=code,
-            output=output.value(),
-            omitted_bytes=output.omitted_bytes,
-            timed_out=timed_out,
-            seconds=seconds,
-        )
+        return self.output.result(code, timed_out=timed_out, seconds=seconds)
 
 
 def classify_exit(exit_code: int | None, *, seconds: float, timeout: float) -> tuple[int, bool]:

@@ -32,16 +32,34 @@ class RequestRefused(SandboxError):
 
 @asynccontextmanager
 async def vendor_call(seconds: float | None = None) -> AsyncIterator[None]:
-    """Goes around every call to the SDK, which may take `seconds`. Any failure in it becomes a `VendorError`."""
+    """Goes around every call to the SDK, which may take `seconds`. Any failure in it becomes a `VendorError`.
+
+    The SDK swallows a cancellation that comes while it reads an answer (about one in ten). It is raised here, so that
+    no cancellation and no deadline of a caller gets lost.
+    """
+    task = asyncio.current_task()
+    assert task
+    cancellations = task.cancelling()
+    failure: VendorError | None = None
     try:
         async with asyncio.timeout(seconds):
             yield
-    except Exception as error:
-        raise VendorError(error) from error
+    except Exception as error:  # noqa: BLE001 (whatever the SDK raises)
+        failure = VendorError(error)
+    if task.cancelling() > cancellations:
+        raise asyncio.CancelledError
+    if failure:
+        raise failure from failure.cause
 
 
 class VendorError(Exception):
-    """A call to the SDK that failed; `cause` is what it raised."""
+    """A call to the SDK that failed; `cause` is what it raised.
+
+    `status` is the HTTP status of the control plane's answer (0: none, or unknown). `is_gone`: the sandbox has ended.
+    `is_mismatch`: the SDK is not the one we know, or the server does not speak its protocol. `is_refusal`: E2B
+    understood the request and declined it, or cannot be understood; `is_permanent`: the sandbox would answer the same
+    again. `exit_code` is what a command ended with, -1 after a signal or at E2B's deadline; None: it did not end.
+    """
 
     def __init__(self, cause: Exception) -> None:
         text = str(cause)
@@ -49,79 +67,45 @@ class VendorError(Exception):
             text = "no answer in time"
         super().__init__(text or type(cause).__name__)
         self.cause = cause
+        self.status = 0
+        self.exit_code: int | None = None
+        self.is_gone = self.is_permanent = self.is_missing_file = self.is_invalid_argument = False
+        self.is_mismatch = self.is_refusal = isinstance(cause, TypeError | AttributeError | KeyError | ImportError)
+        if not self.is_mismatch:
+            self._classify()
 
-    @property
-    def is_mismatch(self) -> bool:
-        """The SDK is not the one we know, or the server does not speak its protocol."""
-        return isinstance(self.cause, TypeError | AttributeError | KeyError | ImportError)
-
-    @property
-    def is_gone(self) -> bool:
-        """The sandbox has ended; asking again is no use."""
+    def _classify(self) -> None:
         import e2b
 
-        return isinstance(self.cause, e2b.SandboxNotRunningException | e2b.SandboxNotFoundException)
-
-    @property
-    def status(self) -> int:
-        """The HTTP status of the control plane's answer; 0 when there was none, or it is unknown."""
-        import e2b
-
-        if isinstance(self.cause, e2b.AuthenticationException):
-            return 401
-        if self.is_gone:
-            return 404
-        status = getattr(self.cause, "status_code", None)
-        return status if isinstance(status, int) else 0
-
-    @property
-    def is_invalid_argument(self) -> bool:
-        import e2b
-
-        return isinstance(self.cause, e2b.InvalidArgumentException)
-
-    @property
-    def is_refusal(self) -> bool:
-        """E2B understood the request and declined it, or cannot be understood: asking again is no use."""
-        if self.is_mismatch:
-            return True
-        import e2b
-
-        if isinstance(self.cause, e2b.InvalidArgumentException | e2b.TemplateException):
-            return True
-        return 400 <= self.status < 500 and self.status not in (408, 409, 425, 429)
-
-    @property
-    def is_permanent(self) -> bool:
-        """Repeating the same call to the sandbox would fail in the same way."""
-        import e2b
-
-        permanent = (e2b.AuthenticationException, e2b.InvalidArgumentException, e2b.NotEnoughSpaceException)
-        return self.is_gone or isinstance(self.cause, permanent)
-
-    @property
-    def exit_code(self) -> int | None:
-        """What a command ended with: -1 after a signal, and when E2B ended it at its deadline. None: it is no ending
-        of a command."""
-        import e2b
-
-        if isinstance(self.cause, e2b.CommandExitException):
-            return self.cause.exit_code
-        # These two derive from TimeoutException, but have nothing to do with the command.
-        if isinstance(self.cause, e2b.SandboxNotRunningException | e2b.SandboxUnreachableException):
-            return None
-        return -1 if isinstance(self.cause, e2b.TimeoutException) else None
+        cause = self.cause
+        self.is_gone = isinstance(cause, e2b.SandboxNotRunningException | e2b.SandboxNotFoundException)
+        self.is_invalid_argument = isinstance(cause, e2b.InvalidArgumentException)
+        self.is_missing_file = isinstance(cause, e2b.NotFoundException) and not self.is_gone
+        is_wrong_key = isinstance(cause, e2b.AuthenticationException)
+        is_full = isinstance(cause, e2b.NotEnoughSpaceException)
+        self.is_permanent = self.is_gone or self.is_invalid_argument or is_wrong_key or is_full
+        if is_wrong_key:
+            self.status = 401
+        elif self.is_gone:
+            self.status = 404
+        elif isinstance(status := getattr(cause, "status_code", None), int):
+            self.status = status
+        is_refused_status = 400 <= self.status < 500 and self.status not in (408, 409, 425, 429)
+        self.is_refusal = is_refused_status or self.is_invalid_argument or isinstance(cause, e2b.TemplateException)
+        # SandboxUnreachableException derives from TimeoutException, but is no deadline of a command.
+        if isinstance(cause, e2b.CommandExitException):
+            self.exit_code = cause.exit_code
+        elif isinstance(cause, e2b.TimeoutException) and not self.is_gone:
+            self.exit_code = None if isinstance(cause, e2b.SandboxUnreachableException) else -1
 
     def file_error(self, path: str) -> OSError | None:
         """The file trouble that it stands for, or None."""
-        import e2b
-
         text = str(self.cause).lower()
         if isinstance(self.cause, FileNotFoundError | IsADirectoryError | PermissionError):
             return self.cause
         if self.is_gone:
             return None
-        if isinstance(self.cause, e2b.NotFoundException) or any(words in text for words in _MISSING_WORDS):
+        if self.is_missing_file or any(words in text for words in _MISSING_WORDS):
             return FileNotFoundError(f"no such file in the sandbox: {path}")
         if "is a directory" in text:
             return IsADirectoryError(f"is a directory in the sandbox: {path}")

@@ -56,7 +56,7 @@ class E2BProvider:
         addresses = {"domain": domain, "api_url": api_url, "sandbox_url": sandbox_url}
         self._options: dict[str, Any] = {"api_key": self._key, "debug": False}
         self._options |= {name: value for name, value in addresses.items() if value}
-        self._timeouts = timeouts or Timeouts()
+        self.timeouts = timeouts or Timeouts()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> E2BProvider:
@@ -139,7 +139,7 @@ class E2BProvider:
             except RequestRefused:
                 cleanup.pop_all()  # nothing was started
                 raise
-            sandbox = E2BSandbox(vendor, request, timeouts=self._timeouts, observe=observe, secrets=secrets)
+            sandbox = E2BSandbox(vendor, request, timeouts=self.timeouts, observe=observe, secrets=secrets)
             cleanup.pop_all()
             cleanup.push_async_callback(sandbox.close)
             await sandbox.initialize()
@@ -151,7 +151,7 @@ class E2BProvider:
     ) -> AsyncSandbox:
         """Asks until there is a sandbox, E2B refuses, or the time is up. One key for all attempts makes one sandbox."""
         key = f"flue-ci-{uuid.uuid4()}"
-        retry = Retry(self._timeouts.start)
+        retry = Retry(self.timeouts.start)
         while True:
             try:
                 return await self._create_once(request, mark, key, observe)
@@ -168,7 +168,7 @@ class E2BProvider:
     async def _create_once(self, request: SandboxRequest, mark: str, key: str, observe: Observer) -> AsyncSandbox:
         call = asyncio.ensure_future(self._send_create(request, mark, key))
         try:
-            async with vendor_call(self._timeouts.create):
+            async with vendor_call(self.timeouts.create):
                 while not (await asyncio.wait([call], timeout=_SLOW_SECONDS))[0]:
                     observe(Notice(text="E2B is still starting the sandbox"))
                 return call.result()
@@ -183,7 +183,7 @@ class E2BProvider:
 
         return await AsyncSandbox.create(
             template=request.template,
-            timeout=math.ceil(min(self._timeouts.ttl, request.max_seconds)),
+            timeout=math.ceil(min(self.timeouts.ttl, request.max_seconds)),
             metadata={**request.metadata, _ATTEMPT: mark},
             envs=dict(request.env),
             network=policy(request.network, replace=False),  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ class E2BProvider:
 
     async def _kill_answer(self, call: asyncio.Future[AsyncSandbox]) -> None:
         """After a cancellation E2B may still start the sandbox. The answer names it: wait a little, and kill it."""
-        await asyncio.wait([call], timeout=self._timeouts.kill.timeout * 0.6)
+        await asyncio.wait([call], timeout=self.timeouts.kill.timeout * 0.6)
         if call.done() and not call.cancelled() and call.exception() is None:
             with suppress(SandboxError):
                 await self.kill(call.result().sandbox_id)
@@ -204,7 +204,7 @@ class E2BProvider:
 
         async def kill_all() -> None:
             with suppress(SandboxError, TimeoutError):
-                async with asyncio.timeout(self._timeouts.kill.timeout * 0.5):
+                async with asyncio.timeout(self.timeouts.kill.timeout * 0.5):
                     for sandbox_id, _ in await self._list({_ATTEMPT: mark}):
                         await self.kill(sandbox_id)
 
@@ -242,7 +242,7 @@ class E2BProvider:
 
     async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of a call that may be repeated. Raises `SandboxError`."""
-        retry = Retry(self._timeouts.repeat)
+        retry = Retry(self.timeouts.repeat)
         while True:
             try:
                 async with vendor_call(30):

@@ -148,13 +148,7 @@ class LocalSandbox:
         variables = {**self._environment(user), **self._request.env, **(env or {})}
         start = time.monotonic()
         code, timed_out = await client.run(command, directory, variables, timeout, output)
-        return ExecResult(
-            exit_code=code,
-            output=output.collected.value(),
-            omitted_bytes=output.collected.omitted_bytes,
-            timed_out=timed_out,
-            seconds=time.monotonic() - start,
-        )
+        return output.result(code, timed_out=timed_out, seconds=time.monotonic() - start)
 
     async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
         """As in the contract. Opened inside, so that links lead nowhere else; only regular files."""
