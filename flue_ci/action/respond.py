@@ -26,7 +26,7 @@ from flue_ci.core.ports import Forge, Reaction
 from flue_ci.core.text import plural
 from flue_ci.gate import policy as gate
 from flue_ci.gate.event import Event, parse_event
-from flue_ci.git.fetch import RETRY_TIMEOUT_SECONDS, Remote, open_remote
+from flue_ci.git.fetch import RETRY, Remote, open_remote
 from flue_ci.git.source import Source
 from flue_ci.publish.comment import error_reply, progress_comment
 from flue_ci.publish.deliver import ProgressTracker, deliver
@@ -137,7 +137,7 @@ def open_context(
             token=settings.github.token,
             scratch=scratch,
             notify=desk.say,
-            retry_timeout_seconds=settings.retry_timeout_seconds or RETRY_TIMEOUT_SECONDS,
+            retry=replace(RETRY, timeout=settings.retry_timeout_seconds or RETRY.timeout),
         ),
         scratch=scratch,
         signals=signals,
