@@ -41,7 +41,7 @@ def cut_points(
     parents: Mapping[str, tuple[str, ...]], head: str, depth: int, shallow: frozenset[str]
 ) -> frozenset[str] | None:
     """The commits of the first `depth` generations whose parents stay behind. None: one of them is not in `parents`."""
-    reached, level, points = {head}, [head], set()
+    ancestors, level, points = {head}, [head], set()
     for generation in range(1, depth + 1):
         following: list[str] = []
         for commit in level:
@@ -49,8 +49,8 @@ def cut_points(
                 return None
             if commit in shallow or (generation == depth and parents[commit]):
                 points.add(commit)
-            following += [parent for parent in parents[commit] if parent not in reached]
-            reached.update(parents[commit])
+            following += [parent for parent in parents[commit] if parent not in ancestors]
+            ancestors.update(parents[commit])
         level = list(dict.fromkeys(following))
         if not level:
             break

@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.core.errors import WorkspaceError
@@ -49,20 +49,20 @@ class Snapshot:
     files: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Status:
     """What `git status` prints. Paths of files that differ from the index are the keys of `disk_changes`; the value is
     the blob in the index when only the content differs, otherwise empty. `deletions` are those of them that are not on
     disk. `index_blobs` are the files in the index that differ from the commit, `index_changes` whether anything does.
     """
 
-    disk_changes: dict[bytes, str]
-    deletions: frozenset[bytes]
-    untracked_files: tuple[bytes, ...]
-    index_blobs: tuple[str, ...]
-    index_changes: bool
-    intent_to_add: tuple[bytes, ...]
-    nested_repositories: tuple[bytes, ...]
+    disk_changes: dict[bytes, str] = field(default_factory=dict)
+    deletions: set[bytes] = field(default_factory=set)
+    untracked_files: list[bytes] = field(default_factory=list)
+    index_blobs: list[str] = field(default_factory=list)
+    index_changes: bool = False
+    intent_to_add: list[bytes] = field(default_factory=list)
+    nested_repositories: list[bytes] = field(default_factory=list)
 
 
 async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BYTES) -> Snapshot:
@@ -77,7 +77,7 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
     both = replace(view, env={**view.env, "GIT_ALTERNATE_OBJECT_DIRECTORIES": quote_alternate(checkout.objects)})
     status = await _status(both, checkout)
     same = await _same_in_lfs(both, checkout, status)
-    paths = [path for path in status.disk_changes if path not in same] + [*status.untracked_files]
+    paths = [path for path in status.disk_changes if path not in same] + status.untracked_files
     head_tree = (await both.run("rev-parse", "--verify", f"{checkout.head}^{{tree}}")).line
     index_tree = tree = head_tree
     if paths or status.index_changes or status.intent_to_add:
@@ -94,7 +94,7 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
         head_tree=head_tree,
         index_tree=index_tree,
         tree=tree,
-        intent_to_add=status.intent_to_add,
+        intent_to_add=tuple(status.intent_to_add),
         nested_repositories=tuple(one_line(os.fsdecode(path)) for path in status.nested_repositories),
         files=index_entries(git.cwd / "index"),
     )
@@ -129,9 +129,9 @@ def _copy_index(checkout: Checkout, git_dir: Path) -> None:
     files.
     """
     (git_dir / "index").unlink(missing_ok=True)
-    for shared in checkout.index.parent.glob("sharedindex.*"):
-        if shared.is_file():
-            shutil.copy2(shared, git_dir / shared.name)
+    for path in checkout.index.parent.glob("sharedindex.*"):
+        if path.is_file():
+            shutil.copy2(path, git_dir / path.name)
     if checkout.index.exists():
         shutil.copy2(checkout.index, git_dir / "index")
 
@@ -147,16 +147,11 @@ def parse_status(out: bytes) -> _Status:
     """Reads `git status --porcelain=v2 -z --no-renames` (git-status, "Porcelain Format Version 2"). Raises
     `WorkspaceError` for unmerged files.
     """
-    disk_changes: dict[bytes, str] = {}
-    deletions: set[bytes] = set()
-    untracked_files: list[bytes] = []
-    index_blobs: list[str] = []
-    intent_to_add: list[bytes] = []
-    nested_repositories: list[bytes] = []
-    index_changes = False
+    status = _Status()
     for record in split_nul(out):
         if record.startswith(b"? "):
-            (nested_repositories if record.endswith(b"/") else untracked_files).append(record[2:])
+            names = status.nested_repositories if record.endswith(b"/") else status.untracked_files
+            names.append(record[2:])
             continue
         if record.startswith(b"u "):
             raise WorkspaceError(
@@ -165,24 +160,16 @@ def parse_status(out: bytes) -> _Status:
             )
         _, flags, _, _, index_mode, disk_mode, _, blob, path = record.split(b" ", 8)
         if flags == b".A":
-            intent_to_add.append(path)
+            status.intent_to_add.append(path)
         if flags[:1] != b".":
-            index_changes = True
+            status.index_changes = True
             if index_mode.decode() in _REGULAR:
-                index_blobs.append(blob.decode())
+                status.index_blobs.append(blob.decode())
         if flags[1:] != b".":
-            disk_changes[path] = blob.decode() if index_mode == disk_mode else ""
+            status.disk_changes[path] = blob.decode() if index_mode == disk_mode else ""
         if flags[1:] == b"D":
-            deletions.add(path)
-    return _Status(
-        disk_changes=disk_changes,
-        deletions=frozenset(deletions),
-        untracked_files=tuple(untracked_files),
-        index_blobs=tuple(index_blobs),
-        index_changes=index_changes,
-        intent_to_add=tuple(intent_to_add),
-        nested_repositories=tuple(nested_repositories),
-    )
+            status.deletions.add(path)
+    return status
 
 
 async def _same_in_lfs(git: Git, checkout: Checkout, status: _Status) -> frozenset[bytes]:

@@ -24,7 +24,7 @@ _REMEDY = "The patch is kept; apply it yourself with: git apply --3way changes.p
 async def apply_patch(repo: Path, source: Source, patch: bytes) -> None:
     """Applies `patch`, which `verify_patch` made, to the checkout that `repo` is or lies in. The index stays as it is.
 
-    Raises `UsageError` with the difference when the checkout is not as it was when `source` was opened, `WorkspaceError`
+    Raises `UsageError` with the difference when the checkout has changed since `source` was opened, `WorkspaceError`
     when the files cannot be written. Then nothing has changed.
     """
     if not patch:

@@ -21,8 +21,8 @@ from flue_ci.workspace.verify import PatchLimits, verify_patch
 COLLECT_SECONDS = 300.0
 _WORK_TREE_MISSING, _STORE_MISSING = 93, 94  # exit codes of stage_changes.sh
 _PATCH_HINT = "The rest of the changes is kept in the patch file for you to look at; nothing of it was used."
-_STAGED = re.compile(r"^flue-ci-staged=([0-9a-f]{64}|none)$", re.MULTILINE)
-_RESULT = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (\w*)$", re.MULTILINE)
+_DIGEST_LINE = re.compile(r"^flue-ci-staged=([0-9a-f]{64}|none)$", re.MULTILINE)
+_RESULT_LINE = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (\w*)$", re.MULTILINE)
 _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -49,12 +49,12 @@ async def collect(
     if workspace.store_has_objects:
         scripts.append("make_patch.sh")
     result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root")
-    if _last_record(_STAGED, result)[1] == "none":
+    if _last_record(_DIGEST_LINE, result)[1] == "none":
         return ChangeSet(tree=source.tree)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
         result = await run_script(box, values, "make_patch.sh", timeout=COLLECT_SECONDS, user="root")
-    record = _last_record(_RESULT, result)
+    record = _last_record(_RESULT_LINE, result)
     patch = b""
     if int(record[2]):
         patch = await _download(workspace, box, limits)
@@ -67,10 +67,10 @@ async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> No
     try:
         # At most one line for each file of the base.
         limit = (source.files + 1) * (len(source.tree) + 1)
-        needed = await box.read(f"{workspace.store}/needed", limit=limit, user="root")
+        lines = await box.read(f"{workspace.store}/needed", limit=limit, user="root")
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"the list of changed files could not be read: {one_line(str(error))}") from error
-    names = [name for name in needed.decode("ascii", "replace").split() if _OBJECT_NAME.fullmatch(name)]
+    names = [name for name in lines.decode("ascii", "replace").split() if _OBJECT_NAME.fullmatch(name)]
     sizes = await object_sizes(source.git, names)
     if not sizes:
         return
@@ -120,7 +120,7 @@ def _check_record(record: re.Match[str], limits: PatchLimits, patch: bytes) -> N
     """
     problem, count = record[4], int(record[3])
     lines = record.string[: record.start()].splitlines()
-    few = ", ".join([display_name(line) for line in lines if line and not _STAGED.match(line)][:3])
+    few = ", ".join([display_name(line) for line in lines if line and not _DIGEST_LINE.match(line)][:3])
     if problem == "oversize":
         raise ChangesRefused(
             f"larger than {human_bytes(limits.file_bytes)}: {few}",

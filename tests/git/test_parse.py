@@ -36,10 +36,10 @@ def test_status_is_read_by_what_it_means_for_the_copy() -> None:
         b"gone": "",
         b"announced": "",
     }
-    assert status.index_blobs == (blob, blob)
+    assert status.index_blobs == [blob, blob]
     assert status.index_changes
-    assert status.intent_to_add == (b"announced",)
-    assert (status.untracked_files, status.nested_repositories) == ((b"new file",), (b"nested/",))
+    assert status.intent_to_add == [b"announced"]
+    assert (status.untracked_files, status.nested_repositories) == ([b"new file"], [b"nested/"])
 
 
 def test_an_unmerged_entry_is_an_error_with_its_name() -> None:
