@@ -1,4 +1,4 @@
-"""Every shell script of the project is read by ShellCheck, and travels with the package."""
+"""Every shell script of the project is read by ShellCheck."""
 
 from __future__ import annotations
 

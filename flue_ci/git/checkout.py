@@ -23,6 +23,10 @@ _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
     r"|remote\..*\.promisor|filter\..*\.(clean|process))$"
 )
+_PATHS = (
+    *("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-path", "objects", "--git-path", "index"),
+    *("--git-path", "shallow", "--git-path", "info/exclude"),
+)
 _EXCLUDE_LIMIT = 1_000_000
 _SHALLOW_LIMIT = 10_000_000
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -60,7 +64,7 @@ async def find_checkout(repo: Path) -> Checkout:
     version, kind, paths, head, branch, config = await asyncio.gather(
         git.run("version", ok=None),
         git.run("rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--show-object-format", ok=None),
-        git.run("rev-parse", *_path_arguments(), ok=None),
+        git.run("rev-parse", *_PATHS, ok=None),
         git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=None),
         git.run("symbolic-ref", "--quiet", "HEAD", ok=None),
         git.run("config", "-z", "--show-scope", "--type=path", "--get-regexp", _SETTINGS, ok=None),
@@ -95,12 +99,6 @@ def index_entries(index: Path) -> int:
             return int.from_bytes(file.read(12)[8:], "big")
     except FileNotFoundError:
         return 0
-
-
-def _path_arguments() -> list[str]:
-    names = ("objects", "index", "shallow", "info/exclude")
-    options = (word for name in names for word in ("--git-path", name))
-    return ["--path-format=absolute", "--show-toplevel", "--git-dir", *options]
 
 
 def _check_kind(repo: Path, result: GitResult) -> str:

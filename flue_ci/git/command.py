@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.core.concurrency import together
@@ -60,11 +60,7 @@ class GitCommandError(WorkspaceError):
 
 
 class TooMuchOutput(WorkspaceError):
-    """git wrote more than `limit` bytes and was stopped; `head` holds the first `limit` of them."""
-
-    def __init__(self, message: str, *, head: bytes) -> None:
-        super().__init__(message)
-        self.head = head
+    """git wrote more bytes than the limit and was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +93,10 @@ class Git:
     memory: int | None = None
     max_output: int = MAX_OUTPUT_BYTES
 
+    def with_env(self, **variables: str) -> Git:
+        """The same with more environment variables."""
+        return replace(self, env={**self.env, **variables})
+
     async def run(
         self,
         *args: str,
@@ -121,7 +121,7 @@ class Git:
         finally:
             await _end(process)
         if len(result.out) > limit:
-            raise TooMuchOutput(f"git {args[0]}: more than {limit} bytes", head=result.out[:limit])
+            raise TooMuchOutput(f"git {args[0]}: more than {limit} bytes")
         if ok is not None and result.code not in ok:
             raise command_error(f"git {args[0]}", result)
         return result
@@ -149,6 +149,11 @@ class Git:
             raise WorkspaceError("git is not installed", hint=INSTALL_HINT) from None
         except PermissionError as error:
             raise WorkspaceError(f"{self.cwd} cannot be entered: {error.strerror}") from None
+
+
+def git_in(git_dir: Path) -> Git:
+    """git on a bare repository of our own, without the user's and the system's configuration."""
+    return Git(cwd=git_dir, env={"GIT_DIR": str(git_dir)})
 
 
 def run_git(*args: str, cwd: Path, config: tuple[str, ...] = ()) -> GitResult:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_bytes, human_seconds, one_line
-from flue_ci.git.command import Git, GitCommandError, GitResult, failure_reason, read_objects, split_nul
+from flue_ci.git.command import Git, GitCommandError, GitResult, failure_reason, git_in, read_objects, split_nul
 from flue_ci.git.path_rules import path_problem
 from flue_ci.git.source import Source, commit_notes, new_repository, safe_name, size_of
 
@@ -31,15 +31,7 @@ _LONGEST_REF = 1_000
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[/.]$|[\ud800-\udfff]")
 _TRUSTED_PATH = re.compile(r"\.flue/agents/[^/]+\.ya?ml|AGENTS\.md|\.agents/skills/(?s:.+)")
 # Variables without which a machine behind a proxy reaches no server. None of them holds a key of a client.
-_PROXY_VARIABLES = (
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "ssl_cert_file",
-    "ssl_cert_dir",
-    "git_ssl_cainfo",
-)
+_PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "git_ssl_cainfo")
 # Every object is checked on arrival. Old, honest repositories have these faults, which are harmless. Others are not
 # accepted: damaged objects, names such as `.git` in a tree, malicious `.gitmodules`.
 _IGNORED_FSCK = (
@@ -125,7 +117,7 @@ async def trusted_files(remote: Remote, sha: str, target: Path) -> None:
     Regular files only, with the same paths. Raises `WorkspaceError` for more than `MAX_TRUSTED_FILES` or
     `MAX_TRUSTED_BYTES` of them, and for names that could lead elsewhere.
     """
-    git = _local_git(remote)
+    git = git_in(remote.git_dir)
     places = (".flue/agents/", "AGENTS.md", ".agents/skills/")
     result = await git.run("ls-tree", "-r", "-z", "-l", "--full-tree", _checked_sha(sha), *places, limit=_LIST_BYTES)
     blobs: dict[str, str] = {}
@@ -163,10 +155,10 @@ async def open_remote(  # noqa: PLR0913 (a commit, its base, and their refs)
     commits, refs = {head: full}, {}
     if base:
         commits.setdefault(base, base_full)
-    if base and base_full:
-        refs[f"refs/remotes/origin/{_branch(base_full)}"] = base
+        if base_full:
+            refs[f"refs/remotes/origin/{_branch(base_full)}"] = base
     await _fetch(remote, commits, depth)
-    git = _local_git(remote)
+    git = git_in(remote.git_dir)
     notes = []
     if base and not await _ensure_merge_base(remote, commits, depth):
         notes.append(f"where the branch left {one_line(base_ref) or base[:12]} is further back than the history inside")
@@ -198,7 +190,7 @@ def _write(files: Mapping[Path, bytes]) -> None:
 async def _ensure_merge_base(remote: Remote, commits: Mapping[str, str], depth: int) -> bool:
     """True when the commits have a common ancestor here; fetches more history to find it."""
     while True:
-        if not (await _local_git(remote).run("merge-base", *commits, ok=(0, 1))).code:
+        if not (await git_in(remote.git_dir).run("merge-base", *commits, ok=(0, 1))).code:
             return True
         if not (remote.git_dir / "shallow").exists() or depth >= MAX_DEPTH:
             return False
@@ -220,7 +212,7 @@ async def _fetch(remote: Remote, commits: Mapping[str, str], depth: int) -> None
         await _run_with_retries(remote, *command, *(f"+{ref}:{_local_ref(sha, depth)}" for sha, ref in commits.items()))
     for sha, ref in commits.items():
         name = f"{_local_ref(sha, depth)}^{{commit}}"
-        current = (await _local_git(remote).run("rev-parse", "--verify", "--quiet", name, ok=(0, 1))).line
+        current = (await git_in(remote.git_dir).run("rev-parse", "--verify", "--quiet", name, ok=(0, 1))).line
         if current != sha:
             raise ForgeError(
                 f"{one_line(ref) or sha[:12]} is at {current[:12] or 'no commit'}, no longer at {sha[:12]}",
@@ -252,9 +244,8 @@ async def _run_once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...
     git = _network_git(remote)
     task = asyncio.ensure_future(git.run(*command, ok=ok, limit=_LIST_BYTES, timeout=remote.timeout_seconds))
     try:
-        is_running = True
-        while is_running:
-            is_running = bool((await asyncio.wait([task], timeout=_WATCH_SECONDS))[1])
+        while not task.done():
+            await asyncio.wait([task], timeout=_WATCH_SECONDS)
             if (size := await asyncio.to_thread(size_of, objects)) > remote.max_bytes:
                 raise WorkspaceError(
                     f"the repository is larger than {human_bytes(remote.max_bytes)}; the fetch was ended at "
@@ -267,13 +258,9 @@ async def _run_once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...
         await asyncio.wait([task])
 
 
-def _local_git(remote: Remote) -> Git:
-    return Git(cwd=remote.git_dir, env={"GIT_DIR": str(remote.git_dir)})
-
-
 def _network_git(remote: Remote) -> Git:
     """git with what it needs for the server. The token is in its environment only; its home has no `.netrc`."""
-    env = {name: value for name, value in os.environ.items() if name.lower() in _PROXY_VARIABLES}
+    env = {name: value for name, value in os.environ.items() if name.lower() in _PROXY}
     env |= {"GIT_DIR": str(remote.git_dir), "HOME": str(remote.git_dir)}
     if remote.token:
         basic = base64.b64encode(f"x-access-token:{remote.token.strip()}".encode()).decode()

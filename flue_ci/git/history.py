@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.git.command import Git, join_lines, quote_alternate
@@ -27,7 +26,7 @@ async def copy_history(
     behind are listed in our `shallow` file. Raises `GitCommandError`, for example when objects are missing (a partial
     clone).
     """
-    both = replace(git, env={**git.env, "GIT_ALTERNATE_OBJECT_DIRECTORIES": quote_alternate(objects)})
+    both = git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=quote_alternate(objects))
     _write_shallow(git.cwd, shallow)
     _write_shallow(git.cwd, await _boundary(both, head, depth, shallow))
     packs = [idx for idx in objects.glob("pack/pack-*.idx") if _is_candidate(idx, file_count)]

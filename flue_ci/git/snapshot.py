@@ -74,7 +74,7 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
     view = _view(git, checkout, memory)
     (git.cwd / "info/attributes").unlink(missing_ok=True)
     _copy_index(checkout, git.cwd)
-    both = replace(view, env={**view.env, "GIT_ALTERNATE_OBJECT_DIRECTORIES": quote_alternate(checkout.objects)})
+    both = view.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=quote_alternate(checkout.objects))
     status = await _status(both, checkout)
     same = await _same_in_lfs(both, checkout, status)
     paths = [path for path in status.disk_changes if path not in same] + status.untracked_files
@@ -114,14 +114,9 @@ async def _update_index(git: Git, status: _Status, paths: list[bytes]) -> None:
 def _view(git: Git, checkout: Checkout, memory: int) -> Git:
     """Our repository with their work tree, a copy of their index, and their settings about files."""
     theirs = [f"{key}={value}" for key, value in checkout.settings.items() if re.match(r"core\.(?!excludesfile)", key)]
-    env = {"GIT_DIR": str(git.cwd), "GIT_WORK_TREE": str(checkout.top), "GIT_INDEX_FILE": str(git.cwd / "index")}
-    ours = (
-        "core.protectNTFS=false",
-        "core.protectHFS=false",
-        "core.splitIndex=false",
-        f"core.excludesFile={os.devnull}",
-    )
-    return replace(git, env={**git.env, **env}, config=(*git.config, *theirs, *ours), memory=memory)
+    ours = ("core.protectNTFS=false", "core.protectHFS=false", "core.splitIndex=false", "core.excludesFile=/dev/null")
+    view = git.with_env(GIT_WORK_TREE=str(checkout.top), GIT_INDEX_FILE=str(git.cwd / "index"))
+    return replace(view, config=(*git.config, *theirs, *ours), memory=memory)
 
 
 def _copy_index(checkout: Checkout, git_dir: Path) -> None:

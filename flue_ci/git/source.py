@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import first_few, plural
 from flue_ci.git.checkout import Checkout, find_checkout, index_entries
-from flue_ci.git.command import Git, GitCommandError, TooMuchOutput, read_objects
+from flue_ci.git.command import Git, GitCommandError, TooMuchOutput, git_in, read_objects
 from flue_ci.git.history import copy_history
 from flue_ci.git.snapshot import MEMORY_BYTES, Snapshot, take_snapshot
 
@@ -56,14 +57,9 @@ class Source:
     refs: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def short(self) -> str:
-        """The commit as people name it."""
-        return self.head[:12]
-
-    @property
     def git(self) -> Git:
         """git on `git_dir`, without the user's and the system's configuration."""
-        return _git(self.git_dir)
+        return git_in(self.git_dir)
 
     def object_files(self) -> list[Path]:
         """The files below `objects`: packs, their indexes, and single objects."""
@@ -81,7 +77,7 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path, memor
     git_dir = new_repository(
         scratch / "source.git", head=checkout.head, object_format=checkout.object_format, exclude=checkout.exclude
     )
-    git = _git(git_dir)
+    git = git_in(git_dir)
     # Neither needs what the other writes.
     notes, snapshot = await together(
         _copy_history(git, checkout, history or 0), take_snapshot(git, checkout, memory=memory)
@@ -137,7 +133,7 @@ async def _base(git: Git, checkout: Checkout, snapshot: Snapshot) -> str:
     """The commit that changes are measured against; the same for the same files, whenever and by whom it is made."""
     if snapshot.tree == snapshot.head_tree:
         return checkout.head
-    git = replace(git, env={**git.env, **_OVERLAY_AUTHOR})
+    git = git.with_env(**_OVERLAY_AUTHOR)
     return (await git.run("commit-tree", "-p", checkout.head, "-m", "uncommitted changes", snapshot.tree)).line
 
 
@@ -161,10 +157,6 @@ async def commit_notes(git: Git, base: str) -> list[str]:
     if re.search(rb"^[^#\n]*\bfilter=lfs\b", contents.get(f"{base}:.gitattributes", b""), re.MULTILINE):
         notes.append("files kept with Git LFS are pointer files inside")
     return notes
-
-
-def _git(git_dir: Path) -> Git:
-    return Git(cwd=git_dir, env={"GIT_DIR": str(git_dir)})
 
 
 def new_repository(git_dir: Path, *, head: str, object_format: str = "sha1", exclude: bytes = b"") -> Path:
@@ -195,5 +187,10 @@ def safe_name(name: str) -> str:
 
 
 def size_of(directory: Path) -> int:
-    """Bytes of all files below `directory`."""
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    """Bytes of all files below `directory`, in which git may be writing."""
+    total = 0
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # git renames and removes its temporary files
+            if path.is_file():
+                total += path.stat().st_size
+    return total

@@ -55,7 +55,7 @@ async def apply_patch(repo: Path, source: Source, patch: bytes) -> None:
 
 async def _check_unchanged(checkout: Checkout, source: Source) -> None:
     if checkout.head != source.head:
-        change = f"HEAD moved from {source.short} to {checkout.head[:12]} while the agent worked"
+        change = f"HEAD moved from {source.head[:12]} to {checkout.head[:12]} while the agent worked"
         raise UsageError(f"not applied: {change}", hint=_REMEDY)
     git = source.git
     current = await take_snapshot(git, checkout)

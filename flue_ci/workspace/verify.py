@@ -13,21 +13,11 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from flue_ci.core.changes import ChangedFile, ChangeKind, ChangeSet
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.text import human_bytes, one_line, plural
-from flue_ci.git.command import (
-    Git,
-    GitCommandError,
-    GitResult,
-    TooMuchOutput,
-    failure_reason,
-    object_sizes,
-    read_objects,
-    split_nul,
-)
+from flue_ci.git.command import GitCommandError, TooMuchOutput, failure_reason, object_sizes, read_objects, split_nul
 from flue_ci.git.path_rules import display_name, fold_path, link_problem, path_problem
 from flue_ci.git.source import Source
 
@@ -145,7 +135,7 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
         for entry in entries
     )
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
-        git = _with_index(source.git, scratch)
+        git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         await git.run("read-tree", source.tree)
         await git.run("update-index", "-z", "--index-info", stdin=lines)
         tree = (await git.run("write-tree")).line
@@ -175,23 +165,17 @@ async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeS
 async def _apply(source: Source, patch: bytes) -> str:
     """The tree that results, with git's own checks of paths, symbolic links and preimages switched on."""
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
-        git = _with_index(source.git, scratch)
+        git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         await git.run("read-tree", source.tree)  # without checks: the base is the user's own
         strict = replace(git, config=_STRICT, memory=_MEMORY)
         arguments = ("apply", "--cached", "--binary", "--whitespace=nowarn")
-        _check(await strict.run(*arguments, stdin=patch, ok=None, timeout=_SECONDS), "the patch")
+        result = await strict.run(*arguments, stdin=patch, ok=None, timeout=_SECONDS)
+        if result.code:
+            raise ChangesRefused(f"git refuses the patch: {failure_reason(result.err, result.code)}")
         result = await git.run("write-tree", ok=None)
-        _check(result, "the result")
+        if result.code:
+            raise ChangesRefused(f"git refuses the result: {failure_reason(result.err, result.code)}")
         return result.line
-
-
-def _with_index(git: Git, directory: str) -> Git:
-    return replace(git, env={**git.env, "GIT_INDEX_FILE": str(Path(directory) / "index")})
-
-
-def _check(result: GitResult, what: str) -> None:
-    if result.code:
-        raise ChangesRefused(f"git refuses {what}: {failure_reason(result.err, result.code)}")
 
 
 async def entries_digest(source: Source, tree: str) -> str:
