@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flue_ci.action.job import ActionJob
@@ -13,7 +13,7 @@ from flue_ci.core.errors import FlueError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import plural
 from flue_ci.gate.event import Event, parse_event
-from flue_ci.git.fetch import RETRY_TIMEOUT_SECONDS, Remote
+from flue_ci.git.fetch import RETRY, Remote
 from flue_ci.run.session import Signals
 
 _QUICK_SECONDS = 3.0  # for what is a courtesy: reactions and progress
@@ -58,7 +58,7 @@ def open_context(job: ActionJob, event: Event, scratch: Path, signals: Signals) 
             token=settings.github.token,
             scratch=scratch,
             notify=job.say,
-            retry_timeout_seconds=settings.retry_timeout_seconds or RETRY_TIMEOUT_SECONDS,
+            retry=replace(RETRY, timeout=settings.retry_timeout_seconds or RETRY.timeout),
         ),
         scratch=scratch,
         signals=signals,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from flue_ci.commands.run import run_locally
 from flue_ci.core.errors import UsageError
-from flue_ci.git.command import plain_environment
+from flue_ci.git.command import run_git
 from flue_ci.run.plan import RunOptions
 
 AGENT = "fix-tests"
@@ -55,13 +54,7 @@ def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -
 
 
 def _commit(repo: Path) -> None:
-    settings = [part for setting in _GIT_SETTINGS for part in ("-c", setting)]
-    try:
-        for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "Slugs, with a bug"]):
-            command = ["git", *settings, *arguments]
-            subprocess.run(command, cwd=repo, env=plain_environment(), check=True, capture_output=True)
-    except FileNotFoundError:
-        raise UsageError("git is not installed", hint="install git 2.34 or newer") from None
-    except subprocess.CalledProcessError as error:
-        message = error.stderr.decode(errors="replace").strip()
-        raise UsageError(f"git could not make the demo's repository: {message}") from error
+    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "Slugs, with a bug"]):
+        result = run_git(*arguments, cwd=repo, config=_GIT_SETTINGS)
+        if result.code:
+            raise UsageError(f"git could not make the demo's repository: {result.err.strip()}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 from flue_ci import __version__
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, Diagnostic, FlueError
 from flue_ci.core.text import plural, printable
-from flue_ci.git.command import OLDEST
+from flue_ci.git.command import git_version
 from flue_ci.models.registry import MODELS
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import SANDBOXES
@@ -62,13 +60,10 @@ def _python() -> Diagnostic:
 
 
 def _git() -> Diagnostic:
-    if shutil.which("git") is None:
-        return Diagnostic(key="git", message="not found", hint="install git 2.34 or newer")
-    text = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    numbers = [int(part) for part in (*text.split(), "", "", "")[2].split(".")[:2] if part.isdigit()]
-    if tuple(numbers) < OLDEST:
-        return Diagnostic(key="git", message=text, hint="2.34 or newer is needed")
-    return Diagnostic(key="git", severity="ok", message=text)
+    try:
+        return Diagnostic(key="git", severity="ok", message=git_version())
+    except FlueError as error:
+        return Diagnostic(key="git", message=str(error), hint=error.hint)
 
 
 def _repository(repo: Path) -> Diagnostic:

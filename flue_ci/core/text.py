@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -79,6 +79,14 @@ def plural(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count:,} {noun}s"
+
+
+def first_few(names: Sequence[str], count: int) -> str:
+    """`a, b, c, …`: the first `count` names, and a sign that there are more."""
+    few = list(names[:count])
+    if len(names) > count:
+        few.append("…")
+    return ", ".join(few)
 
 
 def closest_match(word: str, candidates: Iterable[str]) -> str | None:

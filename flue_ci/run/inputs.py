@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flue_ci.git.command import plain_environment
+from flue_ci.git.command import run_git
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Trigger
 
@@ -62,9 +61,7 @@ def _head(repo: Path) -> dict[str, str]:
     """`ref` and `sha` of the checkout, as far as it has them."""
     values = {}
     for name, arguments in (("sha", ["rev-parse", "HEAD"]), ("ref", ["symbolic-ref", "--short", "HEAD"])):
-        process = subprocess.run(
-            ["git", *arguments], cwd=repo, env=plain_environment(), capture_output=True, text=True, check=False
-        )
-        if process.returncode == 0:
-            values[name] = process.stdout.strip()
+        result = run_git(*arguments, cwd=repo)
+        if result.code == 0:
+            values[name] = result.line
     return values

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.core.ports import ExecResult, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.git.source import Source
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.support.e2b_server import E2BServer
@@ -86,6 +87,12 @@ class Repo:
 
     def status(self) -> bytes:
         return self.git("status", "--porcelain=v1", "-z", "--untracked-files=all")
+
+
+def common_packs(repo: Repo, source: Source) -> set[str]:
+    """The packs that the source has just as the checkout has them."""
+    names = {path.name for path in (repo.path / ".git/objects/pack").glob("*.pack")}
+    return names & {path.name for path in source.object_files()}
 
 
 def new_repo(path: Path, tree: Mapping[str, tuple[str, bytes]] | None = None, *options: str) -> Repo:
