@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flue_ci.agent.loop import AgentLoop
 from flue_ci.agent.system_prompt import GUIDANCE_CHARS, PromptParts
+from flue_ci.agent.tools.toolbox import make_tools
 from flue_ci.core.errors import UsageError
 from flue_ci.core.ports import (
     EngineRequirements,
@@ -99,6 +100,7 @@ def prepare_run(
     provider = make_provider(options.sandbox, settings, no_isolation=options.no_isolation)
     if not options.dry_run:
         _check_keys(spec, options, settings)
+    make_tools(spec.tools)  # one that cannot be loaded is an error before anything starts
     model = _model(spec, options, settings, redact)
     engine = AgentLoop(model, violations=violations)
     plan = _plan(spec, spec_path, inputs, options.instruction, secrets, skills)
