@@ -16,6 +16,7 @@ cp "$store/base.index" "$GIT_INDEX_FILE"
 touch -d "@$(($(date +%s) + 10))" "$GIT_INDEX_FILE"
 untracked=0
 problem=
+tries=20 # for one path
 
 # In one walk: what git cannot keep, how many files there are, and which ones changed since the base was laid out. The
 # size and the time of a file may be made to look unchanged; the time of its last status change may not.
@@ -75,6 +76,18 @@ is_entry() {
   done
   [ -L "$1" ] || [ -f "$1" ] || [[ $1 == */ ]]
 }
+add_list() {
+  for _ in 1 2 3 4 5; do
+    while IFS= read -r -d '' path; do
+      ! is_entry "$path" || printf '%s\0' "$path"
+    done <"$store/paths" >"$store/entries"
+    if git update-index --add --remove --replace -z --stdin <"$store/entries" >"$store/messages" 2>&1; then
+      ! grep -q '^Ignoring' "$store/messages"
+      return
+    fi
+  done
+  return 1
+}
 # One path, which may be written, deleted or replaced at this very moment: git fails when that happens between its looks
 # at the file. Which of the states is taken does not matter. A path that cannot be read stays as it is in the base.
 add_one() {
@@ -87,8 +100,9 @@ add_one() {
   return 1
 }
 # A process that replaces a file again and again can be in the way of every walk through the whole tree, where much time
-# passes between listing a file and reading it. File by file it is not.
-add_one_by_one() {
+# passes between listing a file and reading it. With a list of names there is little time in between, and where even that
+# fails, or git does not accept a name, the files are taken one by one.
+add_by_name() {
   list_disguised
   others=(-o)
   [ "$scope" = -A ] || others=()
@@ -96,9 +110,8 @@ add_one_by_one() {
   sort -z "$store/oversize" -o "$store/excluded"
   sort -zu "$store/again" | comm -z -23 - "$store/excluded" >"$store/paths"
   git update-index --force-remove -z --stdin <"$store/paths" 2>/dev/null
-  tries=20
-  while IFS= read -r -d '' path; do
-    add_one "$path" || tries=1
+  add_list || while IFS= read -r -d '' path; do
+    add_one "$path" || tries=1 # the others are not likely to be read either
   done <"$store/paths"
   git ls-files -z >"$store/ours"
   [ ! -s "$errors" ]
@@ -116,7 +129,7 @@ done
 if [ "$added" = no ]; then
   list_files
   exclude_special
-  add_one_by_one || problem=unreadable
+  add_by_name || problem=unreadable
 fi
 
 # Of the agent's own index only names are taken: ignored files that it tracks all the same.
@@ -125,11 +138,11 @@ if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; the
   GIT_INDEX_FILE=$store/agent.index git ls-files -z >"$store/theirs" 2>/dev/null
   comm -z -23 "$store/theirs" "$store/ours" 2>/dev/null | while IFS= read -r -d '' path; do
     case /$path/ in */.git/* | */../*) continue ;; esac
-    if [ -L "$path" ] || { [ -f "$path" ] && [ "$(stat -c %s -- "$path")" -le "$file_limit" ]; }; then
-      printf '%s\0' "$path"
-    fi
+    is_entry "$path" || continue
+    if [ -L "$path" ] || [ "$(stat -c %s -- "$path")" -le "$file_limit" ]; then printf '%s\0' "$path"; fi
   done >"$store/extra"
-  [ ! -s "$store/extra" ] || git update-index --add -z --stdin <"$store/extra" >/dev/null 2>&1
+  [ ! -s "$store/extra" ] || git update-index --add -z --stdin <"$store/extra" >/dev/null 2>&1 ||
+    while IFS= read -r -d '' path; do add_one "$path"; done <"$store/extra"
 fi
 
 # Only what differs goes on: the entries before and after. Their digest tells the host what the patch has to lead to.
