@@ -23,8 +23,9 @@ def _normalize(body: str) -> str:
 
 
 def _value(data: Any, name: str, kind: type[T]) -> T | None:
-    value = data.get(name) if isinstance(data, dict) else None
-    return value if isinstance(value, kind) else None
+    if isinstance(data, dict) and isinstance(value := data.get(name), kind):
+        return value
+    return None
 
 
 def parse_text(data: Any, name: str) -> str:
