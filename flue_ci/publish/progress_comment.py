@@ -67,13 +67,13 @@ class CommentPublisher:
             await self._adopt(target.forge, report.agent, target)
         body = report_comment(report, patch, server_url=target.server_url, previous=self._previous or "")
         try:
-            await self._write(target.forge, body, target)
+            comment = await self._write(target.forge, body, target)
         except ForgeError as error:
             if self._comment is None or error.status not in _NOT_FOUND:
                 raise
             self._comment = None
-            await self._write(target.forge, body, target)
-        return Published(publisher="comment", url=self._comment.url if self._comment else "")
+            comment = await self._write(target.forge, body, target)
+        return Published(publisher="comment", url=comment.url)
 
     async def _show_progress(self, agent: str, render: Callable[[], str], target: PublishTarget) -> None:
         forge = target.quick_forge or target.forge
@@ -98,9 +98,11 @@ class CommentPublisher:
             kind: Literal["issue", "review"] = "review" if target.thread else "issue"
             comments, me = await asyncio.gather(forge.comments(target.number, kind), forge.me())
             self._comment = newest_of_ours(comments, agent, me, in_thread=target.thread)
-        self._previous = self._comment.body if self._comment else ""
+        self._previous = ""
+        if self._comment:
+            self._previous = self._comment.body
 
-    async def _write(self, forge: Discussions, body: str, target: PublishTarget) -> None:
+    async def _write(self, forge: Discussions, body: str, target: PublishTarget) -> Comment:
         assert target.number is not None
         if self._comment:
             self._comment = await forge.edit(self._comment, body)
@@ -108,6 +110,7 @@ class CommentPublisher:
             self._comment = await forge.reply(target.number, target.thread, body)
         else:
             self._comment = await forge.comment(target.number, body)
+        return self._comment
 
 
 async def finish_killed_comments(

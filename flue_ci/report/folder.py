@@ -119,8 +119,9 @@ def load(folder: Path) -> tuple[Report, bytes]:
     """The report of a saved run and its patch. Raises `FlueError` when there is none or it is damaged."""
     try:
         report = from_json(_read(folder / "report.json"))
-        name = _patch_name(report)
-        return report, _read(folder / name) if name else b""
+        if name := _patch_name(report):
+            return report, _read(folder / name)
+        return report, b""
     except OSError as error:
         raise FlueError(
             f"{folder} holds no saved run: {error.strerror} ({error.filename})", hint="give the folder that --out named"

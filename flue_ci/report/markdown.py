@@ -21,7 +21,6 @@ from flue_ci.safety.markdown import code_block, details, escape, html, inline_co
 from flue_ci.safety.sanitize import summarize_removals
 
 MARKS = {"success": "✅", "no-op": "➖", "skipped": "⏭️", "partial": "⏸️", "failed": "❌", "cancelled": "🛑"}
-_KINDS = {"modified": "", "type-changed": "type changed", "mode-changed": "mode changed"}  # others as they are
 
 
 def markdown(report: Report, patch: bytes = b"") -> str:
@@ -70,8 +69,9 @@ def sections(
 
 
 def _hosts(report: Report) -> tuple[str, ...]:
-    forge = urlsplit(report.trigger.run_url).hostname if report.trigger else None
-    return tuple(host for host in (forge, *report.publish.links) if host)
+    if report.trigger and (host := urlsplit(report.trigger.run_url).hostname):
+        return host, *report.publish.links
+    return report.publish.links
 
 
 def failure_section(report: Report) -> str:
@@ -121,9 +121,9 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
 
 def _command_row(result: CommandResult) -> str:
     mark = "✅" if result.passed else "❌"
-    code = "timeout" if result.timed_out else str(result.exit_code)
-    command = inline_code(result.command)
-    return f"| {mark} {_words(result.name)} | {command} | {code} | {human_seconds(result.seconds)} |"
+    code = "timeout" if result.timed_out else result.exit_code
+    command, duration = inline_code(result.command), human_seconds(result.seconds)
+    return f"| {mark} {_words(result.name)} | {command} | {code} | {duration} |"
 
 
 def result_section(report: Report) -> str:
@@ -162,8 +162,10 @@ def footer(report: Report) -> str:
         f"{human_count(usage.total_tokens)} tokens ({tokens})",
         human_cost(usage.cost_usd),
     ]
-    name = f"{_words(sandbox.provider)} sandbox {inline_code(sandbox.template)}"
-    parts.append(name if sandbox.template else "no sandbox")
+    if sandbox.template:
+        parts.append(f"{_words(sandbox.provider)} sandbox {inline_code(sandbox.template)}")
+    else:
+        parts.append("no sandbox")
     if sandbox.network:
         parts.append(f"network {_words(' · '.join(f'{phase}: {mode}' for phase, mode in sandbox.network.items()))}")
     if sandbox.secrets:
@@ -202,8 +204,9 @@ def _file_cell(file: ChangedFile) -> str:
     cell = inline_code(file.path)
     if file.old_path:
         cell = f"{inline_code(file.old_path)} → {cell}"
-    note = "binary" if file.binary else _KINDS.get(file.kind, file.kind)
-    return f"{cell} ({note})" if note else cell
+    if file.binary:
+        return f"{cell} (binary)"
+    return cell if file.kind == "modified" else f"{cell} ({file.kind.replace('-', ' ')})"
 
 
 def _lines_cells(file: ChangedFile) -> str:

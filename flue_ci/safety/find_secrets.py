@@ -31,7 +31,7 @@ class SecretFinder:
         forms = {form for secret in secrets for value in _values(secret) for form in encodings(value)}
         wrappable = {form for form in forms if len(form) >= MIN_WRAPPED and form.split() == [form]}
         self._wrappable = tuple(wrappable)
-        self._others = tuple(forms - wrappable)
+        self._unwrappable = tuple(forms - wrappable)
 
     def find(self, text: str) -> list[Span]:
         """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
@@ -49,12 +49,12 @@ class SecretFinder:
         """Only the exact values and their encodings, in no order; they may overlap. `words` is `text.split()`."""
         without_space = "".join(words)
         candidates = [form for form in self._wrappable if form in without_space]
-        for form in (*candidates, *self._others):
+        for form in (*candidates, *self._unwrappable):
             yield from _occurrences(form, text)
         if candidates and "\n" in text:
             yield from _find_wrapped(candidates, text.split("\n"))
         for omission in islice(_omissions(text), MAX_OMISSIONS):
-            for form in (*self._wrappable, *self._others):
+            for form in (*self._wrappable, *self._unwrappable):
                 yield from _find_around(omission, form, text)
 
 

@@ -88,8 +88,10 @@ def neutralize(text: str, hosts: Collection[str], counts: Counter[str]) -> str:
     """
     if "&" in text or not text.isascii():
         text = _ENTITY_HASH.sub("#", _ENTITY_AT.sub("@", text))
+    if "](" not in text:
+        return _neutralize_words(text, hosts, counts)
     parts, position = [], 0
-    for link in _LINK.finditer(text) if "](" in text else ():
+    for link in _LINK.finditer(text):
         parts.append(_neutralize_words(text[position : link.start()].rstrip("\\"), hosts, counts))
         position = link.end()
         if _is_allowed_url(link[3], hosts) and link[3].lower().startswith(("https://", "http://")):
@@ -103,8 +105,10 @@ def neutralize(text: str, hosts: Collection[str], counts: Counter[str]) -> str:
 
 def _neutralize_words(text: str, hosts: Collection[str], counts: Counter[str]) -> str:
     """Text without whole links. What could become one over several lines, or by a definition, is broken up."""
+    if "://" not in text and "www." not in text.lower():
+        return _neutralize_calls(text, counts)
     parts, position = [], 0
-    for address in _ADDRESS.finditer(text) if "://" in text or "www." in text.lower() else ():
+    for address in _ADDRESS.finditer(text):
         parts.append(_neutralize_calls(text[position : address.start()].rstrip("\\"), counts))
         position = address.end()
         url = address[1].rstrip(".,;:!?)'\"*_~")

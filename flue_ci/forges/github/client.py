@@ -110,8 +110,8 @@ class GitHub:
                 "read the pull requests", "/pulls", state="open", sort="updated", direction="desc", max_pages=3
             )
         names = [parse_text(parse_object(parse_object(item, "base"), "repo"), "full_name") for item in items]
-        ours = [item for item, name in zip(items, names, strict=True) if name.lower() == self._repo.lower()]
-        return [pull for pull in map(parse_pull, ours) if pull.state == "open" and pull.head_sha == sha]
+        items = [item for item, name in zip(items, names, strict=True) if name.lower() == self._repo.lower()]
+        return [pull for pull in map(parse_pull, items) if pull.state == "open" and pull.head_sha == sha]
 
     async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
         """All pages, oldest comment first."""

@@ -23,8 +23,9 @@ def _normalize(body: str) -> str:
 
 
 def _value(data: Any, name: str, kind: type[T]) -> T | None:
-    value = data.get(name) if isinstance(data, dict) else None
-    return value if isinstance(value, kind) else None
+    if isinstance(data, dict) and isinstance(value := data.get(name), kind):
+        return value
+    return None
 
 
 def parse_text(data: Any, name: str) -> str:
@@ -48,8 +49,19 @@ def parse_account(data: Any) -> Account:
     return Account(id=parse_number(data, "id"), login=login, kind=kind or "User")
 
 
-def _labels(data: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(parse_text(label, "name") for label in _value(data, "labels", list) or ())
+def _texts(data: Any, *names: str, **renames: str) -> dict[str, Any]:
+    """The texts `names` of a JSON object, and those that it has under another name: `url="html_url"`."""
+    return {name: parse_text(data, renames.get(name, name)) for name in (*names, *renames)}
+
+
+def _thread(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What an issue and a pull request have in common."""
+    return {
+        "number": parse_number(data, "number"),
+        "author": parse_account(data.get("user")),
+        "labels": tuple(parse_text(label, "name") for label in _value(data, "labels", list) or ()),
+        **_texts(data, "title", "body", "state", "created_at", url="html_url"),
+    }
 
 
 def parse_pull(data: Mapping[str, Any]) -> PullRequest:
@@ -57,36 +69,19 @@ def parse_pull(data: Mapping[str, Any]) -> PullRequest:
     base, head = parse_object(data, "base"), parse_object(data, "head")
     head_repo = parse_object(head, "repo")
     return PullRequest(
-        number=parse_number(data, "number"),
-        title=parse_text(data, "title"),
-        body=parse_text(data, "body"),
-        author=parse_account(data.get("user")),
-        url=parse_text(data, "html_url"),
-        state=parse_text(data, "state"),
-        labels=_labels(data),
+        **_thread(data),
         base_ref=parse_text(base, "ref"),
         base_repo_id=parse_number(parse_object(base, "repo"), "id"),
         head_ref=parse_text(head, "ref"),
         head_sha=parse_text(head, "sha"),
         head_repo=parse_text(head_repo, "full_name"),
         head_repo_id=parse_number(head_repo, "id") or None,
-        created_at=parse_text(data, "created_at"),
     )
 
 
 def parse_issue(data: Mapping[str, Any]) -> Issue:
     """Source: https://docs.github.com/rest/issues/issues#get-an-issue"""
-    return Issue(
-        number=parse_number(data, "number"),
-        title=parse_text(data, "title"),
-        body=parse_text(data, "body"),
-        author=parse_account(data.get("user")),
-        url=parse_text(data, "html_url"),
-        state=parse_text(data, "state"),
-        labels=_labels(data),
-        created_at=parse_text(data, "created_at"),
-        is_pull_request=bool(data.get("pull_request")),
-    )
+    return Issue(**_thread(data), is_pull_request=bool(data.get("pull_request")))
 
 
 def parse_comment(
@@ -97,15 +92,10 @@ def parse_comment(
         id=parse_number(data, "id"),
         kind=kind,
         author=parse_account(data.get("user")),
-        body=parse_text(data, "body"),
-        created_at=parse_text(data, "created_at"),
-        updated_at=parse_text(data, "updated_at"),
-        url=parse_text(data, "html_url"),
         is_minimized=data.get("node_id") in minimized_ids,
-        path=parse_text(data, "path"),
         line=parse_number(data, "line") or None,
-        hunk=parse_text(data, "diff_hunk"),
         reply_to=parse_number(data, "in_reply_to_id") or None,
+        **_texts(data, "body", "created_at", "updated_at", "path", url="html_url", hunk="diff_hunk"),
     )
 
 
@@ -114,32 +104,19 @@ def parse_review(data: Mapping[str, Any], minimized_ids: frozenset[str]) -> Revi
     return Review(
         id=parse_number(data, "id"),
         author=parse_account(data.get("user")),
-        body=parse_text(data, "body"),
-        state=parse_text(data, "state"),
-        submitted_at=parse_text(data, "submitted_at"),
-        url=parse_text(data, "html_url"),
         is_minimized=data.get("node_id") in minimized_ids,
+        **_texts(data, "body", "state", "submitted_at", url="html_url"),
     )
 
 
 def parse_file(data: Mapping[str, Any]) -> FileDiff:
     """A changed file of a pull request. Source: https://docs.github.com/rest/pulls/pulls#list-pull-requests-files"""
-    return FileDiff(
-        path=parse_text(data, "filename"),
-        old_path=parse_text(data, "previous_filename"),
-        status=parse_text(data, "status"),
-        additions=parse_number(data, "additions"),
-        deletions=parse_number(data, "deletions"),
-        patch=parse_text(data, "patch"),
-    )
+    additions, deletions = parse_number(data, "additions"), parse_number(data, "deletions")
+    texts = _texts(data, "status", "patch", path="filename", old_path="previous_filename")
+    return FileDiff(additions=additions, deletions=deletions, **texts)
 
 
 def parse_annotation(data: Mapping[str, Any]) -> Annotation:
     """A line of a failing check. Source: https://docs.github.com/rest/checks/runs#list-check-run-annotations"""
-    return Annotation(
-        path=parse_text(data, "path"),
-        line=parse_number(data, "start_line"),
-        level=parse_text(data, "annotation_level"),
-        message=parse_text(data, "message"),
-        title=parse_text(data, "title"),
-    )
+    texts = _texts(data, "path", "message", "title", level="annotation_level")
+    return Annotation(line=parse_number(data, "start_line"), **texts)

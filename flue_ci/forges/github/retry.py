@@ -29,7 +29,9 @@ def requested_wait(response: ApiResponse) -> float | None:
     seconds = parse_retry_after(response.headers)
     if seconds is None and response.rate_limited:
         reset = _seconds_to_reset(response)
-        return _DEFAULT_LIMIT_WAIT if reset is None else reset + 1.0
+        seconds = _DEFAULT_LIMIT_WAIT
+        if reset is not None:
+            seconds = reset + 1.0
     return seconds
 
 
@@ -45,7 +47,8 @@ def _hint(response: ApiResponse) -> str:
     message = response.message.lower()
     if response.rate_limited:
         reset = _seconds_to_reset(response)
-        return "this is GitHub's rate limit" + (f"; it ends in {human_seconds(reset)}" if reset is not None else "")
+        end = "" if reset is None else f"; it ends in {human_seconds(reset)}"
+        return f"this is GitHub's rate limit{end}"
     if "locked" in message:
         return "unlock the conversation, then ask again"
     if response.status == 403:
