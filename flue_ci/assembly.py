@@ -34,8 +34,8 @@ from flue_ci.run.inputs import RunInputs
 from flue_ci.run.pipeline import Job, RunServices
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import Settings
-from flue_ci.spec.load import AgentSpec, ModelSpec
 from flue_ci.spec.result_schema import violations
+from flue_ci.spec.schema import AgentSpec, ModelSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
 from flue_ci.workspace.upload import upload_files

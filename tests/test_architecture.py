@@ -83,7 +83,6 @@ TO_CUT = {
     ("git.fetch", "workspace"),
     ("run.session", "assembly"),
     ("run.session", "terminal"),
-    ("spec.skills", "agent"),
 }
 
 

@@ -39,7 +39,8 @@ from flue_ci.run.inputs import RunInputs
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 from flue_ci.settings import read_settings
-from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet
+from flue_ci.spec.load import load_spec, not_supported_yet
+from flue_ci.spec.schema import AgentSpec
 
 PROVIDER = "e2b"
 
@@ -80,6 +81,8 @@ def _act(environ: Mapping[str, str]) -> int:
     verdict = gate.decide(event, rules)
     if not isinstance(verdict, gate.Allow):
         return desk.skip(verdict.reason)
+    if verdict.command is None:
+        event = event.without_request()
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
         shop = open_context(desk, event, rules, Path(scratch), signals)
         return asyncio.run(_respond(shop, verdict))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from flue_ci.core.ports import Limits, Network, Task
 from flue_ci.core.text import human_seconds
+from flue_ci.spec.skills import Skill
 
 GUIDANCE_CHARS = 32_000
 
@@ -24,15 +25,6 @@ repository at {workdir}.
 - When done, end with a short summary for the people who asked: what you changed and why, what you verified, what is
   left. Plain Markdown, no headings.
 - When it cannot be done, call give_up with the reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skill:
-    """A skill of the trusted ref: its name, its one-line description, and where its files lie inside the sandbox."""
-
-    name: str
-    description: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from flue_ci.core.errors import EXIT_FAILED, FlueError
 from flue_ci.core.text import plural, printable
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import Settings, read_settings
-from flue_ci.spec.load import ModelSpec, find_root, find_specs, load_spec
+from flue_ci.spec.load import find_root, find_specs, load_spec
+from flue_ci.spec.schema import ModelSpec
 
 OLDEST_GIT = (2, 34)
 

@@ -28,7 +28,8 @@ from flue_ci.run.session import Signals, redirect_to_null, run_interactively
 from flue_ci.safety import log_handler as sdklog
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import Settings, read_settings
-from flue_ci.spec.load import AgentSpec, find_root, find_spec, load_spec, not_supported_yet, only_on_github
+from flue_ci.spec.load import find_root, find_spec, load_spec, not_supported_yet, only_on_github
+from flue_ci.spec.schema import AgentSpec
 from flue_ci.terminal import result as closing
 from flue_ci.terminal.progress import make_view
 

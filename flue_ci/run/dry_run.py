@@ -10,7 +10,7 @@ from flue_ci.agent.tools.definitions import SPECS
 from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
 from flue_ci.run.pipeline import Job
-from flue_ci.spec.load import AgentSpec
+from flue_ci.spec.schema import AgentSpec
 
 
 def describe_run(job: Job, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:

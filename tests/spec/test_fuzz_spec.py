@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flue_ci.core.errors import SpecError, UsageError
-from flue_ci.spec.load import json_schema, load_spec
-from flue_ci.spec.template import flaw_of, render
+from flue_ci.spec.json_schema import json_schema
+from flue_ci.spec.load import load_spec
+from flue_ci.spec.template import render, template_flaw
 
 GUARD_SECONDS = 30  # far more than the slowest of these takes; without a bound they take minutes, or for ever
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -246,7 +247,7 @@ def templates(draw: st.DrawFn) -> str:
 @settings(max_examples=600)
 @given(templates())
 def test_any_template_is_rendered_or_refused(text: str) -> None:
-    if flaw_of(text) is None:
+    if template_flaw(text) is None:
         try:
             render(text, {"instruction": "do it", "pr": {"title": "a title"}})
         except UsageError as error:

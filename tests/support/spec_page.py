@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flue_ci.spec.load import json_schema
+from flue_ci.spec.json_schema import json_schema
 
 _TYPES = {"array": "list", "object": "mapping", "string": "text"}
 PAGE = Path(__file__).parents[2] / "docs" / "spec.md"
