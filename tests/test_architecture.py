@@ -44,6 +44,7 @@ HOMES = {
     "jinja2": ("spec.template",),
     "jsonschema": ("spec.result_schema",),
     "pydantic": ("spec.schema", "report.report"),
+    "pydantic_core": ("spec.schema",),
     "rich": ("terminal",),
     "click": ("cli", "__main__"),
 }

@@ -81,10 +81,8 @@ def _act(environ: Mapping[str, str]) -> int:
     verdict = gate.decide(event, rules)
     if not isinstance(verdict, gate.Allow):
         return desk.skip(verdict.reason)
-    if verdict.command is None:
-        event = event.without_request()
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
-        shop = open_context(desk, event, rules, Path(scratch), signals)
+        shop = open_context(desk, event if verdict.command else event.without_request(), rules, Path(scratch), signals)
         return asyncio.run(_respond(shop, verdict))
 
 
