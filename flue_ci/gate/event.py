@@ -13,6 +13,11 @@ from typing import Any
 from flue_ci.gate.event_types import AFTER_CHECKS, AUTOMATIC, COMMENTS, EVENTS
 
 _MAX_TEXT = 300_000  # characters of one text; GitHub's own limit is 65,536
+# The members of the payload that hold the text, the checked commit, and what the person or program that dispatched
+# the event wrote (`agent` and `instruction`).
+_COMMENT_KEYS = dict.fromkeys(COMMENTS, "comment") | {"pull_request_review": "review"}
+_CHECKS_KEYS = {name: name for name in AFTER_CHECKS}
+_INPUT_KEYS = {"workflow_dispatch": "inputs", "repository_dispatch": "client_payload"}
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,9 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
     top = _Part(payload)
     repository, pull, sender = top.part("repository"), top.part("pull_request"), top.part("sender")
     issue = top.part("issue")
-    subject, comment = pull or issue, _comment_part(name, top)
+    subject, comment, checks = pull or issue, top.part_of(name, _COMMENT_KEYS), top.part_of(name, _CHECKS_KEYS)
     is_pull_request = bool(pull or issue.part("pull_request"))
     author = (comment or subject).part("user")
-    checks = _checks_part(name, top)
-    pr_author = ""
-    if is_pull_request:
-        pr_author = subject.part("user").text("login")
     return Event(
         name=name,
         action=top.text("action"),
@@ -112,10 +113,10 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         url=comment.text("html_url") or (subject or top.part("release") or checks).text("html_url"),
         head_sha=pull.part("head").text("sha"),
         head_repo_id=pull.part("head").part("repo").number("id"),
-        pr_author=pr_author,
+        pr_author=subject.part("user").text("login") if is_pull_request else "",
         ref=environ.get("GITHUB_REF", "") or top.text("ref"),
         sha=environ.get("GITHUB_SHA", "") or top.text("after"),
-        inputs=_inputs(name, top),
+        inputs=top.part_of(name, _INPUT_KEYS).texts(),
         checked_sha=checks.text("head_sha"),
         checked_repo_id=_checked_repo_id(name, checks, repository),
     )
@@ -133,34 +134,20 @@ class _Part:
     def part(self, name: str) -> _Part:
         return _Part(self._value.get(name))
 
+    def part_of(self, event: str, keys: Mapping[str, str]) -> _Part:
+        """The member that `keys` names for the event; empty for other events."""
+        return self.part(keys[event]) if event in keys else _Part(None)
+
     def text(self, name: str) -> str:
         value = self._value.get(name)
-        if not isinstance(value, str):
-            return ""
-        return value[:_MAX_TEXT]
+        return value[:_MAX_TEXT] if isinstance(value, str) else ""
 
     def number(self, name: str) -> int | None:
         value = self._value.get(name)
-        if type(value) is not int or not 0 < value < 2**63:
-            return None
-        return value
+        return value if type(value) is int and 0 < value < 2**63 else None
 
     def texts(self) -> dict[str, str]:
         return {str(key): value[:_MAX_TEXT] for key, value in self._value.items() if isinstance(value, str)}
-
-
-def _comment_part(name: str, top: _Part) -> _Part:
-    if name == "pull_request_review":
-        return top.part("review")
-    if name in COMMENTS:
-        return top.part("comment")
-    return _Part(None)
-
-
-def _checks_part(name: str, top: _Part) -> _Part:
-    if name in AFTER_CHECKS:
-        return top.part(name)
-    return _Part(None)
 
 
 def _checked_repo_id(name: str, checks: _Part, repository: _Part) -> int | None:
@@ -174,17 +161,6 @@ def _checked_repo_id(name: str, checks: _Part, repository: _Part) -> int | None:
     return None
 
 
-def _inputs(name: str, top: _Part) -> dict[str, str]:
-    """`agent` and `instruction`, as the person or program that dispatched the event wrote them."""
-    if name == "workflow_dispatch":
-        return top.part("inputs").texts()
-    if name == "repository_dispatch":
-        return top.part("client_payload").texts()
-    return {}
-
-
 def _parse_number(text: str) -> int:
     """A number from the environment, 0 for anything else."""
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        return int(text)
-    return 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -108,8 +108,8 @@ def _describe_pattern(path: KeyPath, value: object, *, from_file_name: bool) -> 
     return Diagnostic(message=f"`{text}` does not have the right form", hint=f"such as {_example(path)}")
 
 
-def _format_bound(bound: float, path: KeyPath) -> str:
-    return f"{bound:g}s" if path[-1:] == ("timeout",) else f"{bound:,.10g}"
+def _format_bound(limit: float, path: KeyPath) -> str:
+    return f"{limit:g}s" if path[-1:] == ("timeout",) else f"{limit:,.10g}"
 
 
 def _describe_value(value: object) -> str:

@@ -246,7 +246,7 @@ def _glob_flaw(glob: str) -> tuple[str, str]:
     if len(glob) > _MAX_GLOB:
         return f"is longer than {_MAX_GLOB:,} characters", ""
     parts = glob.split("/")
-    mixed = [part for part in parts if "**" in part and part != "**"]
+    double_stars = [part for part in parts if "**" in part and part != "**"]
     top = "patterns are relative to the top of the repository"
     reasons = (
         (not glob.isprintable() or glob != glob.strip(), "has spaces at its ends or invisible characters", ""),
@@ -255,7 +255,7 @@ def _glob_flaw(glob: str) -> tuple[str, str]:
         (glob.startswith(("/", "~")), "begins with `/` or `~`", top),
         (".." in parts or "." in parts, "has `.` or `..` in it", top),
         ("" in parts[:-1], "has an empty part (`//`)", ""),
-        (mixed, "has `**` beside other characters", "write `**/` or `/**`"),
+        (double_stars, "has `**` beside other characters", "write `**/` or `/**`"),
         (not _brackets_close(glob), "has a `[` without `]`", "write [[] for the character itself"),
         ("{" in glob or "}" in glob, "has braces, which mean nothing in a pattern", "write one pattern for each"),
     )

@@ -1,8 +1,8 @@
 """Prompt templates: the one home of jinja2, which is imported only for text that has braces.
 
-A template is text with variables, conditions and loops; operators, filters and methods come from short lists. Templates
-that could take long or grow large are rendered in a process of their own, which has limits. Specs come from people with
-write access, so this is against mistakes more than against attacks.
+A template is text with variables, conditions and loops; filters and methods come from short lists. A template that
+could take long or grow large is rendered in a process of its own, with limits for time and memory. Specs come from
+people with write access, so this is against mistakes more than against attacks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_CHARS = 1_000_000
-MAX_NUMBER = 10**18
 MAX_DEPTH = 60
 MAX_SECONDS = 10.0
 MAX_MEMORY = 512_000_000  # bytes of address space, on Linux
@@ -69,9 +68,9 @@ def render(template: str, variables: Mapping[str, object], *, max_seconds: float
         return template
     values = {name: value for name, value in variables.items() if name != "instruction" or str(value).strip()}
     try:
-        tree, compiled = _compile(template)
+        tree, runnable = _compile(template)
         if _is_small(tree):
-            return _evaluate(compiled, values)
+            return _evaluate(runnable, values)
     except _TemplateFlaw as error:
         raise _usage_error(error.flaw) from None
     return _render_in_child(template, values, max_seconds)
@@ -115,10 +114,11 @@ def _render_in_child(template: str, values: Mapping[str, object], max_seconds: f
     command = [sys.executable, "-I", "-c", code, json.dumps(sys.path)]
     job = json.dumps({"template": template, "values": values, "max_seconds": max_seconds})
     try:
-        done = subprocess.run(
-            command, input=job.encode(), capture_output=True, timeout=max_seconds, env={}, check=False
+        # In a session of its own, so that Ctrl-C reaches only this process, which ends the run in an orderly way.
+        process = subprocess.run(
+            command, input=job.encode(), capture_output=True, timeout=max_seconds, start_new_session=True, check=False
         )
-        answer = json.loads(done.stdout)
+        answer = json.loads(process.stdout)
     except (subprocess.TimeoutExpired, ValueError):  # the process was ended from outside, or by one of its limits
         message = f"the prompt cannot be made: it takes more than {max_seconds:g} seconds, or too much memory"
         raise _usage_error(Diagnostic(line=1, message=message, hint="use fewer or shorter loops")) from None
@@ -144,13 +144,13 @@ def child() -> None:
     json.dump(answer, sys.stdout)
 
 
-def _evaluate(compiled: Template, values: Mapping[str, object]) -> str:
+def _evaluate(template: Template, values: Mapping[str, object]) -> str:
     import jinja2
 
     chunks: list[str] = []
     size = 0
     try:
-        for chunk in compiled.generate(values):
+        for chunk in template.generate(values):
             chunks.append(chunk)
             size += len(chunk)
             if size > MAX_CHARS:
@@ -217,7 +217,11 @@ def _check_depth(tree: nodes.Template) -> None:
 def _check_names(tree: nodes.Template) -> None:
     from jinja2 import meta, nodes
 
-    unknown = meta.find_undeclared_variables(tree) - VARIABLES.keys() - {"range", "namespace"}
+    # This is `meta.find_undeclared_variables` without its optimizer, which would compute constants.
+    generator = meta.TrackingCodeGenerator(_environment())
+    generator.optimizer = None
+    generator.visit(tree)
+    unknown = generator.undeclared_identifiers - VARIABLES.keys() - {"range", "namespace"}
     for name in tree.find_all(nodes.Name):
         if name.name in unknown:
             message = f"there is no variable `{one_line(name.name, 40)}`"
@@ -247,11 +251,6 @@ def _environment() -> ImmutableSandboxedEnvironment:
             return super().__bool__()
 
     class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"+", "*", "**", "%"})
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            return _compute(operator, left, right, super().call_binop, context)
-
         def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
             if callable(value) and not isinstance(obj, jinja2.runtime.LoopContext):
                 return attr in _METHODS.get(type(obj), ())
@@ -268,24 +267,12 @@ def _environment() -> ImmutableSandboxedEnvironment:
         undefined=Absent,
         optimized=False,
     )
+    # Because this function needs the context, jinja2 computes no constants such as 'a' * 10**9 while it compiles.
+    environment.finalize = jinja2.pass_context(lambda _, value: value)
     environment.globals = {name: environment.globals[name] for name in ("range", "namespace")}
     filters = environment.filters | {"tojson": _tojson, "truncate": _truncate}
     environment.filters = {name: filters[name] for name in FILTERS}
     return environment
-
-
-def _compute(operator: str, left: Any, right: Any, compute: Any, context: Any) -> Any:
-    """An operator's value, refused before it is computed when it would be huge."""
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        if operator == "**" and (abs(right) > 64 or abs(left) > MAX_NUMBER):
-            raise ValueError("a number that is too large")
-        value = compute(context, operator, left, right)
-        if isinstance(value, complex) or abs(value) > MAX_NUMBER:
-            raise ValueError("a number that is too large")
-        return value
-    if operator in ("*", "%", "**"):
-        raise ValueError(f"`{operator}` is for numbers; join text with `~`")
-    return compute(context, operator, left, right)
 
 
 def _tojson(value: object, indent: int | None = None) -> str:

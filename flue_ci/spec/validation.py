@@ -43,10 +43,10 @@ class Validation:
         """The second pass. The spec, with defaults for the parts that are wrong; None when too much is."""
         data = {"name": default_name} | _without_empty(self._document.data, ())
         spec, errors = validate(data)
-        known = set(self._invalid)
+        earlier = set(self._invalid)
         for error in errors[: 2 * MAX_PROBLEMS]:
             path = error["loc"]
-            if any(path[:end] in known for end in range(1, len(path) + 1)):
+            if any(path[:end] in earlier for end in range(1, len(path) + 1)):
                 continue
             is_missing = error["type"] == "missing"  # there is nothing at the path itself
             self.problems.add_flaw(

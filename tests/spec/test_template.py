@@ -152,7 +152,7 @@ def test_a_template_reaches_nothing_but_its_values(template: str) -> None:
     "template",
     [
         "{{ 'a' * 10**9 }}",
-        "{{ 9**9**9 }}",
+        "{{ 9**(9**9) }}",
         "{% for i in range(10**9) %}a{% endfor %}",
         "{% for i in range(99999) %}" + "a" * 99 + "{% endfor %}",
         "{{ '%1000000000d' % 1 }}",
@@ -168,6 +168,18 @@ def test_a_template_reaches_nothing_but_its_values(template: str) -> None:
 def test_a_bomb_is_refused(template: str) -> None:
     with pytest.raises(UsageError, match="prompt"):
         render(template, {}, max_seconds=3)
+
+
+def test_nothing_is_computed_while_a_template_is_checked() -> None:
+    start = time.process_time()
+    for template in (
+        "{{ 'a' * 10**9 }}",
+        "{{ 9**(9**9) }}",
+        "{{ 'x' | indent(10**9) }}",
+        "{% if 9**(9**9) %}{% endif %}",
+    ):
+        assert template_flaw(template) is None
+    assert time.process_time() - start < 5
 
 
 def test_a_template_that_takes_too_long_is_ended() -> None:
