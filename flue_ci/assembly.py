@@ -35,8 +35,8 @@ from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunOptions, RunPlan, R
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import Settings
-from flue_ci.spec.load import AgentSpec, ModelSpec
 from flue_ci.spec.result_schema import violations
+from flue_ci.spec.schema import AgentSpec, ModelSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
 

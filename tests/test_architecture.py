@@ -53,6 +53,7 @@ HOMES = {
     "jsonschema": ("spec.result_schema", "testing"),
     "referencing": ("spec.result_schema",),
     "pydantic": ("spec.schema", "report.report"),
+    "pydantic_core": ("spec.schema",),
     "rich": ("terminal",),
     "click": ("cli", "__main__"),
     "pytest": ("testing",),

@@ -30,7 +30,8 @@ from flue_ci.run.dry_run import describe_run
 from flue_ci.run.plan import PreparedRun, RunOptions, RunPlan, RunResult
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
-from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet
+from flue_ci.spec.load import load_spec, not_supported_yet
+from flue_ci.spec.schema import AgentSpec
 
 
 async def run_for_event(context: JobContext, target: Target, request: AgentRequest) -> int:

@@ -24,7 +24,7 @@ from flue_ci.publish.registry import load_publishers
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report, Trigger
 from flue_ci.run.session import Signals
-from flue_ci.spec.load import AgentSpec
+from flue_ci.spec.schema import AgentSpec
 
 
 def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ from flue_ci.git.fetch import open_remote
 from flue_ci.git.source import Source
 from flue_ci.report.report import Trigger
 from flue_ci.run.inputs import RunInputs
-from flue_ci.spec.load import AgentSpec
+from flue_ci.spec.schema import AgentSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,13 @@ from flue_ci.core.discussion import Issue, PullRequest
 from flue_ci.core.errors import Diagnostic, FlueError, SpecError
 from flue_ci.core.ports import Forge
 from flue_ci.gate.event import Event
+from flue_ci.gate.event_types import AFTER_CHECKS, WITH_COMMIT
 from flue_ci.gate.policy import AgentTriggers
 from flue_ci.git.fetch import Remote, fetch_commit, resolve, trusted_files
 from flue_ci.report.report import Trigger
-from flue_ci.spec.load import AgentSpec, find_specs, load_spec
+from flue_ci.spec.load import find_specs, load_spec
+from flue_ci.spec.schema import AgentSpec
 
-_OWN_COMMIT = ("push", "schedule", "workflow_dispatch", "merge_group")
 _REVIEW_COMMENT = "review"
 
 
@@ -26,8 +27,9 @@ _REVIEW_COMMENT = "review"
 class Target:
     """What an event is about. `number` is a pull request (`pull`) or an issue, None for neither.
 
-    `head` is the commit to work on, pinned; `ref` its branch, `base_ref` the branch it is to be merged into ("" for
-    none). `trusted` is the commit whose specs, skills and AGENTS.md count.
+    `head` is the commit to work on, pinned; `ref` its branch or tag, `base_ref` the branch it is to be merged into (""
+    for none). `fetch_ref` is the ref that holds the head ("" for none), for servers that give no commit by its name.
+    `trusted_sha` is the commit whose specs, skills and AGENTS.md count.
     """
 
     number: int | None
@@ -36,16 +38,8 @@ class Target:
     head: str
     ref: str
     base_ref: str = ""
+    fetch_ref: str = ""
     trusted_sha: str
-
-    @property
-    def fetch_ref(self) -> str:
-        """The ref that holds the head, for servers that give no commit by its name."""
-        if self.pull:
-            return f"refs/pull/{self.number}/head"
-        if self.ref:
-            return f"refs/heads/{self.ref}"
-        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +78,22 @@ class Agent:
 
 async def find_target(event: Event, forge: Forge, remote: Remote) -> Target:
     """Asks GitHub what the event leaves open. Raises `FlueError`."""
-    if event.name == "workflow_run":
-        return await _of_run(event, forge, remote)
+    if event.name in AFTER_CHECKS:
+        return await _of_checks(event, forge, remote)
     if event.is_pull_request and event.number:
         pull = await forge.pull(event.number)
         return await _of_pull(pull, event.head_sha or pull.head_sha, remote)
-    if event.name in _OWN_COMMIT:
+    if event.name in WITH_COMMIT:
         return _of_commit(event.sha, event.ref)
     branch = event.default_branch
     if not branch:
         raise FlueError("the event does not name the repository's default branch")
-    tip, issue = await resolve(remote, f"refs/heads/{branch}"), None
+    ref = f"refs/heads/{branch}"
+    tip = await resolve(remote, ref)
+    issue = None
     if event.number:
         issue = await forge.issue(event.number)
-    return Target(number=event.number, issue=issue, head=tip, ref=branch, trusted_sha=tip)
+    return Target(number=event.number, issue=issue, head=tip, ref=branch, fetch_ref=ref, trusted_sha=tip)
 
 
 async def read_agents(remote: Remote, target: Target, folder: Path) -> tuple[Agent, ...]:
@@ -130,31 +126,39 @@ def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
 
 
 async def _of_pull(pull: PullRequest, head: str, remote: Remote) -> Target:
-    tip = await resolve(remote, f"refs/heads/{pull.base_ref}")
-    return Target(number=pull.number, pull=pull, head=head, ref=pull.head_ref, base_ref=pull.base_ref, trusted_sha=tip)
+    return Target(
+        number=pull.number,
+        pull=pull,
+        head=head,
+        ref=pull.head_ref,
+        base_ref=pull.base_ref,
+        fetch_ref=f"refs/pull/{pull.number}/head",
+        trusted_sha=await resolve(remote, f"refs/heads/{pull.base_ref}"),
+    )
 
 
-async def _of_run(event: Event, forge: Forge, remote: Remote) -> Target:
-    """The open pull request whose head the other workflow ran on, when there is one; else its commit. The event's own
-    list of pull requests is not used: their heads may have moved since, or belong to a fork."""
-    run = event.run
-    pulls = [pull for pull in await forge.pulls_of(run.head_sha) if pull.head_sha == run.head_sha]
+async def _of_checks(event: Event, forge: Forge, remote: Remote) -> Target:
+    """The open pull request whose head the workflow or check ran on, when there is one; else its commit. The event's
+    own list of pull requests is not used: the head may have moved since, or belong to a fork."""
+    sha = event.checked_sha
+    pulls = [pull for pull in await forge.pulls_of(sha) if pull.head_sha == sha]
     if pulls:
-        return await _of_pull(pulls[0], run.head_sha, remote)
-    if run.head_repo_id != event.repo_id:
+        return await _of_pull(pulls[0], sha, remote)
+    if event.checked_repo_id != event.repo_id:
         raise FlueError(
-            "the other workflow ran on a fork's commit that is no open pull request's head any more",
+            f"the {event.name} was about a fork's commit that is no open pull request's head any more",
             hint="the pull request was closed, or got new commits meanwhile; run it again there",
         )
     tip = await resolve(remote, f"refs/heads/{event.default_branch}")
-    return Target(number=None, head=run.head_sha, ref="", trusted_sha=tip)
+    return Target(number=None, head=sha, ref="", trusted_sha=tip)
 
 
-def _of_commit(sha: str, ref: str) -> Target:
-    branch = ""
-    if ref.startswith("refs/heads/"):
-        branch = ref.removeprefix("refs/heads/")
-    return Target(number=None, head=sha, ref=branch, trusted_sha=sha)
+def _of_commit(sha: str, full_ref: str) -> Target:
+    """The commit that GITHUB_SHA names. Its specs count: a branch or tag is made by people who may push."""
+    name = full_ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+    if name == full_ref:  # neither a branch nor a tag
+        return Target(number=None, head=sha, ref="", trusted_sha=sha)
+    return Target(number=None, head=sha, ref=name, fetch_ref=full_ref, trusted_sha=sha)
 
 
 def _load(path: Path, text: bytes) -> Agent:

@@ -12,18 +12,10 @@ from pathlib import Path
 
 from flue_ci.core.ports import Limits, Network, Task
 from flue_ci.core.text import human_seconds
+from flue_ci.spec.skills import Skill
 
 GUIDANCE_CHARS = 32_000
 _RULES = Path(__file__).with_name("system_prompt.md")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skill:
-    """A skill of the trusted ref: its name, its one-line description, and where its files lie inside the sandbox."""
-
-    name: str
-    description: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,8 @@ from flue_ci.run.session import Phase, Signals, redirect_to_null, run_interactiv
 from flue_ci.safety.log_handler import install_log_handler
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import Settings, read_settings
-from flue_ci.spec.load import AgentSpec, find_root, find_spec, load_spec, not_supported_yet, only_on_github
+from flue_ci.spec.load import find_root, find_spec, load_spec, not_supported_yet, only_on_github
+from flue_ci.spec.schema import AgentSpec
 from flue_ci.terminal.progress import make_view
 from flue_ci.terminal.result import print_result
 

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What takes no place on a screen: controls, bidi marks, tags, fillers, selectors. Joiners and the selectors of emoji
@@ -93,6 +94,12 @@ def closest_match(word: str, candidates: Iterable[str]) -> str | None:
     """The known word that was probably meant, or None."""
     matches = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)
     return next(iter(matches), None)
+
+
+def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> str:
+    """A hint that names the nearest candidate; `otherwise` when none is near."""
+    near = closest_match(word, candidates)
+    return f"did you mean `{near}`?" if near else otherwise
 
 
 def plain(text: str) -> str:

@@ -1,7 +1,8 @@
 """The gate as the action's first step: decides with the runner's own python3, before anything is installed.
 
 A comment that is not for us costs no request and no download; one that is gets its 👀 at once. Standard library only,
-Python 3.9. What it cannot know without the specs, such as unusual roles, it leaves to `request`.
+Python 3.9: so it has a REST client and a retry of its own, not `forges.github` and `core.retry`. What it cannot know
+without the specs, such as unusual roles, it leaves to `action.authorize`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from typing import Any
 
 from flue_ci.core.text import one_line
 from flue_ci.gate.event import Event, parse_event
+from flue_ci.gate.event_types import COMMENTS
 from flue_ci.gate.policy import DEFAULT_ROLES, Allow, decide, read_gate_settings
 from flue_ci.gate.workflow_commands import workflow_command, write_output
 
-_SECONDS = 10.0
-_LONGEST_WAIT = 5.0
-_LARGEST = 2_000_000
-_MOST_SPECS = 20
+_TIMEOUT_SECONDS = 10.0
+_MAX_WAIT_SECONDS = 5.0
+_MAX_RESPONSE_BYTES = 2_000_000
+_MAX_SPECS = 20
 
 
 class GitHubApi:
@@ -39,33 +41,39 @@ class GitHubApi:
         self._token = environ.get("FLUE_CI_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
 
     def role(self, login: str) -> str:
-        """The exact role in this repository. Raises `OSError` or `ValueError` for whatever is no clear answer."""
-        found = self._ask("GET", f"/collaborators/{urllib.parse.quote(login, safe='')}/permission")
-        role = found.get("role_name") or found.get("permission")
+        """The exact role in this repository. Raises `OSError` or `ValueError` when there is no clear answer."""
+        answer = self._request("GET", f"/collaborators/{urllib.parse.quote(login, safe='')}/permission")
+        role = answer.get("role_name") or answer.get("permission")
         if not isinstance(role, str):
             raise ValueError("an answer without a role")
         return role
 
-    def some_spec_says(self, word: str) -> bool:
-        """Whether the word occurs in an agent spec of the default branch. Raises like `role`."""
-        files = self._ask("GET", "/contents/.flue/agents")
-        names = [file["path"] for file in files if isinstance(file, dict) and str(file.get("path")).endswith("ml")]
-        for name in names[:_MOST_SPECS]:
-            content = self._ask("GET", f"/contents/{urllib.parse.quote(name)}").get("content")
+    def some_spec_contains(self, word: str) -> bool:
+        """Whether the word occurs in an agent spec of the default branch. Raises like `role`.
+
+        The specs are searched as text: there is no YAML reader in the standard library. A match in a comment, or more
+        specs than are read, only means that the decision is left to the step that can read them.
+        """
+        files = self._request("GET", "/contents/.flue/agents")
+        paths = [file["path"] for file in files if isinstance(file, dict) and str(file.get("path")).endswith("ml")]
+        for path in paths[:_MAX_SPECS]:
+            content = self._request("GET", f"/contents/{urllib.parse.quote(path)}").get("content")
             if word.encode() in base64.b64decode(str(content)):
                 return True
-        return len(names) > _MOST_SPECS
+        return len(paths) > _MAX_SPECS
 
     def react(self, event: Event, content: str) -> None:
-        """On the comment; on the pull request for a review, which takes none."""
+        """Reacts to the comment; to the pull request for a review, which takes no reactions."""
         if event.comment_id:
-            kind = "pulls" if event.comment_kind == "review" else "issues"
-            self._ask("POST", f"/{kind}/comments/{event.comment_id}/reactions", {"content": content})
+            kind = {"review": "pulls"}.get(event.comment_kind, "issues")
+            self._request("POST", f"/{kind}/comments/{event.comment_id}/reactions", {"content": content})
         elif event.number:
-            self._ask("POST", f"/issues/{event.number}/reactions", {"content": content})
+            self._request("POST", f"/issues/{event.number}/reactions", {"content": content})
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
+    def _request(self, method: str, path: str, body: object = None) -> Any:
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
         headers = {
             "Accept": "application/vnd.github+json",
             "Authorization": f"Bearer {self._token}",
@@ -75,13 +83,15 @@ class GitHubApi:
         request = urllib.request.Request(  # noqa: S310 (the scheme is the runner's own)
             f"{self._base}/repos/{self._repo}{path}", data=data, headers=headers, method=method
         )
-        for last in (False, True):
+        for is_last in (False, True):
             try:
-                with _OPENER.open(request, timeout=_SECONDS) as answer:
-                    return json.loads(answer.read(_LARGEST) or b"{}")
+                with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
+                    return json.loads(response.read(_MAX_RESPONSE_BYTES) or b"{}")
             except urllib.error.HTTPError as error:
-                wait = error.headers.get("Retry-After") or ("1" if error.code >= 500 else "")
-                if last or not wait.isdigit() or int(wait) > _LONGEST_WAIT:
+                wait = error.headers.get("Retry-After", "")
+                if not wait and error.code >= 500:
+                    wait = "1"
+                if is_last or not wait.isdigit() or int(wait) > _MAX_WAIT_SECONDS:
                     raise
                 time.sleep(int(wait))
         raise AssertionError("unreachable")
@@ -93,36 +103,38 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
+_NO_ANSWER = (OSError, ValueError, TypeError, KeyError, AttributeError)  # no connection, or another shape of JSON
 
 
 def main() -> None:
-    """The step. Says at most one line, always leaves the outputs, and ends with 0 but for a bug of ours."""
+    """The step. Prints at most one line, always leaves the outputs, and ends with 0 except for a bug of ours."""
     try:
-        answer = decide_outputs(os.environ)
-        for name, value in answer.items() if os.environ.get("GITHUB_OUTPUT") else ():
-            write_output(os.environ["GITHUB_OUTPUT"], name, value)
+        outputs = decide_outputs(os.environ)
+        if os.environ.get("GITHUB_OUTPUT"):
+            for name, value in outputs.items():
+                write_output(os.environ["GITHUB_OUTPUT"], name, value)
     except Exception as bug:  # noqa: BLE001 (the boundary: a step that ends with a traceback helps nobody)
         print(workflow_command("error", f"the gate failed: {type(bug).__name__}: {bug}", title="flue-ci"), flush=True)
         sys.exit(3)
-    if answer["proceed"] != "true":
-        print(workflow_command("notice", answer["reason"], title="flue-ci"), flush=True)
+    if outputs["proceed"] != "true":
+        print(workflow_command("notice", outputs["reason"], title="flue-ci"), flush=True)
 
 
 def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
     """The outputs of the step: `proceed conclusion reason run-token reacted`."""
-    event, settings = _event(environ), read_gate_settings(environ)
+    event, settings = _read_event(environ), read_gate_settings(environ)
     decision = decide(event, settings)
     if not isinstance(decision, Allow):
         return _outputs(decision.reason)
-    if not event.is_comment:
-        return _outputs("")
     api = GitHubApi(environ)
-    refusal, sure = _refusal(event, api)
-    reacted = _react(api, event, "confused" if refusal else "eyes") if refusal or sure else False
-    return _outputs(refusal, reacted=reacted and not refusal)
+    if decision.command is not None:
+        return _decide_request(event, api)
+    if event.name in COMMENTS:
+        return _outputs(_review_refusal(api))
+    return _outputs("")
 
 
-def _event(environ: Mapping[str, str]) -> Event:
+def _read_event(environ: Mapping[str, str]) -> Event:
     try:
         payload = json.loads(Path(environ.get("GITHUB_EVENT_PATH", "")).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -130,28 +142,46 @@ def _event(environ: Mapping[str, str]) -> Event:
     return parse_event(environ.get("GITHUB_EVENT_NAME", ""), payload, environ)
 
 
-def _refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:
-    """Why this person may not ask ("" for none), and whether that is sure already. No clear answer means no.
+def _decide_request(event: Event, api: GitHubApi) -> dict[str, str]:
+    refusal, is_certain = _role_refusal(event, api)
+    if refusal:
+        _react(api, event, "confused")
+        return _outputs(refusal)
+    return _outputs("", has_reacted=is_certain and _react(api, event, "eyes"))
 
-    Bots and unusual roles are decided with the specs; but when no spec mentions roles, the usual ones hold, and a
-    stranger's comment costs no installation.
+
+def _role_refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:
+    """Why this person may not ask ("" for no reason), and whether that is certain. No clear answer means no.
+
+    Bots and unusual roles are decided with the specs. Most repositories have no spec that names `roles`: then the usual
+    ones hold, and a stranger's comment costs no installation.
     """
-    who = one_line(event.actor, 60)
+    login = one_line(event.actor, 60)
     if event.actor_kind not in ("User", ""):
         return "", False
     try:
         role = api.role(event.actor)
         if role in DEFAULT_ROLES:
             return "", True
-        if role != "none" and api.some_spec_says("roles"):
+        if role != "none" and api.some_spec_contains("roles"):
             return "", False
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        return f"the role of {who} could not be found out ({one_line(str(error), 200)}), so nothing is started", True
-    return f"{who} has the role {one_line(role, 40)} here; agents take {', '.join(DEFAULT_ROLES)}", True
+    except _NO_ANSWER as error:
+        return f"the role of {login} could not be found out ({one_line(str(error), 200)}), so nothing is started", True
+    return f"{login} has the role {one_line(role, 40)} here; agents take {', '.join(DEFAULT_ROLES)}", True
+
+
+def _review_refusal(api: GitHubApi) -> str:
+    """Why a review that asks for nothing starts no agent: no spec names reviews as an event. "" for no reason."""
+    try:
+        if api.some_spec_contains("pull_request_review"):
+            return ""
+    except _NO_ANSWER as error:
+        return f"the agents could not be read ({one_line(str(error), 200)}), so nothing is started"
+    return "this review is not for us"
 
 
 def _react(api: GitHubApi, event: Event, content: str) -> bool:
-    """A courtesy: without it everything goes on."""
+    """Whether GitHub took the reaction. It is a courtesy: everything goes on without it."""
     try:
         api.react(event, content)
     except (OSError, ValueError):
@@ -159,12 +189,14 @@ def _react(api: GitHubApi, event: Event, content: str) -> bool:
     return True
 
 
-def _outputs(reason: str, *, reacted: bool = False) -> dict[str, str]:
-    skipped = bool(reason)
-    return {
-        "proceed": "false" if skipped else "true",
-        "conclusion": "skipped" if skipped else "",
-        "reason": one_line(reason, 1_000),
+def _outputs(refusal: str, *, has_reacted: bool = False) -> dict[str, str]:
+    outputs = {
+        "proceed": "true",
+        "conclusion": "",
+        "reason": one_line(refusal, 1_000),
         "run-token": secrets.token_hex(16),
-        "reacted": "true" if reacted else "false",
+        "reacted": str(has_reacted).lower(),
     }
+    if refusal:
+        outputs.update(proceed="false", conclusion="skipped")
+    return outputs

@@ -20,34 +20,37 @@ _COMMAND = re.compile(r"##(?=\[)")
 
 def workflow_command(name: str, message: str = "", **properties: str | int) -> str:
     """`::name key=value::message`, escaped. Underscores in the names of properties are left as they are."""
-    given = ",".join(f"{key}={_property(str(value))}" for key, value in properties.items() if str(value))
-    return f"::{name}{f' {given}' if given else ''}::{_data(_whole(message))}"
+    pairs = ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items() if str(value))
+    if pairs:
+        name = f"{name} {pairs}"
+    return f"::{name}::{_escape_data(_encodable(message))}"
 
 
 def error_annotation(file: str, line: int, column: int, message: str) -> str:
     """An error at a line of a file of the repository; `line` 0 is the file as a whole."""
-    place: dict[str, str | int] = {"file": file} | ({"line": line, "col": column} if line else {})
-    return workflow_command("error", message, **place)
+    if not line:
+        return workflow_command("error", message, file=file)
+    return workflow_command("error", message, file=file, line=line, col=column)
 
 
-def _data(text: str) -> str:
+def _escape_data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(_whole(text)).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(text: str) -> str:
+    return _escape_data(_encodable(text)).replace(":", "%3A").replace(",", "%2C")
 
 
-def _whole(text: str) -> str:
-    """Text that can be written as UTF-8."""
+def _encodable(text: str) -> str:
+    """The text with `?` for lone surrogates, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode()
 
 
 class WorkflowLog:
-    """The job's log. `line` takes anybody's text and `command` our own commands; the runner executes only these.
+    """The job's log. `line` takes untrusted text and `command` our own commands; the runner executes only these.
 
-    The runner obeys no command between `::stop-commands::TOKEN` and `::TOKEN::`. It is stopped from the first line on,
-    and resumed only for a command of ours, with another token each time: one that was seen is of no use.
+    The runner executes no command between `::stop-commands::TOKEN` and `::TOKEN::`. It is stopped from the first line
+    on and resumed only for a command of ours, with a new token each time: an old one in a text has no effect.
     """
 
     def __init__(self, out: IO[str]) -> None:
@@ -59,8 +62,8 @@ class WorkflowLog:
         if not self._token:
             self._token = secrets.token_hex(16)
             self._write(f"::stop-commands::{self._token}")
-        for part in _BREAKS.split(_whole(text)):
-            self._write(_inert(part))
+        for part in _BREAKS.split(_encodable(text)):
+            self._write(_defuse(part))
 
     def command(self, command: str) -> None:
         """Writes a command that `workflow_command` made."""
@@ -70,24 +73,28 @@ class WorkflowLog:
         self._write(command)
 
     def group(self, title: str) -> None:
+        """Begins a group of lines that people can fold."""
         self.command(workflow_command("group", title))
 
     def end_group(self) -> None:
+        """Ends the group."""
         self.command("::endgroup::")
 
     def _write(self, line: str) -> None:
         print(line, file=self._out, flush=True)
 
 
-def _inert(line: str) -> str:
-    """A line that no runner takes for a command, whether or not commands are stopped: `##[` is one anywhere in a line,
-    `::` only at its beginning."""
+def _defuse(line: str) -> str:
+    """The line, changed so that no runner takes it for a command, whether or not commands are stopped: `##[` is one
+    anywhere in a line, `::` only at its beginning."""
     line = _COMMAND.sub("# #", line)
-    return f"  ·{line.lstrip()}" if line.lstrip().startswith("::") else line
+    if line.lstrip().startswith("::"):
+        return f"  ·{line.lstrip()}"
+    return line
 
 
 def mask(out: IO[str], value: str) -> None:
-    """Has the runner hide a value in what is logged from now on, each of its lines."""
+    """Tells the runner to hide each line of a value in the log from now on."""
     for line in value.splitlines():
         if line.strip():
             print(workflow_command("add-mask", line.strip()), file=out, flush=True)
@@ -95,7 +102,7 @@ def mask(out: IO[str], value: str) -> None:
 
 def write_output(path: str | os.PathLike[str], name: str, value: str) -> None:
     """Adds a step's output. A value that is too long ends with a note. Raises `OSError`."""
-    text = _whole(value)
+    text = _encodable(value)
     if len(text.encode()) > OUTPUT_BYTES:
         text = text.encode()[:OUTPUT_BYTES].decode("utf-8", "ignore") + "\n[cut]"
     delimiter = f"end_{secrets.token_hex(16)}"
@@ -107,10 +114,9 @@ def write_output(path: str | os.PathLike[str], name: str, value: str) -> None:
 
 def append_summary(path: str | os.PathLike[str], markdown: str) -> bool:
     """Adds to the step's summary; False, and nothing written, when there is no room. Raises `OSError`."""
-    data = _whole(markdown).encode() + b"\n"
-    file = Path(path)
-    if (file.stat().st_size if file.exists() else 0) + len(data) > SUMMARY_BYTES:
-        return False
-    with file.open("ab") as summary:
+    data = _encodable(markdown).encode() + b"\n"
+    with Path(path).open("ab") as summary:
+        if summary.tell() + len(data) > SUMMARY_BYTES:
+            return False
         summary.write(data)
     return True

@@ -12,7 +12,7 @@ from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RunPlan
-from flue_ci.spec.load import AgentSpec
+from flue_ci.spec.schema import AgentSpec
 
 
 def describe_run(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:

@@ -1,2 +1,2 @@
-"""The agent spec and the other files that the trusted ref provides: read strictly, with errors that name file, line
-and key."""
+"""Agent specs and the other trusted files of a repository: reads them, checks them, names every mistake at its place.
+Leaves to `assembly` what a run is made of, and to `gate` whether an event starts an agent."""

@@ -1,89 +1,40 @@
-"""The events of GitHub that can start an agent, each with its actions."""
+"""Checks an event as a spec names it: `pull_request.opened`, `schedule`. The table of events is `gate.event_types`."""
 
 from __future__ import annotations
 
-from flue_ci.core.text import closest_match, one_line
+from flue_ci.core.errors import Diagnostic
+from flue_ci.core.text import did_you_mean, one_line
+from flue_ci.gate.event_types import EVENTS, event_names
 
-# As of 2026-11, from GitHub's page on events that trigger workflows: those that an agent can work on.
-EVENTS: dict[str, tuple[str, ...]] = {
-    "pull_request": (
-        "opened",
-        "edited",
-        "closed",
-        "reopened",
-        "synchronize",
-        "ready_for_review",
-        "converted_to_draft",
-        "labeled",
-        "unlabeled",
-        "assigned",
-        "unassigned",
-        "review_requested",
-        "review_request_removed",
-        "locked",
-        "unlocked",
-        "milestoned",
-        "demilestoned",
-    ),
-    "issues": (
-        "opened",
-        "edited",
-        "deleted",
-        "transferred",
-        "pinned",
-        "unpinned",
-        "closed",
-        "reopened",
-        "assigned",
-        "unassigned",
-        "labeled",
-        "unlabeled",
-        "locked",
-        "unlocked",
-        "milestoned",
-        "demilestoned",
-    ),
-    "pull_request_review": ("submitted", "edited", "dismissed"),
-    "discussion": ("created", "edited", "labeled", "answered", "category_changed"),
-    "release": ("published", "unpublished", "created", "edited", "deleted", "prereleased", "released"),
-    "check_run": ("created", "rerequested", "completed", "requested_action"),
-    "check_suite": ("completed",),
-    "workflow_run": ("completed", "requested", "in_progress"),
-    "merge_group": ("checks_requested",),
-    "milestone": ("created", "closed", "opened", "edited", "deleted"),
-    "push": (),
-    "schedule": (),
-    "workflow_dispatch": (),
-    "repository_dispatch": (),
-}
-EVENTS["pull_request_target"] = EVENTS["pull_request"]
 _COMMENT_EVENTS = ("issue_comment", "pull_request_review_comment", "discussion_comment", "commit_comment")
+# Events of GitHub that a workflow can start on but an agent cannot work on: why, and what to use instead.
+_UNUSABLE = {
+    "discussion": ("discussions can be neither read nor answered", "use an event of issues, such as issues.opened"),
+    "milestone": ("it is about no issue and no commit", "use issues.milestoned or issues.demilestoned"),
+    "issues.deleted": ("the issue is gone by then", "use issues.closed"),
+    "issues.transferred": ("the issue is in another repository by then", "use issues.opened there"),
+}
 
-# How they are written in a spec.
-NAMES = tuple(f"{name}.{action}" if action else name for name, actions in EVENTS.items() for action in actions or ("",))
 
-
-def event_flaw(event: str) -> tuple[str, str] | None:
-    """What is wrong with an event as a spec names it, and what to do; None when nothing is."""
+def event_flaw(event: str) -> Diagnostic | None:
+    """What is wrong with an event as a spec names it; None when nothing is."""
     name, dot, action = event.partition(".")
-    shown = one_line(event, 60)
     if name in _COMMENT_EVENTS:
-        return "comments are no event here", "`triggers.comment` names the command that starts the agent"
+        hint = "`triggers.comment` names the command that starts the agent"
+        return Diagnostic(message="comments are no event here", hint=hint)
+    for unusable in (event, name):
+        if unusable in _UNUSABLE:
+            reason, hint = _UNUSABLE[unusable]
+            return Diagnostic(message=f"`{unusable}` starts no agent: {reason}", hint=hint)
     if name not in EVENTS:
-        return f"`{shown}` is not a known event", _meant(event, (*EVENTS, *NAMES)) or f"known: {', '.join(EVENTS)}"
-    if not dot and not EVENTS[name]:
-        return None
-    if not dot:
-        return f"`{name}` needs an action", f"such as {name}.{EVENTS[name][0]}"
-    if not EVENTS[name]:
-        return f"`{name}` has no actions", f"write {name}"
-    if action not in EVENTS[name]:
-        return f"`{name}` has no action `{one_line(action, 40)}`", _meant(
-            action, EVENTS[name]
-        ) or f"known: {', '.join(EVENTS[name])}"
+        hint = did_you_mean(event, (*EVENTS, *event_names()), f"known: {', '.join(EVENTS)}")
+        return Diagnostic(message=f"`{one_line(event, 60)}` is not a known event", hint=hint)
+    actions = EVENTS[name]
+    if actions and not dot:
+        return Diagnostic(message=f"`{name}` needs an action", hint=f"such as {name}.{actions[0]}")
+    if dot and not actions:
+        return Diagnostic(message=f"`{name}` has no actions", hint=f"write {name}")
+    if actions and action not in actions:
+        hint = did_you_mean(action, actions, f"known: {', '.join(actions)}")
+        return Diagnostic(message=f"`{name}` has no action `{one_line(action, 40)}`", hint=hint)
     return None
-
-
-def _meant(word: str, known: tuple[str, ...]) -> str:
-    near = closest_match(word, known)
-    return f"did you mean `{near}`?" if near else ""

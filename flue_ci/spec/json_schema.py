@@ -6,48 +6,48 @@ from typing import Any
 
 from flue_ci.spec.schema import DURATION, AgentSpec
 
-_DROPPED = ("title",)  # pydantic's names of classes and fields say nothing that the key does not
+_OMIT = ("title",)  # pydantic's names of classes and fields say nothing that the key does not
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema, draft 2020-12, in one piece: no references, a description and examples at every key."""
-    made = AgentSpec.model_json_schema()
-    definitions = made.pop("$defs", {})
+    schema = AgentSpec.model_json_schema()
+    definitions = schema.pop("$defs", {})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "flue-ci agent spec, version 1",
-        **_inlined(made, definitions),
+        **_inline(schema, definitions),
     }
 
 
-def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+def _inline(node: Any, definitions: dict[str, Any]) -> Any:
     """A copy of `node` with the definitions in place of the references to them."""
     if isinstance(node, list):
-        return [_inlined(item, definitions) for item in node]
+        return [_inline(item, definitions) for item in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
-        around = {key: value for key, value in node.items() if key != "$ref"}
-        node = {**definitions[node["$ref"].rpartition("/")[2]], **around}
-    made: dict[str, Any] = {}
+        rest = {key: value for key, value in node.items() if key != "$ref"}
+        node = {**definitions[node["$ref"].rpartition("/")[2]], **rest}
+    copy: dict[str, Any] = {}
     for key, value in node.items():
         if key == "properties":
-            made[key] = {name: _property(field, definitions) for name, field in value.items()}
+            copy[key] = {name: _inline_property(field, definitions) for name, field in value.items()}
         elif key in ("examples", "default", "const", "enum"):
-            made[key] = value
-        elif key not in _DROPPED:
-            made[key] = _inlined(value, definitions)
-    return _without_null(made)
+            copy[key] = value
+        elif key not in _OMIT:
+            copy[key] = _inline(value, definitions)
+    return _without_null(copy)
 
 
-def _property(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = _inlined(field, definitions)
-    default = made.get("default")
+def _inline_property(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    copy: dict[str, Any] = _inline(field, definitions)
+    default = copy.get("default")
     if default in (None, "") or isinstance(default, dict):
-        made.pop("default", None)
-    elif made.get("pattern") == DURATION:
-        made["default"] = f"{default / 60:g}m"
-    return made
+        copy.pop("default", None)
+    elif copy.get("pattern") == DURATION:
+        copy["default"] = f"{default / 60:g}m"
+    return copy
 
 
 def _without_null(node: dict[str, Any]) -> dict[str, Any]:

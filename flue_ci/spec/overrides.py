@@ -18,26 +18,25 @@ from flue_ci.spec.yaml_scalars import read_plain
 def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
     """`document` with the values of `overrides`, each `KEY=VALUE` with dots in the key. Raises `SpecError`.
 
-    A value is what it would be in the file; where the spec wants text no quotes are needed. Whether key and value are
-    right is found out like for everything else.
+    A value is what it would be in the file; where the spec wants text no quotes are needed. Keys and values are
+    checked later, like those of the file.
     """
     if not overrides:
         return document
-    data, elsewhere = deepcopy(document.data), dict(document.elsewhere)
+    data, external = deepcopy(document.data), dict(document.external)
     for override in overrides:
         key, equals, text = override.partition("=")
         path = tuple(int(part) if part.isdecimal() and len(part) < 6 else part for part in key.strip().split("."))
         if not equals or "" in path:
-            raise _refused(override, "must be KEY=VALUE", "such as limits.turns=10")
+            raise _error(override, "must be KEY=VALUE", "such as limits.turns=10")
         origin = f"--set {one_line(key, 60)}"
-        _put(data, path, _value(path, text, origin), override)
-        elsewhere[path] = origin
-    return replace(document, data=data, elsewhere=elsewhere)
+        _put(data, path, _parse(path, text, origin), override)
+        external[path] = origin
+    return replace(document, data=data, external=external)
 
 
-def _refused(override: str, message: str, hint: str = "") -> SpecError:
-    file = f"--set {one_line(override, 60)}"
-    return SpecError((Diagnostic(file=file, line=0, column=0, key="", message=message, hint=hint),))
+def _error(override: str, message: str, hint: str = "") -> SpecError:
+    return SpecError((Diagnostic(file=f"--set {one_line(override, 60)}", message=message, hint=hint),))
 
 
 def _put(data: dict[str, Any], path: KeyPath, value: object, override: str) -> None:
@@ -47,20 +46,21 @@ def _put(data: dict[str, Any], path: KeyPath, value: object, override: str) -> N
     for part in path[:-1]:
         if isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
-        node = _inner(node, part, override)
-    _inner(node, path[-1], override, new=True)
-    node[path[-1]] = value
-
-
-def _inner(node: Any, part: str | int, override: str, *, new: bool = False) -> Any:
+        node = node[_index(node, part, override)]
     if isinstance(node, dict):
-        return None if new else node[part]
-    if isinstance(node, list) and isinstance(part, int) and part < len(node):
-        return node[part]
-    raise _refused(override, f"there is no place for `{one_line(str(part), 40)}` in the spec")
+        node[path[-1]] = value
+    else:
+        node[_index(node, path[-1], override)] = value
 
 
-def _value(path: KeyPath, text: str, origin: str) -> object:
+def _index(node: Any, part: str | int, override: str) -> Any:
+    """`part`, when `node` has such a key or item. Raises `SpecError`."""
+    if isinstance(node, dict) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+        return part
+    raise _error(override, f"there is no place for `{one_line(str(part), 40)}` in the spec")
+
+
+def _parse(path: KeyPath, text: str, origin: str) -> object:
     if re.match(r"\s*[\[{]", text) and not _wants(path, str):
         return parse_value(text, origin)
     if not _wants(path, int, float, bool):

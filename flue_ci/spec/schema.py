@@ -1,7 +1,7 @@
 """The agent spec, version 1, as values: the one home of pydantic.
 
-The models know shapes, defaults and the words of each key; what keys mean together is in `specrules`, reading files and
-naming the place of each problem in `spec`.
+The models hold shapes, defaults and the words of each key. What keys mean together is in `spec.rules`;
+`spec.validation` finds the place of each problem.
 """
 
 from __future__ import annotations
@@ -13,58 +13,47 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     PrivateAttr,
     Strict,
-    Tag,
     ValidationError,
-    ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
 )
+from pydantic_core import PydanticKnownError, core_schema
 
 from flue_ci.agent.tools.registry import TOOLS
+from flue_ci.core.errors import Diagnostic
 from flue_ci.core.ports import Effort, Prices, Thinking
 from flue_ci.core.registry import Registry
-from flue_ci.core.text import parse_duration
-from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS
-from flue_ci.spec.events import NAMES
+from flue_ci.core.text import AGENT_NAME, parse_duration
+from flue_ci.gate.event_types import event_names
+from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS, NOT_SUPPORTED_YET
 from flue_ci.spec.yaml_document import Document
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
-NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
-TAG_MARK = "\0"  # begins the names of union members, which pydantic puts into the location of an error; no key has it
-_WORD, _LIST, _MAPPING = f"{TAG_MARK}word", f"{TAG_MARK}list", f"{TAG_MARK}mapping"
+NAME = rf"^{AGENT_NAME}$"
 MAX_SECONDS = 86_400.0
-MAX_ITEMS = 200  # of a list or mapping; what is compared with each other stays little work
+MAX_ITEMS = 200  # of a list or mapping; some lists have each entry compared with each other
 
 OTHER_PUBLISHERS = Registry(kind="publisher", group="flue_ci.publishers", built_in={})  # those of other packages
 Role = Literal["admin", "maintain", "write", "triage", "read"]
 
 
 class InvalidValue(ValueError):
-    """A value that is not right, in words of ours, and what to do about it."""
+    """A value that a validator of ours refuses, with the words for people."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
-        self.hint = hint
-
-
-def _or_publisher(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        if isinstance(value, str) and OTHER_PUBLISHERS.knows(value):
-            return value
-        raise
+        self.diagnostic = Diagnostic(message=message, hint=hint)
 
 
 def _seconds(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
     if not isinstance(value, str):
-        raise InvalidValue("a duration needs a unit", f"write {value}s" + (f" or {value}m" if value <= 120 else ""))
+        hint = f"write {value}s or {value}m" if value <= 120 else f"write {value}s"
+        raise InvalidValue("a duration needs a unit", hint)
     try:
         seconds = parse_duration(value)
     except ValueError as error:
@@ -84,13 +73,33 @@ def _exactly_an_int(value: object) -> object:
     return value
 
 
-# Which member of a union is meant, by the shape of the value alone: so there is one message for one mistake.
-def _list_or_word(value: object) -> str:
-    return _LIST if isinstance(value, list | tuple) else _WORD
+class WordOr:
+    """Annotates a union of words and another type: a value of one of `shapes` is read as the other type, every other
+    value has to be one of `words`. So a mistake has one message; pydantic would give one for each member of the union.
 
+    `Annotated[Literal["auto", "none"] | tuple[str, ...], WordOr(("auto", "none"), tuple[str, ...], list, tuple)]`
+    """
 
-def _mapping_or_word(value: object) -> str:
-    return _MAPPING if isinstance(value, Mapping | BaseModel) else _WORD
+    def __init__(self, words: tuple[str, ...], other: Any, *shapes: type) -> None:
+        self._words, self._other, self._shapes = words, other, shapes
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        as_it_is = core_schema.plain_serializer_function_ser_schema(lambda value: value)
+        other = handler.generate_schema(self._other)
+        return core_schema.no_info_wrap_validator_function(self._validate, other, serialization=as_it_is)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        words: dict[str, Any] = {"type": "string", "enum": list(self._words)}
+        if len(self._words) == 1:
+            words = {"type": "string", "const": self._words[0]}
+        return {"oneOf": [words, handler(schema)]}
+
+    def _validate(self, value: object, validate_other: Callable[[object], object]) -> object:
+        if isinstance(value, self._shapes):
+            return validate_other(value)
+        if isinstance(value, str) and value in self._words:
+            return value
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, self._words))})
 
 
 def _or_registered(registry: Registry) -> WrapValidator:
@@ -122,19 +131,15 @@ Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 _Several = Field(max_length=MAX_ITEMS)
 Texts = Annotated[tuple[Text, ...], Strict(False), _Several]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
-Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMES)})]
+Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(event_names())})]
 Provider = Annotated[
-    Literal["anthropic", "bedrock", "vertex"],
-    _or_registered(MODELS),
-    _names_schema("anthropic", "bedrock", "vertex"),
+    Literal["anthropic", "bedrock", "vertex"], _or_registered(MODELS), _names_schema("anthropic", *NOT_SUPPORTED_YET)
 ]
 Tool = Annotated[
     Literal["bash", "read", "write", "edit", "grep", "glob"], _or_registered(TOOLS), _names_schema(*TOOLS.built_in)
 ]
-Egress = Annotated[
-    Annotated[Literal["open", "none"], Tag(_WORD)] | Annotated[Texts, Tag(_LIST)],
-    Discriminator(_list_or_word),
-]
+Changes = Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], _or_registered(OTHER_PUBLISHERS)]
+Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Texts, list, tuple)]
 
 
 class Part(BaseModel):
@@ -154,9 +159,12 @@ class PricesSpec(Part):
     cache_read: float | None = _key(None, "Input read from the cache; 0.1 × `input` by default.", 0.2, ge=0, le=10_000)
 
     def to_prices(self) -> Prices:
-        """The prices with Anthropic's usual factors for what is not given."""
-        write = self.input * 1.25 if self.cache_write is None else self.cache_write
-        read = self.input * 0.1 if self.cache_read is None else self.cache_read
+        """The prices, with Anthropic's usual factors for those that are missing."""
+        write, read = self.cache_write, self.cache_read
+        if write is None:
+            write = self.input * 1.25
+        if read is None:
+            read = self.input * 0.1
         return Prices(input=self.input, output=self.output, cache_write=write, cache_read=read)
 
 
@@ -252,7 +260,8 @@ class SandboxSpec(Part):
     @property
     def injected_secrets(self) -> tuple[str, ...]:
         """Secrets that headers are made of. They stay outside."""
-        return tuple(name for name in self.secrets if any(f"${{{name}}}" in rule.value for rule in self.network.inject))
+        values = [rule.value for rule in self.network.inject]
+        return tuple(name for name in self.secrets if any(f"${{{name}}}" in value for value in values))
 
     @property
     def visible_secrets(self) -> tuple[str, ...]:
@@ -299,10 +308,8 @@ class PublishSpec(Part):
     comment: Literal["sticky", "new", "none"] = _key(
         "sticky", "The comment with the report: one that is kept up to date, a new one each time, or none.", "sticky"
     )
-    changes: Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], WrapValidator(_or_publisher)] = (
-        _key(
-            "patch", "What becomes of the agent's changes. `none`: the agent is not meant to change anything.", "patch"
-        )
+    changes: Changes = _key(
+        "patch", "What becomes of the agent's changes. `none`: the agent is not meant to change anything.", "patch"
     )
     review: bool = _key(False, "Whether the agent may write review comments on lines.", False)
     labels: Texts = _key((), "Labels that the agent may add, and no others.", ["flue:done"])
@@ -342,10 +349,9 @@ class AgentSpec(Part):
         "The task, a Jinja2 template. What was asked for, by default.",
         '{{ instruction | default("Make the test suite pass.") }}',
     )
-    engine: Annotated[
-        Annotated[Literal["agent"], Tag(_WORD)] | Annotated[ProgramSpec, Tag(_MAPPING)],
-        Discriminator(_mapping_or_word),
-    ] = _key("agent", "What acts: `agent`, our loop over a model, or another agent's program.", "agent")
+    engine: Annotated[Literal["agent"] | ProgramSpec, WordOr(("agent",), ProgramSpec, Mapping, BaseModel)] = _key(
+        "agent", "What acts: `agent`, our loop over a model, or another agent's program.", "agent"
+    )
     triggers: TriggersSpec = _key(TriggersSpec, "What starts it on GitHub.", {"comment": "fix-tests"})
     sandbox: SandboxSpec = _key(SandboxSpec, "The machine it acts on.", {"setup": ["npm ci"]})
     workspace: WorkspaceSpec = _key(WorkspaceSpec, "The repository inside the sandbox.", {"history": 50})
@@ -356,9 +362,9 @@ class AgentSpec(Part):
         ["read", "grep", "glob"],
         json_schema_extra={"minItems": 1},
     )
-    skills: Annotated[
-        Annotated[Literal["auto", "none"], Tag(_WORD)] | Annotated[Texts, Tag(_LIST)], Discriminator(_list_or_word)
-    ] = _key("auto", "Skills of `.agents/skills`: all (`auto`), `none`, or those named.", "auto", ["release-notes"])
+    skills: Annotated[Literal["auto", "none"] | Texts, WordOr(("auto", "none"), Texts, list, tuple)] = _key(
+        "auto", "Skills of `.agents/skills`: all (`auto`), `none`, or those named.", "auto", ["release-notes"]
+    )
     limits: LimitsSpec = _key(LimitsSpec, "What ends a run early.", {"turns": 60, "minutes": 20})
     checks: Annotated[tuple[CheckSpec, ...], Strict(False), _Several] = _key(
         (),
@@ -372,21 +378,21 @@ class AgentSpec(Part):
     )
     publish: PublishSpec = _key(PublishSpec, "What becomes of the result on GitHub.", {"comment": "sticky"})
 
-    _document: Document | None = PrivateAttr(default=None)
+    _document: Document = PrivateAttr(default_factory=Document)
 
     @property
-    def document(self) -> Document | None:
-        """The file it was read from, for places; None for a spec made in memory."""
+    def document(self) -> Document:
+        """The file it was read from, for the places of its keys; an empty one for a spec made in memory."""
         return self._document
 
     def read_from(self, document: Document) -> AgentSpec:
-        """The same spec, knowing its file."""
+        """Sets `document`; returns the spec itself."""
         self._document = document
         return self
 
 
 def validate(data: Mapping[str, Any]) -> tuple[AgentSpec | None, list[Mapping[str, Any]]]:
-    """The spec that plain data stand for, or None and pydantic's errors, for `specerrors` to put into words."""
+    """The spec that `data` describes, or None and pydantic's errors, which `spec.messages` puts into words."""
     try:
         return AgentSpec.model_validate(data), []
     except ValidationError as error:

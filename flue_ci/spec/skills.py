@@ -1,7 +1,7 @@
 """Agent Skills of the trusted ref: `.agents/skills/<name>/SKILL.md` with a front matter of `name` and `description`.
 
-Only name and description go into the prompt; the files are copied into the sandbox and read on demand. A skill that
-breaks the format is left out with a note.
+Name and description go into the prompt; the files are copied into the sandbox, where the agent reads them when it needs
+them. A skill that breaks the format is left out with a note.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flue_ci.agent.system_prompt import Skill
 from flue_ci.core.errors import SpecError, UsageError
-from flue_ci.core.text import closest_match
+from flue_ci.core.text import AGENT_NAME, did_you_mean
 from flue_ci.git.own_files import is_inside_repository, read_repository_file
 from flue_ci.spec.yaml_document import parse
 
 FOLDER = ".agents/skills"
 INSIDE = ".flue/skills"  # relative to the sandbox's home
 MAX_FILES, MAX_BYTES = 200, 5_000_000
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """A skill as the prompt lists it. `path` is the folder of its files inside the sandbox."""
+
+    name: str
+    description: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +39,13 @@ class SkillFiles:
     files: tuple[tuple[str, Path], ...]
 
     def inside(self, home: str) -> Skill:
+        """The skill in a sandbox whose user has the folder `home`."""
         return Skill(name=self.name, description=self.description, path=f"{home}/{INSIDE}/{self.name}")
 
 
 def load_skills(repo: Path, selection: str | tuple[str, ...]) -> tuple[tuple[SkillFiles, ...], tuple[str, ...]]:
-    """The skills and notes about those left out. `wanted`: `auto` (all), `none`, or names; a name that is missing is
-    a `UsageError`."""
+    """The skills of `selection`, and notes about those that are left out. `selection` is `auto` for all, `none`, or
+    names. Raises `UsageError` for a name that is missing."""
     if selection == "none":
         return (), ()
     folders = sorted(path.parent for path in (repo / FOLDER).glob("*/SKILL.md"))
@@ -49,15 +57,12 @@ def load_skills(repo: Path, selection: str | tuple[str, ...]) -> tuple[tuple[Ski
             notes.append(f"skill {folder.name} is left out: {error}")
     if selection == "auto":
         return tuple(skills), tuple(notes)
-    found = {skill.name: skill for skill in skills}
+    by_name = {skill.name: skill for skill in skills}
     for name in selection:
-        if name not in found:
-            near = closest_match(name, found)
-            raise UsageError(
-                f"there is no usable skill {name!r} in {FOLDER}",
-                hint=f"did you mean {near!r}?" if near else "; ".join(notes),
-            )
-    return tuple(found[name] for name in selection), tuple(notes)
+        if name not in by_name:
+            hint = did_you_mean(name, by_name, "; ".join(notes))
+            raise UsageError(f"there is no usable skill {name!r} in {FOLDER}", hint=hint)
+    return tuple(by_name[name] for name in selection), tuple(notes)
 
 
 def _load(repo: Path, folder: Path) -> SkillFiles:
@@ -70,8 +75,8 @@ def _load(repo: Path, folder: Path) -> SkillFiles:
     except SpecError as error:
         raise ValueError(str(error.diagnostics[0].message)) from error
     name, description = front.get("name"), front.get("description")
-    if name != folder.name or not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"its name is {name!r}, but must be the folder's, in small letters, digits and hyphens")
+    if name != folder.name or not isinstance(name, str) or not re.fullmatch(AGENT_NAME, name) or name.endswith("-"):
+        raise ValueError(f"its name is {name!r}, but must be the folder's, in lower-case letters, digits and hyphens")
     if not isinstance(description, str) or not description.strip() or len(description) > 1024:
         raise ValueError("its description must be a text of 1 to 1024 characters")
     files = tuple(_files(repo, folder))

@@ -1,7 +1,8 @@
 """Prompt templates: the one home of jinja2, which is imported only for text that has braces.
 
-A template is text with variables, conditions and loops. It reads nothing, calls nothing of ours and stays small:
-operators, filters and methods come from short lists, and every render has a budget.
+A template is text with variables, conditions and loops; filters and methods come from short lists. A template that
+could take long or grow large is rendered in a process of its own, with limits for time and memory. Specs come from
+people with write access, so this is against mistakes more than against attacks.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flue_ci.core.errors import UsageError
-from flue_ci.core.text import closest_match, one_line
+from flue_ci.core.errors import Diagnostic, UsageError
+from flue_ci.core.text import did_you_mean, one_line
 
 if TYPE_CHECKING:
-    from jinja2 import nodes
+    from jinja2 import Template, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_CHARS = 1_000_000
-MAX_STEPS = 100_000
-MAX_NUMBER = 10**18
 MAX_DEPTH = 60
-MAX_WORK = 100_000_000
+MAX_SECONDS = 10.0
+MAX_MEMORY = 512_000_000  # bytes of address space, on Linux
 
 # What a template may use, with the attributes of each. `instruction` is what the person asked for; `pr` and `issue`
 # exist only when the run is about one. All of them are values made of text, numbers, lists and mappings.
@@ -43,9 +44,7 @@ FILTERS = frozenset((
     "reverse", "select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim", "truncate",
     "unique", "upper",
 ))
-_TEXT_FILTERS = frozenset((
-    "capitalize", "indent", "lower", "replace", "string", "title", "tojson", "trim", "truncate", "upper",
-))
+_SMALL_FILTERS = frozenset(("d", "default", "first", "last", "length", "lower", "title", "trim", "upper"))
 _METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset((
         "capitalize", "count", "endswith", "find", "lower", "lstrip", "removeprefix", "removesuffix", "rstrip",
@@ -59,152 +58,151 @@ _METHODS: Mapping[type, frozenset[str]] = {
 _BRACES = re.compile(r"\{[{%#]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flaw:
-    """What is wrong with a template. `line` counts from 1 within the template."""
-
-    line: int
-    message: str
-    hint: str = ""
-
-
-def render(template: str, variables: Mapping[str, object]) -> str:
+def render(template: str, variables: Mapping[str, object], *, max_seconds: float = MAX_SECONDS) -> str:
     """`template` with its variables filled in; at most `MAX_CHARS` characters.
 
-    A variable that was not given is undefined: `default` and `if` take it for absent, anything else is an error. The
+    A variable that has no value is undefined: `default` and `if` take it for absent, anything else is an error. The
     same goes for an `instruction` without text. Raises `UsageError` that names the line.
     """
     if not _BRACES.search(template):
         return template
-    import jinja2
-
-    given = {name: value for name, value in variables.items() if name != "instruction" or str(value).strip()}
-    budget = _Budget(template)
+    values = {name: value for name, value in variables.items() if name != "instruction" or str(value).strip()}
     try:
-        tree = _checked(template)
-        compiled = _environment(budget).from_string(tree)
-        return budget.join(compiled.generate(given))
-    except _Bad as bad:
-        raise _usage(bad.flaw) from None
-    except jinja2.TemplateError as error:
-        raise _usage(Flaw(line=_line_of(error), message=_first_line(error), hint=_hint(error))) from None
-    except (ArithmeticError, TypeError, ValueError, LookupError, AttributeError, SyntaxError) as error:
-        message = f"the prompt cannot be made: {_first_line(error)}"
-        raise _usage(Flaw(line=_line_of(error), message=message)) from None
+        tree, runnable = _compile(template)
+        if _is_small(tree):
+            return _evaluate(runnable, values)
+    except _TemplateFlaw as error:
+        raise _usage_error(error.flaw) from None
+    return _render_in_child(template, values, max_seconds)
 
 
-def flaw_of(template: str) -> Flaw | None:
-    """The first thing in `template` that can be known to be wrong before there are values, or None."""
+def template_flaw(template: str) -> Diagnostic | None:
+    """The first flaw of `template` that shows before there are values, or None. Its `line` is one of the template."""
     if not _BRACES.search(template):
         return None
-    import jinja2
-
     try:
-        _environment(_Budget()).compile(_checked(template))
-    except _Bad as bad:
-        return bad.flaw
-    except jinja2.TemplateError as error:
-        return Flaw(line=_line_of(error), message=_first_line(error), hint=_hint(error))
-    except (SyntaxError, RecursionError, ValueError) as error:  # Python's own limits: loops, chains of `elif`, digits
-        return Flaw(line=1, message=_first_line(error))
+        _compile(template)
+    except _TemplateFlaw as error:
+        return error.flaw
     return None
 
 
-def _usage(flaw: Flaw) -> UsageError:
+def _usage_error(flaw: Diagnostic) -> UsageError:
     return UsageError(f"prompt template, line {flaw.line}: {flaw.message}", hint=flaw.hint)
 
 
-class _Bad(Exception):
+class _TemplateFlaw(Exception):
     def __init__(self, line: int, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.flaw = Flaw(line=line, message=message, hint=hint)
+        self.flaw = Diagnostic(line=line, message=message, hint=hint)
 
 
-class _Budget:
-    """What one render may still do. Its functions stand in for loops and before whatever makes text or lists."""
-
-    def __init__(self, template: str = "") -> None:
-        self._step_size = len(template)  # what one round of a loop may write by itself
-        self._steps = 0
-        self._work = 0
-
-    def _charge(self, characters: int) -> None:
-        self._work += characters
-        if self._work > MAX_WORK:
-            raise ValueError("it handles too much text")
-
-    def count(self, items: Iterable[object]) -> Iterator[object]:
-        for item in items:
-            self._steps += 1
-            if self._steps > MAX_STEPS:
-                raise ValueError(f"its loops take more than {MAX_STEPS:,} steps")
-            self._charge(self._step_size)
-            yield item
-
-    def weigh(self, value: Any) -> Any:
-        """`value`, when it is small. What it holds several times counts several times, as it would written out."""
-        size, rest = 0, [value]
-        while rest:
-            item = rest.pop()
-            size += len(item) if isinstance(item, str) else 10
-            if isinstance(item, list | tuple):
-                rest += item
-            elif isinstance(item, Mapping):
-                rest += [*item.keys(), *item.values()]
-            _fits(size + 10 * len(rest))
-        self._charge(size)
-        return value
-
-    def weighed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda value, *args, **named: function(self.weigh(value), *args, **named)
-
-    def join(self, value: Iterable[object], d: str = "", attribute: str | None = None) -> str:
-        """jinja2's filter, with bounds."""
-        parts: list[str] = []
-        size = 0
-        for item in self.count(value):
-            found = item.get(attribute, "") if attribute is not None and isinstance(item, Mapping) else item
-            text = str(self.weigh(found))
-            parts += [d, text] if parts else [text]
-            size += len(d) + len(text)
-            _fits(size)
-        return "".join(parts)
-
-
-def _fits(size: int) -> None:
-    if size > MAX_CHARS:
-        raise ValueError(f"text longer than {MAX_CHARS:,} characters")
-
-
-def _checked(template: str) -> nodes.Template:
-    """The template's tree, with loops and joined text made to count. Raises `_Bad` for what is not allowed in one."""
-    import jinja2
+def _is_small(tree: nodes.Template) -> bool:
+    """Whether each step of the template takes little time and memory for its length: there are no loops, no operators
+    and no calls, and variables are put in one after the other."""
     from jinja2 import nodes
 
+    small = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.Name, nodes.Getattr, nodes.Const)
+    return all(
+        isinstance(node, small) or (isinstance(node, nodes.Filter) and node.name in _SMALL_FILTERS)
+        for node in tree.find_all(nodes.Node)
+    )
+
+
+def _render_in_child(template: str, values: Mapping[str, object], max_seconds: float) -> str:
+    code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flue_ci.spec.template import child; child()"
+    command = [sys.executable, "-I", "-c", code, json.dumps(sys.path)]
+    job = json.dumps({"template": template, "values": values, "max_seconds": max_seconds})
     try:
-        tree = _environment(_Budget()).parse(template)
-    except jinja2.TemplateSyntaxError as error:
-        raise _Bad(error.lineno, _first_line(error), _hint(error)) from None
+        # In a session of its own, so that Ctrl-C reaches only this process, which ends the run in an orderly way.
+        process = subprocess.run(
+            command, input=job.encode(), capture_output=True, timeout=max_seconds, start_new_session=True, check=False
+        )
+        answer = json.loads(process.stdout)
+    except (subprocess.TimeoutExpired, ValueError):  # the process was ended from outside, or by one of its limits
+        message = f"the prompt cannot be made: it takes more than {max_seconds:g} seconds, or too much memory"
+        raise _usage_error(Diagnostic(line=1, message=message, hint="use fewer or shorter loops")) from None
+    if "text" in answer:
+        return str(answer["text"])
+    raise _usage_error(Diagnostic(**answer))
+
+
+def child() -> None:
+    """The process that renders one template: the job comes on its input, the text or the flaw goes to its output."""
+    import resource
+
+    job = json.load(sys.stdin)
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(job["max_seconds"]),) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    except (OSError, ValueError):  # macOS has no limit for memory; the one for time is left
+        pass
+    try:
+        answer: dict[str, object] = {"text": _evaluate(_compile(job["template"])[1], job["values"])}
+    except _TemplateFlaw as error:
+        answer = {"line": error.flaw.line, "message": error.flaw.message, "hint": error.flaw.hint}
+    json.dump(answer, sys.stdout)
+
+
+def _evaluate(template: Template, values: Mapping[str, object]) -> str:
+    import jinja2
+
+    chunks: list[str] = []
+    size = 0
+    try:
+        for chunk in template.generate(values):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_CHARS:
+                raise ValueError(f"text longer than {MAX_CHARS:,} characters")
+    except jinja2.TemplateError as error:
+        raise _flaw_of(error, _first_line(error)) from None
+    except (ArithmeticError, TypeError, ValueError, LookupError, AttributeError, MemoryError, RecursionError) as error:
+        raise _flaw_of(error, f"the prompt cannot be made: {_first_line(error)}") from None
+    return "".join(chunks)
+
+
+def _compile(template: str) -> tuple[nodes.Template, Template]:
+    """The template's tree, and the template ready to be filled in. Raises `_TemplateFlaw`."""
+    import jinja2
+
+    environment = _environment()
+    try:
+        tree = environment.parse(template)
     except RecursionError:
-        raise _Bad(1, "nested too deeply") from None
+        raise _TemplateFlaw(1, "nested too deeply") from None
+    except jinja2.TemplateError as error:
+        raise _flaw_of(error, _first_line(error)) from None
+    except ValueError as error:  # Python's own limit for digits
+        raise _TemplateFlaw(1, _first_line(error)) from None
     _check_depth(tree)
+    _check_nodes(tree)
+    try:
+        _check_names(tree)
+        return tree, environment.from_string(tree)
+    except jinja2.TemplateError as error:
+        raise _flaw_of(error, _first_line(error)) from None
+    except (SyntaxError, RecursionError, ValueError) as error:  # Python's own limits for loops and chains of `elif`
+        raise _TemplateFlaw(1, _first_line(error)) from None
+
+
+def _check_nodes(tree: nodes.Template) -> None:
+    from jinja2 import nodes
+
     kinds = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport, nodes.Macro, nodes.CallBlock, nodes.Block)
     for node in tree.find_all(kinds):
-        raise _Bad(
-            node.lineno,
-            f"`{type(node).__name__.lower()}` is not available in a prompt",
-            "a prompt is text, variables, `if` and `for`",
-        )
-    for filtered in tree.find_all(nodes.Filter):
-        if filtered.name not in FILTERS:
-            raise _Bad(
-                filtered.lineno, f"there is no filter `{one_line(filtered.name, 40)}`", _meant(filtered.name, FILTERS)
-            )
+        message = f"`{type(node).__name__.lower()}` is not available in a prompt"
+        raise _TemplateFlaw(node.lineno, message, "a prompt is text, variables, `if` and `for`")
+    for loop in tree.find_all(nodes.For):
+        if loop.recursive:
+            raise _TemplateFlaw(loop.lineno, "`recursive` loops are not available in a prompt")
+    for call in tree.find_all(nodes.Filter):
+        if call.name not in FILTERS:
+            message = f"there is no filter `{one_line(call.name, 40)}`"
+            raise _TemplateFlaw(call.lineno, message, _suggest(call.name, FILTERS))
     for number in tree.find_all(nodes.Const):
         if number.value in (math.inf, -math.inf):  # would be written as a name that does not exist
-            raise _Bad(number.lineno, "a number that is too large")
-    _check_names(tree)
-    return _counting(tree)
+            raise _TemplateFlaw(number.lineno, "a number that is too large")
 
 
 def _check_depth(tree: nodes.Template) -> None:
@@ -213,59 +211,32 @@ def _check_depth(tree: nodes.Template) -> None:
         level = [child for node in level for child in node.iter_child_nodes()]
         if not level:
             return
-    raise _Bad(level[0].lineno, "nested too deeply")
+    raise _TemplateFlaw(level[0].lineno, "nested too deeply")
 
 
 def _check_names(tree: nodes.Template) -> None:
     from jinja2 import meta, nodes
 
-    unknown = meta.find_undeclared_variables(tree) - VARIABLES.keys() - {"range", "namespace"}
+    # This is `meta.find_undeclared_variables` without its optimizer, which would compute constants.
+    generator = meta.TrackingCodeGenerator(_environment())
+    generator.optimizer = None
+    generator.visit(tree)
+    unknown = generator.undeclared_identifiers - VARIABLES.keys() - {"range", "namespace"}
     for name in tree.find_all(nodes.Name):
         if name.name in unknown:
-            raise _Bad(name.lineno, f"there is no variable `{one_line(name.name, 40)}`", _meant(name.name, VARIABLES))
+            message = f"there is no variable `{one_line(name.name, 40)}`"
+            raise _TemplateFlaw(name.lineno, message, _suggest(name.name, VARIABLES))
     own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     for access in tree.find_all(nodes.Getattr):
-        if not isinstance(access.node, nodes.Name) or access.node.name in own or access.node.name not in VARIABLES:
+        if not isinstance(access.node, nodes.Name) or access.node.name in own:
             continue
-        known = VARIABLES[access.node.name]
-        if known and access.attr not in known:
-            raise _Bad(
-                access.lineno, f"`{access.node.name}` has no `{one_line(access.attr, 40)}`", _meant(access.attr, known)
-            )
+        attributes = VARIABLES.get(access.node.name, ())
+        if attributes and access.attr not in attributes:
+            message = f"`{access.node.name}` has no `{one_line(access.attr, 40)}`"
+            raise _TemplateFlaw(access.lineno, message, _suggest(access.attr, attributes))
 
 
-def _counting(tree: nodes.Template) -> nodes.Template:
-    from jinja2 import nodes
-    from jinja2.visitor import NodeTransformer
-
-    class Counting(NodeTransformer):
-        def visit_For(self, node: nodes.For) -> nodes.For:
-            if node.recursive:
-                raise _Bad(node.lineno, "`recursive` loops are not available in a prompt")
-            self.generic_visit(node)
-            node.iter = nodes.Filter(node.iter, "_count", [], [], None, None, lineno=node.lineno)
-            return node
-
-        def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
-            self.generic_visit(node)
-            return nodes.Filter(
-                nodes.List(node.nodes, lineno=node.lineno), "_join", [], [], None, None, lineno=node.lineno
-            )
-
-        def visit_List(self, node: nodes.List | nodes.Tuple | nodes.Dict) -> nodes.Node:
-            self.generic_visit(node)
-            if getattr(node, "ctx", "load") != "load":  # the targets of `for a, b in …`
-                return node
-            return nodes.Filter(node, "_weigh", [], [], None, None, lineno=node.lineno)
-
-        visit_Tuple = visit_Dict = visit_List
-
-    Counting().visit(tree)
-    tree.set_environment(_environment(_Budget()))
-    return tree
-
-
-def _environment(budget: _Budget) -> ImmutableSandboxedEnvironment:
+def _environment() -> ImmutableSandboxedEnvironment:
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -280,11 +251,6 @@ def _environment(budget: _Budget) -> ImmutableSandboxedEnvironment:
             return super().__bool__()
 
     class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"+", "*", "**", "%"})
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            return _bounded(operator, left, right, super().call_binop, context)
-
         def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
             if callable(value) and not isinstance(obj, jinja2.runtime.LoopContext):
                 return attr in _METHODS.get(type(obj), ())
@@ -301,47 +267,16 @@ def _environment(budget: _Budget) -> ImmutableSandboxedEnvironment:
         undefined=Absent,
         optimized=False,
     )
+    # Because this function needs the context, jinja2 computes no constants such as 'a' * 10**9 while it compiles.
+    environment.finalize = jinja2.pass_context(lambda _, value: value)
     environment.globals = {name: environment.globals[name] for name in ("range", "namespace")}
-    own = {"indent": _indent, "replace": _replace, "tojson": _tojson, "truncate": _truncate}
-    known = {name: own.get(name, environment.filters[name]) for name in FILTERS}
-    environment.filters = {
-        name: budget.weighed(known[name]) if name in _TEXT_FILTERS else known[name] for name in known
-    }
-    environment.filters |= {"_count": budget.count, "_join": budget.join, "_weigh": budget.weigh, "join": budget.join}
-    environment.finalize = budget.weigh
+    filters = environment.filters | {"tojson": _tojson, "truncate": _truncate}
+    environment.filters = {name: filters[name] for name in FILTERS}
     return environment
-
-
-def _bounded(operator: str, left: Any, right: Any, compute: Any, context: Any) -> Any:
-    """An operator's value, refused before it is computed when it would be huge."""
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        if operator == "**" and (abs(right) > 64 or abs(left) > MAX_NUMBER):
-            raise ValueError("a number that is too large")
-        value = compute(context, operator, left, right)
-        if isinstance(value, complex) or abs(value) > MAX_NUMBER:
-            raise ValueError("a number that is too large")
-        return value
-    if operator in ("*", "%", "**"):
-        raise ValueError(f"`{operator}` is for numbers; join text with `~`")
-    if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-        _fits(len(left) + len(right))
-    return compute(context, operator, left, right)
-
-
-def _indent(text: str, width: int = 4, first: bool = False) -> str:
-    if not 0 <= width <= 100:
-        raise ValueError("`indent` takes a width from 0 to 100")
-    lines = str(text).split("\n")
-    _fits(len(text) + width * len(lines))
-    pad = " " * width
-    rest = [pad + line if line else line for line in lines[1:]]
-    return "\n".join([pad + lines[0] if first else lines[0], *rest])
 
 
 def _tojson(value: object, indent: int | None = None) -> str:
     """JSON as people read it: nothing is escaped for HTML."""
-    if indent is not None and not 0 <= indent <= 10:
-        raise ValueError("`tojson` takes an indent from 0 to 10")
     return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
 
 
@@ -349,19 +284,14 @@ def _truncate(text: object, length: int = 255, killwords: bool = False, end: str
     text = str(text)
     if len(text) <= length:
         return text
-    cut = text[: max(length - len(end), 0)]
-    return (cut if killwords or " " not in cut else cut.rsplit(" ", 1)[0]) + end
+    head = text[: max(length - len(end), 0)]
+    if not killwords:
+        head = head.rsplit(" ", 1)[0]
+    return head + end
 
 
-def _replace(text: str, old: str, new: str) -> str:
-    text = str(text)
-    _fits(len(text) + text.count(old) * max(len(new) - len(old), 0))
-    return text.replace(old, new)
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    near = closest_match(word, known)
-    return f"did you mean `{near}`?" if near else f"there are: {', '.join(sorted(known))}"
+def _suggest(word: str, names: Iterable[str]) -> str:
+    return did_you_mean(word, names, f"there are: {', '.join(sorted(names))}")
 
 
 def _first_line(error: BaseException) -> str:
@@ -369,10 +299,14 @@ def _first_line(error: BaseException) -> str:
     return re.sub(r"^'(\w+)' is undefined$", r"`\1` is not known in this run", text)
 
 
+def _flaw_of(error: BaseException, message: str) -> _TemplateFlaw:
+    return _TemplateFlaw(_line_of(error), message, _hint(error))
+
+
 def _hint(error: BaseException) -> str:
     text = str(error)
-    if found := re.match(r"'(\w+)' is undefined", text):
-        name = found[1]
+    if match := re.match(r"'(\w+)' is undefined", text):
+        name = match[1]
         if name == "instruction":
             return 'say what to do: flue-ci run AGENT "…", or give it a default in the spec'
         if name in VARIABLES:
@@ -383,7 +317,7 @@ def _hint(error: BaseException) -> str:
 
 
 def _line_of(error: BaseException) -> int:
-    """The template's line in the traceback, which jinja2 rewrites to template lines."""
+    """The template's line: of the error, or of the traceback, where jinja2 writes lines of the template."""
     line = getattr(error, "lineno", None)
     trace = error.__traceback__
     while trace is not None:

@@ -1,13 +1,14 @@
 """Strict YAML with positions: the one home of PyYAML.
 
-Reads the core of YAML 1.2 and nothing that two readers could understand differently; what the keys mean is for `spec`.
+Reads the core of YAML 1.2 and nothing that two readers could understand differently. The meaning of the keys is left to
+`spec.schema` and `spec.rules`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -29,10 +30,10 @@ _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceLocation:
-    """Where a value stands, counted from 1. `raw` is the source of a plain scalar.
+    """The position of a value and of its key, counted from 1; 0 for unknown. `raw` is the source of a plain scalar.
 
-    `block` is the line where the text of a literal block (`|`) begins, 0 for anything else: only there is each line of
-    the text a line of the file.
+    `block` is the line where the text of a literal block (`|`) begins, 0 for anything else: only in such a block is
+    each line of the text a line of the file.
     """
 
     key_line: int
@@ -43,88 +44,58 @@ class SourceLocation:
     block: int = 0
 
 
+_NOWHERE = SourceLocation(key_line=0, key_column=0, line=0, column=0)  # in a spec made in memory
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A mapping of plain values (dict, list, str, int, float, bool, None), the place of each, and what is wrong.
+    """A mapping of plain values (dict, list, str, int, float, bool, None), the location of each, and what is wrong.
 
-    A value that has a problem is still in `data`, as text or as its first meaning, so that reading can go on; `flawed`
-    holds the paths of such values. `elsewhere` names where values come from that do not stand in the file.
+    A value that has a problem is still in `data`, as text or as its first meaning, so that reading can go on;
+    `invalid_paths` holds the paths of such values. `external` names the origin of values that do not stand in the file.
     """
 
-    file: str
-    data: dict[str, object]
-    places: Mapping[KeyPath, SourceLocation]
+    file: str = ""
+    data: dict[str, object] = field(default_factory=dict)
+    locations: Mapping[KeyPath, SourceLocation] = field(default_factory=dict)
     problems: tuple[Diagnostic, ...] = ()
     invalid_paths: frozenset[KeyPath] = frozenset()
-    elsewhere: Mapping[KeyPath, str] = field(default_factory=dict)
+    external: Mapping[KeyPath, str] = field(default_factory=dict)
 
-    def place(self, path: KeyPath) -> SourceLocation:
-        """The place of `path`, or of the nearest thing around it that exists."""
-        while path not in self.places:
+    def location(self, path: KeyPath) -> SourceLocation:
+        """The location of `path`, or of the nearest value around it that exists."""
+        while path and path not in self.locations:
             path = path[:-1]
-        return self.places[path]
+        return self.locations.get(path, _NOWHERE)
 
-    def diagnostic(
-        self,
-        path: KeyPath,
-        message: str,
-        hint: str = "",
-        *,
-        at: KeyPath | None = None,
-        at_key: bool = False,
-        line: int = 0,
+    def locate(
+        self, path: KeyPath, problem: Diagnostic, *, at_key: bool = False, near: KeyPath | None = None
     ) -> Diagnostic:
-        """A problem of the value at `path`, or of its key.
+        """`problem` with the file, line, column and key of the value at `path`, or of its key.
 
-        `at`: shown at another path. `line`: the line within a text of several, from 1; 0 for the value as a whole.
+        `problem.line` is the line within a text of several, from 1; 0 for the value as a whole. `near` is the path to
+        point to where there is nothing at `path`.
         """
+        key, line, message = format_path(path), problem.line, problem.message
         origin = self._origin(path)
         if origin is not None:
-            return Diagnostic(file=origin, line=0, column=0, key=format_path(path), message=message, hint=hint)
-        place = self.place(path if at is None else at)
-        where = (place.key_line, place.key_column) if at_key else (place.line, place.column)
-        if line and place.block:
-            where = (place.block + line - 1, 1)
+            return replace(problem, file=origin, line=0, column=0, key=key)
+        location = self.location(path if near is None else near)
+        position = location.line, location.column
+        if at_key:
+            position = location.key_line, location.key_column
+        if line and location.block:
+            position = location.block + line - 1, 1
         elif line > 1:
             message = f"line {line} of the text: {message}"
-        return Diagnostic(
-            file=self.file, line=where[0], column=where[1], key=format_path(path), message=message, hint=hint
-        )
+        return replace(problem, message=message, file=self.file, line=position[0], column=position[1], key=key)
 
     def _origin(self, path: KeyPath) -> str | None:
-        """What a value comes from that does not stand in the file."""
-        for known, origin in self.elsewhere.items():
-            if path[: len(known)] == known or (known[: len(path)] == path and path not in self.places):
+        """The origin of a value that does not stand in the file; None for one that does."""
+        for other, origin in self.external.items():
+            if path[: len(other)] == other or (other[: len(path)] == path and path not in self.locations):
                 return origin
         return None
-
-
-@dataclass(slots=True)
-class _Scalar:
-    text: str
-    plain: bool
-    line: int
-    column: int
-    block: int = 0
-
-
-@dataclass(slots=True)
-class _List:
-    line: int
-    column: int
-    items: list[_Node] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Map:
-    line: int
-    column: int
-    flow: bool = False
-    items: list[tuple[_Node, _Node]] = field(default_factory=list)
-    key: _Node | None = None  # read, and waiting for its value
-
-
-_Node = _Scalar | _List | _Map
 
 
 def format_path(path: KeyPath) -> str:
@@ -145,11 +116,12 @@ def parse(data: bytes, file: str) -> Document:
 
     Raises `SpecError` when it cannot be read at all; problems with single values are in the document.
     """
-    text = _decode(data, file)
-    top = _Composer(file).compose(text)
-    if not isinstance(top, _Map):
-        found = "a list" if isinstance(top, _List) else f"the text {one_line(top.text, 40)!r}"
-        raise _fatal(file, (top.line, top.column), f"the file must hold `key: value` pairs, found {found}")
+    top = _compose(_decode(data, file), file)
+    if not isinstance(top, yaml.MappingNode):
+        kind = "a list"
+        if isinstance(top, yaml.ScalarNode):
+            kind = f"the text {one_line(top.value, 40)!r}"
+        raise _fatal(file, _position(top.start_mark), f"the file must hold `key: value` pairs, found {kind}")
     return _Reader(file).read(top)
 
 
@@ -161,207 +133,202 @@ def parse_value(text: str, file: str) -> object:
     return document.data["value"]
 
 
-def _fatal(file: str, at: tuple[int, int], message: str, hint: str = "") -> SpecError:
-    return SpecError((Diagnostic(file=file, line=at[0], column=at[1], key="", message=message, hint=hint),))
-
-
-_WHOLE = (0, 0)
+_Position = tuple[int, int]  # line and column, from 1
+_WHOLE_FILE = (0, 0)
 _START = "`flue-ci init` writes one to start from"
+
+
+def _fatal(file: str, position: _Position, message: str, hint: str = "") -> SpecError:
+    line, column = position
+    return SpecError((Diagnostic(file=file, line=line, column=column, message=message, hint=hint),))
 
 
 def _decode(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
-        raise _fatal(file, _WHOLE, f"is larger than {human_bytes(MAX_BYTES)}, too large for an agent spec")
+        raise _fatal(file, _WHOLE_FILE, f"is larger than {human_bytes(MAX_BYTES)}, too large for an agent spec")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _fatal(file, (1, 1), "the file is UTF-16, not UTF-8", "save it as UTF-8")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        at = _end_of(data[: error.start].decode())
-        raise _fatal(file, at, f"byte 0x{data[error.start]:02x} is not UTF-8", "save the file as UTF-8") from None
+        position = _end_of(data[: error.start].decode())
+        raise _fatal(file, position, f"byte 0x{data[error.start]:02x} is not UTF-8", "save the file as UTF-8") from None
     text = text.removeprefix("\ufeff")
     for pattern, message in (
         (_UNPRINTABLE, "control character U+{:04X}"),
         (_REORDERING, "invisible character U+{:04X}, which makes text read differently from what it is"),
     ):
-        if found := pattern.search(text):
-            raise _fatal(file, _end_of(text[: found.start()]), message.format(ord(found[0])), "remove it")
+        if match := pattern.search(text):
+            raise _fatal(file, _end_of(text[: match.start()]), message.format(ord(match[0])), "remove it")
     if not text.strip():
-        raise _fatal(file, _WHOLE, "the file is empty", _START)
+        raise _fatal(file, _WHOLE_FILE, "the file is empty", _START)
     return text
 
 
-def _end_of(text: str) -> tuple[int, int]:
-    """Line and column of the character after `text`."""
+def _end_of(text: str) -> _Position:
+    """The position of the character after `text`."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return len(lines), len(lines[-1]) + 1
 
 
-def _at(mark: Any) -> tuple[int, int]:
-    """Line and column of PyYAML's mark."""
-    return (mark.line + 1, mark.column + 1) if mark else _WHOLE
+def _position(mark: Any) -> _Position:
+    """The position of PyYAML's mark."""
+    if mark is None:
+        return _WHOLE_FILE
+    return mark.line + 1, mark.column + 1
 
 
-class _Composer:
-    """Events to nodes, with a stack of its own: hostile nesting meets a limit instead of Python's."""
+class _Loader(yaml.BaseLoader):
+    """PyYAML's reader, with limits and without tags. `BaseLoader` gives scalars no type: `yaml_scalars` does."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, text: str, file: str) -> None:
+        super().__init__(text)
         self._file = file
-        self._stack: list[tuple[_List | _Map, str | None]] = []
-        self._anchors: dict[str | None, _Node] = {}
-        self._top: _Node | None = None
-        self._nodes = 0
+        self._anchors: dict[str, yaml.Node] = {}
+        self._depth = 0
+        self._count = 0
 
-    def compose(self, text: str) -> _Node:
-        documents = 0
-        for event in self._events(text):
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise self._wrong(event, "a second document starts here", "one file holds one agent spec")
-            elif isinstance(event, yaml.AliasEvent):
-                self._add(self._alias(event), None)
-            elif isinstance(event, yaml.ScalarEvent):
-                self._add(self._scalar(event), event.anchor)
-            elif isinstance(event, yaml.CollectionStartEvent):
-                self._open(event)
-            elif isinstance(event, yaml.CollectionEndEvent):
-                self._add(*self._stack.pop())
-        if self._top is None:
-            raise _fatal(self._file, _WHOLE, "the file holds nothing but comments", _START)
-        return self._top
-
-    def _events(self, text: str) -> Iterator[yaml.Event]:
-        try:
-            yield from yaml.parse(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            raise _fatal(self._file, *_explain(error)) from None
-        except (yaml.YAMLError, ValueError, OverflowError):  # escapes and directives with numbers beyond all bounds
-            raise _fatal(self._file, _WHOLE, "the file has an escape or a directive that is not valid YAML") from None
-
-    def _wrong(self, event: yaml.Event, message: str, hint: str = "") -> SpecError:
-        return _fatal(self._file, _at(event.start_mark), message, hint)
-
-    def _count(self, event: yaml.NodeEvent) -> tuple[int, int]:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise self._wrong(event, f"the file has more than {MAX_NODES:,} values")
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            shown = one_line(tag.replace("tag:yaml.org,2002:", "!!"), 40)
-            raise self._wrong(event, f"the tag `{shown}` is not used here", "remove it; text goes in quotes")
-        return _at(event.start_mark)
-
-    def _open(self, event: yaml.CollectionStartEvent) -> None:
-        at = self._count(event)
-        if len(self._stack) >= MAX_DEPTH:
-            raise self._wrong(event, f"nested more than {MAX_DEPTH} levels deep")
-        mapping = isinstance(event, yaml.MappingStartEvent)
-        node = _Map(*at, flow=bool(event.flow_style)) if mapping else _List(*at)
-        self._stack.append((node, event.anchor))
-
-    def _scalar(self, event: yaml.ScalarEvent) -> _Scalar:
-        line, column = self._count(event)
-        if found := _UNUSABLE.search(event.value):
-            what = f"text with the character U+{ord(found[0]):04X}, which nothing here can hold"
-            raise self._wrong(event, what, "remove it")
-        block = line + 1 if event.style == "|" else 0
-        return _Scalar(event.value, event.style is None, line, column, block)
-
-    def _alias(self, event: yaml.AliasEvent) -> _Node:
-        self._nodes += 1
-        node = self._anchors.get(event.anchor)
-        if node is None:
-            name = one_line(str(event.anchor), 40)
-            raise self._wrong(event, f"`*{name}` refers to nothing before it", f"mark the value with `&{name}`")
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node. Unlike PyYAML, an anchor can be set again, and is known only after the value that has it."""
+        self._count += 1
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            self.get_event()  # type: ignore[no-untyped-call]
+            return self._resolve(event)
+        is_collection = isinstance(event, yaml.CollectionStartEvent)
+        self._check(event, is_collection=is_collection)
+        anchor, event.anchor = event.anchor, None
+        self._depth += is_collection
+        node = super().compose_node(parent, index)
+        self._depth -= is_collection
+        if anchor is not None and node is not None:
+            self._anchors[anchor] = node
         return node
 
-    def _add(self, node: _Node, anchor: str | None) -> None:
-        if anchor is not None:
-            self._anchors[anchor] = node
-        if not self._stack:
-            self._top = node
-            return
-        parent, _ = self._stack[-1]
-        if isinstance(parent, _List):
-            parent.items.append(node)
-        elif parent.key is None:
-            parent.key = node
-        else:
-            parent.items.append((parent.key, node))
-            parent.key = None
+    def _check(self, event: yaml.NodeEvent, *, is_collection: bool) -> None:
+        if self._count > MAX_NODES:
+            raise self._error(event, f"the file has more than {MAX_NODES:,} values")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            name = one_line(tag.replace("tag:yaml.org,2002:", "!!"), 40)
+            raise self._error(event, f"the tag `{name}` is not used here", "remove it; text goes in quotes")
+        if is_collection and self._depth >= MAX_DEPTH:
+            raise self._error(event, f"nested more than {MAX_DEPTH} levels deep")
+        if match := _UNUSABLE.search(getattr(event, "value", "")):
+            message = f"text with the character U+{ord(match[0]):04X}, which nothing here can hold"
+            raise self._error(event, message, "remove it")
+
+    def _resolve(self, alias: yaml.AliasEvent) -> yaml.Node:
+        if alias.anchor in self._anchors:
+            return self._anchors[alias.anchor]
+        name = one_line(str(alias.anchor), 40)
+        raise self._error(alias, f"`*{name}` refers to nothing before it", f"mark the value with `&{name}`")
+
+    def _error(self, event: yaml.Event, message: str, hint: str = "") -> SpecError:
+        return _fatal(self._file, _position(event.start_mark), message, hint)
+
+
+def _compose(text: str, file: str) -> yaml.Node:
+    try:
+        top = _Loader(text, file).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise _fatal(file, *_explain(error)) from None
+    except (yaml.YAMLError, ValueError, OverflowError):  # escapes and directives with numbers beyond all bounds
+        raise _fatal(file, _WHOLE_FILE, "the file has an escape or a directive that is not valid YAML") from None
+    if top is None:
+        raise _fatal(file, _WHOLE_FILE, "the file holds nothing but comments", _START)
+    return top
 
 
 class _Reader:
-    """Nodes to plain values and places. Aliases are written out, within the same limits as if they had been typed."""
+    """Nodes to plain values and locations. Aliases are written out, within the same limits as values that are typed."""
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._places: dict[KeyPath, SourceLocation] = {}
+        self._locations: dict[KeyPath, SourceLocation] = {}
         self._problems: list[Diagnostic] = []
-        self._flawed: set[KeyPath] = set()
+        self._invalid: set[KeyPath] = set()
 
-    def read(self, top: _Map) -> Document:
-        data = self._map(top, (), (top.line, top.column))
-        problems, flawed = tuple(self._problems), frozenset(self._flawed)
-        return Document(file=self._file, data=data, places=self._places, problems=problems, invalid_paths=flawed)
-
-    def _problem(self, path: KeyPath, node: _Node, message: str, hint: str = "") -> None:
-        self._flawed.add(path)
-        where = Diagnostic(
-            file=self._file, line=node.line, column=node.column, key=format_path(path), message=message, hint=hint
+    def read(self, top: yaml.MappingNode) -> Document:
+        return Document(
+            file=self._file,
+            data=self._read_mapping(top, (), _position(top.start_mark)),
+            locations=self._locations,
+            problems=tuple(self._problems),
+            invalid_paths=frozenset(self._invalid),
         )
-        self._problems.append(where)
 
-    def _value(self, node: _Node, path: KeyPath, key: tuple[int, int]) -> object:
-        if len(path) > MAX_DEPTH or len(self._places) > MAX_NODES:
-            raise _fatal(self._file, (node.line, node.column), "aliases make this far too large", "write less with `*`")
-        if isinstance(node, _Map):
-            return self._map(node, path, key)
-        self._note(node, path, key)
-        if isinstance(node, _List):
-            return [self._value(item, (*path, i), (item.line, item.column)) for i, item in enumerate(node.items)]
-        if not node.plain:
-            return node.text
-        value, message, hint = read_plain(node.text)
+    def _report(self, path: KeyPath, node: yaml.Node, message: str, hint: str = "") -> None:
+        self._invalid.add(path)
+        line, column = _position(node.start_mark)
+        key = format_path(path)
+        self._problems.append(
+            Diagnostic(file=self._file, line=line, column=column, key=key, message=message, hint=hint)
+        )
+
+    def _read(self, node: yaml.Node, path: KeyPath, key: _Position) -> object:
+        if len(path) > MAX_DEPTH or len(self._locations) > MAX_NODES:
+            position = _position(node.start_mark)
+            raise _fatal(self._file, position, "aliases make this far too large", "write less with `*`")
+        if isinstance(node, yaml.MappingNode):
+            return self._read_mapping(node, path, key)
+        self._save_location(node, path, key)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._read(item, (*path, i), _position(item.start_mark)) for i, item in enumerate(node.value)]
+        if not _is_plain(node):
+            return node.value
+        value, message, hint = read_plain(node.value)
         if message:
-            self._problem(path, node, message, hint)
+            self._report(path, node, message, hint)
         return value
 
-    def _note(self, node: _Node, path: KeyPath, key: tuple[int, int]) -> None:
-        raw, block = (node.text if node.plain else "", node.block) if isinstance(node, _Scalar) else ("", 0)
-        self._places[path] = SourceLocation(
-            key_line=key[0], key_column=key[1], line=node.line, column=node.column, raw=raw, block=block
+    def _save_location(self, node: yaml.Node, path: KeyPath, key: _Position) -> None:
+        line, column = _position(node.start_mark)
+        raw, block = "", 0
+        if _is_plain(node):
+            raw = node.value
+        elif isinstance(node, yaml.ScalarNode) and node.style == "|":
+            block = line + 1
+        self._locations[path] = SourceLocation(
+            key_line=key[0], key_column=key[1], line=line, column=column, raw=raw, block=block
         )
 
-    def _map(self, node: _Map, path: KeyPath, key: tuple[int, int]) -> dict[str, object]:
-        self._note(node, path, key)
-        found: dict[str, object] = {}
-        for key_node, value_node in node.items:
-            name = self._key(key_node, path, in_braces=node.flow)
+    def _read_mapping(self, node: yaml.MappingNode, path: KeyPath, key: _Position) -> dict[str, object]:
+        self._save_location(node, path, key)
+        values: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            name = self._read_key(key_node, path, in_braces=node.flow_style)
             if name is None:
                 continue
-            if name in found:
-                first = self._places[(*path, name)].key_line
-                self._problem((*path, name), key_node, "the same key twice", f"it is already in line {first}")
+            if name in values:
+                line = self._locations[(*path, name)].key_line
+                self._report((*path, name), key_node, "the same key twice", f"it is already in line {line}")
                 continue
-            found[name] = self._value(value_node, (*path, name), (key_node.line, key_node.column))
-        return found
+            values[name] = self._read(value_node, (*path, name), _position(key_node.start_mark))
+        return values
 
-    def _key(self, node: _Node, path: KeyPath, *, in_braces: bool) -> str | None:
-        if not isinstance(node, _Scalar):
-            found = "a list" if isinstance(node, _List) else "a mapping"
-            template = in_braces and isinstance(node, _Map)
-            hint = "put text that begins with `{{` in quotes, or write it as a block after `|`" if template else ""
-            self._problem(path, node, f"a key must be text, found {found}", hint)
-        elif node.plain and node.text == "<<":
-            self._problem(path, node, "merge keys (`<<`) are not part of YAML 1.2", "write the keys out")
-        elif node.plain and not is_text_key(node.text):
-            shown = one_line(node.text, 40)
-            self._problem((*path, node.text), node, f"the key `{shown}` is not text", f'put it in quotes: "{shown}"')
+    def _read_key(self, node: yaml.Node, path: KeyPath, *, in_braces: bool) -> str | None:
+        """The name of a key; None, and a problem, for one that is not text."""
+        if isinstance(node, yaml.SequenceNode):
+            self._report(path, node, "a key must be text, found a list")
+        elif isinstance(node, yaml.MappingNode):
+            hint = ""
+            if in_braces:
+                hint = "put text that begins with `{{` in quotes, or write it as a block after `|`"
+            self._report(path, node, "a key must be text, found a mapping", hint)
+        elif _is_plain(node) and node.value == "<<":
+            self._report(path, node, "merge keys (`<<`) are not part of YAML 1.2", "write the keys out")
+        elif _is_plain(node) and not is_text_key(node.value):
+            name = one_line(node.value, 40)
+            self._report((*path, node.value), node, f"the key `{name}` is not text", f'put it in quotes: "{name}"')
         else:
-            return node.text
+            return str(node.value)
         return None
+
+
+def _is_plain(node: yaml.Node) -> bool:
+    """Whether the node is a scalar without quotes."""
+    return isinstance(node, yaml.ScalarNode) and node.style is None
 
 
 _EXPLANATIONS = (
@@ -376,14 +343,17 @@ _EXPLANATIONS = (
     (r"found unexpected end of stream", "a quote is not closed", ""),
     (r"found unknown escape character '(?P<c>.)'", "`\\{c}` means nothing in double quotes", "use single quotes"),
     (r"expected alphabetic or numeric", "`&` and `*` need a name after them", "in text they go in quotes"),
+    (r"but found another document", "a second document starts here", "one file holds one agent spec"),
 )
 
 
-def _explain(error: yaml.MarkedYAMLError) -> tuple[tuple[int, int], str, str]:
-    """A syntax error in plain words: place (of what is not closed, where that is the matter), message, hint."""
+def _explain(error: yaml.MarkedYAMLError) -> tuple[_Position, str, str]:
+    """A syntax error in plain words: position, message, hint. What is not closed is shown at its beginning."""
     problem = error.problem or "no reason given"
     for pattern, message, hint in _EXPLANATIONS:
-        if found := re.search(pattern, problem):
-            unclosed = "is not closed" in message and error.context_mark
-            return _at(unclosed or error.problem_mark), message.format(**found.groupdict()), hint
-    return _at(error.problem_mark or error.context_mark), f"not valid YAML: {one_line(problem)}", ""
+        if match := re.search(pattern, problem):
+            mark = error.problem_mark
+            if "is not closed" in message:
+                mark = error.context_mark or mark
+            return _position(mark), message.format(**match.groupdict()), hint
+    return _position(error.problem_mark or error.context_mark), f"not valid YAML: {one_line(problem)}", ""

@@ -1,4 +1,4 @@
-"""What an unquoted scalar means: the core of YAML 1.2, without anything that two readers take for different things."""
+"""Reads unquoted scalars: the core of YAML 1.2, without anything that two readers take for different things."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _AMBIGUOUS = (
 
 
 def read_plain(text: str) -> tuple[object, str, str]:
-    """The value of an unquoted scalar, what is wrong with it, and what to do (both empty when nothing is wrong).
+    """The value of an unquoted scalar; a message and a hint, both empty when nothing is wrong with it.
 
     The value of one that is wrong is its text.
     """
@@ -40,27 +40,28 @@ def read_plain(text: str) -> tuple[object, str, str]:
     if _BOOL.fullmatch(text):
         return text.lower() == "true", "", ""
     if _BOOL_1_1.fullmatch(text):
-        meant = "true" if text.lower() in ("yes", "on") else "false"
+        boolean = str(text.lower() in ("yes", "on")).lower()
         message = f"`{text}` is a boolean to some readers of YAML and text to others"
-        return text, message, f'write {meant}, or "{text}" for the text'
-    if _INT.fullmatch(text) or _FLOAT.fullmatch(text):
-        if len(text) > _DIGITS:
+        return text, message, f'write {boolean}, or "{text}" for the text'
+    for pattern, number in ((_INT, int), (_FLOAT, float)):
+        if pattern.fullmatch(text) and len(text) > _DIGITS:
             return text, "a number with too many digits", f'put it in quotes if it is text: "{one_line(text, 40)}"'
-        return (int(text) if _INT.fullmatch(text) else float(text)), "", ""
-    for pattern, what in _AMBIGUOUS:
+        if pattern.fullmatch(text):
+            return number(text), "", ""
+    for pattern, meaning in _AMBIGUOUS:
         if len(text) < 100 and pattern.fullmatch(text):
-            return text, f"`{text}` is {what}", f'put it in quotes: "{text}"' + _decimal(text)
+            return text, f"`{text}` is {meaning}", f'put it in quotes: "{text}"' + _decimal(text)
     return text, "", ""
 
 
 def is_text_key(text: str) -> bool:
-    """Whether an unquoted key is text. `on`, `no` and their like are: keys can be nothing else."""
+    """Whether an unquoted key is text. `on`, `no` and the like count as text: a key can be nothing else."""
     value, message, _ = read_plain(text)
     return bool(_BOOL_1_1.fullmatch(text)) or (isinstance(value, str) and not message)
 
 
 def _decimal(text: str) -> str:
-    """How the number that was probably meant is written, for a hint; empty when that cannot be told."""
+    """A hint with the number in decimal; empty for text that has no clear number."""
     if re.fullmatch(r"[-+]?[1-9][0-9_]*", text):
         return f", or write {int(text.replace('_', ''))}"
     if re.fullmatch(r"[-+]?0o[0-7]+|[-+]?0[xX][0-9a-fA-F]+|[-+]?0b[01]+", text):

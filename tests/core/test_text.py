@@ -10,6 +10,7 @@ from flue_ci.core.text import (
     HeadTail,
     clip,
     closest_match,
+    did_you_mean,
     human_bytes,
     human_cost,
     human_count,
@@ -83,4 +84,6 @@ def test_figures_for_people() -> None:
 def test_the_nearest_word_and_one_line() -> None:
     assert closest_match("promt", ["prompt", "publish"]) == "prompt"
     assert closest_match("zzz", ["prompt"]) is None
+    assert did_you_mean("promt", ["prompt", "publish"], "look again") == "did you mean `prompt`?"
+    assert did_you_mean("zzz", ["prompt"], "look again") == "look again"
     assert one_line("a\n b\t c" + "x" * 200, 10) == "a b cxxxx…"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from flue_ci.gate import policy as gate
-from flue_ci.gate.event import COMMENTS, SUPPORTED, parse_event
+from flue_ci.gate.event import parse_event
+from flue_ci.gate.event_types import AFTER_CHECKS, AGENT_EVENTS, COMMENTS
 
 PACKAGE = "@octokit/webhooks-examples@7.6.1"
 
@@ -43,7 +44,7 @@ def test_every_example_is_read_and_decided(examples: list[tuple[str, dict[str, A
     for name, payload in examples:
         event = parse_event(name, payload, {"GITHUB_REPOSITORY": "", "GITHUB_REPOSITORY_ID": ""})
         decision = gate.decide(event, gate.GateSettings())
-        if name not in SUPPORTED:
+        if name not in AGENT_EVENTS:
             assert isinstance(decision, gate.Skip)
             continue
         seen.add(name)
@@ -63,6 +64,6 @@ def test_every_example_is_read_and_decided(examples: list[tuple[str, dict[str, A
         if name == "pull_request":
             assert event.head_sha == payload["pull_request"]["head"]["sha"]
             assert event.is_pull_request
-        if name == "workflow_run":
-            assert event.run.head_sha == payload["workflow_run"]["head_sha"]
-    assert {*COMMENTS, "pull_request", "issues", "push", "workflow_run", "workflow_dispatch"} <= seen
+        if name in AFTER_CHECKS:
+            assert event.checked_sha == payload[name]["head_sha"]
+    assert {*COMMENTS, *AFTER_CHECKS, "pull_request", "issues", "push", "release", "workflow_dispatch"} <= seen

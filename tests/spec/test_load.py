@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.errors import Diagnostic, SpecError
-from flue_ci.spec.load import AgentSpec, load_spec, not_supported_yet, only_on_github
+from flue_ci.spec.load import load_spec, not_supported_yet, only_on_github
+from flue_ci.spec.schema import AgentSpec
 
 FILE = Path("fix-tests.yml")
 # Every key of version 1, as the design shows them.

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from flue_ci.core.errors import SpecError, UsageError
-from flue_ci.spec.load import find_spec, find_specs, json_schema, load_spec, not_supported_yet
-from flue_ci.spec.starter import starter, write_starter
+from flue_ci.spec.json_schema import json_schema
+from flue_ci.spec.load import find_spec, find_specs, load_spec, not_supported_yet
+from flue_ci.spec.starter import starter_spec, write_starter
 from flue_ci.spec.template import VARIABLES, render
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "agents").glob("*.yml"))
@@ -123,7 +124,7 @@ def test_the_starter_never_replaces_a_file(tmp_path: Path) -> None:
         write_starter(tmp_path, "a")
     assert path.read_text() == "mine"
     with pytest.raises(UsageError, match="not a name"):
-        starter("../x")
+        starter_spec("../x")
 
 
 def _fields(schema: dict[str, Any], under: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,19 +9,19 @@ from click.testing import CliRunner
 
 from flue_ci.cli import cli
 from flue_ci.core.errors import UsageError
-from flue_ci.spec.starter import WORKFLOW, write_workflow
+from flue_ci.spec.starter import starter_workflow, write_workflow
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "workflows" / "comment.yml"
 
 
 def test_the_workflow_that_init_writes_is_the_example() -> None:
-    assert EXAMPLE.read_text(encoding="utf-8") == WORKFLOW
+    assert EXAMPLE.read_text(encoding="utf-8") == starter_workflow()
 
 
 def test_a_workflow_is_written_where_github_looks_for_it(tmp_path: Path) -> None:
     path = write_workflow(tmp_path)
     assert path == tmp_path / ".github" / "workflows" / "flue.yml"
-    assert path.read_text(encoding="utf-8") == WORKFLOW
+    assert path.read_text(encoding="utf-8") == starter_workflow()
 
 
 def test_a_workflow_that_is_there_is_never_overwritten(tmp_path: Path) -> None:

@@ -55,11 +55,11 @@ def test_values_of_the_core_of_yaml_1_2_are_read() -> None:
 
 def test_keys_and_values_have_places() -> None:
     document = read("a:\n  b: [x,  y]\n  c: |\n    one\n")
-    place = document.place(("a", "b", 1))
+    place = document.location(("a", "b", 1))
     assert (place.line, place.column, place.raw) == (2, 11, "y")
-    assert (document.place(("a", "b")).key_line, document.place(("a", "b")).key_column) == (2, 3)
-    assert document.place(("a", "c")).block == 4
-    assert document.place(("a", "nothing", "here")) == document.place(("a",))
+    assert (document.location(("a", "b")).key_line, document.location(("a", "b")).key_column) == (2, 3)
+    assert document.location(("a", "c")).block == 4
+    assert document.location(("a", "nothing", "here")) == document.location(("a",))
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "on", "off", "Yes", "NO", "On", "OFF"])
@@ -165,7 +165,7 @@ def test_a_merge_key_is_refused() -> None:
 def test_an_alias_is_written_out_and_keeps_the_place_of_its_anchor() -> None:
     document = read("a: &x [1, two]\nb: *x\n")
     assert document.data == {"a": [1, "two"], "b": [1, "two"]}
-    assert document.place(("b", 1)).line == 1
+    assert document.location(("b", 1)).line == 1
 
 
 def test_an_alias_bomb_is_refused_quickly() -> None:
@@ -251,7 +251,7 @@ def test_what_is_not_utf_8_is_refused_at_its_place() -> None:
 def test_a_byte_order_mark_and_crlf_are_accepted() -> None:
     document = parse("\ufeffa: 1\r\nb: |\r\n  x\r\n  y\r\n".encode(), "f.yml")
     assert document.data == {"a": 1, "b": "x\ny\n"}
-    assert document.place(("b",)).line == 2
+    assert document.location(("b",)).line == 2
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "  \n", "\ufeff", "# nothing\n"])
@@ -311,7 +311,7 @@ def read_or_refused(data: bytes) -> None:
         problems = error.diagnostics
     else:
         problems = document.problems or (Diagnostic(file="", line=0, column=0, key="", message="none"),)
-        assert all(document.place((key,)).line > 0 for key in document.data)
+        assert all(document.location((key,)).line > 0 for key in document.data)
     assert all(problem.message for problem in problems)
     assert problems
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flue_ci.spec.load import json_schema
+from flue_ci.gate.event_types import AFTER_CHECKS, EVENTS, WITH_COMMIT
+from flue_ci.spec.json_schema import json_schema
 
 _TYPES = {"array": "list", "object": "mapping", "string": "text"}
 PAGE = Path(__file__).parents[2] / "docs" / "spec.md"
@@ -26,6 +27,16 @@ and are refused.
 
 | key | what it is | type | default | example |
 |:--|:--|:--|:--|:--|
+"""
+EVENTS_HEAD = """
+## Events
+
+What `triggers.events` may name, with what the agent works on. The person who causes an
+event needs a role of `triggers.roles`, except for `push`, `schedule` and `merge_group`. Comments are
+no event: `triggers.comment` names the word that they begin with.
+
+| event | actions | the agent works on |
+|:--|:--|:--|
 """
 TAIL = """
 ## In `prompt` and `instructions`
@@ -73,6 +84,23 @@ def rows(schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
                 yield from rows(items, f"{path}[].")
 
 
+def event_rows() -> Iterator[str]:
+    for name, actions in EVENTS.items():
+        if name in AFTER_CHECKS:
+            subject = "the open pull request whose head was checked, else the commit"
+        elif name == "release":
+            subject = "the commit of the release's tag"
+        elif name in WITH_COMMIT:
+            subject = "the event's commit"
+        elif name.startswith("pull_request"):
+            subject = "the pull request"
+        elif name == "issues":
+            subject = "the default branch, and the issue"
+        else:
+            subject = "the default branch"
+        yield f"| `{name}` | {', '.join(f'`{name}.{action}`' for action in actions)} | {subject} |"
+
+
 def _is_object(shapes: list[Mapping[str, Any]]) -> bool:
     return any("properties" in shape for shape in shapes)
 
@@ -90,7 +118,8 @@ def _type(shapes: list[Mapping[str, Any]]) -> str:
 
 
 def page() -> str:
-    return HEAD + "\n".join(rows(json_schema())) + "\n" + TAIL
+    tables = [*rows(json_schema())], [*event_rows()]
+    return HEAD + "\n".join(tables[0]) + "\n" + EVENTS_HEAD + "\n".join(tables[1]) + "\n" + TAIL
 
 
 if __name__ == "__main__":
