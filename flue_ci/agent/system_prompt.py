@@ -12,10 +12,18 @@ from pathlib import Path
 
 from flue_ci.core.ports import Limits, Network, Task
 from flue_ci.core.text import human_seconds
-from flue_ci.spec.skills import Skill
 
 GUIDANCE_CHARS = 32_000
 _RULES = Path(__file__).with_name("system_prompt.md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """A skill as the prompt lists it. `path` is the folder of its files inside the sandbox."""
+
+    name: str
+    description: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
