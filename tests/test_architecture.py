@@ -38,7 +38,6 @@ ROOMS = (
     "git",
     "safety",
     "gate",
-    "testing",
     "settings",
     "testing",
     "core",

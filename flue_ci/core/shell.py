@@ -4,6 +4,7 @@ their arguments are assignments in front of them.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -12,8 +13,9 @@ from importlib.resources import files
 
 @cache
 def load_script(package: str, name: str) -> str:
-    """The text of the file `name` in `package` (a dotted name), such as `("flue_ci.workspace", "unpack.sh")`."""
-    return (files(package) / name).read_text("utf-8")
+    """The text of the file `name` in `package` (a dotted name), such as `("flue_ci.workspace", "unpack.sh")`. Lines that
+    are comments stay here: they would travel with every command."""
+    return re.sub(r"(?m)^[ \t]*#.*\n", "", (files(package) / name).read_text("utf-8"))
 
 
 def shell_script(values: Mapping[str, str], body: str) -> str:

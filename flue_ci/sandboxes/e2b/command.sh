@@ -5,7 +5,7 @@
 # (Not by bash's job control: its `wait -f` was seen to spin for ever, once in some hundred commands.)
 # Assigned in front: flue_cwd (empty: the home), flue_token, flue_seconds, flue_whole_seconds, flue_kill_after,
 # flue_command.
-# shellcheck disable=SC2154,SC2317
+# shellcheck disable=SC2154,SC2317 # the variables come before the script, the functions run by name
 cd -- "${flue_cwd:-$HOME}" 2>/dev/null || {
   [ -d "${flue_cwd:-$HOME}" ] && flue_problem=denied || flue_problem=missing
   printf '\n%s %s\n' "$flue_token" "$flue_problem" >&2

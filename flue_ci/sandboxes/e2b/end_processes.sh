@@ -2,7 +2,7 @@
 # Ends every process of the user to whom the directory flue_home (assigned in front) belongs. Runs as root, and only
 # where E2B's own daemon runs in this very process namespace: there the machine is a sandbox and nothing else, so that
 # all that belongs to the ordinary user is the agent's. A server that imitates E2B may share its processes with others.
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154 # the variables come before the script
 [ "$(id -u)" = 0 ] || exit 0
 is_sandbox=no
 for process in /proc/[0-9]*; do
