@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.flow import COMMAND, bash, say
+from tests.e2e.flow import bash, say
 from tests.e2e.job import Done, Job
 from tests.e2e.test_action import MakeJob, make_job
 from tests.support.messages_server import Fault, Turn
@@ -246,7 +246,7 @@ def test_a_sandbox_that_cannot_be_killed_at_once_is_killed_again_or_ends_by_itse
         assert f"{left}" in done.log
         assert "it does in" in done.log
         cell.job.e2b.faults.clear()
-        killed = cell.job.run([*COMMAND, "sandboxes", "kill", "--run", "r1"], cell.environ | cell.job.e2b.env())
+        killed = cell.job.run(["sandboxes", "kill", "--run", "r1"], cell.environ | cell.job.e2b.env())
         assert killed.code == 0
     assert cell.job.e2b.sandboxes == {}
 
@@ -258,9 +258,9 @@ def ran(cell: Cell) -> Done:
     pull = job.github.pull(job.start(fix_tests=AGENT), {"other.txt": "new\n"})
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     cell.environ = environ = job.github.env("issue_comment", job.github.commented(pull, comment))
-    job.started = lambda pid: threading.Thread(target=_signal, args=(pid, cell), daemon=True).start()
+    job.on_start = lambda pid: threading.Thread(target=_signal, args=(pid, cell), daemon=True).start()
     try:
-        return job.run([*COMMAND, "action"], environ)
+        return job.run(["action"], environ)
     finally:
         cell.running = False
 
