@@ -1,9 +1,10 @@
-"""Every kind of fault at every stage of a job: what it comes to, and that nothing is lost and nothing stays.
+"""Faults at every stage of a job: what they come to, and that nothing is lost and nothing stays.
 
-The table says how each pair ends. What is true of all of them is in `assert_told_and_gone`: the step's exit code, its
-outputs, the report on disk, the comment, the summary; no sandbox, no process, no temporary file. What only one side can
-do wrong has tables of its own: `test_action_faults` (GitHub), `test_run_faults_model`, `test_run_faults_sandbox`, and
-`test_run_host`.
+Each stage meets a fault that lasts, one that passes, and SIGTERM; that every kind of HTTP fault is recognised is proven
+for each adapter in its own tests. The table says how each pair ends. What is true of all of them is in
+`assert_told_and_gone`: the step's exit code, its outputs, the report on disk, the comment, the summary; no sandbox, no
+process, no temporary file. What only one side can do wrong has tables of its own: `test_action_faults` (GitHub),
+`test_run_faults_model`, `test_run_faults_sandbox`, and `test_run_host`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ HTTP: dict[str, dict[str, Any]] = {
     "lost": {"drop": "before"} | EVER,
     "slow": {"delay": 1.5},
 }
-KINDS = (*HTTP, "SIGTERM")
 SUMMARIES = ("a directory", "missing", "no room", "full")
 FOLDERS = ("a file", "below a file", "a directory in the way", "dangling", "no room")
 
@@ -149,54 +149,67 @@ def _filled(path: Path) -> Path:
     return path
 
 
-STAGES: dict[str, Callable[[Cell, str], None]] = {
-    "gate": github("GET permission"),
-    "fetch": github("POST git-upload-pack"),
-    "create": e2b("create"),
-    "upload": e2b("write"),
-    "setup": e2b("start", SETUP),
-    "model": model,
-    "tool": e2b("start", TOOL),
-    "collect": collect,
-    "check": e2b("start", CHECK),
-    "comment": github("PATCH comments"),
-    "summary": summary,
-    "files": files,
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of a job: how a fault is put there, the kinds that it meets, and the stage that the report names then."""
+
+    set_up: Callable[[Cell, str], None]
+    kinds: tuple[str, ...]
+    reported: str
+
+
+STAGES = {
+    "gate": Stage(
+        set_up=github("GET permission"), kinds=("limited", "missing", "passing", "SIGTERM"), reported="start"
+    ),
+    "fetch": Stage(set_up=github("POST git-upload-pack"), kinds=("lost", "slow", "SIGTERM"), reported="start"),
+    "create": Stage(set_up=e2b("create"), kinds=("overloaded", "slow", "SIGTERM"), reported="prepare"),
+    "upload": Stage(set_up=e2b("write"), kinds=("missing", "passing", "SIGTERM"), reported="upload"),
+    "setup": Stage(set_up=e2b("start", SETUP), kinds=("garbage", "slow", "SIGTERM"), reported="setup"),
+    "model": Stage(set_up=model, kinds=("garbage", "passing", "SIGTERM"), reported="agent"),
+    "tool": Stage(set_up=e2b("start", TOOL), kinds=("lost", "passing", "SIGTERM"), reported="agent"),
+    "collect": Stage(set_up=collect, kinds=("refused", "passing", "SIGTERM"), reported="collect"),
+    "check": Stage(set_up=e2b("start", CHECK), kinds=("limited", "slow", "SIGTERM"), reported="checks"),
+    "comment": Stage(
+        set_up=github("PATCH comments"),
+        kinds=("refused", "overloaded", "garbage", "missing", "passing", "SIGTERM"),
+        reported="publish",
+    ),
+    "summary": Stage(set_up=summary, kinds=SUMMARIES, reported=""),
+    "files": Stage(set_up=files, kinds=FOLDERS, reported="start"),
 }
-# How each pair ends: the conclusion, and the stage that the report names. What is not here fails at the stage's own.
-WORDS = {"gate": "start", "fetch": "start", "create": "prepare", "model": "agent", "tool": "agent", "check": "checks"}
+CELLS = [(name, kind) for name, stage in STAGES.items() for kind in stage.kinds]
 GOOD = ("success", None)
-ENDS: dict[str, dict[str, tuple[str, str | None]]] = {
-    "gate": {"missing": ("skipped", None)},  # a person without a role
-    "comment": {
-        **dict.fromkeys(HTTP, ("failed", "publish")),
-        "missing": GOOD,  # somebody removed it: it is said anew
-        "SIGTERM": GOOD,  # too late: the run is over and saved
-    },
-    "summary": dict.fromkeys(SUMMARIES, GOOD),
-    "files": dict.fromkeys(FOLDERS, ("failed", "start")),
+# How a pair ends that does not end as its kind does elsewhere: the conclusion, and the stage that the report names.
+ENDS: dict[tuple[str, str], tuple[str, str | None]] = {
+    ("gate", "missing"): ("skipped", None),  # a person without a role
+    ("comment", "missing"): GOOD,  # somebody removed it: it is posted anew
+    ("comment", "SIGTERM"): GOOD,  # too late: the run is over and saved
 }
-CELLS = [(stage, kind) for stage in STAGES for kind in {"summary": SUMMARIES, "files": FOLDERS}.get(stage, KINDS)]
 BEFORE_THE_MODEL = ("gate", "fetch", "create", "upload", "setup", "files")
 WORK_IS_DONE = ("model", "check", "comment", "summary")  # when the fault comes
 
 
 def expected(stage: str, kind: str) -> tuple[str, str | None]:
-    if kind in ("passing", "slow"):
+    if kind in ("passing", "slow") or stage == "summary":
         return GOOD
-    word = WORDS.get(stage, stage)
-    return ENDS.get(stage, {}).get(kind, ("cancelled" if kind == "SIGTERM" else "failed", word))
+    conclusion = "cancelled" if kind == "SIGTERM" else "failed"
+    return ENDS.get((stage, kind), (conclusion, STAGES[stage].reported))
 
 
-def test_the_table_is_large_enough() -> None:
-    assert len(CELLS) >= 80
-    assert len(STAGES) == 12
+def test_every_stage_meets_what_lasts_and_what_passes_and_a_signal() -> None:
+    for name in STAGES.keys() - {"summary", "files"}:
+        kinds = {*STAGES[name].kinds}
+        assert "SIGTERM" in kinds
+        assert kinds & {"passing", "slow"}
+        assert kinds - {"passing", "slow", "SIGTERM"}
+    assert {kind for _, kind in CELLS} == {*HTTP, "SIGTERM", *SUMMARIES, *FOLDERS}
 
 
 @pytest.mark.parametrize(("stage", "kind"), CELLS, ids=[f"{stage}-{kind}" for stage, kind in CELLS])
 def test_every_fault_at_every_stage_ends_as_it_should(make_job: MakeJob, stage: str, kind: str) -> None:
     cell = Cell(job=make_job([]), turns=[bash(TOOL), say("Done.")], model_faults={})
-    STAGES[stage](cell, kind)
+    STAGES[stage].set_up(cell, kind)
     done = ran(cell)
     conclusion, failed_at = expected(stage, kind)
     assert done.outputs["conclusion"] == conclusion, done.log

@@ -21,6 +21,7 @@ from tests.support.messages_server import Turn, tool
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_the_result_is_on_standard_output_and_the_story_on_standard_error(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
+    flow.cold = True
     flow.spec(sandbox={"setup": ["echo ready"]}, checks=[{"name": "file", "run": "test -s log.txt"}])
     flow.commit()
     ended = flow.run("only the numbers, please")

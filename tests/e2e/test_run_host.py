@@ -14,6 +14,7 @@ from flue_ci.report.folder import load
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import Flow, assert_ended, bash, counting, say
 from tests.support.messages_server import Fault, Turn
+from tests.support.pairwise import pairwise
 
 SIGNALS = {"SIGINT": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
 
@@ -90,11 +91,12 @@ MOMENTS = {
         spec={"checks": [{"name": "slow", "run": "sleep 60"}]},
     ),
 }
-CASES = [(name, where) for name, moment in MOMENTS.items() for where in moment.where]
+CASES = pairwise(
+    MOMENTS.keys(), ("e2b", "local"), SIGNALS.keys(), allowed=lambda name, where, _: where in MOMENTS[name].where
+)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize(("name", "where"), CASES, ids=[f"{name}-{where}" for name, where in CASES])
+@pytest.mark.parametrize(("name", "where", "number"), CASES, ids=["-".join(case) for case in CASES])
 def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
     make_flow: MakeFlow, name: str, where: str, number: str
 ) -> None:
@@ -148,6 +150,7 @@ def test_a_terminal_that_goes_away_ends_the_run(make_flow: MakeFlow) -> None:
 
 def test_a_signal_before_anything_has_started_is_reported_too(make_flow: MakeFlow) -> None:
     flow = make_flow(e2b=True)
+    flow.cold = True
     flow.spec(prompt="{{ repo.sha }}")  # which asks git, before there is anything to clean up
     slow, asked = flow.home / "bin" / "git", flow.home / "asked"
     slow.parent.mkdir()
@@ -281,6 +284,7 @@ def test_a_read_only_checkout_cannot_be_applied_to_and_stays_as_it_was(make_flow
 
 def test_a_reader_that_goes_away_does_not_end_the_run(make_flow: MakeFlow) -> None:
     flow = make_flow([bash("for n in $(seq 20000); do echo line $n; done > log.txt"), say("Done.")])
+    flow.cold = True
     reading, writing = os.pipe()
     process = flow.command(
         *("run", "count", "--sandbox", "local", "--out", str(flow.out), "--apply"), stdout=writing, stderr=writing
@@ -297,6 +301,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(make_flow: MakeFlow) -> No
 
 def test_a_terminal_that_closes_does_not_end_the_run(make_flow: MakeFlow) -> None:
     flow = make_flow([bash("echo 1 >> log.txt"), bash("sleep 1; echo 2 >> log.txt"), say("Done.")])
+    flow.cold = True
     ours, theirs = os.openpty()
     process = flow.command("run", "count", "--sandbox", "local", "--out", str(flow.out), stderr=theirs)
     os.close(theirs)
@@ -318,6 +323,7 @@ def test_closed_streams_do_not_end_the_run(make_flow: MakeFlow, closed: str) -> 
 
 def test_the_exit_code_of_a_limit_survives_a_closed_pipe(make_flow: MakeFlow) -> None:
     flow = make_flow(counting(10))
+    flow.cold = True
     reading, writing = os.pipe()
     process = flow.command(
         *("run", "count", "--sandbox", "local", "--out", str(flow.out), "--set", "limits.turns=2"), stdout=writing

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import combinations, product
+from typing import Any
 
 
-def pairwise(
-    *factors: Sequence[Hashable], allowed: Callable[..., bool] = lambda *_: True
-) -> list[tuple[Hashable, ...]]:
+def pairwise(*factors: Iterable[Any], allowed: Callable[..., bool] = lambda *_: True) -> list[tuple[Any, ...]]:
     """Combinations of one value of each factor that `allowed` accepts, so that each pair of values of two factors that
     is in an allowed combination is in one of these. Greedy, and the same for the same arguments."""
     candidates = [combination for combination in product(*factors) if allowed(*combination)]
@@ -22,5 +21,5 @@ def pairwise(
     return sorted(chosen, key=candidates.index)
 
 
-def _pairs(combination: tuple[Hashable, ...]) -> list[tuple[tuple[int, Hashable], ...]]:
+def _pairs(combination: tuple[Any, ...]) -> list[tuple[tuple[int, Any], ...]]:
     return list(combinations(enumerate(combination), 2))
