@@ -238,6 +238,7 @@ def assert_told_and_gone(cell: Cell, done: Done, stage: str, conclusion: str, fa
     else:
         assert last.split("\n")[1].startswith(f"### {mark}")
     if conclusion == "success" or stage in WORK_IS_DONE or (stage, conclusion) == ("collect", "cancelled"):
+        assert done.outputs["patch-path"], done.log
         assert "+changed" in Path(done.outputs["patch-path"]).read_text()
     assert job.e2b.sandboxes == {}
     assert job.e2b.processes() == []
