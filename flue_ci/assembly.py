@@ -30,7 +30,7 @@ from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.inputs import RunInputs
-from flue_ci.run.plan import PreparedRun, RunOptions, RunPlan, RunServices
+from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunOptions, RunPlan, RunServices
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import Settings
@@ -111,6 +111,7 @@ def prepare_run(
             files={f"{INSIDE}/{skill.name}/{name}": path for skill in skills for name, path in skill.files},
             holds_secret=_run_secrets(settings, secrets).holds_secret,
             signal=signal,
+            rescue_seconds=settings.rescue_seconds or RESCUE_SECONDS,
         ),
         redact=redact,
         notes=(*notes, *_warnings(spec, options)),

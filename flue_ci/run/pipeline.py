@@ -40,7 +40,6 @@ from flue_ci.workspace.verify import subtract_setup_changes
 _WITHHELD_REASON = "a secret that this run knows occurs in the patch, so the patch is withheld"
 _WITHHELD_HINT = "look for a command that writes its environment to a file; drop the secret from `sandbox.secrets`"
 _SIGINT = 2
-RESCUE_SECONDS = 4.0  # after a signal: a runner that cancels a job kills us soon, so only a short try to save the work
 
 
 @dataclass(slots=True, kw_only=True)
@@ -275,7 +274,7 @@ async def _rescue(run: _Run, services: RunServices) -> None:
     """What the agent did is worth a last try, also when the model failed or the run was interrupted."""
     timeout = None
     if run.signal:
-        timeout = RESCUE_SECONDS
+        timeout = services.rescue_seconds
     try:
         async with asyncio.timeout(timeout):
             await _collect(run)

@@ -17,6 +17,8 @@ from flue_ci.run.commands import HostCommand
 from flue_ci.run.inputs import RunInputs
 from flue_ci.safety.redact import Redactor
 
+RESCUE_SECONDS = 4.0  # a runner that cancels a job kills it soon after the signal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -76,7 +78,8 @@ class RunPlan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunServices:
     """What a run is done with. `files` are put into the sandbox's home, by their paths there. `holds_secret` tells
-    whether bytes contain a secret of this run; `signal` gives the number of the first signal that came, or 0."""
+    whether bytes contain a secret of this run; `signal` gives the number of the first signal that came, or 0. After a
+    signal, saving the changes may take `rescue_seconds`."""
 
     provider: SandboxProvider
     engine: Engine
@@ -84,6 +87,7 @@ class RunServices:
     files: Mapping[str, Path]
     holds_secret: Callable[[bytes], bool]
     signal: Callable[[], int]
+    rescue_seconds: float = RESCUE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,6 +122,7 @@ class Flow:
         }
         ours = {"HOME": str(self.home / "home"), "TMPDIR": str(self.tmp), "PYTHONPATH": str(PROJECT)}
         servers = {"ANTHROPIC_API_KEY": API_KEY, "ANTHROPIC_BASE_URL": self.model.url, "NO_PROXY": "127.0.0.1"}
+        servers["FLUE_CI_RESCUE_SECONDS"] = str(HANG_GUARD)  # on a busy machine the default may be too short
         servers |= self.sandboxes.env() if self.sandboxes else {}
         return kept | ours | CANARIES | servers | self.environment
 
@@ -154,7 +155,8 @@ class Flow:
         """Waits for a moment in a run."""
         deadline = time.monotonic() + HANG_GUARD
         while not condition():
-            if process.has_ended() or time.monotonic() > deadline:
+            late = process.has_ended() or time.monotonic() > deadline
+            if late and not condition():  # it may have come just before the end
                 process.kill()
                 raise AssertionError(f"in vain waited for: {what}; it said:\n{self.said('stderr')}")
             time.sleep(0.01)

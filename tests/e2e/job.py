@@ -66,7 +66,8 @@ class Job:
         keys = {"FLUE_CI_ANTHROPIC_API_KEY": API_KEY, "ANTHROPIC_BASE_URL": self.model.url, "FLUE_CI_RUN_TOKEN": "r1"}
         given = self.e2b.env()
         keys["FLUE_CI_E2B_API_KEY"] = given.pop("E2B_API_KEY")
-        return kept | ours | keys | given | {"FLUE_CI_PATIENCE_SECONDS": "5"} | environ | self.more
+        seconds = {"FLUE_CI_PATIENCE_SECONDS": "60", "FLUE_CI_RESCUE_SECONDS": "60"}  # enough on a busy machine
+        return kept | ours | keys | given | seconds | environ | self.more
 
     def act(self, environ: dict[str, str]) -> Done:
         """Runs `flue-ci action` to its end, and looks at what is true after every job."""

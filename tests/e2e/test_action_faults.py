@@ -66,6 +66,7 @@ def test_a_fault_that_passes_changes_nothing_on_whatever_route(make_job: MakeJob
 def test_a_fault_that_lasts_is_told_and_loses_nothing(make_job: MakeJob, route: str, fault: str) -> None:
     job = make_job()
     job.github.faults.add(route, times=None, **LASTING[fault])
+    job.more["FLUE_CI_PATIENCE_SECONDS"] = "2"
     done = asked(job)
     expected = ENDS[route][fault]
     assert done.outputs["conclusion"] == expected, done.log

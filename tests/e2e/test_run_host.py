@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,7 @@ MOMENTS = {
         stage="prepare",
         reached=lambda flow: bool(flow.e2b.recorded("create")),
         where=("e2b",),
-        e2b_fault=("create", {"delay": 1.0}),
+        e2b_fault=("create", {"hold": True}),
     ),
     "upload": Moment(
         stage="upload",
@@ -102,20 +103,22 @@ def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
 ) -> None:
     moment = MOMENTS[name]
     script: list[Any] = []
+    released = threading.Event()
     flow = make_flow(script, faults=moment.faults, e2b=where == "e2b")
     script += moment.script(flow)
     flow.spec(**moment.spec)
     flow.commit()
     if moment.e2b_fault:
-        route, fault = moment.e2b_fault
-        flow.e2b.faults.add(route, **fault)
+        route, what = moment.e2b_fault
+        released = flow.e2b.faults.add(route, **what).released
     process = flow.start()
     flow.until(process, lambda: moment.reached(flow), name)
     process.send(SIGNALS[number][0])
+    flow.until(process, lambda: f"{number}: stopping" in flow.said("stderr"), "the answer to the signal")
+    released.set()
     ended = flow.end(process)
     assert_ended(ended, "cancelled", SIGNALS[number][1], reason="interrupted", stage=moment.stage)
     assert ended.added() == moment.saved
-    assert f"{number}: stopping" in ended.err
 
 
 @pytest.mark.parametrize("where", ["local", "e2b"])
