@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.core.errors import Diagnostic, SpecError
@@ -316,13 +316,11 @@ def read_or_refused(data: bytes) -> None:
     assert problems
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode(errors="replace"))))
 def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
     read_or_refused(data)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab:-?[]{},&*!|>'\"%@`#~<=\\ \n\t01_.", max_size=60))
 def test_arbitrary_yaml_punctuation_is_read_or_refused(text: str) -> None:
     read_or_refused(text.encode())

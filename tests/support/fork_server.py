@@ -26,17 +26,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-P", "-m", "flue_ci")  # a real start
 _PR_SET_CHILD_SUBREAPER = 36
 # What packages import when they are first used; without these, each command would. Only a matter of speed.
-_IMPORTED_LATE = ("anyio._backends._asyncio", "h2.connection", "httpcore2", "jinja2.meta", "jinja2.sandbox")
+_IMPORTED_LATE = (
+    "anyio._backends._asyncio",
+    "h2.connection",
+    "httpcore2",
+    "jinja2.meta",
+    "jinja2.sandbox",
+    "jsonschema",
+)
 
 
 class Process:
@@ -46,7 +54,12 @@ class Process:
     def __init__(self, status: int) -> None:
         self._status = io.FileIO(status)
         self._code: int | None = None
-        self.launcher, self.pid = (int(word) for word in self._status.readline().split())
+        first = self._status.readline().split()
+        if not first:
+            raise RuntimeError(
+                "the fork server ended, or could not start a command: see what it wrote to standard error"
+            )
+        self.launcher, self.pid = (int(word) for word in first)
 
     def send(self, number: signal.Signals) -> None:
         """SIGINT as Ctrl-C sends it, to the whole process group; others as a runner does, to the command alone."""
@@ -264,20 +277,29 @@ def _become(request: dict[str, Any], streams: Sequence[int], status: int) -> Non
 
 
 def _load() -> None:
-    """Imports everything that a command may need."""
+    """Imports everything that a command may need, the adapters' SDKs included. What cannot be imported is the business
+    of the command that needs it."""
     import flue_ci
-    from flue_ci.forges.github import client as github
-    from flue_ci.models.claude.client import Claude
-    from flue_ci.sandboxes.e2b import provider as e2b
 
-    for module in pkgutil.walk_packages(flue_ci.__path__, "flue_ci."):
-        if not module.name.endswith("__main__") and ".demo." not in module.name and ".testing" not in module.name:
-            importlib.import_module(module.name)
-    for adapter in (github, e2b, Claude):
-        adapter.preload()
+    for found in pkgutil.walk_packages(flue_ci.__path__, "flue_ci."):
+        if not found.name.startswith(("flue_ci.__main__", "flue_ci.demo", "flue_ci.testing")):
+            with suppress(Exception):
+                for preload in _preloads(importlib.import_module(found.name)):
+                    preload()
     for name in _IMPORTED_LATE:
         with suppress(ImportError):
             importlib.import_module(name)
+
+
+def _preloads(module: ModuleType) -> Iterator[Callable[[], object]]:
+    """The functions `preload` of a module and of its classes; each imports an SDK."""
+    for value in vars(module).values():
+        if getattr(value, "__module__", "") == module.__name__:
+            yield from [each for each in (value, getattr(value, "preload", None)) if _name(each) == "preload"]
+
+
+def _name(value: object) -> str:
+    return str(getattr(value, "__name__", ""))
 
 
 def _check() -> None:

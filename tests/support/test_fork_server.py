@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.fork_server import COMMAND, PROJECT, Process, descendants, fork_server
 
-HANG_GUARD = 60.0
+HANG_GUARD = 60.0  # seconds
 ENV = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
 
 
@@ -24,11 +25,23 @@ def start(folder: Path, arguments: Sequence[str], program: Sequence[str] = (), *
         )
 
 
-def wait_for(text: str, path: Path) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + HANG_GUARD
-    while text not in path.read_text():
-        assert time.monotonic() < deadline, path.read_text()
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def wait_for(text: str, path: Path) -> None:
+    wait_until(lambda: text in path.read_text())
+
+
+def descriptors(pid: int) -> dict[str, Path]:
+    return {path.name: path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def is_open(path: Path, pid: int) -> bool:
+    return path in descriptors(pid).values()
 
 
 def state_of(pid: int) -> dict[str, object]:
@@ -37,7 +50,7 @@ def state_of(pid: int) -> dict[str, object]:
     lines = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
     return {
-        "descriptors": sorted(path.name for path in (proc / "fd").iterdir()),
+        "descriptors": descriptors(pid),
         "directory": (proc / "cwd").readlink(),
         "leads its session and group": fields[2] == fields[3] == str(pid),
         "terminal and niceness": (fields[4], fields[16]),
@@ -47,19 +60,24 @@ def state_of(pid: int) -> dict[str, object]:
 
 
 def test_a_fork_and_a_real_start_are_alike(tmp_path: Path) -> None:
+    agents = tmp_path / ".flue" / "agents"
+    agents.mkdir(parents=True)
+    (agents / "count.yml").write_text("{version: 1, prompt: Count.}")
+    os.mkfifo(recording := tmp_path / "recording.jsonl")
     states, outputs = [], []
     for program in ((), COMMAND):
-        (report := tmp_path / "report.json").unlink(missing_ok=True)
-        os.mkfifo(report)
-        process = start(tmp_path, ["show", str(tmp_path)], program, LANG="C.UTF-8")
-        with report.open("w") as pipe:  # opens when the command does
-            states.append(state_of(process.pid))
-            pipe.write("no report")
-        assert process.wait(HANG_GUARD) == 1
+        arguments = ["run", "count", "--sandbox", "local", "--replay", str(recording), "--out", str(tmp_path / "run")]
+        pipe = os.open(recording, os.O_RDWR)  # the command waits for what is in it
+        process = start(tmp_path, arguments, program, LANG="C.UTF-8")
+        wait_until(partial(is_open, recording, process.pid))
+        states.append(state_of(process.pid))
+        os.write(pipe, b"no recording")
+        os.close(pipe)
+        assert process.wait(HANG_GUARD) == 2
         outputs.append((tmp_path / "out").read_text())
     assert states[0] == states[1]
     assert outputs[0] == outputs[1]
-    assert "report.json" in outputs[0]
+    assert "recording.jsonl" in outputs[0]
 
 
 def test_each_fork_has_its_own_environment_and_directory(tmp_path: Path) -> None:

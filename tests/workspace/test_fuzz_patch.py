@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flue_ci.core.changes import ChangeSet
@@ -71,7 +71,6 @@ ANSWERS = st.one_of(
 )
 
 
-@settings(max_examples=400)
 @given(ANSWERS, st.sampled_from([0, 0, 0, 1, 93, 94, 95, -9, 255]), st.binary(max_size=60), st.booleans())
 @example(
     b"flue-ci-staged=" + b"a" * 64 + b"\nflue-ci-collected=" + b"a" * 64 + b" " + b"9" * 5000 + b" 1 \n", 0, b"", False
@@ -125,7 +124,6 @@ def listings(draw: st.DrawFn) -> tuple[list[Entry], dict[str, tuple[int, int, bo
     return entries, counts, raw + numbers
 
 
-@settings(max_examples=300)
 @given(listings())
 def test_a_listing_is_read_as_it_was_written_whatever_the_names(
     listing: tuple[list[Entry], dict[str, tuple[int, int, bool]], bytes],
@@ -148,7 +146,6 @@ DIFFS = st.lists(
 ).map(b"".join)  # fmt: skip
 
 
-@settings(max_examples=300)
 @given(DIFFS)
 def test_any_bytes_can_be_shown_as_a_diff(patch: bytes) -> None:
     blocks = diff_blocks(patch)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.core.changes import ChangeSet
@@ -367,7 +367,6 @@ def mangled(draw: st.DrawFn) -> bytes:
     return patch
 
 
-@settings(max_examples=120)
 @given(mangled())
 def test_any_patch_is_refused_or_gives_one_that_leads_to_the_same(source: Source, patch: bytes) -> None:
     async def verify() -> None:
