@@ -46,6 +46,7 @@ WITHIN_THE_STREAM = {
     "silence": Fault(kind="silence", after=9),
     "silence after the headers": Fault(kind="silence", after=0),
 }
+SILENCE = 1.0  # seconds; on a busy machine everything is silent for a part of it
 RECOVERABLE = {**BEFORE_THE_STREAM, **WITHIN_THE_STREAM}
 
 
@@ -57,7 +58,7 @@ def of_turn(reply: Reply) -> tuple[str, tuple[Any, ...], str]:
 async def test_a_fault_that_may_pass_costs_one_more_request_and_nothing_else(fault: Fault) -> None:
     watcher = Watcher()
     with MessagesServer([WORK, LAST], faults={1: fault}) as server:
-        model = claude(server, idle_seconds=0.2, first_byte_seconds=0.2)
+        model = claude(server, idle_seconds=SILENCE, first_byte_seconds=SILENCE)
         replies = await converse(model, 2, watcher)
         await model.close()
         assert len(server.requests) == 3
@@ -83,9 +84,9 @@ async def test_wherever_a_stream_breaks_the_turn_is_repeated_whole(kind: Any, af
 
 
 async def test_pings_during_a_long_thought_are_not_silence() -> None:
-    pinging = Fault(kind="silence", after=3, seconds=1.0, ping_seconds=0.1)
+    pinging = Fault(kind="silence", after=3, seconds=2 * SILENCE, ping_seconds=0.1)
     with MessagesServer([LAST], faults={1: pinging}) as server:
-        reply = await claude(server, idle_seconds=0.4).turn(request(), Watcher())
+        reply = await claude(server, idle_seconds=SILENCE).turn(request(), Watcher())
         assert len(server.requests) == 1
     assert reply.text == "Done."
 
@@ -177,7 +178,7 @@ async def test_one_fault_of_every_kind_in_one_conversation_loses_nothing() -> No
     work = [Turn(blocks=[thinking("Hm."), text("Go."), tool("bash", {"command": command})]) for command in commands]
     faults = {2 * number + 1: fault for number, fault in enumerate(all_faults)}
     with MessagesServer([*work, LAST], faults=faults) as server:
-        replies = await converse(claude(server, idle_seconds=0.2, first_byte_seconds=0.2), len(work) + 1)
+        replies = await converse(claude(server, idle_seconds=SILENCE, first_byte_seconds=SILENCE), len(work) + 1)
         assert len(server.requests) == 2 * len(work) + 1
     assert [call.input for reply in replies for call in reply.calls] == [{"command": command} for command in commands]
     assert replies[-1].text == "Done."

@@ -172,9 +172,9 @@ def test_an_alias_bomb_is_refused_quickly() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for level in range(1, 12):
         lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]")
-    started = time.monotonic()
+    started = time.process_time()
     problem = refused("\n".join(lines))
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert problem.line > 0
     assert "alias" in problem.message
 
