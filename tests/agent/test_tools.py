@@ -94,7 +94,8 @@ async def test_binary_output_is_no_trouble(tools: Toolbox) -> None:
 
 
 async def test_four_commands_run_together(tools: Toolbox) -> None:
-    meet = "touch begun-{}; until [ $(ls | grep -c begun) = 4 ]; do sleep 0.05; done; echo met"  # each waits for the others
+    # Each waits for the others.
+    meet = "touch begun-{}; until [ $(ls | grep -c begun) = 4 ]; do sleep 0.05; done; echo met"
     calls = tuple(ToolCall(id=str(n), name="bash", input={"command": meet.format(n)}) for n in range(4))
     running = 0
     most = 0
