@@ -54,9 +54,7 @@ class Agent:
 
     @property
     def name(self) -> str:
-        if self.spec:
-            return self.spec.name
-        return self.path.stem
+        return self.spec.name if self.spec else self.path.stem
 
     @property
     def triggers(self) -> AgentTriggers:
