@@ -58,7 +58,7 @@ def render_discussion(
     """The discussion as text of about `budget` characters, newest first where it does not all fit.
 
     `before` (RFC 3339; "" for no bound) is when the agent was asked for: what was written or changed at that moment or
-    later is left out, so that nobody can add to a request after it was made. Title and body carry no time of their last
+    later is left out, so that no one can add to a request after it was made. Title and body carry no time of their last
     change that can be trusted, and stay. Minimised comments and our own are left out. `include` and `exclude` are
     logins, in any case.
     """

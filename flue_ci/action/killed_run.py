@@ -26,7 +26,7 @@ def finish_killed_run(environ: Mapping[str, str]) -> int:
     if event.number is not None and job.run_url and job.inputs.comment:
         try:
             count = asyncio.run(_finish(job, event, event.number))
-            job.say(plural(count, "comment") + " said that a run was at work")
+            job.say(f"finished {plural(count, 'progress comment')}")
         except FlueError as error:
             job.notice(f"the comment may still say that the run is at work: {error}")
     return EXIT_DONE

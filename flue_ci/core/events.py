@@ -18,7 +18,7 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageEnded:
-    """It has ended, in whatever way, after `seconds`."""
+    """It has ended, also when it failed, after `seconds`."""
 
     stage: str
     seconds: float
@@ -79,7 +79,7 @@ class ToolEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationEnded:
-    """The engine has ended, in whatever way. This is all that was exchanged with the model."""
+    """The engine has ended, also when it failed. This is all that was exchanged with the model."""
 
     conversation: Conversation
 

@@ -296,9 +296,9 @@ class CheckSpec(Part):
 
 
 class ContextSpec(Part):
-    """Whose words about a pull request or issue the agent is told. The agent works without them as well."""
+    """Whose comments on a pull request or issue the agent reads. The agent works without them as well."""
 
-    include: Texts = _key((), "Logins; only what they wrote is told. Everybody's by default.", ["octocat"])
+    include: Texts = _key((), "Logins; only their comments are read. All by default.", ["octocat"])
     exclude: Texts = _key((), "Logins; what they wrote is left out.", ["codecov[bot]"])
 
 
@@ -355,7 +355,7 @@ class AgentSpec(Part):
     triggers: TriggersSpec = _key(TriggersSpec, "What starts it on GitHub.", {"comment": "fix-tests"})
     sandbox: SandboxSpec = _key(SandboxSpec, "The machine it acts on.", {"setup": ["npm ci"]})
     workspace: WorkspaceSpec = _key(WorkspaceSpec, "The repository inside the sandbox.", {"history": 50})
-    context: ContextSpec = _key(ContextSpec, "Whose words the agent is told on GitHub.", {"exclude": ["codecov[bot]"]})
+    context: ContextSpec = _key(ContextSpec, "Whose comments the agent reads on GitHub.", {"exclude": ["codecov[bot]"]})
     tools: Annotated[tuple[Tool, ...], Strict(False), _Several] = _key(
         ("bash", "read", "write", "edit", "grep", "glob"),
         "The tools it has.",

@@ -1,1 +1,1 @@
-"""A run for people at a terminal: live progress and the result. What is said in CI logs belongs to `action`."""
+"""A run for people at a terminal: live progress and the result. CI logs belong to `action`."""
