@@ -42,6 +42,7 @@ def _check_unique(path: KeyPath, names: Sequence[str], noun: str, problems: Prob
 
 
 def templates(spec: AgentSpec, problems: Problems) -> None:
+    """Both templates can be read, and there is something to do."""
     for key, template in (("instructions", spec.instructions), ("prompt", spec.prompt)):
         problems.add_flaw((key,), template_flaw(template))
     if not spec.prompt.strip():
@@ -49,6 +50,7 @@ def templates(spec: AgentSpec, problems: Problems) -> None:
 
 
 def model(spec: AgentSpec, problems: Problems) -> None:
+    """The address of the server, and what the model takes."""
     choice = spec.model
     if choice.base_url is not None and (reason := _url_flaw(choice.base_url)):
         problems.add(("model", "base_url"), reason, "such as https://llm.example.com")
@@ -76,6 +78,7 @@ def _url_flaw(url: str) -> str:
 
 
 def triggers(spec: AgentSpec, problems: Problems) -> None:
+    """Events, labels, roles and the logins of bots."""
     path: KeyPath = ("triggers",)
     _check_unique((*path, "events"), spec.triggers.events, "event", problems)
     for index, event in enumerate(spec.triggers.events):
@@ -122,6 +125,7 @@ def _variable_flaw(name: str, noun: str) -> Diagnostic | None:
 
 
 def hosts(spec: AgentSpec, problems: Problems) -> None:
+    """The hosts of both phases of the network."""
     network = spec.sandbox.network
     for phase, egress in (("setup", network.setup), ("agent", network.agent)):
         if isinstance(egress, str):
@@ -135,6 +139,7 @@ def hosts(spec: AgentSpec, problems: Problems) -> None:
 
 
 def inject(spec: AgentSpec, problems: Problems) -> None:
+    """Headers that the network adds to requests."""
     network = spec.sandbox.network
     for index, rule in enumerate(network.inject):
         path: KeyPath = ("sandbox", "network", "inject", index)
@@ -149,6 +154,7 @@ def inject(spec: AgentSpec, problems: Problems) -> None:
 
 
 def limits(spec: AgentSpec, problems: Problems) -> None:
+    """The agent's time ends before its sandbox does."""
     minutes, timeout = spec.limits.minutes, spec.sandbox.timeout
     if minutes * 60 <= timeout:
         return
@@ -160,6 +166,7 @@ def limits(spec: AgentSpec, problems: Problems) -> None:
 
 
 def cost(spec: AgentSpec, problems: Problems) -> None:
+    """A limit on dollars needs a price."""
     name = spec.model.name
     if spec.limits.cost_usd is None or spec.model.prices is not None or price_of(name) is not None:
         return
@@ -171,6 +178,7 @@ def cost(spec: AgentSpec, problems: Problems) -> None:
 
 
 def checks(spec: AgentSpec, problems: Problems) -> None:
+    """Each check has a name of its own, in one line."""
     names: set[str] = set()
     for index, check in enumerate(spec.checks):
         if check.name in names:
@@ -181,6 +189,7 @@ def checks(spec: AgentSpec, problems: Problems) -> None:
 
 
 def lists(spec: AgentSpec, problems: Problems) -> None:
+    """Tools and skills."""
     _check_unique(("tools",), spec.tools, "tool", problems)
     if not spec.tools:
         problems.add(("tools",), "must not be empty", "leave it out for all of them")
@@ -193,6 +202,7 @@ def lists(spec: AgentSpec, problems: Problems) -> None:
 
 
 def result(spec: AgentSpec, problems: Problems) -> None:
+    """A JSON Schema of an object."""
     if spec.result is None:
         return
     from flue_ci.spec.result_schema import schema_flaws
@@ -224,6 +234,7 @@ def _count_values(value: object) -> int:
 
 
 def engine(spec: AgentSpec, problems: Problems) -> None:
+    """Keys that work with our own loop only."""
     if not isinstance(spec.engine, ProgramSpec):
         return
     for key in ("result", "tools"):
@@ -233,6 +244,7 @@ def engine(spec: AgentSpec, problems: Problems) -> None:
 
 
 def publish(spec: AgentSpec, problems: Problems) -> None:
+    """Labels and protected paths."""
     _check_labels(("publish", "labels"), spec.publish.labels, problems)
     _check_unique(("publish", "protect"), spec.publish.protect, "pattern", problems)
     for index, glob in enumerate(spec.publish.protect):
