@@ -58,7 +58,7 @@ END
 chmod +x "$home/venv/bin/flue-ci"
 
 # Nothing is compiled yet. While the run reads its event, this makes the bytecode of the largest packages: seconds less.
-"$home/venv/bin/python" -I -c 'from flue_ci.models.claude.client import preload; preload(); import e2b' \
+"$home/venv/bin/python" -I -c 'from flue_ci.models.claude.lazy_import import preload; preload(); import e2b' \
   </dev/null >/dev/null 2>&1 &
 
 echo "home=$home" >>"$GITHUB_OUTPUT"

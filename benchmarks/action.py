@@ -18,7 +18,7 @@ from typing import Any
 
 from flue_ci.gate.event import parse_event
 from flue_ci.gate.policy import GateSettings, decide
-from tests.e2e.flow import COMMAND, bash, say
+from tests.e2e.flow import bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
 from tests.support.github_server import GitHubServer
@@ -55,7 +55,7 @@ def answered(text: str) -> Sample:
         MessagesServer(answer, caching=False) as model,
         E2BServer() as e2b,
     ):
-        job = Job(github=github, model=model, e2b=e2b, home=Path(home), warm=False)
+        job = Job(github=github, model=model, e2b=e2b, home=Path(home), cold=True)
         pull = github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
         comment = github.say(pull["number"], "ada", text)
         environ = github.env("issue_comment", github.commented(pull, comment))
@@ -65,7 +65,7 @@ def answered(text: str) -> Sample:
         if decided.outputs["proceed"] == "true":
             environ |= {"FLUE_CI_REACTED": decided.outputs["reacted"]}
             begun = time.monotonic()
-            ended = job.run([*COMMAND, "action"], environ)
+            ended = job.run(["action"], environ)
             assert ended.code == 0, ended.log
             first = asked[0] - begun
         api = [path for _, path, _ in github.requests[before:] if "/info/refs" not in path and "/git-" not in path]

@@ -62,7 +62,7 @@ def git(where: Path, *args: str) -> None:
 
 async def measure(repo: Path, work: Path, timings: Timings) -> None:
     """One round: ours in and out, then git's clone."""
-    box = await LocalProvider(keep_root=work).open(REQUEST, lambda event: None)
+    box = await LocalProvider(directory=work).open(REQUEST, lambda event: None)
     scratch = Path(tempfile.mkdtemp(dir=work))
     lap = stopwatch(timings)
     source = await open_checkout(repo, history=50, scratch=scratch)
@@ -117,8 +117,8 @@ async def run(cases: list[tuple[str, int, int]], cache: Path, rounds: int) -> No
             for _ in range(rounds):
                 await measure(repo, Path(work), timings)
             report(title, timings)
-            for sandbox_id, _ in await LocalProvider(keep_root=Path(work)).list(REQUEST.metadata):
-                await LocalProvider(keep_root=Path(work)).kill(sandbox_id)
+            for sandbox_id, _ in await LocalProvider(directory=Path(work)).list(REQUEST.metadata):
+                await LocalProvider(directory=Path(work)).kill(sandbox_id)
 
 
 def main(arguments: list[str] | None = None) -> None:

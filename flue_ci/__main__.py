@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import sys
@@ -12,9 +11,8 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     _open_streams()
-    gc.disable()  # start-up makes no garbage, and looking for it costs a fifth of it; `wiring` turns it on again
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name of a file may be no text; printing it must not fail
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold invalid UTF-8; printing it must not fail
             stream.reconfigure(errors="backslashreplace")
     try:
         code = run_command_line(sys.argv[1:])
@@ -29,8 +27,8 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Gives every standard stream that the caller closed to nobody: the next file would take its number otherwise, and
-    what is printed would land there."""
+    """Opens the null device for every standard stream that the caller closed: the next file would take its number
+    otherwise, and receive what is printed."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
@@ -40,40 +38,48 @@ def _open_streams() -> None:
 
 def run_command_line(arguments: list[str]) -> int:
     """The exit code of a command line. Prints what went wrong to standard error."""
-    import click
+    from flue_ci.core.startup import fast_startup
 
-    from flue_ci.cli import cli
-    from flue_ci.core.errors import EXIT_BUG, EXIT_USAGE, FlueError
+    with fast_startup():
+        import click
+
+        from flue_ci.cli import cli
+        from flue_ci.core.errors import EXIT_BUG, EXIT_USAGE, FlueError
 
     if level := os.environ.get("ANTHROPIC_LOG"):
-        from flue_ci.safety import log_handler as sdklog
+        from flue_ci.safety import log_handler
 
-        sdklog.install_log_handler(_log)
-        sdklog.set_level(level)
+        log_handler.install_log_handler(_log)
+        log_handler.set_level(level)
     try:
         code = cli.main(arguments, prog_name="flue-ci", standalone_mode=False)
-        return code if isinstance(code, int) else 0
     except FlueError as error:
-        _say(f"flue-ci: {error}" + (f"\n  → {error.hint}" if error.hint else ""))
+        text = f"flue-ci: {error}"
+        if error.hint:
+            text += f"\n  → {error.hint}"
+        _print_error(text)
         return error.exit_code
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        _say(told.getvalue().rstrip())
+        message = io.StringIO()
+        error.show(message)
+        _print_error(message.getvalue().rstrip())
         return EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
         print("flue-ci: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
-    except Exception:  # noqa: BLE001 (the boundary itself)
+    except Exception:  # noqa: BLE001 (the error boundary: anything else is a bug of ours)
         import traceback
 
-        _say(f"{traceback.format_exc()}flue-ci: this is a bug of flue-ci; the lines above say where")
+        _print_error(f"{traceback.format_exc()}flue-ci: this is a bug of flue-ci; the lines above say where")
         return EXIT_BUG
+    if isinstance(code, int):
+        return code
+    return 0
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     """Prints to standard error, without secrets of the environment and without what moves a terminal's cursor."""
     from flue_ci.core.text import plain
 

@@ -1,5 +1,4 @@
-"""The door: the commands, their options and help. Each hands over to the module that does the work, imported when it
-is called."""
+"""The commands, their options and help. Each calls the module that does the work, imported when it is called."""
 
 from __future__ import annotations
 
@@ -31,6 +30,21 @@ class _Examples(click.Command):
             with formatter.section("Examples"):
                 for line in self.epilog.strip().splitlines():
                     formatter.write(f"{' ' * formatter.current_indent}{line.strip()}\n")
+
+
+class _SandboxName(click.Choice[str]):
+    """A registered sandbox: one of those shown, or one that another package brings."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            from flue_ci.sandboxes.registry import SANDBOXES
+
+            if SANDBOXES.knows(value):
+                return str(value)
+        return super().convert(value, param, ctx)
+
+
+_SANDBOX = _SandboxName(["e2b", "local"])
 
 
 def _command(
@@ -69,9 +83,7 @@ _repo = click.option(
 @click.argument("agent")
 @click.argument("instruction", required=False, default="")
 @_repo
-@click.option(
-    "--sandbox", type=click.Choice(["e2b", "local"]), default="e2b", show_default=True, help="Where the agent works."
-)
+@click.option("--sandbox", type=_SANDBOX, default="e2b", show_default=True, help="Where the agent works.")
 @click.option("--no-isolation", is_flag=True, help="With --sandbox local: run on this machine without any protection.")
 @click.option("--model", metavar="NAME", help="Another model than the spec's.")
 @click.option(
@@ -94,12 +106,16 @@ _repo = click.option(
     help="Use such a file instead of the model.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only the result.")
-def run(**given: Any) -> int:
+def run(**options: Any) -> int:
     """Run AGENT, a name in .flue/agents/ or a path, with an optional INSTRUCTION."""
-    from flue_ci.commands.run import RunChoice, run_here
+    from flue_ci.core.startup import fast_startup
 
-    given["json"] = given.pop("as_json")
-    return run_here(RunChoice(**given), os.environ)
+    with fast_startup():
+        from flue_ci.commands.run import run_locally
+        from flue_ci.run.plan import RunOptions
+
+    options["json"] = options.pop("as_json")
+    return run_locally(RunOptions(**options), os.environ)
 
 
 def _redactor() -> Redactor:
@@ -120,9 +136,16 @@ def action(*, clear_up: bool) -> int:
 
     Everything comes from the environment, as action.yml sets it: docs/action.md.
     """
-    from flue_ci.action import respond as action_run
+    if clear_up:
+        from flue_ci.action.killed_run import finish_killed_run
 
-    return action_run.finish_killed_run(os.environ) if clear_up else action_run.run_action(os.environ)
+        return finish_killed_run(os.environ)
+    from flue_ci.core.startup import fast_startup
+
+    with fast_startup():
+        from flue_ci.action.respond import run_action
+
+    return run_action(os.environ)
 
 
 @_command(
@@ -149,40 +172,35 @@ def publish(folder: Path) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
-    from flue_ci.core.errors import EXIT_USAGE, Diagnostic, SpecError
+    from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE, Diagnostic, SpecError
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root, find_specs, load_spec, not_supported_yet
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
         raise click.UsageError("there is no spec in .flue/agents/; `flue-ci init` writes one")
-    problems: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     for path in paths:
         try:
-            problems += not_supported_yet(load_spec(path))
+            diagnostics += not_supported_yet(load_spec(path))
         except SpecError as error:
-            problems += error.diagnostics
-    broken = {problem.file for problem in problems}
+            diagnostics += error.diagnostics
+    invalid = {each.file for each in diagnostics}
     redact = _redactor()
-    problems = redact.redact_value(problems)
+    diagnostics = redact.redact_value(diagnostics)
     if as_json:
         fields = ("file", "line", "column", "key", "message", "hint")
-        print(
-            json.dumps(
-                {
-                    "valid": not problems,
-                    "problems": [{name: getattr(problem, name) for name in fields} for problem in problems],
-                },
-                indent=2,
-            )
-        )
-        return EXIT_USAGE if problems else 0
-    for problem in problems:
-        print(printable(str(problem)))
-    for path in paths:
-        if display_path(path) not in broken:
-            print(printable(redact(f"{display_path(path)}: ok")))
-    return EXIT_USAGE if problems else 0
+        problems = [{name: getattr(each, name) for name in fields} for each in diagnostics]
+        print(json.dumps({"valid": not problems, "problems": problems}, indent=2))
+    else:
+        for each in diagnostics:
+            print(printable(str(each)))
+        for name in map(display_path, paths):
+            if name not in invalid:
+                print(printable(redact(f"{name}: ok")))
+    if diagnostics:
+        return EXIT_USAGE
+    return EXIT_DONE
 
 
 @_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")
@@ -199,11 +217,17 @@ def schema() -> None:
 def list_(repo: Path, as_json: bool) -> int:
     """List the repository's agents."""
     from flue_ci.commands.list_agents import agents, as_text
+    from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE
     from flue_ci.spec.load import find_root
 
-    found = _redactor().redact_value(agents(find_root(repo)))
-    print(json.dumps(found, indent=2) if as_json else as_text(found))
-    return 2 if any(agent["problem"] for agent in found) else 0
+    listing = _redactor().redact_value(agents(find_root(repo)))
+    if as_json:
+        print(json.dumps(listing, indent=2))
+    else:
+        print(as_text(listing))
+    if any(agent["problem"] for agent in listing):
+        return EXIT_USAGE
+    return EXIT_DONE
 
 
 @_command(brief="Write a commented agent spec.", examples="flue-ci init\nflue-ci init review --github")
@@ -246,7 +270,7 @@ def doctor(repo: Path, offline: bool, as_json: bool) -> int:
 def demo(no_isolation: bool, out: Path | None) -> int:
     """Fix a failing test in a small repository: real sandbox, real tools, a recorded model. Needs no key and no
     network."""
-    from flue_ci.commands.run import run_demo
+    from flue_ci.commands.demo import run_demo
 
     return run_demo(os.environ, isolation=not no_isolation, out=out)
 
@@ -261,7 +285,7 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
     from flue_ci.report.folder import load
     from flue_ci.report.markdown import markdown
     from flue_ci.report.report import to_json
-    from flue_ci.terminal import result as closing
+    from flue_ci.terminal.result import print_result
 
     report, patch = load(folder)
     redact = _redactor()
@@ -271,7 +295,7 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
     elif as_markdown:
         sys.stdout.write(markdown(report, patch))
     else:
-        closing.print_result(report, patch, folder, diff=diff)
+        print_result(report, patch, folder, diff=diff)
     return 0
 
 
@@ -280,9 +304,7 @@ def sandboxes() -> None:
     """Find and end sandboxes that a crash left behind; only those that flue-ci started."""
 
 
-_provider = click.option(
-    "--sandbox", type=click.Choice(["e2b", "local"]), default="e2b", show_default=True, help="Which provider."
-)
+_provider = click.option("--sandbox", type=_SANDBOX, default="e2b", show_default=True, help="Which provider.")
 
 
 @sandboxes.command("list")
@@ -293,14 +315,15 @@ def sandboxes_list(sandbox: str, as_json: bool) -> None:
     from flue_ci.commands.sandboxes import find
     from flue_ci.core.text import one_line
 
-    found = _redactor().redact_value(find(sandbox, os.environ))
+    running = _redactor().redact_value(find(sandbox, os.environ))
     if as_json:
-        print(json.dumps([{"id": sandbox_id, "metadata": dict(metadata)} for sandbox_id, metadata in found], indent=2))
+        rows = [{"id": sandbox_id, "metadata": dict(metadata)} for sandbox_id, metadata in running]
+        print(json.dumps(rows, indent=2))
         return
-    for sandbox_id, metadata in found:
-        told = [one_line(metadata.get(key, "?")) for key in ("repo", "agent", "run")]
-        print(f"{one_line(sandbox_id)}  {told[0]}  {told[1]}  run {told[2]}")
-    if not found:
+    for sandbox_id, metadata in running:
+        repo, agent, run_id = [one_line(metadata.get(key, "?")) for key in ("repo", "agent", "run")]
+        print(f"{one_line(sandbox_id)}  {repo}  {agent}  run {run_id}")
+    if not running:
         click.echo("No sandbox of flue-ci is running.", err=True)
 
 
@@ -317,4 +340,6 @@ def sandboxes_kill(ids: tuple[str, ...], sandbox: str, everything: bool, run_id:
 
     if [bool(ids), everything, bool(run_id)].count(True) != 1:
         raise click.UsageError("name the sandboxes to end, or pass --all or --run ID")
-    return sweep(sandbox, os.environ, run_id) if run_id else kill(sandbox, os.environ, ids)
+    if run_id:
+        return sweep(sandbox, os.environ, run_id)
+    return kill(sandbox, os.environ, ids)

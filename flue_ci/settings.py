@@ -26,7 +26,8 @@ class Settings:
     """Keys and addresses; empty when not set. `environ` is what named secrets of a spec are looked up in.
 
     `retry_timeout_seconds` bounds the wait for a service (the model's or the sandboxes') that is out of reach,
-    `idle_seconds` a silence of the model; None: the adapter's own default.
+    `idle_seconds` a silence of the model, `rescue_seconds` the time for saving changes after a signal; None: the
+    default of what uses it.
     """
 
     anthropic_api_key: str = field(default="", repr=False)
@@ -39,6 +40,7 @@ class Settings:
     state_dir: Path = Path()
     retry_timeout_seconds: float | None = None
     idle_seconds: float | None = None
+    rescue_seconds: float | None = None
     github: GitHubSettings = field(default_factory=GitHubSettings)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -59,6 +61,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         state_dir=Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "flue-ci",
         retry_timeout_seconds=_seconds(environ, "FLUE_CI_PATIENCE_SECONDS"),
         idle_seconds=_seconds(environ, "FLUE_CI_IDLE_SECONDS"),
+        rescue_seconds=_seconds(environ, "FLUE_CI_RESCUE_SECONDS"),
         github=GitHubSettings(
             token=environ.get("FLUE_CI_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", ""),
             repo=environ.get("GITHUB_REPOSITORY", ""),

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import settings
 
 # A busy machine is no defect, and the same code gives the same verdict twice. `--hypothesis-profile=explore` looks
-# for new cases; those it finds become examples of their own.
-settings.register_profile("flue-ci", deadline=None, derandomize=True)
+# for new cases, by hand and for long; those it finds become examples of their own.
+settings.register_profile("flue-ci", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile("flue-ci")
 
@@ -30,8 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: most tests wait for processes and servers, so there are two for each processor."""
-    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
+    """`-n auto`: three for two processors. Some tests wait for processes and servers, and each worker has its own start
+    to pay for."""
+    processors = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    return processors + max(1, processors // 2)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

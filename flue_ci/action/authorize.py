@@ -1,4 +1,4 @@
-"""Who asked for what, with the specs at hand: the agent that is meant, and whether this person may."""
+"""Which agent is asked for, with the specs at hand, and whether this person may start it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from flue_ci.action.context import JobContext
 from flue_ci.action.target import Agent
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Forge
-from flue_ci.gate import policy as gate
+from flue_ci.gate import policy
 from flue_ci.gate.comment_command import CommentCommand, find_command
 from flue_ci.gate.event import Event
 from flue_ci.publish.comment import help_reply, unknown_reply
@@ -19,69 +20,71 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authorized:
-    """An agent that was asked for by somebody who may, and what for."""
+class AgentRequest:
+    """An agent, the instruction for it, and a person who may start it."""
 
     agent: Agent
     instruction: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
-    """Nothing to run. `reason` is for the log; `reply` (may be empty) goes below the comment that asked; `unwelcome`:
-    somebody asked who may not, and is told so by a reaction."""
+class Rejection:
+    """Nothing to run. `reason` is for the log; `reply` (may be empty) goes below the comment that asked; `denied`: the
+    person may not ask, and learns it by a reaction."""
 
     reason: str
     reply: str = ""
-    denied: bool = False
+    is_denied: bool = False
 
 
-async def authorize_request(  # noqa: PLR0913 (who asked for what, and all that decides it)
-    event: Event,
+async def authorize_request(
+    context: JobContext,
     command: CommentCommand | None,
     agents: Sequence[Agent],
-    *,
-    people: Awaitable[gate.ActorRoles],
-    settings: gate.GateSettings,
-    rate_limit: int,
-    forge: Forge,
-) -> Authorized | Rejected:
-    """Raises `ForgeError` when GitHub cannot be asked: then nobody may anything. `people` may still be on their way."""
-    known = [agent.triggers for agent in agents]
-    chosen = gate.choose_agent(event, command, known, workflow_agent=settings.agent)
-    if isinstance(chosen, gate.Skip):
-        return Rejected(reason=chosen.reason)
-    # Who may start nothing gets no reply either: else strangers could make us comment.
-    asked = chosen.agent if isinstance(chosen, gate.SelectedAgent) else gate.AgentTriggers(name="help")
-    verdict = gate.authorize(event, asked, await people, allowed_bots=settings.allowed_bots)
-    if not isinstance(verdict, gate.Allow):
-        return Rejected(reason=verdict.reason, denied=isinstance(verdict, gate.Deny))
-    if isinstance(chosen, gate.Help):
-        return Rejected(reason="the agents are listed in a reply", reply=help_reply(known, trigger=settings.trigger))
-    if isinstance(chosen, gate.Unknown):
-        reply = unknown_reply(chosen.name, chosen.near, known, trigger=settings.trigger)
-        return Rejected(reason=f"there is no agent {chosen.name}", reply=reply)
-    if rate_limit and not await _within_rate(event, settings, rate_limit, forge):
-        reason = f"{event.actor} asked more than {rate_limit} times within an hour (the input `rate-limit`)"
-        return Rejected(reason=reason, denied=True)
-    agent = next(agent for agent in agents if agent.name == chosen.agent.name)
-    return Authorized(agent=agent, instruction=chosen.instruction)
+    roles: Awaitable[policy.ActorRoles],
+) -> AgentRequest | Rejection:
+    """Which agent is meant, and whether this person may start it. `roles` may still be on their way. Raises
+    `ForgeError` when GitHub cannot be asked: then nothing is authorized."""
+    event, settings = context.event, context.job.inputs.gate
+    triggers = [agent.triggers for agent in agents]
+    choice = policy.choose_agent(event, command, triggers, workflow_agent=settings.agent)
+    if isinstance(choice, policy.Skip):
+        return Rejection(reason=choice.reason)
+    # A person who may start nothing gets no reply either: else strangers could make us comment.
+    required_triggers = policy.AgentTriggers(name="help")
+    if isinstance(choice, policy.SelectedAgent):
+        required_triggers = choice.agent
+    verdict = policy.authorize(event, required_triggers, await roles, allowed_bots=settings.allowed_bots)
+    if not isinstance(verdict, policy.Allow):
+        return Rejection(reason=verdict.reason, is_denied=isinstance(verdict, policy.Deny))
+    if isinstance(choice, policy.Help):
+        reply = help_reply(triggers, trigger=settings.trigger)
+        return Rejection(reason="the agents are listed in a reply", reply=reply)
+    if isinstance(choice, policy.Unknown):
+        reply = unknown_reply(choice.name, choice.near, triggers, trigger=settings.trigger)
+        return Rejection(reason=f"there is no agent {choice.name}", reply=reply)
+    limit = context.job.inputs.rate_limit
+    if limit and not await _is_within_rate(event, settings, limit, context.forge):
+        reason = f"{event.actor} asked more than {limit} times within an hour (the input `rate-limit`)"
+        return Rejection(reason=reason, is_denied=True)
+    agent = next(agent for agent in agents if agent.name == choice.agent.name)
+    return AgentRequest(agent=agent, instruction=choice.instruction)
 
 
-async def fetch_roles(event: Event, forge: Forge) -> gate.ActorRoles:
-    """The roles of those behind an event. Raises `ForgeError`."""
+async def fetch_roles(event: Event, forge: Forge) -> policy.ActorRoles:
+    """The roles of the people behind an event. Raises `ForgeError`."""
     if not event.has_actor:
-        return gate.ActorRoles()
-    others = {login for login in (event.actor, event.triggering_actor) if login}
-    roles = {login: await forge.role(login) for login in sorted(others)}
-    return gate.ActorRoles(
+        return policy.ActorRoles()
+    logins = {login for login in (event.actor, event.triggering_actor) if login}
+    roles = {login: await forge.role(login) for login in sorted(logins)}
+    return policy.ActorRoles(
         actor_role=roles.get(event.actor, "none"), triggering_role=roles.get(event.triggering_actor, "none")
     )
 
 
-async def _within_rate(event: Event, settings: gate.GateSettings, limit: int, forge: Forge) -> bool:
-    """Counts what the person asked for in the last hour, this time included: requests in comments, or runs of this
-    workflow. Runs can be counted only with the permission `actions: read`; without it GitHub's own limits hold."""
+async def _is_within_rate(event: Event, settings: policy.GateSettings, limit: int, forge: Forge) -> bool:
+    """Counts the person's requests of the last hour, this one included: comments, or runs of this workflow. Runs can
+    be counted only with the permission `actions: read`; without it GitHub's own limits hold."""
     now = datetime.now(UTC)
     since = (now - RATE_WINDOW).strftime(_TIME)
     if event.comment_id:
@@ -99,4 +102,4 @@ async def _within_rate(event: Event, settings: gate.GateSettings, limit: int, fo
             return True
     else:
         return True
-    return gate.within_rate(times, now.strftime(_TIME), limit)
+    return policy.within_rate(times, now.strftime(_TIME), limit)

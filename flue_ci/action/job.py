@@ -1,4 +1,4 @@
-"""A job of GitHub Actions as one value: its inputs, its log, the files that the runner reads, and how it ends.
+"""A job of GitHub Actions: its log, the files that the runner reads, and how its step ends.
 
 Everything that a job says leaves through here, and has lost its secrets by then.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError, SpecError, UsageError
+from flue_ci.action.inputs import ActionInputs
+from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError, SpecError
 from flue_ci.core.text import one_line
 from flue_ci.gate.workflow_commands import (
     WorkflowLog,
@@ -26,114 +24,64 @@ from flue_ci.gate.workflow_commands import (
 )
 from flue_ci.publish.comment import summary_page
 from flue_ci.report.folder import PATCH
-from flue_ci.report.report import Conclusion, Report
-from flue_ci.safety import log_handler as sdklog
+from flue_ci.report.report import Report
+from flue_ci.safety.log_handler import install_log_handler
 from flue_ci.safety.markdown import escape
 from flue_ci.safety.redact import Redactor, secrets_of
-from flue_ci.settings import Settings
 
-CONCLUSIONS: tuple[Conclusion, ...] = ("success", "no-op", "skipped", "partial", "failed", "cancelled")
-SUMMARY_CHARS = 20_000  # of the agent's last words, as an output
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionInputs:
-    """The inputs of action.yml, as the environment carries them (docs/action.md). Empty: not given."""
-
-    agent: str = ""
-    instruction: str = ""
-    model: str = ""
-    template: str = ""
-    fail_on: frozenset[str] = frozenset(("failed", "cancelled", "partial"))
-    dry_run: bool = False
-    comment: bool = True
-    out: Path | None = None
-    rate_limit: int = 20
-    run_token: str = field(default_factory=lambda: secrets.token_hex(16))
-    has_reacted: bool = False
-    report: Path | None = None
-
-
-def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
-    """Raises `UsageError` for what an input cannot be."""
-
-    def given(name: str) -> str:
-        return environ.get(f"FLUE_CI_{name}", "").strip()
-
-    fail_on = frozenset(word for word in given("FAIL_ON").replace(",", " ").split() if word)
-    if unknown := sorted(fail_on - {*CONCLUSIONS, "none"}):
-        raise UsageError(
-            f"input `fail-on`: there is no conclusion `{one_line(unknown[0], 40)}`",
-            hint=f"known: {', '.join(CONCLUSIONS)}; `none` to fail on nothing",
-        )
-    rate = given("RATE_LIMIT") or "20"
-    if not rate.isdecimal():
-        raise UsageError(
-            f"input `rate-limit` is {one_line(rate, 40)!r}, not a number",
-            hint="requests an hour and person; 0 for no limit",
-        )
-    return ActionInputs(
-        agent=given("AGENT"),
-        instruction=environ.get("FLUE_CI_INSTRUCTION", ""),
-        model=given("MODEL"),
-        template=given("TEMPLATE"),
-        fail_on=fail_on or ActionInputs().fail_on,
-        dry_run=_flag("dry-run", given("DRY_RUN")),
-        comment=_publishes(given("PUBLISH")),
-        out=Path(given("OUT")) if given("OUT") else None,
-        rate_limit=int(rate),
-        run_token=given("RUN_TOKEN") or secrets.token_hex(16),
-        has_reacted=_flag("reacted", given("REACTED")),
-        report=Path(given("REPORT")) if given("REPORT") else None,
-    )
-
-
-def _flag(name: str, text: str) -> bool:
-    if text.lower() not in ("", "true", "false"):
-        raise UsageError(f"input `{name}` is {one_line(text, 40)!r}", hint="write true or false")
-    return text.lower() == "true"
-
-
-def _publishes(text: str) -> bool:
-    if text not in ("", "comment", "none"):
-        raise UsageError(f"input `publish` is {one_line(text, 40)!r}", hint="write comment or none")
-    return text != "none"
+SUMMARY_CHARS = 20_000  # of the agent's summary, as an output
+LINE_CHARS = 1_000  # of a line in the log, and of the output `reason`
 
 
 def fail_step(environ: Mapping[str, str], error: FlueError) -> int:
     """Ends a step that came to nothing: its error as an annotation, its outputs, its exit code. Outside of GitHub
-    Actions the error goes on, to be told on the terminal."""
+    Actions the error is raised again, for the terminal."""
     if environ.get("GITHUB_ACTIONS") != "true":
         raise error
-    told = Redactor(secrets_of(environ))(f"{error}\n→ {error.hint}" if error.hint else str(error))
-    print(workflow_command("error", told, title="flue-ci"), flush=True)
+    text = Redactor(secrets_of(environ))(_with_hint(str(error), error.hint))
+    print(workflow_command("error", text, title="flue-ci"), flush=True)
     if path := environ.get("GITHUB_OUTPUT"):
         write_output(path, "conclusion", "failed")
-        write_output(path, "reason", one_line(told, 1_000))
+        write_output(path, "reason", one_line(text, LINE_CHARS))
     return error.exit_code
 
 
 class ActionJob:
-    """`say` is for our own words, whoever's names are in them; the log guard for everybody else's lines."""
+    """`say` is for our own words; `log` for lines of the sandbox and the model.
 
-    def __init__(self, environ: Mapping[str, str], settings: Settings, inputs: ActionInputs) -> None:
-        self.environ, self.settings, self.inputs = environ, settings, inputs
-        self.redact = Redactor([*secrets_of(environ), settings.github.token])
+    `redact` knows the secrets of the environment; for a run, `with_redactor` gives the same job with those of the
+    spec as well.
+    """
+
+    def __init__(self, environ: Mapping[str, str], inputs: ActionInputs, redact: Redactor | None = None) -> None:
+        self.environ, self.inputs, self.settings = environ, inputs, inputs.settings
+        self.redact = redact or Redactor([*secrets_of(environ), inputs.settings.github.token])
         self.log = WorkflowLog(sys.stdout)
-        self.fallback_folder = Path(environ.get("RUNNER_TEMP") or settings.state_dir) / "flue-ci-report"
+        self.fallback_folder = Path(environ.get("RUNNER_TEMP") or self.settings.state_dir) / "flue-ci-report"
         self.out = inputs.out or self.fallback_folder
+
+    def with_redactor(self, redact: Redactor) -> ActionJob:
+        """The same job, from which these secrets are taken out too; the logs of the SDKs follow."""
+        job = ActionJob(self.environ, self.inputs, redact)
+        job.log = self.log
+        install_log_handler(job.say)
+        return job
 
     @property
     def run_url(self) -> str:
         """The page of this job's run; empty outside of GitHub Actions."""
         run, attempt = self.environ.get("GITHUB_RUN_ID", ""), self.environ.get("GITHUB_RUN_ATTEMPT", "1")
-        where = self.settings.github
-        tail = f"/attempts/{attempt}" if attempt not in ("", "1") else ""
-        return f"{where.server_url}/{where.repo}/actions/runs/{run}{tail}" if run and where.repo else ""
+        github = self.settings.github
+        if not run or not github.repo:
+            return ""
+        url = f"{github.server_url}/{github.repo}/actions/runs/{run}"
+        if attempt not in ("", "1"):
+            url += f"/attempts/{attempt}"
+        return url
 
     def begin(self) -> None:
-        """Before anything is said: what the SDKs log comes here too, and the runner learns what to hide."""
-        sdklog.install_log_handler(self.say)
+        """Before anything is logged: the logs of the SDKs come here too, and the runner learns what to mask."""
+        install_log_handler(self.say)
         self._mask_secrets()
 
     def _mask_secrets(self) -> None:
@@ -142,73 +90,64 @@ class ActionJob:
         if self.environ.get("GITHUB_ACTIONS") != "true":
             return
         settings = self.settings
-        basic = base64.b64encode(f"x-access-token:{settings.github.token}".encode()).decode()
-        for value in (settings.anthropic_api_key, settings.e2b_api_key, basic if settings.github.token else ""):
+        values = [settings.anthropic_api_key, settings.e2b_api_key]
+        if settings.github.token:
+            values.append(base64.b64encode(f"x-access-token:{settings.github.token}".encode()).decode())
+        for value in values:
             mask(sys.stdout, value)
 
     def say(self, text: str) -> None:
         """One line in the log."""
-        self.log.line(one_line(self.redact(text), 1_000))
+        self.log.line(one_line(self.redact(text), LINE_CHARS))
 
     def notice(self, text: str) -> None:
-        self.log.command(workflow_command("notice", one_line(self.redact(text), 1_000), title="flue-ci"))
+        """A notice on the run's page, as one line."""
+        self.log.command(workflow_command("notice", one_line(self.redact(text), LINE_CHARS), title="flue-ci"))
 
     def error(self, text: str, hint: str = "") -> None:
-        told = self.redact(f"{text}\n→ {hint}" if hint else text)
-        self.log.command(workflow_command("error", told, title="flue-ci"))
+        """An error on the run's page."""
+        self.log.command(workflow_command("error", self.redact(_with_hint(text, hint)), title="flue-ci"))
 
     def spec_errors(self, error: SpecError) -> None:
-        """An annotation a problem, at its line."""
-        for problem in error.diagnostics[:10]:
-            told = self.redact(f"{problem.key}: {problem.message}" + (f" ({problem.hint})" if problem.hint else ""))
-            self.log.command(error_annotation(problem.file, problem.line, problem.column, told))
+        """An annotation for each problem, at its line."""
+        for each in error.diagnostics[:10]:
+            text = f"{each.key}: {each.message}"
+            if each.hint:
+                text += f" ({each.hint})"
+            self.log.command(error_annotation(each.file, each.line, each.column, self.redact(text)))
 
     def skip(self, reason: str) -> int:
         """Nothing to do: a notice, outputs, green."""
         self.notice(reason)
-        self._outputs({"conclusion": "skipped", "reason": one_line(self.redact(reason), 1_000)})
+        self._write_outputs({"conclusion": "skipped", "reason": one_line(self.redact(reason), LINE_CHARS)})
         return EXIT_DONE
 
     def finish(self, report: Report, patch: bytes, folder: Path | None, comment_url: str) -> int:
         """Summary, outputs and the exit code. `report` is without secrets; `folder` is where its files are, None for
         nowhere."""
         patch = self.redact.redact_value(patch)
-        if trouble := self._summarise(summary_page(report, patch, server_url=self.settings.github.server_url)):
+        page = summary_page(report, patch, server_url=self.settings.github.server_url)
+        if trouble := self._append_summary(page):
             self.notice(f"the job summary cannot be written: {trouble}")
-        self._outputs(
-            {
-                "conclusion": report.conclusion,
-                "reason": one_line(report.reason, 1_000),
-                "agent": report.agent,
-                "comment-url": comment_url,
-                "patch-path": str(folder / PATCH) if folder and report.changes.patch else "",
-                "report-path": str(folder / "report.json") if folder else "",
-                "summary": report.summary[:SUMMARY_CHARS],
-                "result": "" if report.result is None else json.dumps(report.result),
-                "turns": str(report.usage.turns),
-                "tokens": str(report.usage.total_tokens),
-                "cost-usd": "" if report.usage.cost_usd is None else f"{report.usage.cost_usd:.4f}",
-                "changed-files": json.dumps([file.path for file in report.changes.files][:1_000]),
-            }
-        )
+        self._write_outputs(_outputs(report, folder, comment_url))
         if report.conclusion in self.inputs.fail_on:
             return report.exit_code or EXIT_FAILED
         return EXIT_DONE
 
-    def write_dry_run(self, shown: Mapping[str, str], notes: Sequence[str]) -> int:
+    def write_dry_run(self, values: Mapping[str, str], notes: Sequence[str]) -> int:
         """A dry run: what would happen, in the log and in the summary; green."""
-        rows = {name.replace("_", " "): self.redact(value) for name, value in shown.items()}
+        rows = {name.replace("_", " "): self.redact(value) for name, value in values.items()}
         for name, value in rows.items():
-            self.log.line(f"{name:<16} {one_line(value, 1_000)}")
+            self.log.line(f"{name:<16} {one_line(value, LINE_CHARS)}")
         for note in notes:
             self.say(f"note: {note}")
         table = "\n".join(f"| {name} | {escape(one_line(value, 500))} |" for name, value in rows.items())
         head = "### What a run would do\n\nNothing was started and nothing was spent.\n\n| | |\n|:--|:--|\n"
-        self._summarise(head + table)
-        self._outputs({"conclusion": "skipped", "reason": "a dry run"})
+        self._append_summary(head + table)
+        self._write_outputs({"conclusion": "skipped", "reason": "a dry run"})
         return EXIT_DONE
 
-    def _summarise(self, markdown: str) -> str:
+    def _append_summary(self, markdown: str) -> str:
         """The reason why the summary could not be written; empty when it was."""
         path = self.environ.get("GITHUB_STEP_SUMMARY")
         if not path:
@@ -220,11 +159,46 @@ class ActionJob:
             return error.strerror or str(error)
         return ""
 
-    def _outputs(self, values: Mapping[str, str]) -> None:
+    def _write_outputs(self, values: Mapping[str, str]) -> None:
         path = self.environ.get("GITHUB_OUTPUT")
-        for name, value in values.items() if path else ():
+        if not path:
+            return
+        for name, value in values.items():
             try:
-                write_output(path or os.devnull, name, value)
+                write_output(path, name, value)
             except OSError as error:
                 self.notice(f"the output {name} cannot be written: {error.strerror}")
                 return
+
+
+def _with_hint(text: str, hint: str) -> str:
+    if not hint:
+        return text
+    return f"{text}\n→ {hint}"
+
+
+def _outputs(report: Report, folder: Path | None, comment_url: str) -> dict[str, str]:
+    """The outputs of action.yml, by name; empty for what there is not."""
+    outputs = {
+        "conclusion": report.conclusion,
+        "reason": one_line(report.reason, LINE_CHARS),
+        "agent": report.agent,
+        "comment-url": comment_url,
+        "patch-path": "",
+        "report-path": "",
+        "summary": report.summary[:SUMMARY_CHARS],
+        "result": "",
+        "turns": str(report.usage.turns),
+        "tokens": str(report.usage.total_tokens),
+        "cost-usd": "",
+        "changed-files": json.dumps([file.path for file in report.changes.files][:1_000]),
+    }
+    if folder:
+        outputs["report-path"] = str(folder / "report.json")
+        if report.changes.patch:
+            outputs["patch-path"] = str(folder / PATCH)
+    if report.result is not None:
+        outputs["result"] = json.dumps(report.result)
+    if report.usage.cost_usd is not None:
+        outputs["cost-usd"] = f"{report.usage.cost_usd:.4f}"
+    return outputs

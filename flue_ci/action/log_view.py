@@ -1,4 +1,5 @@
-"""The story of a run in the log of GitHub Actions: one group a turn and a command, nothing in it a workflow command."""
+"""The progress of a run in the log of GitHub Actions: a group for each turn and command, and no line that is a workflow
+command."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ from flue_ci.core.events import (
 )
 from flue_ci.core.text import human_cost, human_count, one_line, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog
-from flue_ci.terminal.progress import STAGES, describe_call, format_event, output_lines
+from flue_ci.report.stages import describe_activity
+from flue_ci.terminal.lines import describe_call, format_event, output_lines
 
-_CALLS_SHOWN = 3
+_MAX_CALLS = 3  # of one turn, in its title
 
 
 class ActionsView:
@@ -31,12 +33,12 @@ class ActionsView:
         match event:
             case StageStarted(stage=stage):
                 self._close_group()
-                self._log.line(f"▸ {STAGES.get(stage, stage)}")
+                self._log.line(f"▸ {describe_activity(stage)}")
             case TurnEnded():
                 self._open_group(_turn(event))
                 self._lines(format_event(event))
             case CommandStarted(kind=kind, command=command):
-                self._open_group(f"{'Setup' if kind == 'setup' else 'Check'}: {one_line(command, 160)}")
+                self._open_group(f"{kind.capitalize()}: {one_line(command, 160)}")
             case CommandOutput(data=data):
                 self._lines(output_lines(data))
             case CommandEnded():
@@ -67,8 +69,10 @@ class ActionsView:
 
 def _turn(event: TurnEnded) -> str:
     """`Turn 3 · bash pytest -q · 12.1K tokens, $0.03 so far`."""
-    calls = [describe_call(call, 80) for call in event.reply.calls[:_CALLS_SHOWN]]
-    more = len(event.reply.calls) - _CALLS_SHOWN
-    did = ", ".join(calls) + (f", and {plural(more, 'more call')}" if more > 0 else "")
-    so_far = f"{human_count(event.total.total_tokens)} tokens, {human_cost(event.total.cost_usd)} so far"
-    return " · ".join([f"Turn {event.turn}", did or "last words", so_far])
+    calls = [describe_call(call, 80) for call in event.reply.calls[:_MAX_CALLS]]
+    subject = ", ".join(calls) or "last words"
+    more = len(event.reply.calls) - _MAX_CALLS
+    if more > 0:
+        subject += f", and {plural(more, 'more call')}"
+    usage = f"{human_count(event.total.total_tokens)} tokens, {human_cost(event.total.cost_usd)} so far"
+    return " · ".join([f"Turn {event.turn}", subject, usage])

@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from flue_ci.action.job import ActionJob, fail_step, read_inputs
-from flue_ci.action.respond import JobContext, open_context, read_event
+from flue_ci.action.context import JobContext, open_context, read_event
+from flue_ci.action.finish import publish_and_finish, publish_target
+from flue_ci.action.inputs import read_inputs
+from flue_ci.action.job import ActionJob, fail_step
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
-from flue_ci.core.errors import EXIT_FAILED, FlueError
-from flue_ci.gate import policy as gate
-from flue_ci.publish.deliver import deliver
-from flue_ci.publish.progress_comment import CommentTarget, ProgressComment
+from flue_ci.core.errors import FlueError
+from flue_ci.publish.registry import load_publishers
 from flue_ci.report.folder import load
-from flue_ci.report.report import Report
+from flue_ci.report.report import Report, Trigger
 from flue_ci.run.session import Signals
-from flue_ci.settings import read_settings
+from flue_ci.spec.schema import AgentSpec
 
 
 def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
@@ -38,56 +38,59 @@ def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
 def _publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
     signals = Signals()
     signals.interrupt()
-    desk = ActionJob(environ, read_settings(environ), read_inputs(environ))
-    desk.begin()
+    job = ActionJob(environ, read_inputs(environ))
+    job.begin()
     report, patch = load(folder)
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
-        shop = open_context(desk, read_event(environ), gate.read_gate_settings(environ), Path(scratch), signals)
-        return asyncio.run(_publish(shop, report, patch, folder))
+        context = open_context(job, read_event(environ), Path(scratch), signals)
+        return asyncio.run(_publish(context, report, patch, folder))
 
 
-async def _publish(shop: JobContext, report: Report, patch: bytes, folder: Path) -> int:
-    desk = shop.job
+async def _publish(context: JobContext, report: Report, patch: bytes, folder: Path) -> int:
+    job = context.job
     try:
-        target = await find_target(shop.event, shop.forge, shop.remote)
-        _same_target(report, shop, target)
-        agents = await read_agents(shop.remote, target, shop.scratch / "trusted")
-        spec = next((agent.spec for agent in agents if agent.name == report.agent), None)
-        if spec is None:
-            raise FlueError(f"the report is of {report.agent!r}, which is no agent of the trusted commit")
-        trigger = replace(trigger_of(shop.event, target, run_url=desk.run_url), actor="", in_thread=None)
-        claimed = report.trigger.run_url if report.trigger else ""
-        runs = re.escape(f"{desk.settings.github.server_url}/{shop.event.repo}/actions/runs/")
-        if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", claimed, re.ASCII):  # it becomes part of Markdown
-            trigger = replace(trigger, run_url=claimed)
-        report = desk.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
-        sticky = None
-        if target.number is not None and spec.publish.comment != "none":
-            place = CommentTarget(number=target.number, keep=spec.publish.comment == "sticky")
-            sticky = ProgressComment(shop.forge, shop.quick, place, report.agent, desk.say)
-        shown = desk.redact.redact_value(patch)
-        told, url = await deliver(sticky, report, shown, server_url=desk.settings.github.server_url)
-        if told is not report:
-            assert told.failure
-            desk.error(told.notes[-1] if report.failure else told.reason, told.failure.hint)
-        code = desk.finish(told, shown, folder, url)
-        return code if told is report else code or EXIT_FAILED
+        target = await find_target(context.event, context.forge, context.remote)
+        _check_same_target(report, context, target)
+        spec = await _trusted_spec(context, target, report.agent)
+        trigger = _trigger(report, context, target)
+        report = job.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
+        place = publish_target(context, trigger, publishing(spec), folder)
+        publishers = load_publishers(spec.publish.changes, place)
+        return await publish_and_finish(job, report, patch, publishers, place, folder)
     finally:
-        await shop.forge.close()
-        await shop.quick.close()
+        await context.close()
 
 
-def _same_target(report: Report, shop: JobContext, target: Target) -> None:
+async def _trusted_spec(context: JobContext, target: Target, name: str) -> AgentSpec:
+    for agent in await read_agents(context.remote, target, context.trusted_folder):
+        if agent.name == name and agent.spec:
+            return agent.spec
+    raise FlueError(f"the report is of {name!r}, which is no agent of the trusted commit")
+
+
+def _trigger(report: Report, context: JobContext, target: Target) -> Trigger:
+    """This job's own trigger. Of the report's only the page of its run is taken over, when it can be nothing else."""
+    trigger = replace(trigger_of(context.event, target, run_url=context.job.run_url), actor="", in_thread=None)
+    url = ""
+    if report.trigger:
+        url = report.trigger.run_url
+    runs = re.escape(f"{context.job.settings.github.server_url}/{context.event.repo}/actions/runs/")
+    if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", url, re.ASCII):  # it becomes part of Markdown
+        return replace(trigger, run_url=url)
+    return trigger
+
+
+def _check_same_target(report: Report, context: JobContext, target: Target) -> None:
     """Refuses a report that is about something else than this job's event."""
-    claimed = report.trigger
-    if claimed is None:
+    source = report.trigger
+    if source is None:
         raise FlueError(
             "the report does not come from GitHub Actions, so there is nowhere to publish it",
             hint="publish what `publish: none` left in the first job",
         )
-    if claimed.repo != shop.event.repo or claimed.number != target.number or claimed.head_sha != target.head:
+    if source.repo != context.event.repo or source.number != target.number or source.head_sha != target.head:
         raise FlueError(
-            f"the report is about {claimed.repo}#{claimed.number} at {claimed.head_sha[:9]}, but this job's event is "
-            f"about {shop.event.repo}#{target.number} at {target.head[:9]}",
+            f"the report is about {source.repo}#{source.number} at {source.head_sha[:9]}, but this job's event is "
+            f"about {context.event.repo}#{target.number} at {target.head[:9]}",
             hint="publish the folder of the job that ran for this very event",
         )

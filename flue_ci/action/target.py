@@ -1,4 +1,4 @@
-"""What a run on GitHub stands on: what the event is about, the commit that is trusted, and the agents that stand there.
+"""What an event is about: the pull request, issue or commit, the trusted commit, and the agents of that commit.
 
 The trusted commit is the tip of a pull request's base branch, of the default branch for issues, or the event's own
 commit; the head of a pull request is only ever named here, never read.
@@ -6,7 +6,7 @@ commit; the head of a pull request is only ever named here, never read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flue_ci.core.discussion import Issue, PullRequest
@@ -44,8 +44,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """An agent of the trusted commit; without `spec` when its file has `problems`. `path` is as the repository names
-    it, `text` what stands there."""
+    """An agent of the trusted commit; without `spec` when its file has `problems`. `path` is relative to the
+    repository, `text` the file's content."""
 
     path: Path
     text: bytes
@@ -54,7 +54,9 @@ class Agent:
 
     @property
     def name(self) -> str:
-        return self.spec.name if self.spec else self.path.stem
+        if self.spec:
+            return self.spec.name
+        return self.path.stem
 
     @property
     def triggers(self) -> AgentTriggers:
@@ -62,15 +64,15 @@ class Agent:
         ask learn what is wrong with it."""
         if self.spec is None:
             return AgentTriggers(name=self.name, comment=self.name)
-        asked = self.spec.triggers
+        triggers = self.spec.triggers
         return AgentTriggers(
             name=self.name,
-            comment=asked.comment or "",
-            labels=asked.labels,
-            events=asked.events,
-            roles=asked.roles,
-            bots=asked.bots,
-            forks=asked.forks,
+            comment=triggers.comment or "",
+            labels=triggers.labels,
+            events=triggers.events,
+            roles=triggers.roles,
+            bots=triggers.bots,
+            forks=triggers.forks,
         )
 
 
@@ -86,9 +88,8 @@ async def find_target(event: Event, forge: Forge, remote: Remote) -> Target:
     branch = event.default_branch
     if not branch:
         raise FlueError("the event does not name the repository's default branch")
-    ref = f"refs/heads/{branch}"
+    ref, issue = f"refs/heads/{branch}", None
     tip = await resolve(remote, ref)
-    issue = None
     if event.number:
         issue = await forge.issue(event.number)
     return Target(number=event.number, issue=issue, head=tip, ref=branch, fetch_ref=ref, trusted_sha=tip)
@@ -102,9 +103,8 @@ async def read_agents(remote: Remote, target: Target, folder: Path) -> tuple[Age
 
 
 def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
-    """The report's word for what started the run."""
-    in_thread = event.comment_id if event.comment_kind == _REVIEW_COMMENT else None
-    return Trigger(
+    """What started the run, for its report."""
+    trigger = Trigger(
         event=event.signature,
         actor=event.actor,
         repo=event.repo,
@@ -112,13 +112,16 @@ def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
         number=target.number,
         is_pull_request=target.pull is not None,
         head_sha=target.head,
-        from_fork=target.pull.from_fork if target.pull else False,
         comment_id=event.comment_id,
-        in_thread=in_thread,
-        url=target.pull.url if target.pull else event.url,
+        url=event.url,
         run_url=run_url,
         spec_sha=target.trusted_sha,
     )
+    if event.comment_kind == _REVIEW_COMMENT:
+        trigger = replace(trigger, in_thread=event.comment_id)
+    if target.pull:
+        trigger = replace(trigger, from_fork=target.pull.from_fork, url=target.pull.url)
+    return trigger
 
 
 async def _of_pull(pull: PullRequest, head: str, remote: Remote) -> Target:

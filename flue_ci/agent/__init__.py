@@ -1,1 +1,2 @@
-"""Our engine: the loop over a model, its limits and its system prompt. The tools live in `agent.tools`."""
+"""Our engine: the loop over a model, its limits, its system prompt and its tools. It knows no vendor: models and
+sandboxes arrive as protocols."""

@@ -1,5 +1,5 @@
-"""The limits of a run, counted: when one is reached, and when the agent should be told to come to an end. Pure, but
-for the clock."""
+"""The limits of a run, counted: when one is reached, and when the agent should come to an end. Pure, but for the
+clock."""
 
 from __future__ import annotations
 
@@ -12,61 +12,67 @@ from flue_ci.core.text import human_cost
 _LAST_WORDS = (
     "Finish what you are doing, leave the repository in a consistent state, and say what is done and what is not."
 )
+# The warning costs a turn: the one that reads it. It comes when two turns like the last one would reach a limit, plus
+# a tenth each, because a turn sends again all that came before it.
+_TURNS_AHEAD = 2.2
+# Of a limit of time, the last tenth is for the ending; of a short one a minute, but not more than half of it.
+_LAST_SHARE = 0.1
+_LAST_SECONDS = 60.0
+_LAST_SHARE_OF_SHORT = 0.5
 
 
 class Budget:
-    """Counts from its making. The agent is warned once, when about one more turn fits."""
+    """Counts from the moment it is made. The agent is warned once, when about one more turn fits."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._limits = limits
         self._clock = clock
         self._start = clock()
-        self._before = Usage()
-        self._warned = False
+        self._previous = Usage()
+        self._has_warned = False
 
     def seconds_left(self) -> float | None:
+        """Until the limit of minutes, at least 0; None when there is no such limit."""
         if self._limits.minutes is None:
             return None
         return max(self._limits.minutes * 60 - (self._clock() - self._start), 0.0)
 
-    def exhausted_limit(self, used: Usage) -> str | None:
+    def exhausted_limit(self, usage: Usage) -> str | None:
         """The name of the limit that is used up, or None."""
         limits = self._limits
-        if limits.turns is not None and used.turns >= limits.turns:
+        if limits.turns is not None and usage.turns >= limits.turns:
             return "turns"
-        if limits.tokens is not None and used.total_tokens >= limits.tokens:
+        if limits.tokens is not None and usage.total_tokens >= limits.tokens:
             return "tokens"
-        if limits.cost_usd is not None and used.cost_usd is not None and used.cost_usd >= limits.cost_usd:
+        if limits.cost_usd is not None and usage.cost_usd is not None and usage.cost_usd >= limits.cost_usd:
             return "cost_usd"
-        left = self.seconds_left()
-        return "minutes" if left is not None and left <= 0 else None
+        return "minutes" if self.seconds_left() == 0 else None
 
-    def warning(self, used: Usage) -> str | None:
+    def warning(self, usage: Usage) -> str | None:
         """What to tell the agent when another turn like the last one would be the last; None otherwise, and after
-        the first time."""
-        before, self._before = self._before, used
-        if self._warned:
+        the first time. `usage` is the total after a turn."""
+        previous, self._previous = self._previous, usage
+        if self._has_warned:
             return None
-        near = self._near(used, before)
-        self._warned = near is not None
-        return f"{near} {_LAST_WORDS}" if near else None
+        reason = self._nearest_limit(usage, previous)
+        self._has_warned = reason is not None
+        return f"{reason} {_LAST_WORDS}" if reason else None
 
-    def _near(self, used: Usage, before: Usage) -> str | None:
-        limits, left = self._limits, self.seconds_left()
-        if limits.turns is not None and used.turns == limits.turns - 1:
+    def _nearest_limit(self, usage: Usage, previous: Usage) -> str | None:
+        limits, seconds = self._limits, self.seconds_left()
+        if limits.turns is not None and usage.turns == limits.turns - 1:
             return "This run's limit of turns leaves you one more."
-        if limits.tokens is not None:
-            ahead = used.total_tokens + 2.2 * (used.total_tokens - before.total_tokens)
-            if ahead >= limits.tokens > used.total_tokens:
-                return f"This run's limit of {limits.tokens:,} tokens leaves you about one more turn."
-        if limits.cost_usd is not None and used.cost_usd is not None:
-            ahead = used.cost_usd + 2.2 * (used.cost_usd - (before.cost_usd or 0.0))
-            if ahead >= limits.cost_usd > used.cost_usd:
-                return f"This run's limit of {human_cost(limits.cost_usd)} leaves you about one more turn."
-        if (
-            limits.minutes is not None
-            and left is not None
-            and left <= max(0.1 * limits.minutes * 60, min(60.0, 0.5 * limits.minutes * 60))
-        ):
-            return f"This run's limit of {limits.minutes:g} minutes leaves you {left:.0f} seconds."
+        if limits.tokens is not None and _is_near(limits.tokens, usage.total_tokens, previous.total_tokens):
+            return f"This run's limit of {limits.tokens:,} tokens leaves you about one more turn."
+        costs = usage.cost_usd, previous.cost_usd or 0.0
+        if limits.cost_usd is not None and costs[0] is not None and _is_near(limits.cost_usd, costs[0], costs[1]):
+            return f"This run's limit of {human_cost(limits.cost_usd)} leaves you about one more turn."
+        if limits.minutes is not None and seconds is not None:
+            total = limits.minutes * 60
+            if seconds <= max(_LAST_SHARE * total, min(_LAST_SECONDS, _LAST_SHARE_OF_SHORT * total)):
+                return f"This run's limit of {limits.minutes:g} minutes leaves you {seconds:.0f} seconds."
         return None
+
+
+def _is_near(limit: float, total: float, previous: float) -> bool:
+    return total < limit <= total + _TURNS_AHEAD * (total - previous)

@@ -16,31 +16,26 @@ def agents(repo: Path) -> list[dict[str, Any]]:
 
 
 def _agent(path: Path, repo: Path) -> dict[str, Any]:
-    shown = path.relative_to(repo).as_posix()
+    file = path.relative_to(repo).as_posix()
     try:
         spec = load_spec(path)
     except SpecError as error:
-        return {
-            "name": path.stem,
-            "description": "",
-            "file": shown,
-            "triggers": [],
-            "problem": str(error.diagnostics[0]),
-        }
-    triggers = spec.triggers
-    told = [f"/flue {triggers.comment}"] if triggers.comment else []
-    told += [f"label {label}" for label in triggers.labels] + list(triggers.events)
-    return {"name": spec.name, "description": spec.description, "file": shown, "triggers": told, "problem": ""}
+        problem = str(error.diagnostics[0])
+        return {"name": path.stem, "description": "", "file": file, "triggers": [], "problem": problem}
+    triggers = [f"label {label}" for label in spec.triggers.labels] + list(spec.triggers.events)
+    if spec.triggers.comment:
+        triggers.insert(0, f"/flue {spec.triggers.comment}")
+    return {"name": spec.name, "description": spec.description, "file": file, "triggers": triggers, "problem": ""}
 
 
-def as_text(found: list[dict[str, Any]]) -> str:
+def as_text(listing: list[dict[str, Any]]) -> str:
     """A line an agent, and what starts it."""
-    if not found:
+    if not listing:
         return "There are no agents in .flue/agents/ yet; `flue-ci init` writes one."
-    names = [one_line(agent["name"]) for agent in found]
+    names = [one_line(agent["name"]) for agent in listing]
     width = max(len(name) for name in names)
     lines = []
-    for name, agent in zip(names, found, strict=True):
+    for name, agent in zip(names, listing, strict=True):
         lines.append(f"{name:<{width}}  {agent['problem'] or agent['description'] or '(no description)'}")
         if agent["triggers"]:
             lines.append(f"{'':<{width}}  started by {', '.join(agent['triggers'])}")

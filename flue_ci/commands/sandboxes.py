@@ -1,20 +1,20 @@
-"""Sandboxes that a crash left behind: found by our own metadata, so that nobody else's is ever touched."""
+"""`flue-ci sandboxes`: those that a crash left behind, found by our own metadata, so that no other is ever touched."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
 
-from flue_ci.assembly import OURS, make_provider
-from flue_ci.core.errors import EXIT_FAILED
-from flue_ci.core.ports import SandboxProvider
+from flue_ci.assembly import make_provider
+from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED
+from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import read_settings
 
 
 def find(provider: str, environ: Mapping[str, str]) -> list[tuple[str, Mapping[str, str]]]:
     """(id, metadata) of running sandboxes that flue-ci started. Raises `FlueError` when the provider cannot be
     asked."""
-    return asyncio.run(make_provider(provider, read_settings(environ)).list(OURS))
+    return asyncio.run(make_provider(provider, read_settings(environ)).list(OWN_METADATA))
 
 
 def kill(provider: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int:
@@ -23,32 +23,35 @@ def kill(provider: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int
     return asyncio.run(_kill(provider, environ, ids))
 
 
-def sweep(provider: str, environ: Mapping[str, str], run: str) -> int:
-    """Ends what one run left behind, and nobody else's; prints a line for each. Returns the exit code.
+def sweep(name: str, environ: Mapping[str, str], run: str) -> int:
+    """Ends what one run left behind; prints a line for each. Returns the exit code.
 
     The last step of a job: without a key nothing can have been started, and that is no failure.
     """
-    settings = read_settings(environ)
-    if provider == "e2b" and not settings.e2b_api_key:
-        return 0
-    return asyncio.run(_sweep(make_provider(provider, settings), run))
+    if SANDBOXES.load(name).missing_keys(read_settings(environ)):
+        return EXIT_DONE
+    return asyncio.run(_sweep(name, environ, run))
 
 
-async def _sweep(provider: SandboxProvider, run: str) -> int:
-    for sandbox_id, _ in await provider.list(OURS | {"run": run}):
-        ended = await provider.kill(sandbox_id)
-        print(f"{sandbox_id}: {'ended, it was left over' if ended else 'was gone already'}")
-    return 0
+async def _sweep(name: str, environ: Mapping[str, str], run: str) -> int:
+    provider = make_provider(name, read_settings(environ))
+    for sandbox_id, _ in await provider.list(OWN_METADATA | {"run": run}):
+        ending = _ENDINGS[await provider.kill(sandbox_id)].replace("ended", "ended, it was left over")
+        print(f"{sandbox_id}: {ending}")
+    return EXIT_DONE
 
 
 async def _kill(name: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int:
     provider = make_provider(name, read_settings(environ))
-    ours = [sandbox_id for sandbox_id, _ in await provider.list(OURS)]
-    code = 0
-    for sandbox_id in ids or ours:
-        if sandbox_id not in ours:
+    own = [sandbox_id for sandbox_id, _ in await provider.list(OWN_METADATA)]
+    code = EXIT_DONE
+    for sandbox_id in ids or own:
+        if sandbox_id in own:
+            print(f"{sandbox_id}: {_ENDINGS[await provider.kill(sandbox_id)]}")
+        else:
             print(f"{sandbox_id}: not a running sandbox of flue-ci, left alone")
             code = EXIT_FAILED
-        else:
-            print(f"{sandbox_id}: {'ended' if await provider.kill(sandbox_id) else 'was gone already'}")
     return code
+
+
+_ENDINGS = {True: "ended", False: "was gone already"}

@@ -63,10 +63,8 @@ class PullRequest:
     author: Account
     url: str = ""
     state: str = "open"
-    draft: bool = False
     labels: tuple[str, ...] = ()
     base_ref: str
-    base_sha: str
     base_repo_id: int
     head_ref: str
     head_sha: str

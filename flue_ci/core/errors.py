@@ -49,10 +49,15 @@ class Diagnostic:
     key: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        key = f" {self.key}:" if self.key else ""
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{place}:{key} {self.message}{hint}"
+        text = f"{self.file}:"
+        if self.line:
+            text += f"{self.line}:{self.column}:"
+        if self.key:
+            text += f" {self.key}:"
+        text += f" {self.message}"
+        if self.hint:
+            text += f" ({self.hint})"
+        return text
 
 
 class SpecError(UsageError):

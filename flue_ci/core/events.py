@@ -6,16 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from flue_ci.core.messages import Reply, ToolCall, ToolResult, Usage
+from flue_ci.core.messages import Conversation, Reply, ToolCall, ToolResult, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStarted:
+    """A stage of the run begins: `prepare`, `upload`, `setup`, `agent`, `collect`, `checks`."""
+
     stage: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageEnded:
+    """It has ended, in whatever way, after `seconds`."""
+
     stage: str
     seconds: float
 
@@ -29,6 +33,8 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnStarted:
+    """A request goes to the model. Turns count from 1."""
+
     turn: int
 
 
@@ -42,13 +48,15 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRestarted:
-    """The turn's stream broke; what was streamed of it is void and no tool of it ran."""
+    """The turn's stream broke. The text that came of it is void, and no tool of it ran."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnded:
+    """The complete reply; `total` is the usage of all turns so far."""
+
     turn: int
     reply: Reply
     total: Usage
@@ -56,13 +64,24 @@ class TurnEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolStarted:
+    """A call begins. Calls of one turn may overlap."""
+
     call: ToolCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEnded:
+    """Its result, as the model gets it."""
+
     call: ToolCall
     result: ToolResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationEnded:
+    """The engine has ended, in whatever way. This is all that was exchanged with the model."""
+
+    conversation: Conversation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +95,15 @@ class CommandStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOutput:
-    """A piece of its output, undecided where a character ends."""
+    """A piece of its output. It may end in the middle of a character."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEnded:
+    """How it ended. `exit_code` is 124 when it `timed_out`."""
+
     kind: Literal["setup", "check"]
     name: str
     exit_code: int
@@ -100,6 +121,7 @@ ProgressEvent = (
     | TurnEnded
     | ToolStarted
     | ToolEnded
+    | ConversationEnded
     | CommandStarted
     | CommandOutput
     | CommandEnded

@@ -44,7 +44,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
-    """A tool as the model is told of it. `input_schema` is a JSON Schema of type object."""
+    """A tool as the model sees it. `input_schema` is a JSON Schema of type object."""
 
     name: str
     description: str
@@ -53,7 +53,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A complete tool call. `input` is None when its JSON was broken; `raw` then holds what came."""
+    """A complete tool call. `input` is None when its JSON was not valid; `raw` then holds the text that came."""
 
     id: str
     name: str
@@ -63,7 +63,8 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
-    """What the model is told about its call. `note` is one short line for people (exit code, number of matches)."""
+    """The answer to one call. `content` is for the model; `note` is one short line for people (exit code, number of
+    matches)."""
 
     call_id: str
     content: str
@@ -86,9 +87,9 @@ StopReason = Literal["end_turn", "tool_use", "max_tokens", "pause_turn", "refusa
 class Reply:
     """One complete turn of the model.
 
-    `blocks` is the turn as the vendor wants to see it again (thinking included, torn tool calls left out): JSON
-    values that nobody but the adapter looks into. `stop_detail` is the vendor's own word, with its explanation for a
-    refusal. `calls` holds complete calls only.
+    `text` is its visible text; `calls` holds complete calls only, in their order. `blocks` is the turn as the vendor
+    wants to see it again (thinking included, incomplete tool calls left out): JSON values that only the adapter
+    interprets. `stop_detail` is the vendor's own word, with its explanation for a refusal.
     """
 
     text: str
@@ -112,7 +113,16 @@ Message = Prompt | Reply | ToolResults
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """What a model is asked: a prefix that stays byte-identical (system, tools) and the conversation so far."""
+    """The request for one turn: a prefix that stays byte-identical (system, tools) and the messages so far."""
+
+    system: str
+    tools: tuple[ToolSpec, ...]
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A conversation that has ended, whole: what is needed to go on with it later. It may end with any message."""
 
     system: str
     tools: tuple[ToolSpec, ...]
@@ -123,9 +133,9 @@ class ModelRequest:
 class Outcome:
     """How an engine ended.
 
-    `status`: `finished` (said it is done), `gave-up` (said it cannot), `limit` (`reason` names the limit: `turns`,
-    `minutes`, `tokens`, `cost_usd`), `failed` (the model's side ended it: refusal, context window, no usable
-    answer). `summary` is the agent's last word; `result` its typed answer, or None.
+    `status`: `finished` (the agent ended it), `gave-up` (the agent cannot do it), `limit` (`reason` names the limit:
+    `turns`, `minutes`, `tokens`, `cost_usd`), `failed` (the model's side ended it: refusal, context window, no usable
+    answer). `summary` is the agent's last text; `result` its typed answer, or None.
     """
 
     status: Literal["finished", "gave-up", "limit", "failed"]

@@ -1,5 +1,5 @@
 """The seams, on one page: what the core asks of a sandbox, a model, an engine and a forge. Adapters implement them,
-`wiring` chooses.
+`assembly` chooses.
 
 Small protocols. What only some implementations can do gets a protocol of its own.
 """
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.core.events import Observer
-from flue_ci.core.messages import ModelRequest, Outcome, Reply
+from flue_ci.core.messages import Message, ModelRequest, Outcome, Reply
 
 User = Literal["user", "root"]
 
@@ -44,8 +44,9 @@ class Network:
 class SandboxRequest:
     """What `open` of a provider needs. `env` is all that commands see beyond PATH, HOME, USER, LOGNAME, LANG and SHELL.
 
-    `max_seconds` bounds the sandbox's whole life. `metadata` identifies this run exactly: whoever cleans up matches
-    on all of it.
+    `max_seconds` bounds the sandbox's whole life. `metadata` identifies this run exactly: a clean-up matches on all of
+    it. `network` is in force from the start, `agent_network` from the agent's phase on (None: the same); the provider
+    only checks the latter, `Sandbox.set_network` switches to it.
     """
 
     template: str = "base"
@@ -53,11 +54,17 @@ class SandboxRequest:
     env: Mapping[str, str] = field(repr=False)
     metadata: Mapping[str, str]
     network: Network
+    agent_network: Network | None = None
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Those of all phases, in their order."""
+        return (self.network,) if self.agent_network is None else (self.network, self.agent_network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxInfo:
-    """Who we got. `home` is the absolute home directory of the ordinary user inside."""
+    """A sandbox that runs. `home` is the absolute home directory of the ordinary user inside."""
 
     provider: str
     id: str
@@ -85,7 +92,7 @@ class ExecResult:
 class Sandbox(Protocol):
     """A machine the agent acts on. Everything in it is hostile.
 
-    All paths given are absolute, or relative to `info.home`. Methods may be called concurrently. Raises
+    All paths are absolute, or relative to `info.home`. Methods may be called concurrently. Raises
     `SandboxLost` when the machine is gone or out of reach, `FileNotFoundError`, `IsADirectoryError`,
     `PermissionError` for file trouble, and nothing else. Cancelling a call leaves the sandbox usable and ends a
     running command's whole process group as far as the provider can.
@@ -137,12 +144,12 @@ class Sandbox(Protocol):
 
 
 class SandboxProvider(Protocol):
-    """Starts sandboxes, and finds those that were left behind."""
+    """Starts sandboxes, and finds those that a crash left behind. `name` is the one it is registered under."""
 
     name: str
 
     def check(self, request: SandboxRequest) -> None:
-        """Raise `SandboxError` for what this provider cannot do, before anything happens or costs."""
+        """Raise `SandboxError` for what this provider cannot do, in any phase, before anything happens or costs."""
         ...
 
     async def open(self, request: SandboxRequest, observe: Observer) -> Sandbox:
@@ -150,26 +157,76 @@ class SandboxProvider(Protocol):
         ...
 
     async def list(self, metadata: Mapping[str, str]) -> list[tuple[str, Mapping[str, str]]]:
-        """(id, metadata) of running sandboxes whose metadata contain all the given pairs."""
+        """(id, metadata) of running sandboxes whose metadata contain all of `metadata`."""
         ...
 
     async def kill(self, sandbox_id: str) -> bool:
-        """True when it was running."""
+        """End one by its id, with everything in it. True when it was running."""
         ...
+
+
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+Thinking = Literal["summarized", "omitted", "between_tools", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """US dollars per million tokens. `cache_write` is for entries that live five minutes, the only ones we write."""
+
+    input: float
+    output: float
+    cache_write: float
+    cache_read: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """What a spec asks of a model. None: the model's own default.
+
+    `max_output_tokens` bounds one reply. `thinking`: `summarized` shows a summary of it as progress, `omitted` does
+    not, `between_tools` is the least there is on some models, `none` turns it off where a model allows it. `base_url`
+    is the address of the API. `prices` replace the table of prices, for models that are not in it.
+    """
+
+    name: str
+    max_output_tokens: int = 32_000
+    effort: Effort | None = None
+    thinking: Thinking | None = None
+    base_url: str | None = None
+    prices: Prices | None = None
+
+
+@runtime_checkable
+class WithoutIsolation(Protocol):
+    """A provider that can also run commands unprotected on this machine (`--no-isolation`)."""
+
+    def without_isolation(self) -> SandboxProvider: ...
 
 
 class Model(Protocol):
     """Answers one turn at a time."""
 
     @property
-    def name(self) -> str: ...
-
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
-        """One complete turn. Recoverable faults are repeated inside (a `TurnRestarted` or `Notice` tells); raises
-        `ModelError`."""
+    def name(self) -> str:
+        """The model's name as the vendor spells it."""
         ...
 
-    async def close(self) -> None: ...
+    def prepare(self) -> None:
+        """Imports and opens what `turn` needs. Blocks; called in a thread while the sandbox starts, perhaps more than
+        once. Raises `ModelError`. `turn` works without it."""
+        ...
+
+    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+        """One complete turn, its text observed as `TextDelta` while it comes.
+
+        Faults that may pass are repeated inside, announced by a `Notice` and, when text had come already, a
+        `TurnRestarted`; the usage then includes the broken attempts. Raises `ModelError`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections. Idempotent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +242,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What an engine is asked to do. `workdir` is the absolute path of the repository inside. `result_schema` is a
-    JSON Schema."""
+    """What an engine is asked to do.
+
+    `workdir` is the absolute path of the repository inside. `history` is an earlier conversation that `prompt` goes on
+    with. `tools` are registered names. `result_schema` is a JSON Schema of type object that the result must fit.
+    """
 
     system: str
     prompt: str
@@ -194,12 +254,32 @@ class Task:
     tools: tuple[str, ...]
     limits: Limits
     result_schema: Mapping[str, object] | None = None
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequirements:
+    """What an engine needs of the sandbox in the agent phase, beyond what the spec says: `hosts` it must reach,
+    variables in `env`, and commands for `setup`, run before the spec's own."""
+
+    hosts: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    setup: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
     """What acts: our loop over a model, or another agent's program inside the sandbox."""
 
-    async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
+    @property
+    def requirements(self) -> EngineRequirements:
+        """Known before the sandbox is requested."""
+        ...
+
+    async def prepare(self) -> None:
+        """Gets ready while the sandbox starts. Raises `FlueError`."""
+        ...
+
+    async def run(self, task: Task, sandbox: Sandbox, observe: Observer) -> Outcome:
         """Returns an `Outcome` for every ending that the model or a limit causes; raises only `FlueError`."""
         ...
 
@@ -207,61 +287,78 @@ class Engine(Protocol):
 Reaction = Literal["eyes", "confused", "rocket", "+1", "-1"]
 
 
-class Forge(Protocol):
-    """One repository on GitHub, as one token sees it. Methods may be called concurrently.
-
-    Each raises `ForgeError` (what GitHub refused, which permission is missing, what to do) after patient retries that
-    honour `Retry-After`; a list is complete, whatever the number of its pages. Texts come as they are: uncleaned.
-    `requests` counts what GitHub was asked.
-    """
-
-    requests: int
+class Discussions(Protocol):
+    """The pull requests and issues of one repository, and what people write below them. Texts come as they are:
+    unsanitized."""
 
     async def me(self) -> Account:
-        """Whom our own comments come from."""
+        """The account that our own comments come from. `id` 0: it cannot be known, only the login."""
         ...
-
-    async def role(self, login: str) -> str:
-        """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
-        or a custom one); `none` for unknown users."""
-        ...
-
-    async def account(self, login: str) -> Account: ...
 
     async def pull(self, number: int) -> PullRequest: ...
 
     async def issue(self, number: int) -> Issue: ...
 
     async def pulls_of(self, sha: str) -> list[PullRequest]:
-        """Open pull requests of this repository whose head is that commit."""
+        """Open pull requests of this repository whose head is that commit, also those of forks."""
         ...
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
-        """What people said and what checks found. Parts that this token may not read are missing, with a note."""
+        """Everything that people wrote and that checks reported. `pull` None: `number` is an issue. Parts that this
+        token may not read are missing, with a note."""
         ...
 
     async def comments(self, number: int, kind: Literal["issue", "review"] = "issue") -> list[Comment]:
         """All comments below an issue or pull request, or all on lines of its diff; oldest first."""
         ...
 
-    async def recent_requests(self, login: str, since: str) -> list[Comment]:
-        """Comments (of both kinds) that the user made anywhere in this repository since then."""
+    async def comment(self, number: int, body: str) -> Comment:
+        """A new comment. It is written once, also when the first answer got lost."""
         ...
-
-    async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
-        """When the user's doings started that workflow (the name of its file), since then; newest first."""
-        ...
-
-    async def comment(self, number: int, body: str) -> Comment: ...
 
     async def reply(self, number: int, to: int, body: str) -> Comment:
-        """A comment in the thread of review comment `to`."""
+        """A comment in the thread of review comment `to`, written once."""
         ...
 
-    async def edit(self, comment: Comment, body: str) -> Comment: ...
+    async def edit(self, comment: Comment, body: str) -> Comment:
+        """The comment with its new body. `ForgeError` with status 404 or 410: it was deleted."""
+        ...
 
     async def react(self, number: int, comment: Comment | None, reaction: Reaction) -> None:
         """On a comment, or on the issue or pull request itself."""
         ...
 
-    async def close(self) -> None: ...
+
+class Roles(Protocol):
+    """What people may do in the repository."""
+
+    async def role(self, login: str) -> str:
+        """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
+        or a custom one); `none` for unknown users."""
+        ...
+
+
+class RateHistory(Protocol):
+    """How often a person has started something. Times are RFC 3339 in UTC."""
+
+    async def recent_requests(self, login: str, since: str) -> list[Comment]:
+        """Comments (of both kinds) that the user wrote anywhere in this repository since then."""
+        ...
+
+    async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
+        """When that workflow (the name of its file) was started by the user, since then; newest first."""
+        ...
+
+
+class Forge(Discussions, Roles, RateHistory, Protocol):
+    """One repository on a forge, as one token sees it. Methods may be called concurrently.
+
+    Each raises `ForgeError` (what was refused, which permission is missing, what to do) after bounded retries that
+    honour `Retry-After`; a list is complete, whatever the number of its pages. `requests` counts the requests sent.
+    """
+
+    requests: int
+
+    async def close(self) -> None:
+        """Ends the connections. Idempotent."""
+        ...

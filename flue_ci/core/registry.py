@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from flue_ci.core.errors import UsageError
@@ -49,8 +51,15 @@ class Registry:
         return name in self.built_in or bool(self._entry_point(name))
 
     def _entry_point(self, name: str) -> str:
-        from importlib.metadata import entry_points
+        return _entry_points(self.group, tuple(sys.path)).get(name, "")
 
-        for entry in entry_points(group=self.group, name=name):
-            return entry.value
-        return ""
+
+@cache
+def _entry_points(group: str, path: tuple[str, ...]) -> Mapping[str, str]:
+    """Name → `package.module:attribute`, of the packages installed along `path`, which is `sys.path`.
+
+    Read once: a spec may hold hundreds of unknown names.
+    """
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry.value for entry in reversed(tuple(entry_points(group=group)))}

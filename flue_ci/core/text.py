@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -52,7 +52,8 @@ def human_bytes(size: int) -> str:
     amount = float(size)
     for unit in ("B", "KB", "MB", "GB"):
         if amount < 1000 or unit == "GB":
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+            digits = int(unit != "B" and amount < 100)
+            return f"{amount:.{digits}f} {unit}"
         amount /= 1000
     raise AssertionError("unreachable")
 
@@ -61,24 +62,38 @@ def human_count(number: int) -> str:
     """`812`, `4.1K`, `2.3M`."""
     if number < 1000:
         return str(number)
-    return f"{number / 1000:.1f}K" if number < 1_000_000 else f"{number / 1_000_000:.1f}M"
+    if number < 1_000_000:
+        return f"{number / 1000:.1f}K"
+    return f"{number / 1_000_000:.1f}M"
 
 
 def human_cost(cost_usd: float | None) -> str:
     """`$0.042`, `$1.20`, `cost unknown`."""
     if cost_usd is None:
         return "cost unknown"
-    return f"${cost_usd:.2f}" if cost_usd >= 1 or cost_usd == 0 else f"${cost_usd:.3f}"
+    if 0 < cost_usd < 1:
+        return f"${cost_usd:.3f}"
+    return f"${cost_usd:.2f}"
 
 
 def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}s"
+
+
+def first_few(names: Sequence[str], count: int) -> str:
+    """`a, b, c, …`: the first `count` names, and a sign that there are more."""
+    few = list(names[:count])
+    if len(names) > count:
+        few.append("…")
+    return ", ".join(few)
 
 
 def closest_match(word: str, candidates: Iterable[str]) -> str | None:
     """The known word that was probably meant, or None."""
-    found = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)
-    return found[0] if found else None
+    matches = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)
+    return next(iter(matches), None)
 
 
 def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> str:
@@ -91,10 +106,12 @@ def plain(text: str) -> str:
     """`text` without terminal sequences and invisible or control characters; newlines and tabs stay, CRLF becomes
     LF. Joiners stay in emoji and in scripts that need them."""
     lines = _ANSI.sub("", text.replace("\r\n", "\n")).split("\n")
-    return "\n".join(line if line.isascii() and line.isprintable() else _visible(line) for line in lines)
+    return "\n".join(map(_visible, lines))
 
 
 def _visible(line: str) -> str:
+    if line.isascii() and line.isprintable():
+        return line
     return _without_joiners(_INVISIBLE.sub("", line))
 
 
@@ -104,14 +121,14 @@ def _without_joiners(text: str) -> str:
         return text
     parts: list[str] = []
     at, before = 0, ""
-    for found in _JOINERS.finditer(text):
-        if found.start() > at:
-            parts.append(text[at : found.start()])
-            before = text[found.start() - 1]
-        at = found.end()
-        if _belongs(before, found[0], text[at : at + 1]):
-            parts.append(found[0])
-            before = found[0]
+    for joiner in _JOINERS.finditer(text):
+        if joiner.start() > at:
+            parts.append(text[at : joiner.start()])
+            before = text[joiner.start() - 1]
+        at = joiner.end()
+        if _belongs(before, joiner[0], text[at : at + 1]):
+            parts.append(joiner[0])
+            before = joiner[0]
     return "".join([*parts, text[at:]])
 
 
@@ -135,7 +152,19 @@ def printable(text: str) -> str:
 def one_line(text: str, limit: int = 120) -> str:
     """`text` as one printable line of at most `limit` characters."""
     line = " ".join(plain(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    if len(line) <= limit:
+        return line
+    return line[: limit - 1] + "…"
+
+
+def matches_host(host: str, patterns: Iterable[str]) -> bool:
+    """Whether `host` is one of `patterns`, or below one such as `*.example.com`."""
+    return any(host == pattern or (pattern[:2] == "*." and host.endswith(pattern[1:])) for pattern in patterns)
+
+
+def clip(text: str, limit: int, marker: str = "…") -> str:
+    """The first `limit` characters of `text`, and `marker` when there were more."""
+    return text if len(text) <= limit else text[:limit] + marker
 
 
 class HeadTail:
@@ -149,10 +178,9 @@ class HeadTail:
 
     def add(self, data: bytes) -> None:
         self.total += len(data)
-        room = self._half - len(self._head)
-        self._head += data[:room] if room > 0 else b""
-        rest = data[room:] if room > 0 else data
-        self._tail += rest[-self._half :]
+        room = max(self._half - len(self._head), 0)
+        self._head += data[:room]
+        self._tail += data[room:][-self._half :]
         if len(self._tail) > 2 * self._half:
             del self._tail[: -self._half]
 

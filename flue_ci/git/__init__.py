@@ -1,1 +1,4 @@
-"""Git on this host, on repositories that strangers wrote: nothing of theirs is ever executed."""
+"""Git on this host, on repositories that strangers wrote: nothing of theirs is ever executed.
+
+What is done with them inside a sandbox belongs to `workspace`.
+"""

@@ -1,8 +1,8 @@
-"""Finds out what a directory of the user is: the repository around it, the commit checked out, the settings that
-matter. Reads only.
+"""Reads what a checkout of the user is: the repository around a directory, the commit checked out, the settings about
+files. Writes nothing.
 
-A checkout may have come in an archive from a stranger, with its `.git`: what that says of places elsewhere on this
-machine is refused, because files travel.
+A checkout may have come in an archive from a stranger, with its `.git`. A `.git` that refers to places elsewhere on
+this machine is refused, because the files there would be sent into the sandbox.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from pathlib import Path
 
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import one_line
-from flue_ci.git.command import INSTALL_HINT, OLDEST, Git, GitCommandError, GitResult, reason
+from flue_ci.git.command import Git, GitResult, check_version, command_error
 from flue_ci.git.own_files import is_inside_repository
 
 _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
     r"|remote\..*\.promisor|filter\..*\.(clean|process))$"
+)
+_PATHS = (
+    *("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-path", "objects", "--git-path", "index"),
+    *("--git-path", "shallow", "--git-path", "info/exclude"),
 )
 _EXCLUDE_LIMIT = 1_000_000
 _SHALLOW_LIMIT = 10_000_000
@@ -55,19 +59,17 @@ class Checkout:
 
 
 async def find_checkout(repo: Path) -> Checkout:
-    """The checkout that `repo` is, or lies in. Raises `WorkspaceError` with a hint for whatever is not a usable
-    checkout.
-    """
+    """The checkout that `repo` is, or lies in. Raises `WorkspaceError` with a hint when it is not a usable one."""
     git = Git(cwd=repo, user_config=True)
-    version, kind, paths, head, branch, settings = await asyncio.gather(
+    version, kind, paths, head, branch, config = await asyncio.gather(
         git.run("version", ok=None),
         git.run("rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--show-object-format", ok=None),
-        git.run("rev-parse", *_path_arguments(), ok=None),
+        git.run("rev-parse", *_PATHS, ok=None),
         git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=None),
         git.run("symbolic-ref", "--quiet", "HEAD", ok=None),
         git.run("config", "-z", "--show-scope", "--type=path", "--get-regexp", _SETTINGS, ok=None),
     )
-    _check_version(version)
+    check_version(version)
     object_format = _check_kind(repo, kind)
     if head.code:
         raise WorkspaceError(
@@ -75,7 +77,7 @@ async def find_checkout(repo: Path) -> Checkout:
         )
     top, git_dir, objects, index, shallow, exclude = _paths(repo, paths)
     _check_places(top, git_dir, index, exclude)
-    found = _settings(settings, top)
+    settings = _settings(config, top)
     return Checkout(
         top=top,
         git_dir=git_dir,
@@ -85,8 +87,8 @@ async def find_checkout(repo: Path) -> Checkout:
         head=head.line,
         ref=_branch(branch),
         shallow=_shallow(shallow),
-        settings=found,
-        exclude=_exclude(found, exclude),
+        settings=settings,
+        exclude=_exclude(settings, exclude),
     )
 
 
@@ -99,36 +101,20 @@ def index_entries(index: Path) -> int:
         return 0
 
 
-def _path_arguments() -> list[str]:
-    wanted = ("objects", "index", "shallow", "info/exclude")
-    return [
-        "--path-format=absolute",
-        "--show-toplevel",
-        "--git-dir",
-        *(word for name in wanted for word in ("--git-path", name)),
-    ]
-
-
-def _check_version(done: GitResult) -> None:
-    match = re.search(r"(\d+)\.(\d+)", done.line)
-    if not match or (int(match[1]), int(match[2])) < OLDEST:
-        raise WorkspaceError(f"{done.line or 'git'} is too old", hint=INSTALL_HINT)
-
-
-def _check_kind(repo: Path, done: GitResult) -> str:
+def _check_kind(repo: Path, result: GitResult) -> str:
     """The object format (`sha1`, `sha256`). Raises for what is not a work tree."""
-    if "dubious ownership" in done.err:
+    if "dubious ownership" in result.err:
         raise WorkspaceError(
             f"{repo} belongs to another user, and git refuses to read it",
             hint=f"If you trust it: git config --global --add safe.directory {repo.absolute()}",
         )
-    if done.code and "not a git repository" in done.err:
+    if result.code and "not a git repository" in result.err:
         raise WorkspaceError(
             f"{repo} is not a git repository", hint="Run this in a checkout, or name one with --repo DIR."
         )
-    if done.code:
-        raise GitCommandError(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
-    bare, inside, object_format = done.out.decode().split()
+    if result.code:
+        raise command_error(f"{repo} cannot be read", result)
+    bare, inside, object_format = result.out.decode().split()
     if bare == "true":
         raise WorkspaceError(
             f"{repo} is a bare repository", hint="Name a checkout, one with files: git clone, or git worktree add."
@@ -138,10 +124,10 @@ def _check_kind(repo: Path, done: GitResult) -> str:
     return object_format
 
 
-def _paths(repo: Path, done: GitResult) -> list[Path]:
-    if done.code:
-        raise GitCommandError(f"{repo} cannot be read: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
-    lines = done.out.removesuffix(b"\n").split(b"\n")
+def _paths(repo: Path, result: GitResult) -> list[Path]:
+    if result.code:
+        raise command_error(f"{repo} cannot be read", result)
+    lines = result.out.removesuffix(b"\n").split(b"\n")
     if len(lines) != 6:
         raise WorkspaceError(f"{repo} has a line break in its path", hint="Move it to a directory with a plainer name.")
     return [Path(os.fsdecode(line)) for line in lines]
@@ -155,25 +141,25 @@ def _shallow(path: Path) -> frozenset[str]:
     return frozenset(word for word in words if _COMMIT.fullmatch(word))
 
 
-def _branch(done: GitResult) -> str | None:
-    """The branch's short name; None for a detached HEAD and for names that are not UTF-8 (reports could not hold
-    them).
-    """
+def _branch(result: GitResult) -> str | None:
+    """The branch's short name; None for a detached HEAD and for names that are not UTF-8 (reports cannot hold them)."""
     try:
-        name = done.out.removesuffix(b"\n").decode()
+        match = re.fullmatch(r"refs/heads/(.+)\n", result.out.decode())
     except UnicodeDecodeError:
         return None
-    return name.removeprefix("refs/heads/") if name.startswith("refs/heads/") else None
+    return match and match[1]
 
 
 def _check_places(top: Path, git_dir: Path, index: Path, exclude: Path) -> None:
-    """Nothing that is read may lie elsewhere: a `core.worktree` above, or links in `.git`, would send other files."""
+    """Raises `WorkspaceError` when something that is read lies elsewhere: `core.worktree` or a link in `.git` could
+    name any files of this machine.
+    """
     if not _leads_to(top / ".git", git_dir):
         raise WorkspaceError(
             f"the repository in {git_dir} takes {top} for its work tree, which is another directory's",
             hint="Files of that directory would travel. git config --unset core.worktree, if this is your repository.",
         )
-    for path, names in ((index, ("index",)), (exclude, ("info", "exclude"))):  # git has followed links already
+    for path, names in ((index, ("index",)), (exclude, ("info", "exclude"))):  # git has resolved links in both
         if path.exists() and not (path.is_file() and path.parts[-len(names) :] == names):
             raise WorkspaceError(
                 f"{git_dir}/{'/'.join(names)} is not an ordinary file",
@@ -182,35 +168,41 @@ def _check_places(top: Path, git_dir: Path, index: Path, exclude: Path) -> None:
 
 
 def _leads_to(marker: Path, git_dir: Path) -> bool:
-    """Whether `.git`, a directory or a file that names one, is that repository."""
+    """Whether `marker`, which is `.git`, is the directory `git_dir` or a file with its path."""
     try:
         if marker.is_file():
             with marker.open("rb") as file:
-                named = file.read(_EXCLUDE_LIMIT).removeprefix(b"gitdir: ").rstrip(b"\r\n")
-            marker = marker.parent / os.fsdecode(named)
+                target = file.read(_EXCLUDE_LIMIT).removeprefix(b"gitdir: ").rstrip(b"\r\n")
+            marker = marker.parent / os.fsdecode(target)
         return marker.samefile(git_dir)
     except (OSError, ValueError):
         return False
 
 
-def _settings(done: GitResult, top: Path) -> dict[str, str]:
-    """`scope NUL key LF value NUL`; the last of several values counts, as in git. A key without value is true."""
-    if done.code not in (0, 1):
-        raise GitCommandError(f"git config: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
-    fields = [os.fsdecode(field) for field in done.out.split(b"\0")]
-    found: dict[str, str] = {}
+def _settings(result: GitResult, top: Path) -> dict[str, str]:
+    """Reads `scope NUL key LF value NUL`, repeated; the last of several values counts, as in git. A key without value
+    is true.
+    """
+    if result.code not in (0, 1):
+        raise command_error("git config", result)
+    fields = [os.fsdecode(field) for field in result.out.split(b"\0")]
+    settings: dict[str, str] = {}
     for scope, entry in zip(fields[::2], fields[1::2], strict=False):
-        key, mark, value = entry.partition("\n")
+        key, separator, value = entry.partition("\n")
+        if not separator:
+            value = "true"
         if key.lower() == "core.excludesfile":
             if scope not in ("system", "global") or not Path(value).is_absolute():
                 _check_own_rules(top, value)
             value = str(top / value)
-        found[key.lower()] = value if mark else "true"
-    return found
+        settings[key.lower()] = value
+    return settings
 
 
 def _check_own_rules(top: Path, name: str) -> None:
-    """The text of ignore rules travels. The user's configuration may name any file, the repository's its own ones."""
+    """Raises `WorkspaceError` when the repository's configuration takes ignore rules from a file outside of it: their
+    text is sent into the sandbox. The user's own configuration may name any file.
+    """
     path = top / name
     if os.path.lexists(path) and not is_inside_repository(top, path):
         raise WorkspaceError(
@@ -228,6 +220,6 @@ def _exclude(settings: Mapping[str, str], info_exclude: Path) -> bytes:
         try:
             with path.open("rb") as file:
                 texts.append(file.read(_EXCLUDE_LIMIT).removesuffix(b"\n") + b"\n")
-        except OSError:  # git takes a missing or unreadable one for empty, too
+        except OSError:  # to git a missing or unreadable one is empty, too
             continue
     return b"".join(texts)

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from flue_ci.core.concurrency import together
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import HeadTail, one_line
 
@@ -20,22 +24,13 @@ INSTALL_HINT = "Install git 2.34 or newer and make sure that it is on PATH."
 
 # Nothing of ours may start a program, ask, tidy up in the background, or wait for the disk (what we write is
 # temporary).
-_NEUTRAL = tuple(
-    word
-    for setting in (
-        "core.hooksPath=/dev/null",
-        "core.fsmonitor=false",
-        "core.untrackedCache=false",
-        "core.fsync=none",
-        "credential.helper=",
-        "protocol.allow=never",
-        "gc.auto=0",
-        "maintenance.auto=false",
-    )
-    for word in ("-c", setting)
+_NEUTRAL = (
+    *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false"),
+    *("-c", "core.fsync=none", "-c", "credential.helper=", "-c", "protocol.allow=never"),
+    *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
 )
-_ALLOWED = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
-_FIXED = {
+_PASSED_VARIABLES = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR")
+_VARIABLES = {
     "LC_ALL": "C",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -56,7 +51,7 @@ MAX_OUTPUT_BYTES = 512_000_000
 
 
 class GitCommandError(WorkspaceError):
-    """git ended with an exit code that was not expected. `stderr` is what it said, bounded."""
+    """git ended with an exit code that is no result. `code` is that, `stderr` its messages, head and tail."""
 
     def __init__(self, message: str, *, code: int, stderr: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -65,16 +60,12 @@ class GitCommandError(WorkspaceError):
 
 
 class TooMuchOutput(WorkspaceError):
-    """git wrote more than `limit` bytes and was stopped; `head` holds the first `limit` of them."""
-
-    def __init__(self, message: str, *, head: bytes) -> None:
-        super().__init__(message)
-        self.head = head
+    """git wrote more bytes than the limit and was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitResult:
-    """How git ended."""
+    """How git ended: exit code, standard output, and the head and tail of standard error."""
 
     code: int
     out: bytes
@@ -91,8 +82,8 @@ class Git:
     """Where git runs and with what.
 
     `user_config`: the user's own configuration counts (their checkout, their `safe.directory`); otherwise neither the
-    system's nor the user's does. `env` is added to a fixed, small environment. `memory` bounds the process in bytes:
-    for hostile input.
+    system's nor the user's does. `env` is added to a fixed, small environment. For hostile input, `memory` bounds the
+    process and `max_output` its standard output, both in bytes.
     """
 
     cwd: Path
@@ -100,6 +91,11 @@ class Git:
     config: tuple[str, ...] = ()  # `key=value`
     user_config: bool = False
     memory: int | None = None
+    max_output: int = MAX_OUTPUT_BYTES
+
+    def with_env(self, **variables: str) -> Git:
+        """The same with more environment variables."""
+        return replace(self, env={**self.env, **variables})
 
     async def run(
         self,
@@ -112,28 +108,28 @@ class Git:
         """Runs `git ARGS` to its end. `ok` are the exit codes that are results (None: all); `timeout` in seconds.
 
         Raises `GitCommandError` for other exit codes and for the timeout, `TooMuchOutput` beyond `limit` bytes of
-        standard output (None: `MAX_OUTPUT_BYTES`). A cancelled call leaves no process behind.
+        standard output (None: `max_output`). A cancelled call leaves no process behind.
         """
-        most = MAX_OUTPUT_BYTES if limit is None else limit
+        if limit is None:
+            limit = self.max_output
         process = await self._start(args)
         try:
             async with asyncio.timeout(timeout):
-                done = await _communicate(process, stdin, most)
+                result = await _communicate(process, stdin, limit)
         except TimeoutError:
             raise GitCommandError(f"git {args[0]}: no end after {timeout:.0f} seconds", code=124, stderr="") from None
         finally:
             await _end(process)
-        if len(done.out) > most:
-            raise TooMuchOutput(f"git {args[0]}: more than {most} bytes", head=done.out[:most])
-        if ok is not None and done.code not in ok:
-            raise GitCommandError(f"git {args[0]}: {reason(done.err, done.code)}", code=done.code, stderr=done.err)
-        return done
+        if len(result.out) > limit:
+            raise TooMuchOutput(f"git {args[0]}: more than {limit} bytes")
+        if ok is not None and result.code not in ok:
+            raise command_error(f"git {args[0]}", result)
+        return result
 
     async def _start(self, args: tuple[str, ...]) -> asyncio.subprocess.Process:
-        settings = tuple(word for setting in self.config for word in ("-c", setting))
-        command: tuple[str, ...] = ("git", *_NEUTRAL, *settings, *args)
+        command: tuple[str, ...] = ("git", *_NEUTRAL, *_options(self.config), *args)
         if self.memory is not None:
-            command = ("git", *_NEUTRAL, *_SMALL_WINDOWS, *settings, *args)
+            command = ("git", *_NEUTRAL, *_SMALL_WINDOWS, *_options(self.config), *args)
             command = ("/bin/sh", "-c", _WITH_MEMORY_LIMIT, "sh", str(self.memory // 1024), *command)
         try:
             return await asyncio.create_subprocess_exec(
@@ -155,11 +151,43 @@ class Git:
             raise WorkspaceError(f"{self.cwd} cannot be entered: {error.strerror}") from None
 
 
+def git_in(git_dir: Path) -> Git:
+    """git on a bare repository of our own, without the user's and the system's configuration."""
+    return Git(cwd=git_dir, env={"GIT_DIR": str(git_dir)})
+
+
+def run_git(*args: str, cwd: Path, config: tuple[str, ...] = ()) -> GitResult:
+    """Runs `git ARGS` in the user's own directory `cwd`, with their configuration and `config` (`key=value`).
+
+    For short commands where there is no event loop; any exit code is a result. Raises `WorkspaceError` when git is not
+    installed.
+    """
+    environment = plain_environment()
+    if shutil.which("git", path=environment.get("PATH")) is None:
+        raise WorkspaceError("git is not installed", hint=INSTALL_HINT)
+    command = ["git", *_NEUTRAL, *_options(config), *args]
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, check=False)
+    return GitResult(code=result.returncode, out=result.stdout, err=result.stderr.decode("utf-8", "replace"))
+
+
+def git_version() -> str:
+    """The line of `git version`. Raises `WorkspaceError` when git is not installed or older than `OLDEST`."""
+    return check_version(run_git("version", cwd=Path.cwd()))
+
+
+def check_version(result: GitResult) -> str:
+    """The line of `git version`. Raises `WorkspaceError` for a git older than `OLDEST`."""
+    match = re.search(r"(\d+)\.(\d+)", result.line)
+    if not match or (int(match[1]), int(match[2])) < OLDEST:
+        raise WorkspaceError(f"{result.line or 'git'} is too old", hint=INSTALL_HINT)
+    return result.line
+
+
 async def object_sizes(git: Git, names: Iterable[str]) -> dict[str, int]:
     """The size in bytes of each object; those that are missing are left out."""
-    done = await git.run("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=_lines(names))
-    found = (line.partition(" ") for line in done.out.decode().splitlines())
-    return {name: int(size) for name, _, size in found if size.isdigit()}
+    result = await git.run("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=join_lines(names))
+    lines = (line.partition(" ") for line in result.out.decode().splitlines())
+    return {name: int(size) for name, _, size in lines if size.isdigit()}
 
 
 async def read_objects(git: Git, names: Iterable[str], *, limit: int | None = None) -> dict[str, bytes]:
@@ -167,33 +195,45 @@ async def read_objects(git: Git, names: Iterable[str], *, limit: int | None = No
 
     Raises `TooMuchOutput` when all together are more than `limit` bytes.
     """
-    wanted = list(dict.fromkeys(names))
-    if not wanted:
+    unique = list(dict.fromkeys(names))
+    if not unique:
         return {}
-    out = (await git.run("cat-file", "--batch", stdin=_lines(wanted), limit=limit)).out
-    found: dict[str, bytes] = {}
-    for name in wanted:
+    out = (await git.run("cat-file", "--batch", stdin=join_lines(unique), limit=limit)).out
+    contents: dict[str, bytes] = {}
+    for name in unique:
         header, _, out = out.partition(b"\n")
         size = header.rsplit(b" ", 1)[1]
         if size.isdigit():
-            found[name] = out[: int(size)]
+            contents[name] = out[: int(size)]
             out = out[int(size) + 1 :]
-    return found
+    return contents
 
 
-def _lines(names: Iterable[str]) -> bytes:
+def join_lines(names: Iterable[str]) -> bytes:
+    """One name on each line, as git reads them from standard input."""
     return "".join(f"{name}\n" for name in names).encode()
 
 
-def reason(stderr: str, code: int) -> str:
-    """Git's own last word on why it failed, as one line."""
+def split_nul(out: bytes) -> list[bytes]:
+    """The fields of an output with `-z`, where a NUL ends each."""
+    return [field for field in out.split(b"\0") if field]
+
+
+def command_error(what: str, result: GitResult) -> GitCommandError:
+    """The error for a command that failed: `what`, and why."""
+    message = f"{what}: {failure_reason(result.err, result.code)}"
+    return GitCommandError(message, code=result.code, stderr=result.err)
+
+
+def failure_reason(stderr: str, code: int) -> str:
+    """The last error message of git as one line, or the exit code where there is none."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    stated = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    last = (stated or lines or [f"exit code {code}"])[-1]
+    errors = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    last = (errors or lines or [f"exit code {code}"])[-1]
     return one_line(last.removeprefix("fatal:").removeprefix("error:"), 300)
 
 
-def environment_quote(path: Path) -> str:
+def quote_alternate(path: Path) -> str:
     """A path for `GIT_ALTERNATE_OBJECT_DIRECTORIES`, where `:` separates and `"` starts a quoted entry."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
@@ -205,17 +245,22 @@ def plain_environment() -> dict[str, str]:
 
 
 def _environment(user_config: bool) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
-    return kept | _FIXED | (_THEIR_CONFIG if user_config else _OWN_CONFIG)
+    variables = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ} | _VARIABLES
+    if user_config:
+        return variables | _THEIR_CONFIG
+    return variables | _OWN_CONFIG
+
+
+def _options(settings: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for setting in settings for word in ("-c", setting))
 
 
 async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> GitResult:
     assert process.stdin and process.stdout and process.stderr
-    async with asyncio.TaskGroup() as together:
-        together.create_task(_feed(process.stdin, stdin))
-        output = together.create_task(_read(process, process.stdout, limit))
-        errors = together.create_task(_read_bounded(process.stderr))
-    return GitResult(code=await process.wait(), out=output.result(), err=errors.result())
+    _, output, errors = await together(
+        _feed(process.stdin, stdin), _read(process, process.stdout, limit), _read_bounded(process.stderr)
+    )
+    return GitResult(code=await process.wait(), out=output, err=errors)
 
 
 async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
@@ -229,20 +274,20 @@ async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
 
 async def _read(process: asyncio.subprocess.Process, pipe: asyncio.StreamReader, limit: int) -> bytes:
     """Everything; or, where that is more than `limit` bytes, a little more than `limit`, and the process is killed."""
-    held = bytearray()
+    data = bytearray()
     while chunk := await pipe.read(_CHUNK):
-        held += chunk
-        if len(held) > limit:
+        data += chunk
+        if len(data) > limit:
             _kill(process)
             break
-    return bytes(held)
+    return bytes(data)
 
 
 async def _read_bounded(pipe: asyncio.StreamReader) -> str:
-    kept = HeadTail(_CHUNK)
+    text = HeadTail(_CHUNK)
     while chunk := await pipe.read(_CHUNK):
-        kept.add(chunk)
-    return kept.value().decode("utf-8", "replace")
+        text.add(chunk)
+    return text.value().decode("utf-8", "replace")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

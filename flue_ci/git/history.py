@@ -1,5 +1,4 @@
-"""Puts a commit with a given depth of history from a checkout on this host into a bare repository of our own, without
-reading it twice.
+"""Copies a commit with a given depth of history from a checkout on this host into a bare repository of our own.
 
 Only what is reachable from the commit is taken: other branches, stashes and deleted secrets stay where they are.
 """
@@ -9,134 +8,125 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from flue_ci.git.command import Git, environment_quote
+from flue_ci.git.command import Git, join_lines, quote_alternate
 
 _FEW_OBJECTS = 4096
 _PACK_MAGIC = b"\xfftOc\x00\x00\x00\x02"
 
 
 async def copy_history(
-    git: Git, *, objects: Path, head: str, depth: int, cut: frozenset[str], entries: int
-) -> tuple[Path, ...]:
-    """Fills the bare repository at `git.cwd` with `head` and the last `depth` generations of commits (0: all there
-    are).
+    git: Git, *, objects: Path, head: str, depth: int, shallow: frozenset[str], file_count: int
+) -> None:
+    """Fills the bare repository at `git.cwd` with `head` and the last `depth` generations of commits (0: all).
 
-    `objects` is the other repository's object directory, `cut` its shallow boundary, `entries` the number of files of
-    `head`. Depth counts as in `git fetch --depth`; commits whose parents stay behind are listed in our `shallow`
-    file. Raises `GitCommandError`, for example when objects are missing (a partial clone).
+    `objects` is the other repository's object directory, `shallow` the commits at which its history was cut off,
+    `file_count` the number of files of `head`. Depth counts as in `git fetch --depth`; commits whose parents stay
+    behind are listed in our `shallow` file. Raises `GitCommandError`, for example when objects are missing (a partial
+    clone).
     """
-    both = replace(git, env={**git.env, "GIT_ALTERNATE_OBJECT_DIRECTORIES": environment_quote(objects)})
-    _write_shallow(git.cwd, cut)
-    _write_shallow(git.cwd, await _boundary(both, head, depth, cut))
-    packs = [pack for pack in objects.glob("pack/pack-*.idx") if _could_be_all_ours(pack, entries)]
-    if packs and (lent := await _borrow(both, packs, head)):
-        return lent
-    await both.run(
-        "pack-objects", "--revs", "--delta-base-offset", "-q", "objects/pack/pack", stdin=head.encode() + b"\n"
-    )
-    return ()
-
-
-async def settle(git: Git, lent: Iterable[Path]) -> None:
-    """Copies lent packs, so that the repository at `git.cwd` is complete without the other one."""
-    try:
-        for idx in lent:
-            target = git.cwd / "objects/pack" / idx.name
-            await asyncio.to_thread(shutil.copyfile, idx.with_suffix(".pack"), target.with_suffix(".pack"))
-            await asyncio.to_thread(shutil.copyfile, idx, target)
-    except FileNotFoundError:  # the other repository was packed anew meanwhile
-        head = (git.cwd / "HEAD").read_bytes()
-        await lending(git, lent).run("pack-objects", "--revs", "-q", "objects/pack/pack", stdin=head)
-
-
-def lending(git: Git, lent: Iterable[Path]) -> Git:
-    """git that sees also the objects of the repositories that lend packs, for reading."""
-    directories = {environment_quote(idx.parent.parent) for idx in lent}
-    return replace(git, env={**git.env, "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(sorted(directories))})
+    both = git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=quote_alternate(objects))
+    _write_shallow(git.cwd, shallow)
+    _write_shallow(git.cwd, await _boundary(both, head, depth, shallow))
+    packs = [idx for idx in objects.glob("pack/pack-*.idx") if _is_candidate(idx, file_count)]
+    if not packs or not await _copy_packs(both, packs, head):
+        await both.run(
+            "pack-objects", "--revs", "--delta-base-offset", "-q", "objects/pack/pack", stdin=join_lines([head])
+        )
 
 
 def cut_points(
-    parents: Mapping[str, tuple[str, ...]], head: str, depth: int, cut: frozenset[str]
+    parents: Mapping[str, tuple[str, ...]], head: str, depth: int, shallow: frozenset[str]
 ) -> frozenset[str] | None:
-    """The commits of the first `depth` generations whose parents stay behind. None: `parents` does not know all of
-    them.
-    """
-    seen, level, found = {head}, [head], set()
+    """The commits of the first `depth` generations whose parents stay behind. None: one of them is not in `parents`."""
+    ancestors, level, points = {head}, [head], set()
     for generation in range(1, depth + 1):
         following: list[str] = []
         for commit in level:
             if commit not in parents:
                 return None
-            if commit in cut or (generation == depth and parents[commit]):
-                found.add(commit)
-            following += [parent for parent in parents[commit] if parent not in seen]
-            seen.update(parents[commit])
+            if commit in shallow or (generation == depth and parents[commit]):
+                points.add(commit)
+            following += [parent for parent in parents[commit] if parent not in ancestors]
+            ancestors.update(parents[commit])
         level = list(dict.fromkeys(following))
         if not level:
             break
-    return frozenset(found)
+    return frozenset(points)
 
 
-async def _boundary(git: Git, head: str, depth: int, cut: frozenset[str]) -> frozenset[str]:
+async def _boundary(git: Git, head: str, depth: int, shallow: frozenset[str]) -> frozenset[str]:
     if depth == 0:
-        if not cut:
+        if not shallow:
             return frozenset()
-        done = await git.run("rev-list", head)
-        return cut & frozenset(done.out.decode().split())
-    wanted = 4 * depth + 100  # nearly always enough; a history of many merges needs another look
+        result = await git.run("rev-list", head)
+        return shallow & frozenset(result.out.decode().split())
+    count = 4 * depth + 100  # nearly always enough; a history of many merges needs another look
     while True:
-        done = await git.run("rev-list", "--parents", f"--max-count={wanted}", head)
-        lines = [line.split() for line in done.out.decode().splitlines()]
-        points = cut_points({line[0]: tuple(line[1:]) for line in lines}, head, depth, cut)
+        result = await git.run("rev-list", "--parents", f"--max-count={count}", head)
+        lines = [line.split() for line in result.out.decode().splitlines()]
+        points = cut_points({line[0]: tuple(line[1:]) for line in lines}, head, depth, shallow)
         if points is not None:
             return points
-        wanted *= 8
+        count *= 8
 
 
 def _write_shallow(git_dir: Path, commits: Iterable[str]) -> None:
-    lines = "".join(f"{commit}\n" for commit in sorted(commits))
-    if lines:
-        (git_dir / "shallow").write_text(lines)
-    else:
-        (git_dir / "shallow").unlink(missing_ok=True)
+    (git_dir / "shallow").unlink(missing_ok=True)
+    if lines := join_lines(sorted(commits)):
+        (git_dir / "shallow").write_bytes(lines)
 
 
-def _could_be_all_ours(idx: Path, entries: int) -> bool:
-    """A pack of about the size of one commit, as a fresh or shallow clone has it, may hold nothing that we must
-    leave behind. It travels as it is: a link may lead to any file of this machine.
+def _is_candidate(idx: Path, file_count: int) -> bool:
+    """A pack of about the size of one commit, as a fresh or shallow clone has it, may hold nothing that we must leave
+    behind. No links: they may lead to any file of this machine, also from the directory.
     """
-    if not all(path.is_file() and not path.is_symlink() for path in (idx, idx.with_suffix(".pack"))):
+    pack = idx.with_suffix(".pack")
+    if idx.parent.is_symlink() or any(path.is_symlink() or not path.is_file() for path in (idx, pack)):
         return False
     if idx.with_suffix(".mtimes").exists():
         return False
     with idx.open("rb") as file:
         header = file.read(8 + 1024)
-    return header.startswith(_PACK_MAGIC) and int.from_bytes(header[-4:], "big") <= 4 * entries + _FEW_OBJECTS
+    return header.startswith(_PACK_MAGIC) and int.from_bytes(header[-4:], "big") <= 4 * file_count + _FEW_OBJECTS
 
 
-async def _borrow(git: Git, packs: list[Path], head: str) -> tuple[Path, ...]:
-    """Those packs that hold reachable objects only: they can travel as they are. What they lack is packed."""
-    done = await git.run("rev-list", "--objects", "--no-object-names", head)
+async def _copy_packs(git: Git, packs: list[Path], head: str) -> bool:
+    """Copies those packs that hold reachable objects only, and packs what they lack. False: there are none.
+
+    A copy and no hard link: git updates the times of packs in which it finds an object, and the checkout is only read.
+    """
+    result = await git.run("rev-list", "--objects", "--no-object-names", head)
     size = len(head) // 2
-    missing = set(_split(bytes.fromhex(done.out.decode().replace("\n", "")), size))
-    wanted, lent = frozenset(missing), []
+    reachable = frozenset(_split(bytes.fromhex(result.out.decode().replace("\n", "")), size))
+    missing, copies = set(reachable), 0
     for idx in packs:
-        held = frozenset(_names(idx, size))
-        if held <= wanted and held & missing:
-            missing -= held
-            lent.append(idx)
-    if lent and missing:
-        names = "".join(f"{name.hex()}\n" for name in sorted(missing)).encode()
-        await git.run("pack-objects", "--delta-base-offset", "-q", "objects/pack/pack", stdin=names)
-    return tuple(lent)
+        names = frozenset(_object_names(idx, size))
+        if names <= reachable and names & missing and await asyncio.to_thread(_copy_pack, idx, git.cwd):
+            missing -= names
+            copies += 1
+    if copies and missing:
+        lines = join_lines(name.hex() for name in sorted(missing))
+        await git.run("pack-objects", "--delta-base-offset", "-q", "objects/pack/pack", stdin=lines)
+    return copies > 0
 
 
-def _names(idx: Path, size: int) -> Iterator[bytes]:
+def _copy_pack(idx: Path, git_dir: Path) -> bool:
+    """False when it is gone: the checkout may be packed anew at any time."""
+    target = git_dir / "objects/pack" / idx.name
+    try:
+        shutil.copyfile(idx.with_suffix(".pack"), target.with_suffix(".pack"))
+        shutil.copyfile(idx, target)
+    except FileNotFoundError:
+        target.with_suffix(".pack").unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _object_names(idx: Path, size: int) -> Iterator[bytes]:
     """The object names in a pack's index, version 2 (git's `gitformat-pack`): header 8, fan-out 1024, then the
-    sorted names.
+    sorted names of `size` bytes each.
     """
     data = idx.read_bytes()
     count = int.from_bytes(data[1028:1032], "big")

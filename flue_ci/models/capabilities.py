@@ -1,18 +1,14 @@
-"""What is known of models besides their prices: which effort and thinking they take. Pure, with the date of the
-knowledge."""
+"""What is known of models besides their prices: which effort and thinking they take. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from flue_ci.models.prices import family
-
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
-Thinking = Literal["summarized", "omitted", "between_tools", "none"]
+from flue_ci.core.ports import Effort, Thinking
+from flue_ci.models.prices import CLAUDE_PROVIDERS, family
 
 # From Anthropic's thinking and effort pages, 2026-11. Of models that are not listed nothing is known: what the spec
-# says is sent as it is, and nothing else.
+# asks for is sent as it is, and nothing else.
 ADAPTIVE = (
     *("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-5", "claude-opus-5"),
     *("claude-opus-4-8", "claude-opus-4-7", "claude-opus-4-6", "claude-sonnet-4-6"),
@@ -22,17 +18,23 @@ _OLDER = ("claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-5")  # thinkin
 _NO_EFFORT = ("claude-sonnet-4-5", "claude-haiku-4-5")
 
 
-def conflict(model: str, effort: Effort | None, thinking: Thinking | None) -> str:
-    """Which of a model's rules the choice breaks, as a sentence; empty when none, or when the model is not known."""
-    return next((problem for broken, problem in _rules(family(model), effort, thinking) if broken), "")
+def conflict(provider: str, model: str, effort: Effort | None, thinking: Thinking | None) -> str:
+    """Which of a model's rules the choice breaks, as a sentence; empty when none, or when the model is not known.
+
+    Only the models of Anthropic have rules here; the adapters of others check what they get.
+    """
+    if provider not in CLAUDE_PROVIDERS:
+        return ""
+    return next((problem for is_broken, problem in _claude_rules(family(model), effort, thinking) if is_broken), "")
 
 
-def _rules(model: str, effort: Effort | None, thinking: Thinking | None) -> Iterator[tuple[bool, str]]:
+def _claude_rules(model: str, effort: Effort | None, thinking: Thinking | None) -> Iterator[tuple[bool, str]]:
+    """(whether the choice breaks the rule, the rule as a sentence)."""
     between, off = thinking == "between_tools", thinking == "none"
-    known = model in ADAPTIVE or model in _OLDER or model.startswith(ALWAYS_THINK)
+    is_listed = model in ADAPTIVE or model in _OLDER or model.startswith(ALWAYS_THINK)
     yield bool(effort) and model in _NO_EFFORT, f"{model} has no `effort`"
     yield (
-        between and model != "claude-sonnet-5-5" and known,
+        between and model != "claude-sonnet-5-5" and is_listed,
         f"`thinking: between_tools` is for claude-sonnet-5-5 only, not for {model}",
     )
     yield (

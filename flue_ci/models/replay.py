@@ -1,6 +1,6 @@
-"""Models that need no network: one that keeps what another answers, and one that answers from what was kept.
+"""Models that need no network: `Recorder` writes down what another answers, `Replay` answers from what was written.
 
-With a replay the tools run for real. `recording` knows the file; here is decided what a replay has to agree in.
+With a replay the tools run for real. `recording` has the format of the file; here is what a replay has to agree in.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from io import TextIOWrapper
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from flue_ci.core.events import Notice, Observer, ProgressEvent, TextDelta, Turn
 from flue_ci.core.messages import ModelRequest, Reply
 from flue_ci.core.ports import Model
 from flue_ci.core.text import one_line
-from flue_ci.models.recording import RecordedTurn, header, load, reply_json, summarize_request
+from flue_ci.models.recording import RecordedTurn, header, load, summarize_request, turn_to_json
 
 _EXIT = re.compile(r"\bexit(?:ed|s)?(?: with)?(?: code)? (-?\d+)\b")
 _NUMBER = re.compile(r"\d+")
@@ -25,62 +26,66 @@ _HEX = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,}\b")
 
 
 class Recorder(Model):
-    """A model whose turns are kept in `path`, each as soon as it is complete; a file that is there is replaced.
+    """A model whose turns are written to `path`, each as soon as it is complete; an existing file is replaced.
 
-    Nothing of the transport is written, so no key. `clean` takes the secrets out of a JSON value. When writing fails
-    half-way the run goes on and says so. Raises `UsageError` when the file cannot be written at all.
+    Nothing of the transport is written, so no key. `redact` takes the secrets out of a JSON value. When writing fails
+    half-way the run goes on, with a notice. Raises `UsageError` when the file cannot be written at all.
     """
 
-    def __init__(self, model: Model, path: Path, *, clean: Callable[[object], object] = lambda value: value) -> None:
+    def __init__(self, model: Model, path: Path, *, redact: Callable[[object], object] = lambda value: value) -> None:
         self._model = model
         self._path = path
-        self._clean = clean
+        self._redact = redact
         self._file: TextIOWrapper | None = None
         try:
             self._file = path.open("w", encoding="utf-8")
             self._write(header(model.name))
         except OSError as error:
-            self._shut()
+            self._close_file()
             raise UsageError(f"Cannot write the recording {path}: {error.strerror}") from None
 
     @property
     def name(self) -> str:
         return self._model.name
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
-        shown: list[str] = []
+    def prepare(self) -> None:
+        self._model.prepare()
 
-        def watch(event: ProgressEvent) -> None:
+    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+        """The other model's turn."""
+        pieces: list[str] = []
+
+        def collect(event: ProgressEvent) -> None:
             if isinstance(event, TextDelta):
-                shown.append(event.text)
+                pieces.append(event.text)
             elif isinstance(event, TurnRestarted):
-                shown.clear()
+                pieces.clear()
             observe(event)
 
-        reply = await self._model.turn(request, watch)
+        reply = await self._model.turn(request, collect)
         try:
-            self._write({"seen": summarize_request(request), "reply": reply_json(reply, "".join(shown))})
+            self._write(turn_to_json(reply, "".join(pieces), request))
         except OSError as error:
-            self._shut()
+            self._close_file()
             observe(Notice(text=f"The recording {self._path} ends here: {error.strerror}"))
         return reply
 
     async def close(self) -> None:
-        self._shut()
+        self._close_file()
         await self._model.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(self._clean(line)) + "\n")
+            self._file.write(json.dumps(self._redact(line)) + "\n")
             self._file.flush()
 
-    def _shut(self) -> None:
+    def _close_file(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             try:
                 file.close()
             except OSError:
-                pass  # it was flushed line by line; what could not be written has been told
+                pass  # it was flushed line by line; what could not be written has been reported
 
 
 class Replay(Model):
@@ -88,13 +93,16 @@ class Replay(Model):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.recorded, self._turns = load(path)
+        self._name, self._turns = load(path)
         self._next = 0
-        self._told_of_system = False
+        self._has_warned = False
 
     @property
     def name(self) -> str:
-        return self.recorded
+        return self._name
+
+    def prepare(self) -> None:
+        """Nothing: the file is read already."""
 
     async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         """The recorded turn. Raises `ModelError` when there is none, or when the request no longer fits it."""
@@ -106,91 +114,102 @@ class Replay(Model):
         turn = self._turns[self._next]
         self._next += 1
         if turn.request_summary is not None:
-            if found := difference(turn.request_summary, summarize_request(request)):
-                raise ModelError(
-                    f"The recording no longer fits at turn {self._next}: {found}",
-                    hint=f"Something changed since it was made; record it again with --record ({self._path}).",
-                )
-            if turn.request_summary.get("system") not in (None, request.system) and not self._told_of_system:
-                self._told_of_system = True
-                observe(Notice(text="The instructions are not those of the recording; its answers are used."))
-        self._offered(turn, request)
-        for piece in turn.displayed_text.splitlines(keepends=True):
-            observe(TextDelta(text=piece))
+            self._compare(turn.request_summary, request, observe)
+        self._check_tools(turn, request)
+        for line in turn.displayed_text.splitlines(keepends=True):
+            observe(TextDelta(text=line))
         return turn.reply
 
     async def close(self) -> None:
-        pass
+        """Nothing is open."""
 
-    def _offered(self, turn: RecordedTurn, request: ModelRequest) -> None:
-        """Refuse a call of a tool that was offered and is not any more; one that never was is the model's own error."""
-        now = {spec.name for spec in request.tools}
-        then = set((turn.request_summary or {}).get("tools", ()))
+    def _compare(self, summary: Mapping[str, Any], request: ModelRequest, observe: Observer) -> None:
+        if text := difference(summary, summarize_request(request)):
+            raise ModelError(
+                f"The recording no longer fits at turn {self._next}: {text}",
+                hint=f"Something changed since it was made; record it again with --record ({self._path}).",
+            )
+        if summary.get("system") not in (None, request.system) and not self._has_warned:
+            self._has_warned = True
+            observe(Notice(text="The instructions are not those of the recording; its answers are used."))
+
+    def _check_tools(self, turn: RecordedTurn, request: ModelRequest) -> None:
+        """Refuses a call of a tool that was offered when recorded and is not offered now. A call of a tool that was
+        never offered is the model's own error, and is replayed."""
+        current = {spec.name for spec in request.tools}
+        recording = set((turn.request_summary or {}).get("tools", ()))
         for call in turn.reply.calls:
-            if call.name in then - now:
+            if call.name in recording - current:
                 raise ModelError(
                     f"The recording no longer fits at turn {self._next}: it calls `{call.name}`, not offered now",
-                    hint=f"Tools now: {', '.join(sorted(now)) or 'none'}.",
+                    hint=f"Tools now: {', '.join(sorted(current)) or 'none'}.",
                 )
 
 
-def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Where a replay left its recording, in words; empty while it fits. `then` may have gaps.
+def difference(recording: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    """Where a replay left its recording, in words; empty while it fits. `recording` may have gaps.
 
     Must agree: the number of entries; each prompt, later ones up to numbers, which count time and turns; the number of
     results, and of each result whether it is an error, and its exit code. Need not: the text of results (times, names
     of temporary files and versions change), other notes, the system prompt, tools that are not called.
     """
-    old, new = then.get("new", now["new"]), now["new"]
+    old, new = recording.get("new", current["new"]), current["new"]
     for before, after in zip(old, new, strict=False):
-        if found := _entry_difference(before, after, first=now["entries"] == 1):
-            return found
-    if len(old) != len(new) or then.get("entries", now["entries"]) != now["entries"]:
-        recorded = then.get("entries", now["entries"] - len(new) + len(old))
-        return f"a conversation of {recorded} entries was recorded, this one has {now['entries']}"
+        if text := _entry_difference(before, after, is_first=current["entries"] == 1):
+            return text
+    if len(old) != len(new) or recording.get("entries", current["entries"]) != current["entries"]:
+        entries = recording.get("entries", current["entries"] - len(new) + len(old))
+        return f"a conversation of {entries} entries was recorded, this one has {current['entries']}"
     return ""
 
 
-def _entry_difference(then: Mapping[str, Any], now: Mapping[str, Any], *, first: bool) -> str:
-    if then.keys() != now.keys():
-        return f"{' and '.join(then)} recorded, {' and '.join(now)} now"
-    if "prompt" in now:
-        old, new = then["prompt"], now["prompt"]
-        same = old.split() == new.split() if first else _rough(old) == _rough(new)
-        return "" if same else f"another prompt. {_first_difference(old, new)}"
-    if len(then["results"]) != len(now["results"]):
-        return f"{len(then['results'])} tool results recorded, {len(now['results'])} now"
-    for number, (before, after) in enumerate(zip(then["results"], now["results"], strict=True), 1):
-        if found := _ending_difference(before, after):
+def _entry_difference(recording: Mapping[str, Any], current: Mapping[str, Any], *, is_first: bool) -> str:
+    if recording.keys() != current.keys():
+        return f"{' and '.join(recording)} recorded, {' and '.join(current)} now"
+    if "prompt" in current:
+        old, new = recording["prompt"], current["prompt"]
+        if old.split() == new.split() or (not is_first and _rough(old) == _rough(new)):
+            return ""
+        return f"another prompt. {_first_difference(old, new)}"
+    old, new = recording["results"], current["results"]
+    if len(old) != len(new):
+        return f"{len(old)} tool results recorded, {len(new)} now"
+    for number, (before, after) in enumerate(zip(old, new, strict=True), 1):
+        if text := _ending_difference(before, after):
             lines = _first_difference(before.get("content", ""), after["content"])
-            return f"tool call {number} {found}. {lines}"
+            return f"tool call {number} {text}. {lines}"
     return ""
 
 
-def _ending_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _ending_difference(recording: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     """How a call ended otherwise than it did; what was not recorded is not compared."""
-    old, new = (_EXIT.search(result.get("note", "")) for result in (then, now))
-    exits = "" if old is None else f" with exit code {old[1]}", "" if new is None else f" with exit code {new[1]}"
-    if then.get("is_error", now["is_error"]) == now["is_error"] and (old is None or exits[0] == exits[1]):
+    old, new = _exit_code(recording), _exit_code(current)
+    is_same_kind = recording.get("is_error", current["is_error"]) == current["is_error"]
+    if is_same_kind and old in ("", new):
         return ""
-    was, is_now = ("failed" if result.get("is_error") else "succeeded" for result in (then, now))
-    return f"{was}{exits[0]} when recorded, {is_now}{exits[1]} now"
+    words = {True: "failed", False: "succeeded"}
+    before, after = words[bool(recording.get("is_error"))], words[bool(current["is_error"])]
+    return f"{before}{old} when recorded, {after}{new} now"
 
 
-def _rough(line: str) -> str:
-    """`line` without what differs from run to run."""
-    return " ".join(_NUMBER.sub("0", _HEX.sub("0", line)).split())
+def _exit_code(result: Mapping[str, Any]) -> str:
+    """` with exit code 1`; empty when the note has none."""
+    match = _EXIT.search(result.get("note", ""))
+    return f" with exit code {match[1]}" if match else ""
 
 
-def _first_difference(then: str, now: str) -> str:
+def _rough(text: str) -> str:
+    """`text` without what differs from run to run."""
+    return " ".join(_NUMBER.sub("0", _HEX.sub("0", text)).split())
+
+
+def _first_difference(recording: str, current: str) -> str:
     """The first lines that differ by more than numbers, side by side."""
-    old, new = then.splitlines(), now.splitlines()
-    for index in range(max(len(old), len(new))):
-        before = old[index] if index < len(old) else "(nothing)"
-        after = new[index] if index < len(new) else "(nothing)"
+    pairs = list(zip_longest(recording.splitlines(), current.splitlines(), fillvalue="(nothing)"))
+    for number, (before, after) in enumerate(pairs, 1):
         if _rough(before) != _rough(after):
-            return f"Line {index + 1} recorded: {one_line(before)} / now: {one_line(after)}"
-    for before, after in zip(old, new, strict=False):
+            return f"Line {number} recorded: {one_line(before)} / now: {one_line(after)}"
+    for before, after in pairs:
         if before != after:
             return f"Recorded: {one_line(before)} / now: {one_line(after)}"
     return "The text is the same."

@@ -1,1 +1,1 @@
-"""Puts a report where people look for it. Which text a report becomes belongs here and to `report`."""
+"""Puts a report where people look for it. The text of a report comes from `report`, that of comments is made here."""

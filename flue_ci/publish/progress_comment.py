@@ -1,133 +1,144 @@
-"""The one comment of a run: found or made at its start, edited while it works, finished with the report.
+"""The one comment of a run: adopted or written at its start, edited while it works, and in the end the report.
 
-Only a comment with our marker, written by ourselves, is ever edited. What goes wrong while it works is told once and
-ends nothing; at the end it is an error.
+Only a comment with our marker, written by our own account, is ever edited.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
+from flue_ci.core.concurrency import finish
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import ForgeError
-from flue_ci.core.ports import Forge
-from flue_ci.publish.comment import is_ours, killed_run_comment
+from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, TurnEnded
+from flue_ci.core.ports import Discussions
+from flue_ci.publish.comment import RunProgress, is_ours, killed_run_comment, report_comment
+from flue_ci.publish.publisher import PublishTarget
+from flue_ci.report.report import Published, Report
 
-EDIT_SECONDS = 10.0  # between two edits while it works
-_GONE = (404, 410)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommentTarget:
-    """Where the answer goes: below a pull request or issue, or in the thread of the review comment that asked.
-    `keep`: the last run's comment of the same agent is written over; in a thread, that for the same question."""
-
-    number: int
-    in_thread: int | None = None
-    keep: bool = True
+EDIT_SECONDS = 10.0  # between two edits while a run works
+_NOT_FOUND = (404, 410)  # the status of a comment that was deleted
 
 
-class ProgressComment:
-    """`forge` has the patience for the last word; `quick`, with little, shows progress."""
+class ProgressTracker:
+    """An observer that knows how far a run is: `progress`."""
 
-    def __init__(
-        self, forge: Forge, quick: Forge, place: CommentTarget, agent: str, notify: Callable[[str], None]
-    ) -> None:
-        self._forge, self._quick, self._place, self._agent = forge, quick, place, agent
-        self._notify = notify
+    def __init__(self) -> None:
+        self.progress = RunProgress()
+
+    def observe(self, event: ProgressEvent) -> None:
+        """Takes every event of the run."""
+        match event:
+            case StageStarted(stage=stage):
+                self.progress = replace(self.progress, current=stage)
+            case StageEnded(stage=stage, seconds=seconds):
+                stages = (*self.progress.finished_stages, (stage, seconds))
+                self.progress = replace(self.progress, current="", finished_stages=stages)
+            case TurnEnded(total=total):
+                self.progress = replace(self.progress, usage=total)
+
+
+class CommentPublisher:
+    """A `ProgressPublisher`: one comment below the pull request or issue, or in the thread of the review comment that
+    asked. `publish.comment: sticky` writes over the last comment of the same agent (in a thread: of the same question);
+    `new` writes a new one. What fails while the run works is a notice; at the end it is an error."""
+
+    needs_forge = True
+
+    def __init__(self) -> None:
         self._comment: Comment | None = None
-        self._prepared = False
-        self._working: asyncio.Task[None] | None = None
-        self.previous = ""  # the body of the last run's comment, as it was before this run
+        self._previous: str | None = None  # the body of the comment as it was before this run; None: not looked for
+        self._progress: asyncio.Task[None] | None = None
 
-    def begin(self, draw: Callable[[], str]) -> None:
-        """Shows `draw()` now and keeps showing it, at most every `EDIT_SECONDS`, until `prepare` or `finish`."""
-        self._working = asyncio.ensure_future(self._work(draw))
+    def begin(self, agent: str, render: Callable[[], str], target: PublishTarget) -> None:
+        """Shows `render()` now and after every `EDIT_SECONDS` in which it changed."""
+        self._progress = asyncio.ensure_future(self._show_progress(agent, render, target))
 
-    async def prepare(self) -> None:
-        """Ends the showing of progress; afterwards `previous` is known. Raises `ForgeError`."""
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.wait([self._working])
-            self._working = None
-        if not self._prepared:
-            await self._adopt(self._forge)
-
-    async def finish(self, body: str) -> str:
-        """Shows the last word; returns its address. Raises `ForgeError` when that cannot be done."""
-        await self.prepare()
-        if self._comment is not None:
-            try:
-                return (await self._forge.edit(self._comment, body)).url
-            except ForgeError as error:
-                if error.status not in _GONE:  # somebody removed it: then it is said anew
-                    raise
-        return (await self._make(self._forge, body)).url
-
-    async def _work(self, draw: Callable[[], str]) -> None:
-        shown = ""
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """Ends the progress and writes the report. `url` is that of the comment. Raises `ForgeError`."""
+        if self._progress:
+            self._progress.cancel()
+            await asyncio.wait([self._progress])
+        assert target.forge
+        if self._previous is None:
+            await self._adopt(target.forge, report.agent, target)
+        body = report_comment(report, patch, server_url=target.server_url, previous=self._previous or "")
         try:
-            await self._adopt(self._quick)
+            comment = await self._write(target.forge, body, target)
+        except ForgeError as error:
+            if self._comment is None or error.status not in _NOT_FOUND:
+                raise
+            self._comment = None
+            comment = await self._write(target.forge, body, target)
+        return Published(publisher="comment", url=comment.url)
+
+    async def _show_progress(self, agent: str, render: Callable[[], str], target: PublishTarget) -> None:
+        forge = target.quick_forge or target.forge
+        assert forge
+        body = ""
+        try:
+            await self._adopt(forge, agent, target)
             while True:
-                body = draw()
-                if body != shown:
-                    await self._show(body)
-                    shown = body
+                text = render()
+                if text != body:
+                    # A write that was cancelled could end after the report's, or make a second comment.
+                    await finish(self._write(forge, text, target))
+                    body = text
                 await asyncio.sleep(EDIT_SECONDS)
         except ForgeError as error:
-            self._notify(f"the progress cannot be shown in a comment: {error}")
+            target.notify(f"the progress cannot be shown in a comment: {error}")
 
-    async def _show(self, body: str) -> None:
-        """A write that has begun is waited for: it could land after the last word, or make a second comment."""
-        write = self._quick.edit(self._comment, body) if self._comment else self._make(self._quick, body)
-        writing = asyncio.ensure_future(write)
-        try:
-            self._comment = await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            if not writing.cancelled() and not writing.exception():
-                self._comment = writing.result()
-            raise
+    async def _adopt(self, forge: Discussions, agent: str, target: PublishTarget) -> None:
+        """Takes our newest comment, if any: the next text goes into it."""
+        assert target.number is not None
+        if target.publishing.comment == "sticky":
+            kind: Literal["issue", "review"] = "review" if target.thread else "issue"
+            comments, me = await asyncio.gather(forge.comments(target.number, kind), forge.me())
+            self._comment = newest_of_ours(comments, agent, me, in_thread=target.thread)
+        self._previous = ""
+        if self._comment:
+            self._previous = self._comment.body
 
-    async def _adopt(self, forge: Forge) -> None:
-        """Takes the newest comment of ours that is there, if any: the next text goes into it."""
-        place = self._place
-        if place.keep:
-            kind: Literal["issue", "review"] = "review" if place.in_thread else "issue"
-            comments, me = await asyncio.gather(forge.comments(place.number, kind), forge.me())
-            self._comment = newest_of_ours(comments, self._agent, me, in_thread=place.in_thread)
-            self.previous = self._comment.body if self._comment else ""
-        self._prepared = True
-
-    async def _make(self, forge: Forge, body: str) -> Comment:
-        if self._place.in_thread is not None:
-            return await forge.reply(self._place.number, self._place.in_thread, body)
-        return await forge.comment(self._place.number, body)
+    async def _write(self, forge: Discussions, body: str, target: PublishTarget) -> Comment:
+        assert target.number is not None
+        if self._comment:
+            self._comment = await forge.edit(self._comment, body)
+        elif target.thread is not None:
+            self._comment = await forge.reply(target.number, target.thread, body)
+        else:
+            self._comment = await forge.comment(target.number, body)
+        return self._comment
 
 
-async def finish_killed_comments(forge: Forge, number: int, kind: Literal["issue", "review"], run_url: str) -> int:
-    """Says in the comments of a job that was killed that nothing more will come; how many there were."""
+async def finish_killed_comments(
+    forge: Discussions, number: int, kind: Literal["issue", "review"], run_url: str
+) -> int:
+    """Ends the progress comments of a job that was killed; returns how many there were. Raises `ForgeError`."""
     comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
-    told = 0
+    count = 0
     for comment in comments:
-        body = killed_run_comment(comment.body, run_url) if _same(comment.author, me) else ""
-        if body:
+        body = killed_run_comment(comment.body, run_url)
+        if body and _is_same_account(comment.author, me):
             await forge.edit(comment, body)
-            told += 1
-    return told
+            count += 1
+    return count
 
 
 def newest_of_ours(
     comments: Sequence[Comment], agent: str, me: Account, *, in_thread: int | None = None
 ) -> Comment | None:
-    """The newest comment with the agent's marker that we wrote: anybody can write the marker."""
-    ours = (comment for comment in reversed(comments) if is_ours(comment.body, agent, in_thread))
-    return next((comment for comment in ours if _same(comment.author, me)), None)
+    """The newest comment with the agent's marker that our account wrote: anybody can write the marker."""
+    for comment in reversed(comments):
+        if is_ours(comment.body, agent, in_thread) and _is_same_account(comment.author, me):
+            return comment
+    return None
 
 
-def _same(author: Account, me: Account) -> bool:
-    """By id; by login only where the own id cannot be known."""
-    return author.id == me.id if author.id and me.id else bool(me.login) and author.login == me.login
+def _is_same_account(author: Account, me: Account) -> bool:
+    """By id; by login only where our own id cannot be known."""
+    if author.id and me.id:
+        return author.id == me.id
+    return bool(me.login) and author.login == me.login

@@ -1,1 +1,1 @@
-"""The run as one serialisable value, and as text. Where it is published belongs to `publish`."""
+"""A run as one serialisable value, as text and as files. Where it is published is decided in `publish`."""

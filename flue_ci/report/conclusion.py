@@ -1,4 +1,4 @@
-"""How a run is judged: conclusion, reason and exit code from what was recorded."""
+"""Conclusion, reason and exit code of a run, from the facts of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from flue_ci.report.report import CommandResult, Conclusion, Failure, Report, Sa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
+    """`reason` is one line for people; `exit_code` that of the process."""
+
     conclusion: Conclusion
     reason: str
     exit_code: int
@@ -21,11 +23,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What a run left behind. `failure_code` is the exit code of the error that ended it, 0 for none; `signal` its
-    signal, or 0.
+    """The facts of a run. `failure_code` is the exit code of the error that ended it, 0 for none; `signal` its signal,
+    or 0.
 
-    `wants_changes` is false for specs that publish no changes: doing nothing to the files is then no sign of having
-    done nothing.
+    `wants_changes` is false for specs that publish no changes: such a run has a success without changed files.
     """
 
     outcome: Outcome | None
@@ -38,36 +39,38 @@ class RunRecord:
     signal: int = 0
 
 
-def conclude(found: RunRecord) -> Verdict:
-    """Never green on a failure: the first of signal, error, setup, model, limit, checks that went wrong decides."""
-    if found.signal:
-        return Verdict(conclusion="cancelled", reason="interrupted", exit_code=128 + found.signal)
-    if found.failure_code:
-        return Verdict(conclusion="failed", reason=found.failure, exit_code=found.failure_code)
-    broken_setup = [result for result in found.setup if not result.passed]
-    if broken_setup:
-        return _failed(f"setup command `{one_line(broken_setup[0].command, 60)}` {describe_ending(broken_setup[0])}")
-    outcome = found.outcome
+def conclude(record: RunRecord) -> Verdict:
+    """Never a success after a failure: the first of signal, error, setup, model, limit and checks that went wrong
+    decides."""
+    if record.signal:
+        return Verdict(conclusion="cancelled", reason="interrupted", exit_code=128 + record.signal)
+    if record.failure_code:
+        return Verdict(conclusion="failed", reason=record.failure, exit_code=record.failure_code)
+    for result in record.setup:
+        if not result.passed:
+            return _failure(f"setup command `{one_line(result.command, 60)}` {describe_ending(result)}")
+    outcome = record.outcome
     if outcome is None:
         return Verdict(conclusion="failed", reason="the run ended without an outcome", exit_code=EXIT_BUG)
     if outcome.status == "failed":
-        return _failed(outcome.reason)
+        return _failure(outcome.reason)
     if outcome.status == "gave-up":
-        return _failed(f"the agent gave up: {one_line(outcome.reason, 200)}")
-    broken_checks = [result for result in found.checks if not result.passed]
-    checks = "; ".join(f"check `{result.name}` {describe_ending(result)}" for result in broken_checks)
+        return _failure(f"the agent gave up: {one_line(outcome.reason, 200)}")
+    failures = [f"check `{result.name}` {describe_ending(result)}" for result in record.checks if not result.passed]
     if outcome.status == "limit":
-        reason = f"stopped by the limit of {'dollars' if outcome.reason == 'cost_usd' else outcome.reason}" + (
-            f"; {checks}" if checks else ""
-        )
+        limit = {"cost_usd": "dollars"}.get(outcome.reason, outcome.reason)
+        reason = "; ".join([f"stopped by the limit of {limit}", *failures])
         return Verdict(conclusion="partial", reason=reason, exit_code=EXIT_LIMIT)
-    if broken_checks:
-        return _failed(checks)
-    if not found.changed_files and found.wants_changes and outcome.result is None:
+    if failures:
+        return _failure("; ".join(failures))
+    if not record.changed_files and record.wants_changes and outcome.result is None:
         return Verdict(conclusion="no-op", reason="the agent changed nothing", exit_code=EXIT_DONE)
-    passed = f", {plural(len(found.checks), 'check')} passed" if found.checks else ""
-    changed = f"{plural(found.changed_files, 'file')} changed" if found.changed_files else "nothing changed"
-    return Verdict(conclusion="success", reason=changed + passed, exit_code=EXIT_DONE)
+    reason = "nothing changed"
+    if record.changed_files:
+        reason = f"{plural(record.changed_files, 'file')} changed"
+    if record.checks:
+        reason += f", {plural(len(record.checks), 'check')} passed"
+    return Verdict(conclusion="success", reason=reason, exit_code=EXIT_DONE)
 
 
 def never_started(agent: str, instruction: str, provider: str, failure: Failure, exit_code: int) -> Report:
@@ -87,8 +90,10 @@ def never_started(agent: str, instruction: str, provider: str, failure: Failure,
 
 def describe_ending(result: CommandResult) -> str:
     """`failed with exit code 1`, `timed out after 300s`."""
-    return f"timed out after {result.seconds:.0f}s" if result.timed_out else f"failed with exit code {result.exit_code}"
+    if result.timed_out:
+        return f"timed out after {result.seconds:.0f}s"
+    return f"failed with exit code {result.exit_code}"
 
 
-def _failed(reason: str) -> Verdict:
+def _failure(reason: str) -> Verdict:
     return Verdict(conclusion="failed", reason=reason, exit_code=EXIT_FAILED)

@@ -1,6 +1,6 @@
 """A report as Markdown: header, summary, stat table, checks, typed result, diffs, outputs, footer. Pure.
 
-It is given a report without secrets; every text in it is somebody else's, and goes through a function of `markup`.
+The report has no secrets any more. All text in it is untrusted and goes through a function of `safety.markdown`.
 `report.md` is this text; the pull-request comment and the job summary are built from the same sections.
 """
 
@@ -14,54 +14,52 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from flue_ci.core.changes import ChangedFile
-from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending
 from flue_ci.report.report import Changes, CommandResult, Report
 from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
 MARKS = {"success": "✅", "no-op": "➖", "skipped": "⏭️", "partial": "⏸️", "failed": "❌", "cancelled": "🛑"}
-_KINDS = {
-    "added": "added",
-    "modified": "",
-    "deleted": "deleted",
-    "renamed": "renamed",
-    "copied": "copied",
-    "type-changed": "type changed",
-    "mode-changed": "mode changed",
-}
 
 
 def markdown(report: Report, patch: bytes = b"") -> str:
     """The whole report. `patch` is shown file by file, collapsed."""
-    task = f"\n> {_word(report.instruction)}" if report.instruction else ""
+    header = title(report)
+    if report.instruction:
+        header += f"\n> {_words(report.instruction)}"
     diffs = [] if report.changes.refused else diff_blocks(patch)
-    parts = [f"{title(report)}{task}", *sections(report, diffs, hosts=_hosts(report), kept=bool(patch)), footer(report)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    middle = sections(report, diffs, hosts=_hosts(report), has_patch=bool(patch))
+    return "\n\n".join(part for part in (header, *middle, footer(report)) if part) + "\n"
 
 
 def title(report: Report) -> str:
     """One line that says what happened and how long it took."""
-    took = human_seconds(report.timings.get("total", 0.0))
-    agent = f"{_word(report.agent)}: " if report.agent else ""  # it may have ended before one was chosen
-    # Behind the colon, whatever follows is words and code spans: it begins no block.
+    duration = human_seconds(report.timings.get("total", 0.0))
+    # Behind the colon a text cannot begin a block of Markdown.
     reason = untrusted_markdown(f": {one_line(report.reason, 1_000)}").removeprefix(":").lstrip()
-    return f"### {MARKS[report.conclusion]} {agent}{reason} · {took}"
+    if report.agent:  # the run may have ended before one was chosen
+        reason = f"{_words(report.agent)}: {reason}"
+    return f"### {MARKS[report.conclusion]} {reason} · {duration}"
 
 
-def sections(report: Report, diffs: Sequence[str], *, hosts: Collection[str], kept: bool, rows: int = 200) -> list[str]:
-    """What stands between header and footer; some are empty. `hosts` are those that links may lead to, `kept` says that
-    a patch lies beside the report, `rows` bounds each table."""
-    setup = report.setup if any(not result.passed for result in report.setup) else ()
-    found = Counter[str]()
-    said = untrusted_markdown(report.summary, hosts, found)
-    if found:
-        note = f"shown as text in what the agent said: {summarize_removals(found)}"
+def sections(
+    report: Report, diffs: Sequence[str], *, hosts: Collection[str], has_patch: bool, rows: int = 200
+) -> list[str]:
+    """The parts between header and footer; some are empty. Links may lead to `hosts` only. `has_patch`: a patch lies
+    beside the report. `rows` bounds each table."""
+    removals = Counter[str]()
+    summary = untrusted_markdown(report.summary, hosts, removals)
+    if removals:
+        note = f"shown as text in what the agent said: {summarize_removals(removals)}"
         report = replace(report, notes=(*report.notes, note))
+    setup = report.setup
+    if all(result.passed for result in setup):
+        setup = ()
     return [
-        said,
+        summary,
         failure_section(report),
-        changes_section(report.changes, kept=kept, rows=rows),
+        changes_section(report.changes, has_patch=has_patch, rows=rows),
         commands_section("Checks", report.checks[:rows]),
         commands_section("Setup", setup[:rows]),
         result_section(report),
@@ -71,41 +69,46 @@ def sections(report: Report, diffs: Sequence[str], *, hosts: Collection[str], ke
 
 
 def _hosts(report: Report) -> tuple[str, ...]:
-    home = urlsplit(report.trigger.run_url).hostname if report.trigger else None
-    return (*((home,) if home else ()), *report.publish.links)
+    if report.trigger and (host := urlsplit(report.trigger.run_url).hostname):
+        return host, *report.publish.links
+    return report.publish.links
 
 
 def failure_section(report: Report) -> str:
-    if report.failure is None:
+    """Where it failed, and the hint: as a code block when it has several lines."""
+    failure = report.failure
+    if failure is None:
         return ""
-    hint = plain(report.failure.hint)
-    shown = f"**Failed at {_word(report.failure.stage)}.** {escape(report.failure.message)}"
-    return shown + (f"\n\n{code_block(hint)}" if "\n" in hint else f"\n\n{escape(hint)}" if hint else "")
+    text = f"**Failed at {_words(failure.stage)}.** {escape(failure.message)}"
+    hint = plain(failure.hint)
+    if hint:
+        text += "\n\n" + (code_block(hint) if "\n" in hint else escape(hint))
+    return text
 
 
-def changes_section(changes: Changes, *, kept: bool, rows: int = 200) -> str:
-    """The stat table; a refusal with its reason, and where what came back is `kept`."""
+def changes_section(changes: Changes, *, has_patch: bool, rows: int = 200) -> str:
+    """The stat table and how to apply the patch; or why the changes were refused."""
     if changes.refused:
-        where = " What came back is kept in `changes.refused.patch`." if kept else ""
-        return f"**The changes were refused:** {escape(changes.refused)}.{where}"
+        note = " What came back is kept in `changes.refused.patch`." if has_patch else ""
+        return f"**The changes were refused:** {escape(changes.refused)}.{note}"
     if not changes.files:
         return ""
-    shown = [f"| {_cell(file)} | {_count(file, '+')} | {_count(file, '−')} |" for file in changes.files[:rows]]
-    more = f"\n\n… and {plural(len(changes.files) - rows, 'more file')}" if len(changes.files) > rows else ""
-    head = f"| {plural(len(changes.files), 'file')} | +{changes.added} | −{changes.deleted} |\n|:--|--:|--:|\n"
-    apply = "\n\nTo apply: `git apply --3way changes.patch`, from the report's folder." if kept else ""
-    return f"{head}{chr(10).join(shown)}{more}{apply}"
+    files = plural(len(changes.files), "file")
+    table = [f"| {files} | +{changes.added} | −{changes.deleted} |", "|:--|--:|--:|"]
+    table += [f"| {_file_cell(file)} | {_lines_cells(file)} |" for file in changes.files[:rows]]
+    text = "\n".join(table)
+    if len(changes.files) > rows:
+        text += f"\n\n… and {plural(len(changes.files) - rows, 'more file')}"
+    if has_patch:
+        text += "\n\nTo apply: `git apply --3way changes.patch`, from the report's folder."
+    return text
 
 
 def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
     """One row a command with the exit code that the host recorded, then the output of those that failed."""
     if not results:
         return ""
-    rows = "\n".join(
-        f"| {'✅' if result.passed else '❌'} {_word(result.name)} | {inline_code(result.command)} | "
-        f"{'timeout' if result.timed_out else result.exit_code} | {human_seconds(result.seconds)} |"
-        for result in results
-    )
+    table = "\n".join([f"| {title} | command | exit code | time |", "|:--|:--|--:|--:|", *map(_command_row, results)])
     outputs = [
         details(
             f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}", code_block(result.output.rstrip())
@@ -113,11 +116,18 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
         for result in results
         if not result.passed and result.output.strip()
     ]
-    table = f"| {title} | command | exit code | time |\n|:--|:--|--:|--:|\n{rows}"
     return "\n\n".join([table, *outputs])
 
 
+def _command_row(result: CommandResult) -> str:
+    mark = "✅" if result.passed else "❌"
+    code = "timeout" if result.timed_out else result.exit_code
+    command, duration = inline_code(result.command), human_seconds(result.seconds)
+    return f"| {mark} {_words(result.name)} | {command} | {code} | {duration} |"
+
+
 def result_section(report: Report) -> str:
+    """The typed result as JSON."""
     if report.result is None:
         return ""
     return f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
@@ -128,13 +138,14 @@ def diff_blocks(patch: bytes) -> list[str]:
     blocks = []
     for part in re.split(r"(?m)^(?=diff --git )", without_binary(patch)):
         if part.startswith("diff --git "):
-            name = part.split("\n", 1)[0].removeprefix("diff --git ")
-            shown = part if len(part) <= 100_000 else part[:100_000] + "\n… cut; all of it is in changes.patch"
-            blocks.append(details(_diff_title(name), code_block(shown.rstrip(), "diff")))
+            names = part.split("\n", 1)[0].removeprefix("diff --git ")
+            diff = clip(part, 100_000, "\n… cut; all of it is in changes.patch")
+            blocks.append(details(_diff_title(names), code_block(diff.rstrip(), "diff")))
     return blocks
 
 
 def notes_section(report: Report) -> str:
+    """At most 30 notes, collapsed."""
     if not report.notes:
         return ""
     lines = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in report.notes[:30])
@@ -143,27 +154,33 @@ def notes_section(report: Report) -> str:
 
 def footer(report: Report) -> str:
     """Model, turns, tokens, cost, time, sandbox and its network, spec."""
-    usage, used = report.usage, report.sandbox
-    of_them = f"{human_count(usage.cache_read_tokens)} cached, {human_count(usage.output_tokens)} out"
-    tokens = f"{human_count(usage.total_tokens)} tokens ({of_them})"
-    network = " · ".join(f"{phase}: {mode}" for phase, mode in used.network.items())
-    base = f"{report.base.ref or 'detached'}@{report.base.sha[:9]}{' + uncommitted work' if report.base.dirty else ''}"
+    usage, sandbox = report.usage, report.sandbox
+    tokens = f"{human_count(usage.cache_read_tokens)} cached, {human_count(usage.output_tokens)} out"
     parts = [
-        _word(report.model or "no model"),
+        _words(report.model or "no model"),
         plural(usage.turns, "turn"),
-        tokens,
+        f"{human_count(usage.total_tokens)} tokens ({tokens})",
         human_cost(usage.cost_usd),
-        f"{_word(used.provider)} sandbox {inline_code(used.template)}" if used.template else "no sandbox",
-        f"network {_word(network)}" if network else "",
-        f"secrets inside: {', '.join(inline_code(name) for name in used.secrets)}" if used.secrets else "",
-        f"base {_word(base)}" if report.base.sha else "",
-        _word(report.spec) + (f" at {report.trigger.spec_sha[:9]}" if report.trigger and report.spec else ""),
     ]
-    return f"<sub>{' · '.join(part for part in parts if part)}</sub>"
+    if sandbox.template:
+        parts.append(f"{_words(sandbox.provider)} sandbox {inline_code(sandbox.template)}")
+    else:
+        parts.append("no sandbox")
+    if sandbox.network:
+        parts.append(f"network {_words(' · '.join(f'{phase}: {mode}' for phase, mode in sandbox.network.items()))}")
+    if sandbox.secrets:
+        parts.append(f"secrets inside: {', '.join(inline_code(name) for name in sandbox.secrets)}")
+    if report.base.sha:
+        base = f"{report.base.ref or 'detached'}@{report.base.sha[:9]}"
+        parts.append(f"base {_words(base)}{' + uncommitted work' if report.base.dirty else ''}")
+    if report.spec:
+        commit = f" at {report.trigger.spec_sha[:9]}" if report.trigger else ""
+        parts.append(_words(report.spec) + commit)
+    return f"<sub>{' · '.join(parts)}</sub>"
 
 
 def without_binary(patch: bytes) -> str:
-    """The patch for people: the data of binary files, which is one letter soup a file, is left out."""
+    """The patch as text, with one line in place of the data of each binary file."""
     text = patch.decode("utf-8", "replace")
     return re.sub(
         r"(?m)^GIT binary patch\n(?:(?:literal|delta) \d+\n(?:[A-Za-z].*\n)*\n)+",
@@ -172,23 +189,25 @@ def without_binary(patch: bytes) -> str:
     )
 
 
-def _word(text: str) -> str:
+def _words(text: str) -> str:
     return escape(one_line(text, 300))
 
 
-def _diff_title(name: str) -> str:
-    middle = len(name) // 2
-    old, new = name[:middle], name[middle + 1 :]
-    same = old.removeprefix("a/") == new.removeprefix("b/")
-    return f"<code>{html(new.removeprefix('b/') if same else name)}</code>"
+def _diff_title(names: str) -> str:
+    """The new name of `a/old b/new`; both when they differ."""
+    middle = len(names) // 2
+    old, new = names[:middle].removeprefix("a/"), names[middle + 1 :].removeprefix("b/")
+    return f"<code>{html(new if old == new else names)}</code>"
 
 
-def _cell(file: ChangedFile) -> str:
-    note = "binary" if file.binary else _KINDS[file.kind]
-    moved = f"{inline_code(file.old_path)} → " if file.old_path else ""
-    return f"{moved}{inline_code(file.path)}{f' ({note})' if note else ''}"
+def _file_cell(file: ChangedFile) -> str:
+    cell = inline_code(file.path)
+    if file.old_path:
+        cell = f"{inline_code(file.old_path)} → {cell}"
+    if file.binary:
+        return f"{cell} (binary)"
+    return cell if file.kind == "modified" else f"{cell} ({file.kind.replace('-', ' ')})"
 
 
-def _count(file: ChangedFile, sign: str) -> str:
-    number = file.added if sign == "+" else file.deleted
-    return "" if file.binary else f"{sign}{number}"
+def _lines_cells(file: ChangedFile) -> str:
+    return " | " if file.binary else f"+{file.added} | −{file.deleted}"

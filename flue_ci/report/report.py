@@ -1,7 +1,7 @@
 """The report: a whole run as one serialisable value. Everything that people see is rendered from it.
 
-`from_json(to_json(report)) == report`, so that another process with other rights can publish it. The patch itself
-lies beside it as a file, named in `changes.patch`.
+`from_json(to_json(report)) == report`, so that another process with other rights can publish it. The patch is a file
+beside it, named in `changes.patch`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.errors import FlueError
@@ -17,12 +17,13 @@ from flue_ci.core.messages import Usage
 
 VERSION = 1
 Conclusion = Literal["success", "no-op", "skipped", "partial", "failed", "cancelled"]
+CONCLUSIONS: tuple[Conclusion, ...] = get_args(Conclusion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What changes are measured against. `ref` is the branch, or None when detached. `dirty`: uncommitted work was
-    laid over `sha`."""
+    """The state before the run. `ref` is the branch, or None when detached. `dirty`: uncommitted work was added to
+    commit `sha`."""
 
     ref: str | None = None
     sha: str = ""
@@ -33,7 +34,7 @@ class Base:
 class Changes:
     """The verified list; `patch` names the file that holds the patch, or is None when there is none.
 
-    `refused` says why what came back was not accepted; the bytes are then kept in `changes.refused.patch`.
+    `refused` is the reason why the changes were not accepted; their bytes are then in `changes.refused.patch`.
     """
 
     files: tuple[ChangedFile, ...] = ()
@@ -56,12 +57,13 @@ class CommandResult:
 
     @property
     def passed(self) -> bool:
+        """Exit code 0 in time."""
         return self.exit_code == 0 and not self.timed_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxUsed:
-    """`network` says what was in force in each phase; `secrets` are the names of those that were visible inside."""
+    """`network` is the network by phase, as text; `secrets` are the names of those that were visible inside."""
 
     provider: str
     id: str = ""
@@ -83,8 +85,8 @@ class Failure:
 class Trigger:
     """What started the run on a forge. `repo` is `owner/name`; `number` the pull request or issue, None for neither.
 
-    `comment_id` and `in_thread` tell where an answer goes: `in_thread` is the review comment that asked. `run_url` is
-    the page of the job, `spec_sha` the commit that spec, instructions and skills were read at.
+    `comment_id` is the comment that asked for the run, `in_thread` the same when it is a review comment: the answer
+    goes into its thread. `run_url` is the page of the job, `spec_sha` the commit of spec, instructions and skills.
     """
 
     event: str
@@ -104,10 +106,19 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publishing:
-    """What the spec asks of whoever publishes the report."""
+    """How the spec wants the report to be published."""
 
     comment: Literal["sticky", "new", "none"] = "sticky"
     links: tuple[str, ...] = ()  # hosts that links and images may lead to, besides the forge's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a publisher did with the report. `url` is the page where people find it; `detail` one line about it."""
+
+    publisher: str
+    url: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +148,7 @@ class Report:
     flue_ci: str = ""
     trigger: Trigger | None = None
     publish: Publishing = field(default_factory=Publishing)
+    published: tuple[Published, ...] = ()
 
 
 def to_json(report: Report) -> str:
@@ -145,7 +157,7 @@ def to_json(report: Report) -> str:
 
 
 def from_json(text: str | bytes) -> Report:
-    """The report back. Raises `FlueError` when it is not one, or of a version that is not known here."""
+    """The report of `to_json`. Raises `FlueError` for anything else, also for another version."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

@@ -25,36 +25,36 @@ class HostCommand:
 
 
 async def run_commands(
-    commands: Sequence[HostCommand], box: Sandbox, *, cwd: str, observe: Observer, stop_at_failure: bool
+    commands: Sequence[HostCommand], sandbox: Sandbox, *, cwd: str, observe: Observer, stop_at_failure: bool
 ) -> tuple[CommandResult, ...]:
-    """Runs them one after another in `cwd`. With `stop_at_failure` the rest is left out after one that fails."""
-    done: list[CommandResult] = []
+    """Runs them one after another in `cwd`. With `stop_at_failure` the rest is left out after one that fails. Raises
+    `SandboxLost`."""
+    results: list[CommandResult] = []
     for command in commands:
-        result = await _run(command, box, cwd, observe)
-        done.append(result)
+        result = await _run_command(command, sandbox, cwd, observe)
+        results.append(result)
         if stop_at_failure and not result.passed:
             break
-    return tuple(done)
+    return tuple(results)
 
 
-async def _run(command: HostCommand, box: Sandbox, cwd: str, observe: Observer) -> CommandResult:
+async def _run_command(command: HostCommand, sandbox: Sandbox, cwd: str, observe: Observer) -> CommandResult:
     observe(CommandStarted(kind=command.kind, name=command.name, command=command.run))
-    result = await box.exec(
+    result = await sandbox.exec(
         command.run,
         timeout=command.timeout,
         cwd=cwd,
         on_output=lambda data: observe(CommandOutput(data=data)),
         limit=OUTPUT_LIMIT,
     )
-    observe(
-        CommandEnded(
-            kind=command.kind,
-            name=command.name,
-            exit_code=result.exit_code,
-            timed_out=result.timed_out,
-            seconds=result.seconds,
-        )
+    ending = CommandEnded(
+        kind=command.kind,
+        name=command.name,
+        exit_code=result.exit_code,
+        timed_out=result.timed_out,
+        seconds=result.seconds,
     )
+    observe(ending)
     return CommandResult(
         name=command.name,
         command=command.run,

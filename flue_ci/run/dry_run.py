@@ -6,40 +6,57 @@ import json
 from dataclasses import asdict
 
 from flue_ci.agent.system_prompt import build_task
-from flue_ci.agent.tools.definitions import SPECS
+from flue_ci.agent.tools.toolbox import make_tools
+from flue_ci.core.ports import Limits
 from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
-from flue_ci.run.pipeline import Job
+from flue_ci.run.commands import HostCommand
+from flue_ci.run.plan import RunPlan
 from flue_ci.spec.schema import AgentSpec
 
 
-def describe_run(job: Job, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:
+def describe_run(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:
     """Agent, sandbox, upload, prompt, limits and targets, each as one line for people."""
-    task = build_task(job.brief, f"~/{source.name}")
-    tools = json.dumps([asdict(SPECS[name]) for name in task.tools])
-    limits = job.brief.limits
-    bounds = [
-        f"{limits.turns} turns" if limits.turns else "",
-        f"{limits.minutes:g} minutes" if limits.minutes else "",
-        f"{limits.tokens:,} tokens" if limits.tokens else "",
-        human_cost(limits.cost_usd) if limits.cost_usd else "",
-        f"{human_seconds(limits.command_seconds)} a command",
-    ]
-    network = f"{job.brief.network}" if not job.setup else f"{job.setup_network} during setup, then {job.brief.network}"
+    task = build_task(plan.prompt, f"~/{source.name}")
+    tools = json.dumps([asdict(tool.spec) for tool in make_tools(task.tools)])
+    request = plan.request
+    network = str(plan.prompt.network)
+    if plan.setup:
+        network = f"{request.network} during setup, then {network}"
+    base = f"{source.ref or 'detached'} {source.head[:12]}"
+    if source.dirty:
+        base += " with uncommitted work"
     return {
-        "agent": f"{job.agent} ({job.spec})",
+        "agent": f"{plan.agent} ({plan.spec})",
         "model": spec.model.name,
-        "sandbox": f"{sandbox}, template {job.request.template}, at most {human_seconds(job.request.max_seconds)}",
+        "sandbox": f"{sandbox}, template {request.template}, at most {human_seconds(request.max_seconds)}",
         "network": network,
-        "secrets_inside": ", ".join(job.secrets) or "none",
-        "base": f"{source.ref or 'detached'} {source.head[:12]}{' with uncommitted work' if source.dirty else ''}",
+        "secrets_inside": ", ".join(plan.secrets) or "none",
+        "base": base,
         "upload": f"{human_bytes(source.pack_bytes)}, {source.files:,} files",
-        "setup": "; ".join(one_line(command.run, 60) for command in job.setup) or "none",
+        "setup": _list_commands(plan.setup),
         "prompt": f"{_size(task.system + tools)} system and tools, {_size(task.prompt)} task",
-        "checks": "; ".join(one_line(check.run, 60) for check in job.checks) or "none",
-        "limits": ", ".join(bound for bound in bounds if bound),
+        "checks": _list_commands(plan.checks),
+        "limits": ", ".join(_limits(plan.prompt.limits)),
         "publish": f"changes: {spec.publish.changes}, comment: {spec.publish.comment} (nothing leaves a checkout)",
     }
+
+
+def _list_commands(commands: tuple[HostCommand, ...]) -> str:
+    return "; ".join(one_line(command.run, 60) for command in commands) or "none"
+
+
+def _limits(limits: Limits) -> list[str]:
+    parts = []
+    if limits.turns:
+        parts.append(f"{limits.turns} turns")
+    if limits.minutes:
+        parts.append(f"{limits.minutes:g} minutes")
+    if limits.tokens:
+        parts.append(f"{limits.tokens:,} tokens")
+    if limits.cost_usd:
+        parts.append(human_cost(limits.cost_usd))
+    return [*parts, f"{human_seconds(limits.command_seconds)} a command"]
 
 
 def _size(text: str) -> str:

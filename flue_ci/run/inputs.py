@@ -1,57 +1,67 @@
-"""Where a run takes things from: the repository, the trusted texts, and what a prompt may mention of both."""
+"""Where a run takes things from: the repository, the trusted files, and what the prompt may mention of both."""
 
 from __future__ import annotations
 
-import subprocess
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flue_ci.git.command import plain_environment
+from flue_ci.git.command import run_git
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Trigger
-from flue_ci.run.pipeline import no_discussion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunInputs:
-    """One run's sources.
+class RunInputs(ABC):
+    """One run's inputs, from a checkout or from GitHub.
 
-    `trusted` is a folder with agent specs, AGENTS.md and skills that people with rights to the repository wrote;
-    `source` gives the repository as it is to travel, which may be a stranger's; `told` is what the task says beyond the
-    prompt. `variables` are those of prompt templates, besides `agent` and `instruction`. `run` identifies the run's
-    sandboxes among all others.
+    `trusted_folder` holds the agent specs, AGENTS.md and skills of people who may write to the repository; `name` is
+    the repository, for people. `variables` are those of prompt templates, besides `agent` and `instruction`. `trigger`
+    is what started the run on GitHub. `run_id` identifies the run's sandboxes among all others.
     """
 
     trusted_folder: Path
     name: str
-    source: Callable[[], Awaitable[Source]]
-    discussion: Callable[[], Awaitable[tuple[str, Sequence[str]]]] = no_discussion
-    variables: Mapping[str, object] = field(default_factory=dict)
+    variables: Mapping[str, object]
     trigger: Trigger | None = None
-    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @abstractmethod
+    async def source(self) -> Source:
+        """The repository as it travels into the sandbox; it may be a stranger's. Raises `FlueError`."""
+
+    async def discussion(self) -> tuple[str, Sequence[str]]:
+        """What the task says beyond the prompt, and notes for people. Raises `FlueError`."""
+        return "", ()
 
 
-def checkout(repo: Path, *, history: int, scratch: Path, mentions_repo: bool) -> RunInputs:
-    """The checkout at `repo`, for everything. `mentions_repo`: a prompt may name its branch and commit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutInputs(RunInputs):
+    """The checkout at `trusted_folder`, for everything. `history` is the number of commits that travel."""
 
-    async def source() -> Source:
-        return await open_checkout(repo, history=history, scratch=scratch)
+    history: int
+    scratch: Path
 
-    about = {"name": repo.name, **(_head(repo) if mentions_repo else {})}
-    return RunInputs(
-        trusted_folder=repo, name=repo.name, source=source, variables={"repo": about, "event": {"name": "local"}}
-    )
+    async def source(self) -> Source:
+        return await open_checkout(self.trusted_folder, history=self.history, scratch=self.scratch)
+
+
+def checkout_inputs(repo: Path, *, history: int, scratch: Path, mentions_repo: bool) -> CheckoutInputs:
+    """The inputs of a local run. `mentions_repo`: a prompt may name the branch and the commit."""
+    about = {"name": repo.name}
+    if mentions_repo:
+        about |= _head(repo)
+    variables = {"repo": about, "event": {"name": "local"}}
+    return CheckoutInputs(trusted_folder=repo, name=repo.name, variables=variables, history=history, scratch=scratch)
 
 
 def _head(repo: Path) -> dict[str, str]:
-    """`ref` and `sha` of the checkout, as far as there are."""
-    told = {}
+    """`ref` and `sha` of the checkout, as far as it has them."""
+    values = {}
     for name, arguments in (("sha", ["rev-parse", "HEAD"]), ("ref", ["symbolic-ref", "--short", "HEAD"])):
-        done = subprocess.run(
-            ["git", *arguments], cwd=repo, env=plain_environment(), capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0:
-            told[name] = done.stdout.strip()
-    return told
+        result = run_git(*arguments, cwd=repo)
+        if result.code == 0:
+            values[name] = result.line
+    return values

@@ -1,46 +1,37 @@
-"""Keeps what the agent did to the machine from speaking for the checks: before they run, its processes are ended and
-the shell's start-up files are as they were.
+"""Keeps what the agent did to the machine out of the checks: before they run, its processes are ended and the shell's
+start-up files are as they were.
 
 What git ignores and what was installed stays the agent's: only a fresh sandbox could do without.
 """
 
 from __future__ import annotations
 
-import shlex
-
 from flue_ci.core.errors import SandboxError
 from flue_ci.core.ports import Sandbox
+from flue_ci.core.shell import load_script, shell_script
 
 _SECONDS = 60.0
 # What a login bash reads from the home directory. The copies are root's.
 _FILES = ".bash_profile .bash_login .profile .bashrc .bash_logout .bash_aliases"
-_REMEMBER = """
-store=$HOME/.flue-guard; rm -rf "$store"; mkdir -p "$store" && chmod 700 "$store" && cd -- {home} || exit 1
-for file in {files}; do if [ -f "$file" ]; then cp -pP -- "$file" "$store/$file" || exit 1; fi; done
-"""
-_RESTORE = """
-store=$HOME/.flue-guard; cd -- {home} && [ -d "$store" ] || exit 1
-for file in {files}; do
-  rm -rf -- "$file"
-  if [ -f "$store/$file" ]; then cp -pP -- "$store/$file" "$file" || exit 1; fi
-done
-"""
 
 
 async def save_shell_profile(box: Sandbox) -> None:
     """Before the agent: copies the start-up files out of its reach. Raises `SandboxError` when that fails."""
-    await _as_root(box, _REMEMBER)
+    await _run_as_root(box, "save_shell_profile.sh")
 
 
 async def restore_shell_profile(box: Sandbox) -> None:
-    """After the agent: ends every process of the ordinary user and puts the start-up files back."""
+    """After the agent: ends every process of the ordinary user and puts the start-up files back.
+
+    Raises `SandboxError` when that fails.
+    """
     await box.end_processes()
-    await _as_root(box, _RESTORE)
+    await _run_as_root(box, "restore_shell_profile.sh")
 
 
-async def _as_root(box: Sandbox, script: str) -> None:
-    filled = script.format(home=shlex.quote(box.info.home), files=_FILES)
-    result = await box.exec(filled, timeout=_SECONDS, user="root")
+async def _run_as_root(box: Sandbox, name: str) -> None:
+    script = shell_script({"home": box.info.home, "files": _FILES}, load_script("flue_ci.run", name))
+    result = await box.exec(script, timeout=_SECONDS, user="root")
     if result.exit_code:
-        said = result.output.decode("utf-8", "replace").strip()
-        raise SandboxError(f"the checks could not be kept apart from the agent: {said or result.exit_code}")
+        output = result.output.decode("utf-8", "replace").strip()
+        raise SandboxError(f"the checks could not be kept apart from the agent: {output or result.exit_code}")

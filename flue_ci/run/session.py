@@ -1,6 +1,6 @@
 """One run as a process: signals cancel it, the folder and the view follow it, and every ending leaves its files.
 
-What they are told has lost its secrets here, once, before anybody cuts or formats it.
+Events lose their secrets here, once, before anything cuts or formats them.
 """
 
 from __future__ import annotations
@@ -13,59 +13,79 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TextIO
+from enum import IntEnum
+from typing import Any, Protocol, TextIO
 
-from flue_ci.assembly import PreparedRun
 from flue_ci.core.events import CommandOutput, Notice, Observer, ProgressEvent
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Report
 from flue_ci.run.pipeline import run_agent
+from flue_ci.run.plan import PreparedRun, RunResult
 from flue_ci.safety.redact import Redactor, StreamRedactor, added_lines
-from flue_ci.terminal.progress import View
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SHOWN_BYTES = 1_000_000
+MAX_OUTPUT_BYTES = 1_000_000  # of one command's output, to observers; the report keeps its head and tail
+
+
+class View(Protocol):
+    """Shows a run as it happens. `close` leaves the terminal as it was."""
+
+    def observe(self, event: ProgressEvent) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Phase(IntEnum):
+    """How far a run is, for signals: each phase follows the one before."""
+
+    RUN = 0
+    REPORT = 1  # the report exists, nothing is left to be stopped
+    FILES = 2  # its files are written
 
 
 @dataclass(slots=True)
 class Signals:
-    """The first signal that came (0: none). `over`: the run has ended; `saved`: its files are written."""
+    """The number of the first signal that came (0: none), and the phase of the run."""
 
     first: int = 0
-    over: bool = False
-    saved: bool = False
+    phase: Phase = Phase.RUN
+
+    def advance(self, phase: Phase) -> None:
+        """The run reached `phase`, the one after the present one."""
+        assert phase == self.phase + 1
+        self.phase = phase
 
     def interrupt(self) -> None:
         """From now on a signal raises `KeyboardInterrupt`: while nothing has started, and when all is saved."""
 
-        def arrived(number: int, _: object) -> None:
+        def handle(number: int, _: object) -> None:
             self.first = self.first or number
             raise KeyboardInterrupt
 
         for number in SIGNALS:
-            signal.signal(number, arrived)
+            signal.signal(number, handle)
 
     @contextmanager
     def cancel(self, task: asyncio.Task[object], say: Callable[[str], None]) -> Iterator[None]:
         """SIGINT, SIGTERM and SIGHUP cancel `task` once; later ones only say that the end is under way."""
         loop = asyncio.get_running_loop()
 
-        def arrived(number: int) -> None:
-            if self.first or self.over:
+        def handle(number: int) -> None:
+            if self.first or self.phase > Phase.RUN:
                 say("already stopping: the sandbox is being ended")
                 return
             self.first = number
             say(f"{signal.Signals(number).name}: stopping, saving what there is")
             task.cancel()
 
-        def unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            """What the SDKs' own tasks die of when their requests are cancelled is no news."""
+        def handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            """After a signal, the errors of the SDKs' own tasks are consequences of cancelled requests."""
             if not self.first:
                 loop.default_exception_handler(context)
 
         for number in SIGNALS:
-            loop.add_signal_handler(number, arrived, number)
-        loop.set_exception_handler(unheard)
+            loop.add_signal_handler(number, handle, number)
+        loop.set_exception_handler(handle_exception)
         try:
             yield
         finally:
@@ -75,8 +95,8 @@ class Signals:
 
 
 class EventRedactor:
-    """Takes the secrets out of events. Of a command's output only the first `SHOWN_BYTES` are passed on, because no log
-    can hold what a broken test can write."""
+    """Takes the secrets out of events. Of a command's output only the first `MAX_OUTPUT_BYTES` are passed on, because
+    no log can hold what a broken test can write."""
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
@@ -85,61 +105,60 @@ class EventRedactor:
     def _begin(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
         self._output = StreamRedactor(self._redact)
-        self._seen = 0
+        self._bytes = 0
 
     def __call__(self, event: ProgressEvent) -> list[ProgressEvent]:
-        """What observers may be told now: none, one or two events."""
+        """What observers may learn now: none, one or two events."""
         if isinstance(event, CommandOutput):
-            return self._part(event.data)
-        rest = _shown(self._output.feed(self._decode(b"", final=True)) + self._output.end())
+            return self._feed(event.data)
+        rest = _output_events(self._output.feed(self._decode(b"", final=True)) + self._output.end())
         self._begin()
         return [*rest, self._redact.redact_value(event)]
 
-    def _part(self, data: bytes) -> list[ProgressEvent]:
-        if self._seen >= SHOWN_BYTES:
+    def _feed(self, data: bytes) -> list[ProgressEvent]:
+        if self._bytes >= MAX_OUTPUT_BYTES:
             return []
-        self._seen += len(data)
-        told = self._output.feed(self._decode(data))
-        if self._seen >= SHOWN_BYTES:
-            told += (
+        self._bytes += len(data)
+        text = self._output.feed(self._decode(data))
+        if self._bytes >= MAX_OUTPUT_BYTES:
+            text += (
                 f"{self._output.end()}\n[… the rest of the output is not shown; the report keeps its head and tail]\n"
             )
-        return _shown(told)
+        return _output_events(text)
 
 
-def _shown(text: str) -> list[ProgressEvent]:
-    return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))] if text else []
+def _output_events(text: str) -> list[ProgressEvent]:
+    if not text:
+        return []
+    return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))]
 
 
-def redacting_observer(redact: Redactor, folder: RunFolder, *watchers: Observer) -> Observer:
-    """An observer that tells the folder and the watchers, in this order, what is left of an event without secrets."""
-    clean = EventRedactor(redact)
+def redacting_observer(redact: Redactor, *observers: Observer) -> Observer:
+    """Passes each event without its secrets to the observers, in this order."""
+    redact_event = EventRedactor(redact)
 
     def observe(event: ProgressEvent) -> None:
-        for shown in clean(event):
-            folder.observe(shown)
-            for watch in watchers:
-                watch(shown)
+        for each in redact_event(event):
+            for observer in observers:
+                observer(each)
 
     return observe
 
 
-async def run_and_save(
-    assembly: PreparedRun, folder: RunFolder, observe: Observer, signals: Signals
-) -> tuple[Report, bytes]:
-    """Runs the job; the report is in the folder when this returns. The report comes without secrets, the patch as it
+async def run_and_save(run: PreparedRun, folder: RunFolder, observe: Observer, signals: Signals) -> RunResult:
+    """Runs the agent; the report is in the folder when this returns. The report comes without secrets, the patch as it
     is. Call it where signals cancel the task."""
-    for note in assembly.notes:
+    for note in run.notes:
         observe(Notice(text=note))
-    report, patch = await run_agent(assembly.job, assembly.kit, observe)
-    signals.over = True
-    report = folder.save(_flagged(report, patch, assembly.redact), patch)
-    signals.saved = True
-    return report, patch
+    result = await run_agent(run.plan, run.services, observe)
+    signals.advance(Phase.REPORT)
+    report = folder.save(_with_secret_note(result.report, result.patch, run.redact), result.patch)
+    signals.advance(Phase.FILES)
+    return replace(result, report=report)
 
 
-def _flagged(report: Report, patch: bytes, redact: Redactor) -> Report:
-    """A patch is never altered; that it brings what looks like a key is said, because people see it redacted."""
+def _with_secret_note(report: Report, patch: bytes, redact: Redactor) -> Report:
+    """A patch is never altered; that it adds something like a key is noted, because people see it redacted."""
     kinds = redact.patterns_in(added_lines(patch).decode("utf-8", "replace"))
     if not kinds:
         return report
@@ -149,10 +168,8 @@ def _flagged(report: Report, patch: bytes, redact: Redactor) -> Report:
     return replace(report, notes=(*report.notes, note))
 
 
-async def run_interactively(
-    assembly: PreparedRun, folder: RunFolder, view: View, signals: Signals
-) -> tuple[Report, bytes]:
-    """`drive` for somebody at a terminal, who may send signals and close the terminal."""
+async def run_interactively(run: PreparedRun, folder: RunFolder, view: View, signals: Signals) -> RunResult:
+    """`run_and_save` for a terminal, from which signals come and which may be closed."""
 
     def show(event: ProgressEvent) -> None:
         try:
@@ -160,19 +177,19 @@ async def run_interactively(
         except OSError:
             redirect_to_null(sys.stderr)  # the terminal or pipe is gone; the run and its files go on
 
-    observe = redacting_observer(assembly.redact, folder, show)
+    observe = redacting_observer(run.redact, folder.observe, show)
     task = asyncio.current_task()
     assert task is not None
     with signals.cancel(task, lambda text: observe(Notice(text=text))):
-        done = await run_and_save(assembly, folder, observe, signals)
+        result = await run_and_save(run, folder, observe, signals)
         try:
             view.close()
         except OSError:
             redirect_to_null(sys.stderr)
-    return done
+    return result
 
 
 def redirect_to_null(stream: TextIO) -> None:
     """Points a stream to nothing, so that the next line does not fail as well."""
-    with open(os.devnull, "w") as nothing:  # noqa: PTH123 (a device, not a path)
-        os.dup2(nothing.fileno(), stream.fileno())
+    with open(os.devnull, "w") as null:  # noqa: PTH123 (a device, not a path)
+        os.dup2(null.fileno(), stream.fileno())

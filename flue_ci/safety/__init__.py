@@ -1,1 +1,1 @@
-"""Untrusted text made safe to show or to send, and secrets taken out of it."""
+"""Makes untrusted text safe to show or to send, and takes secrets out of it. Decides nothing about who is trusted."""

@@ -1,113 +1,124 @@
-"""Keys of services as their issuers shape them: how a text shows that one is in it which nobody told us about.
+"""Well-known kinds of tokens: patterns by which a secret is recognized although its value is not known.
 
-Pure. Each shape has signs, plain words that are quick to look for; what stands there is looked at only then. No shape
-reads further than a bound, so that hostile text costs no more than long text.
+A pattern is matched only where one of its prefixes stands, because finding a plain word is quick. No pattern reads
+further than a bound, so that hostile text takes time in proportion to its length.
+
+Sources: the documentation of each issuer, and the rules of detect-secrets, which tests compare with.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-_Span = tuple[int, int]
-_LONGEST_PEM = 20_000
-_TOKEN = "A-Za-z0-9_\\-"  # noqa: S105 (letters of a character class)
-_BREAK = r"[ \t]*(?:\r?\n|(?:\\r)?\\n)[ \t]*"  # between two lines, also as JSON writes it
+Span = tuple[int, int]  # start and end in a text
+Expand = Callable[[str, Span], Span | None]
+MIN_TOKEN = 20  # characters of the shortest token
+_MAX_PEM = 20_000
+_WORD = "A-Za-z0-9_\\-"
+_LINE_END = r"[ \t]*(?:\r?\n|(?:\\r)?\\n)[ \t]*"  # also as JSON writes it
 _PEM_END = re.compile(r"-----END (?:[A-Z]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_BODY = re.compile(r"[A-Za-z0-9+/=:,.\s\\\"'\-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPattern:
-    """`kind` is what people call it. A key begins where one of the `signs` stands; `pattern` is matched there, and what
-    its group holds (without one, all of it) is secret. `widened` may ask for more, given the text and that span."""
+    """`kind` is the name that people use. Where one of `prefixes` stands, `regex` is matched; the secret is its group,
+    or all of it without one. `expand` may change the span, or refuse it with None. `is_token`: a word of at least
+    `MIN_TOKEN` characters without white space."""
 
     kind: str
     prefixes: tuple[str, ...]
-    pattern: re.Pattern[str]
-    expand: Callable[[str, _Span], _Span | None]
+    regex: str
+    expand: Expand = lambda _, span: span
+    is_token: bool = False
 
 
-def spans(text: str) -> Iterator[tuple[str, _Span]]:
-    """Kind and place of each key in `text`, in no order; they may overlap."""
-    for shape in KEY_PATTERNS:
-        for sign in shape.prefixes:
-            at = text.find(sign)
-            while at >= 0:
-                found = shape.pattern.match(text, at)
-                span = shape.expand(text, found.span(found.lastindex or 0)) if found else None
-                if span:
-                    yield shape.kind, span
-                at = text.find(sign, max(span[1], at + 1) if span else at + 1)
+def find_keys(text: str, words: Sequence[str]) -> Iterator[tuple[str, Span]]:
+    """Kind and place of each key in `text`, in no order; they may overlap. `words` is `text.split()`."""
+    long_words = "\n".join({word for word in words if len(word) >= MIN_TOKEN})
+    for pattern in KEY_PATTERNS:
+        for prefix in pattern.prefixes:
+            if not pattern.is_token or prefix in long_words:
+                yield from _find(pattern, prefix, text)
 
 
-def _as_it_is(_: str, span: _Span) -> _Span | None:
-    return span
+@cache
+def _compile(regex: str) -> re.Pattern[str]:
+    return re.compile(regex)
 
 
-def _named(text: str, span: _Span) -> _Span | None:
-    """Forty letters are an AWS secret only where something says so."""
+def _find(pattern: KeyPattern, prefix: str, text: str) -> Iterator[tuple[str, Span]]:
+    position = text.find(prefix)
+    while position >= 0:
+        match = _compile(pattern.regex).match(text, position)
+        span = pattern.expand(text, match.span(match.lastindex or 0)) if match else None
+        position += 1
+        if span:
+            yield pattern.kind, span
+            position = max(span[1], position)
+        position = text.find(prefix, position)
+
+
+def _near_aws(text: str, span: Span) -> Span | None:
+    """Forty letters are an AWS secret only where the text before says so."""
     before = text[max(span[0] - 60, 0) : span[0]].lower()
     return span if "aws" in before or "access" in before else None
 
 
-def _with_header(text: str, span: _Span) -> _Span | None:
-    """The first part of a JSON web token, which stands before the sign."""
+def _with_header(text: str, span: Span) -> Span | None:
+    """With the first part of a JSON web token, which stands before the prefix `.eyJ`."""
     before = text[max(span[0] - 4_000, 0) : span[0]]
     part = len(before) - len(before.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"))
     start = before.find("eyJ", len(before) - part)
     return (span[0] - len(before) + start, span[1]) if start >= 0 else None
 
 
-def _to_its_end(text: str, span: _Span) -> _Span:
-    """A private key up to its last line, when that is near and nothing but a key lies between; else as far as lines
-    look like one."""
-    begun = text.find("-----END ", span[1], span[1] + _LONGEST_PEM)
-    end = _PEM_END.match(text, begun) if begun >= 0 else None
-    if end is None or text.find("-----BEGIN ", span[1], begun) >= 0:
+def _to_last_line(text: str, span: Span) -> Span:
+    """A private key to its last line, when that is near and only a key lies between; else as far as lines look like
+    one."""
+    start = text.find("-----END ", span[1], span[1] + _MAX_PEM)
+    end = _PEM_END.match(text, start) if start >= 0 else None
+    if end is None or text.find("-----BEGIN ", span[1], start) >= 0 or not _PEM_BODY.fullmatch(text, span[1], start):
         return span
-    return (span[0], end.end()) if _PEM_BODY.fullmatch(text, span[1], begun) else span
+    return span[0], end.end()
 
 
-def _shape(
-    kind: str, signs: str, pattern: str, widened: Callable[[str, _Span], _Span | None] = _as_it_is
-) -> KeyPattern:
-    return KeyPattern(kind, tuple(signs.split("|")), re.compile(pattern), widened)
+def _read_tokens() -> Iterator[KeyPattern]:
+    """The rows of `tokens.txt`."""
+    for line in Path(__file__).with_name("tokens.txt").read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            kind, prefixes, rest = map(str.strip, line.split(" | "))
+            words = tuple(prefixes.split())
+            regex = rf"(?a:\b(?:{'|'.join(map(re.escape, words))}){rest})"
+            yield KeyPattern(kind, words, regex, is_token=True)
 
 
 KEY_PATTERNS = (
-    _shape("GitHub token", "ghp_|gho_|ghu_|ghs_|ghr_", r"\bgh[pousr]_[A-Za-z0-9_.\-]{20,1000}"),
-    _shape("GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{20,255}"),
-    _shape("Anthropic key", "sk-ant-", rf"\bsk-ant-[{_TOKEN}]{{16,255}}"),
-    _shape("API key", "sk-", rf"\bsk-(?!ant-)(?=[A-Za-z_\-]{{0,200}}[0-9])[{_TOKEN}]{{32,255}}"),
-    _shape("E2B key", "e2b_", r"\be2b_(?=[a-z]{0,60}[0-9])[A-Za-z0-9]{20,255}"),
-    _shape("AWS key id", "AKIA|ASIA|ABIA|ACCA", r"\b[A-Z]{4}[A-Z2-7]{16}\b"),
-    _shape(
+    *_read_tokens(),
+    KeyPattern(
         "AWS secret",
-        "ecret|ECRET",
+        ("ecret", "ECRET"),
         r"(?i:ecret).{0,25}?(?<=[\"'\s:=])([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
-        _named,
+        _near_aws,
     ),
-    _shape("Slack token", "xox", r"\bxox[abeoprs]-[A-Za-z0-9\-]{10,255}"),
-    _shape("Slack token", "xapp-", r"\bxapp-[0-9]-[A-Za-z0-9\-]{20,255}"),
-    _shape("Slack webhook", "hooks.slack.com/", r"hooks\.slack\.com/services/([A-Za-z0-9/]{20,100})"),
-    _shape("Google key", "AIza", rf"\bAIza[{_TOKEN}]{{35}}"),
-    _shape("Google token", "ya29.", rf"\bya29\.[{_TOKEN}]{{20,2000}}"),
-    _shape("package registry token", "npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
-    _shape("package registry token", "pypi-", rf"\bpypi-[{_TOKEN}]{{40,1000}}"),
-    _shape(
+    KeyPattern("Slack token", ("xox",), r"\bxox[abeoprs]-[A-Za-z0-9\-]{10,255}"),
+    KeyPattern("Slack webhook", ("hooks.slack.com/",), r"hooks\.slack\.com/services/([A-Za-z0-9/]{20,100})"),
+    KeyPattern(
         "JSON web token",
-        ".eyJ",
-        rf"(?<=[{_TOKEN}]{{13}})\.eyJ[{_TOKEN}]{{10,8000}}+\.[{_TOKEN}]{{10,1000}}",
+        (".eyJ",),
+        rf"(?<=[{_WORD}]{{13}})\.eyJ[{_WORD}]{{10,8000}}+\.[{_WORD}]{{10,1000}}",
         _with_header,
     ),
-    _shape(
+    KeyPattern(
         "private key",
-        "-----BEGIN ",
+        ("-----BEGIN ",),
         r"-----BEGIN (?:[A-Z]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-        rf"(?:{_BREAK}[A-Za-z\-]{{1,40}}: [^\n\\]{{0,200}}){{0,8}}(?:{_BREAK}[A-Za-z0-9+/=]{{4,200}}){{0,400}}",
-        _to_its_end,
+        rf"(?:{_LINE_END}[A-Za-z\-]{{1,40}}: [^\n\\]{{0,200}}){{0,8}}(?:{_LINE_END}[A-Za-z0-9+/=]{{4,200}}){{0,400}}",
+        _to_last_line,
     ),
-    _shape("address with password", "://", r"://([^\s/:@]{1,256}:[^\s/@]{1,256})@"),
+    KeyPattern("address with password", ("://",), r"://([^\s/:@]{1,256}:[^\s/@]{1,256})@"),
 )

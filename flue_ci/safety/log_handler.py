@@ -1,5 +1,5 @@
-"""What the SDKs log (with `ANTHROPIC_LOG=debug`, or as a warning) goes the way of everything else that is said: without
-secrets, one harmless line at a time. Their own handlers would print whole requests as they are."""
+"""Log records of the SDKs (with `ANTHROPIC_LOG=debug`, or warnings) go where all our lines go: without secrets, one
+line at a time. The SDKs' own handlers would print whole requests unchanged."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Callable
 
 
 class _RedactingHandler(logging.Handler):
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__()
-        self._say = say
+        self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         """One record as one line."""
         try:
-            self._say(f"[{record.name}] {self.format(record)}")
-        except Exception:  # noqa: BLE001 (what is only logged never ends a run; `say` may be a pipe that is gone)
+            self._write(f"[{record.name}] {self.format(record)}")
+        except Exception:  # noqa: BLE001 (a log record never ends a run; `write` may be a pipe that is closed)
             return
 
 
-def install_log_handler(say: Callable[[str], None]) -> None:
-    """From now on `say` is told what is logged, and nobody else. Call it before the SDKs are imported: they leave a
-    root logger alone that has a handler. `say` takes the secrets out and makes it one line."""
-    logging.getLogger().handlers = [_RedactingHandler(say)]
+def install_log_handler(write: Callable[[str], None]) -> None:
+    """From now on `write` gets every record, and no other handler. It has to remove secrets and line ends. Call it
+    before the SDKs are imported: they add no handler to a root logger that has one."""
+    logging.getLogger().handlers = [_RedactingHandler(write)]
 
 
-def set_level(wish: str) -> None:
-    """How much the Anthropic SDK says: `debug` or `info`, as its own variable `ANTHROPIC_LOG` has them."""
-    if wish in ("debug", "info"):
+def set_level(level: str) -> None:
+    """What the Anthropic SDK logs: `debug` or `info`, as in its own variable `ANTHROPIC_LOG`. Ignores other words."""
+    if level in ("debug", "info"):
         for name in ("anthropic", "httpx"):
-            logging.getLogger(name).setLevel(wish.upper())
+            logging.getLogger(name).setLevel(level.upper())

@@ -1,5 +1,5 @@
-"""Pieces of GitHub's Markdown that hold whatever text they are given: nothing in it ends a cell, a block or a section,
-becomes HTML, calls anybody or leads anywhere. Pure."""
+"""Pieces of GitHub's Markdown around untrusted text: nothing in the text ends a cell, a block or a section, becomes
+HTML, mentions people or leads anywhere. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _ADDRESS = r"<https?://[^\s<>`|]+>"
 
 
 def escape(text: str) -> str:
-    """Text that Markdown and HTML leave as it is. Mentions, references and addresses are shown as code."""
-    parts, at = [], 0
+    """Text that Markdown and HTML show as it is. Mentions, references and addresses are shown as code."""
+    parts, position = [], 0
     text = plain(text)
-    for acting in ACTIVE_SYNTAX.finditer(text):
-        parts += [_escaped(text[at : acting.start()]), inline_code(acting[0])]
-        at = acting.end()
-    return "".join([*parts, _escaped(text[at:])])
+    for match in ACTIVE_SYNTAX.finditer(text):
+        parts += [_escape_signs(text[position : match.start()]), inline_code(match[0])]
+        position = match.end()
+    return "".join([*parts, _escape_signs(text[position:])])
 
 
-def _escaped(text: str) -> str:
+def _escape_signs(text: str) -> str:
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", text)
 
@@ -58,46 +58,48 @@ def details(summary: str, content: str) -> str:
 
 
 def untrusted_markdown(text: str, hosts: Collection[str] = (), counts: Counter[str] | None = None) -> str:
-    """Markdown of somebody else that swallows nothing of what follows it: HTML in it is text, its last code block is
-    closed, nobody is called, and links and images lead to `hosts` only.
+    """Markdown of strangers that does not affect the text after it: HTML in it is text, its last code block is closed,
+    mentions do not call, and links and images lead to `hosts` only.
 
     `<` stays as it is in code blocks, in addresses (`<https://…>`) and in code spans. Which of them a reader of
     Markdown sees is certain only in simple cases (https://spec.commonmark.org/0.31.2/#fenced-code-blocks and
     #code-spans); in others `<` becomes `&lt;`. A fence that is indented by less than four spaces moves to the margin,
-    so that it is one wherever it stands. `counts` gets the numbers by kind of what was made inert.
+    so that it is one in every context. `counts` gets the numbers by kind of what was neutralized.
     """
     counts = Counter() if counts is None else counts
     lines: list[str] = []
     fence, indent, certain = "", 0, True
     for line in plain(text).strip("\n").rstrip().split("\n"):
         if fence and fence[0] not in line:
-            lines.append(_dedented(line, indent))
+            lines.append(_dedent(line, indent))
             continue
         if not fence and _is_plain(line):
             certain = certain or not line.strip(" \t")
             lines.append(line)
             continue
-        found = _FENCE.match(line)
-        bare = line.strip(" \t")  # other white space neither ends a paragraph nor stands behind a fence
+        match = _FENCE.match(line)
+        content = line.strip(" \t")  # other white space neither ends a paragraph nor stands behind a fence
         if fence:
-            lines.append(_dedented(line, indent))
-            if found and set(bare) == {fence[0]} and len(bare) >= len(fence):
+            lines.append(_dedent(line, indent))
+            if match and set(content) == {fence[0]} and len(content) >= len(fence):
                 fence = ""
-        elif found:
-            indent, fence, certain = len(found[1]), found[2], True
+        elif match:
+            indent, fence, certain = len(match[1]), match[2], True
             lines.append(line[indent:])
         else:
-            certain = not bare or (certain and _spans_are_certain(line))
-            lines.append(_tame(line, hosts, counts, spans=certain))
-    return "\n".join([*lines, fence] if fence else lines)
+            certain = not content or (certain and _spans_are_certain(line))
+            lines.append(_neutralize_line(line, hosts, counts, has_spans=certain))
+    if fence:
+        lines.append(fence)
+    return "\n".join(lines)
 
 
-def _dedented(line: str, indent: int) -> str:
-    return line[min(indent, len(line) - len(line.lstrip(" "))) :] if indent else line
+def _dedent(line: str, indent: int) -> str:
+    return line[min(indent, len(line) - len(line.lstrip(" "))) :]
 
 
 def _is_plain(line: str) -> bool:
-    """True for most lines: nothing in it could be Markdown that matters here, or lead anywhere."""
+    """True for most lines: no Markdown that matters here, and no link."""
     return not (_SIGNS.search(line) or "://" in line or "GH-" in line or "www." in line.lower())
 
 
@@ -111,19 +113,19 @@ def _spans_are_certain(line: str) -> bool:
     return not any("`" in cell for cell in rest) and not any("\0" in word for word in words)
 
 
-def _tame(line: str, hosts: Collection[str], found: Counter[str], *, spans: bool) -> str:
-    """A line whose code spans stay; where they are uncertain there are none."""
-    if not spans:
+def _neutralize_line(line: str, hosts: Collection[str], counts: Counter[str], *, has_spans: bool) -> str:
+    """A line whose code spans stay; where they are uncertain it has none."""
+    if not has_spans:
         line = line.replace("\\`", "`").replace("`", "&#96;")
-    parts, at = [], 0
+    parts, position = [], 0
     for span in re.finditer(_SPAN, line):
-        parts += [_words(line[at : span.start()], hosts, found), span[0]]
-        at = span.end()
-    return "".join([*parts, _words(line[at:], hosts, found)])
+        parts += [_neutralize_words(line[position : span.start()], hosts, counts), span[0]]
+        position = span.end()
+    return "".join([*parts, _neutralize_words(line[position:], hosts, counts)])
 
 
-def _words(text: str, hosts: Collection[str], found: Counter[str]) -> str:
-    shown, tags = re.subn(rf"<(?=[A-Za-z/!?])(?!{_ADDRESS[1:]})", "&lt;", text)
+def _neutralize_words(text: str, hosts: Collection[str], counts: Counter[str]) -> str:
+    text, tags = re.subn(rf"<(?=[A-Za-z/!?])(?!{_ADDRESS[1:]})", "&lt;", text)
     if tags:
-        found["tags"] += tags
-    return neutralize(shown, hosts, found)
+        counts["tags"] += tags
+    return neutralize(text, hosts, counts)

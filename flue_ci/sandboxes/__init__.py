@@ -1,1 +1,1 @@
-"""Adapters of sandboxes. The contract that they fulfil is `core.ports.Sandbox`."""
+"""Adapters of sandboxes, and the table that finds them by name. The contract that they keep is `core.ports.Sandbox`."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from flue_ci.core.errors import Diagnostic, SpecError, UsageError
 from flue_ci.core.text import did_you_mean, human_bytes, one_line
 from flue_ci.git.own_files import is_inside_repository
+from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.problems import Problems
-from flue_ci.spec.schema import AgentSpec, ProgramSpec
+from flue_ci.spec.schema import OTHER_PUBLISHERS, AgentSpec, ProgramSpec
 from flue_ci.spec.validation import Validation
 from flue_ci.spec.yaml_document import MAX_BYTES, parse
 
@@ -104,10 +105,10 @@ def _add_unsupported(spec: AgentSpec, problems: Problems) -> None:
     later = "not supported yet"
     if isinstance(spec.engine, ProgramSpec):
         problems.add(("engine",), f"running another agent's program is {later}", "use `engine: agent`")
-    if spec.model.provider != "anthropic":
+    if spec.model.provider in NOT_SUPPORTED_YET:
         message = f"the provider `{spec.model.provider}` is {later}"
         problems.add(("model", "provider"), message, "use anthropic")
-    if spec.publish.changes not in ("patch", "none"):
+    if spec.publish.changes not in ("patch", "none") and not OTHER_PUBLISHERS.knows(spec.publish.changes):
         message = f"`{spec.publish.changes}` is {later}"
         problems.add(("publish", "changes"), message, "use patch")
     if spec.publish.review:

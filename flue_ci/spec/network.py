@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from flue_ci.core.errors import Diagnostic
-from flue_ci.core.text import did_you_mean, one_line
+from flue_ci.core.text import did_you_mean, matches_host, one_line
 
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})+")
@@ -64,7 +64,7 @@ def reaches(egress: str | tuple[str, ...], host: str) -> bool:
     """Whether `host` (or all hosts of a `*.` pattern) can be reached under `open`, `none` or a list of hosts."""
     if isinstance(egress, str):
         return egress == "open"
-    return any(host == entry or (entry.startswith("*.") and host.endswith(entry[1:])) for entry in egress)
+    return matches_host(host, egress)
 
 
 def header_flaw(header: str) -> Diagnostic | None:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import closest_match, human_seconds, one_line
 from flue_ci.models.capabilities import conflict
-from flue_ci.models.prices import KNOWN_MODELS, price_of
+from flue_ci.models.prices import known_models, price_of
+from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.events import event_flaw
 from flue_ci.spec.network import header_flaw, host_flaw, reaches, value_flaws
 from flue_ci.spec.problems import Problems
@@ -54,9 +55,9 @@ def model(spec: AgentSpec, problems: Problems) -> None:
     choice = spec.model
     if choice.base_url is not None and (reason := _url_flaw(choice.base_url)):
         problems.add(("model", "base_url"), reason, "such as https://llm.example.com")
-    if reason := conflict(choice.name, choice.effort, choice.thinking):
+    if reason := conflict(choice.provider, choice.name, choice.effort, choice.thinking):
         problems.add(("model", "effort" if choice.thinking is None else "thinking"), reason)
-    if choice.provider != "anthropic" and choice.base_url is not None:
+    if choice.provider in NOT_SUPPORTED_YET and choice.base_url is not None:
         problems.add(("model", "base_url"), f"`base_url` does not go with the provider `{choice.provider}`")
 
 
@@ -167,11 +168,11 @@ def limits(spec: AgentSpec, problems: Problems) -> None:
 
 def cost(spec: AgentSpec, problems: Problems) -> None:
     """A limit on dollars needs a price."""
-    name = spec.model.name
-    if spec.limits.cost_usd is None or spec.model.prices is not None or price_of(name) is not None:
+    name, provider = spec.model.name, spec.model.provider
+    if spec.limits.cost_usd is None or spec.model.prices is not None or price_of(provider, name) is not None:
         return
     hint = "give `model.prices`, or drop the limit"
-    if near := closest_match(name, KNOWN_MODELS):
+    if near := closest_match(name, known_models(provider)):
         hint = f"did you mean the model `{near}`? Otherwise {hint}"
     message = f"the price of `{one_line(name, 60)}` is not known, so its cost cannot be limited"
     problems.add(("limits", "cost_usd"), message, hint)

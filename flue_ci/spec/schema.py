@@ -18,14 +18,17 @@ from pydantic import (
     Strict,
     ValidationError,
     WithJsonSchema,
+    WrapValidator,
 )
 from pydantic_core import PydanticKnownError, core_schema
 
+from flue_ci.agent.tools.registry import TOOLS
 from flue_ci.core.errors import Diagnostic
+from flue_ci.core.ports import Effort, Prices, Thinking
+from flue_ci.core.registry import Registry
 from flue_ci.core.text import AGENT_NAME, parse_duration
 from flue_ci.gate.event_types import event_names
-from flue_ci.models.capabilities import Effort, Thinking
-from flue_ci.models.prices import Prices
+from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS
 from flue_ci.spec.yaml_document import Document
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
@@ -33,7 +36,7 @@ NAME = rf"^{AGENT_NAME}$"
 MAX_SECONDS = 86_400.0
 MAX_ITEMS = 200  # of a list or mapping; some lists have each entry compared with each other
 
-Tool = Literal["bash", "read", "write", "edit", "grep", "glob"]
+OTHER_PUBLISHERS = Registry(kind="publisher", group="flue_ci.publishers", built_in={})  # those of other packages
 Role = Literal["admin", "maintain", "write", "triage", "read"]
 
 
@@ -99,6 +102,24 @@ class WordOr:
         raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, self._words))})
 
 
+def _or_registered(registry: Registry) -> WrapValidator:
+    """Accepts besides the names of a `Literal` those that other packages have registered."""
+
+    def check(value: Any, check_literal: Callable[[Any], Any]) -> Any:
+        try:
+            return check_literal(value)
+        except ValidationError:
+            if isinstance(value, str) and registry.knows(value):
+                return value
+            raise
+
+    return WrapValidator(check)
+
+
+def _names_schema(*names: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "minLength": 1}]})
+
+
 def _key(default: Any, description: str, *examples: object, **more: Any) -> Any:
     """A field. A class as `default` stands for the mapping with all of its defaults, which needs no validator."""
     if isinstance(default, type) and issubclass(default, BaseModel):
@@ -111,6 +132,12 @@ _Several = Field(max_length=MAX_ITEMS)
 Texts = Annotated[tuple[Text, ...], Strict(False), _Several]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(event_names())})]
+Provider = Annotated[
+    Literal["anthropic", "bedrock", "vertex"], _or_registered(MODELS), _names_schema("anthropic", "bedrock", "vertex")
+]
+Tool = Annotated[
+    Literal["bash", "read", "write", "edit", "grep", "glob"], _or_registered(TOOLS), _names_schema(*TOOLS.built_in)
+]
 Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Texts, list, tuple)]
 
 
@@ -143,7 +170,7 @@ class PricesSpec(Part):
 class ModelSpec(Part):
     """The model that the loop talks to."""
 
-    name: Text = _key("claude-sonnet-5-5", "The model's name.", "claude-sonnet-5-5", "claude-opus-5-5")
+    name: Text = _key(DEFAULT_MODEL, "The model's name.", "claude-sonnet-5-5", "claude-opus-5-5")
     max_output_tokens: int = _key(32_000, "Most tokens of one answer.", 32_000, ge=256, le=1_000_000)
     effort: Effort | None = _key(
         None, "How much the model puts into an answer; the model's own default when not given.", "medium"
@@ -154,7 +181,7 @@ class ModelSpec(Part):
         "(the least there is on claude-sonnet-5-5), or `none` where the model allows it.",
         "between_tools",
     )
-    provider: Literal["anthropic", "bedrock", "vertex"] = _key("anthropic", "Who serves the model.", "anthropic")
+    provider: Provider = _key(DEFAULT_PROVIDER, "Who serves the model.", "anthropic")
     base_url: Text | None = _key(
         None,
         "Address of a server that speaks the Messages API; ANTHROPIC_BASE_URL counts when not given.",
@@ -280,7 +307,9 @@ class PublishSpec(Part):
     comment: Literal["sticky", "new", "none"] = _key(
         "sticky", "The comment with the report: one that is kept up to date, a new one each time, or none.", "sticky"
     )
-    changes: Literal["patch", "commit", "pull-request", "suggest", "none"] = _key(
+    changes: Annotated[
+        Literal["patch", "commit", "pull-request", "suggest", "none"], _or_registered(OTHER_PUBLISHERS)
+    ] = _key(
         "patch", "What becomes of the agent's changes. `none`: the agent is not meant to change anything.", "patch"
     )
     review: bool = _key(False, "Whether the agent may write review comments on lines.", False)

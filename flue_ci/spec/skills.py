@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flue_ci.agent.system_prompt import Skill
 from flue_ci.core.errors import SpecError, UsageError
 from flue_ci.core.text import AGENT_NAME, did_you_mean
 from flue_ci.git.own_files import is_inside_repository, read_repository_file
@@ -19,15 +20,6 @@ from flue_ci.spec.yaml_document import parse
 FOLDER = ".agents/skills"
 INSIDE = ".flue/skills"  # relative to the sandbox's home
 MAX_FILES, MAX_BYTES = 200, 5_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skill:
-    """A skill as the prompt lists it. `path` is the folder of its files inside the sandbox."""
-
-    name: str
-    description: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

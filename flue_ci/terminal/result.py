@@ -1,5 +1,5 @@
-"""What stands on standard output when a run is over: verdict, summary, diffstat, checks, figures, and where the
-files are. It is given a report and a patch without secrets; every line is made printable where it is printed."""
+"""The result on standard output when a run is over: verdict, summary, diffstat, checks, figures, and where the files
+are. Report and patch come without secrets; every line is made printable where it is printed."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ def print_result(
 ) -> None:
     """Prints the ending; in colour and with rendered Markdown on a terminal, as plain text elsewhere."""
     stream = out or sys.stdout
+    if not diff:
+        patch = b""
+    body = _body(report, patch, folder)
     if not stream.isatty():
-        for line, _ in [*_head(report), *_summary(report), *_body(report, patch if diff else b"", folder)]:
+        for line, _ in [*_head(report), *_summary(report), *body]:
             print(printable(line), file=stream)
         return
     from rich.console import Console
@@ -48,7 +51,7 @@ def print_result(
         console.print(Text(printable(line), style=style))
     if report.summary.strip():
         console.print(Padding(Markdown(plain(report.summary).strip(), hyperlinks=False), (0, 2)))
-    for line, style in _body(report, patch if diff else b"", folder):
+    for line, style in body:
         console.print(Text(printable(line), style=style), soft_wrap=True)
 
 
@@ -77,7 +80,8 @@ def _body(report: Report, patch: bytes, folder: Path | None) -> list[Line]:
     )
     lines: list[Line] = []
     for part in parts:
-        lines += [("", ""), *part] if part else []
+        if part:
+            lines += [("", ""), *part]
     return lines
 
 
@@ -87,9 +91,8 @@ def _failure(report: Report) -> list[Line]:
         return []
     first, *more = failure.message.splitlines() or [""]
     lines = [(f"  failed at {failure.stage}: {first}", "red"), *((f"  {line}", "red") for line in more)]
-    return lines + [
-        (f"  {'  ' if number else '→ '}{line}", "") for number, line in enumerate(failure.hint.splitlines())
-    ]
+    hint = failure.hint.replace("\n", "\n    ")
+    return lines + [(line, "") for line in f"  → {hint}".splitlines() if failure.hint]
 
 
 def _result(report: Report) -> list[Line]:
@@ -121,7 +124,10 @@ def _stat(report: Report) -> list[Line]:
 
 
 def _name(file: ChangedFile) -> str:
-    return one_line(f"{file.old_path} → {file.path}" if file.old_path else file.path, 60)
+    name = file.path
+    if file.old_path:
+        name = f"{file.old_path} → {file.path}"
+    return one_line(name, 60)
 
 
 def _bar(file: ChangedFile, most: int) -> str:
@@ -129,22 +135,25 @@ def _bar(file: ChangedFile, most: int) -> str:
         return f"binary, {file.kind}"
     scale = min(1.0, 40 / max(most, 1))
     marks = "+" * round(file.added * scale) + "−" * round(file.deleted * scale)
-    return f"{file.added + file.deleted:>4} {marks}" if marks else file.kind
+    if not marks:
+        return file.kind
+    return f"{file.added + file.deleted:>4} {marks}"
 
 
 def _checks(report: Report) -> list[Line]:
-    return [line for result in (*_broken(report.setup), *report.checks) for line in _check(result)]
+    return [line for result in (*_failures(report.setup), *report.checks) for line in _check(result)]
 
 
-def _broken(results: tuple[CommandResult, ...]) -> list[CommandResult]:
+def _failures(results: tuple[CommandResult, ...]) -> list[CommandResult]:
     return [result for result in results if not result.passed]
 
 
 def _check(result: CommandResult) -> list[Line]:
-    how = "timed out" if result.timed_out else f"exit code {result.exit_code}"
-    style = "green" if result.passed else "red"
-    mark = "✓" if result.passed else "✗"
-    parts = (f"{mark} {result.name}: {one_line(result.command, 80)}", how, human_seconds(result.seconds))
+    mark, style = {True: ("✓", "green"), False: ("✗", "red")}[result.passed]
+    ending = f"exit code {result.exit_code}"
+    if result.timed_out:
+        ending = "timed out"
+    parts = (f"{mark} {result.name}: {one_line(result.command, 80)}", ending, human_seconds(result.seconds))
     lines = [(f"  {' · '.join(parts)}", style)]
     if not result.passed:
         lines += [(f"      {line}", "dim") for line in result.output.rstrip().splitlines()[-20:]]
@@ -152,14 +161,14 @@ def _check(result: CommandResult) -> list[Line]:
 
 
 def _figures(report: Report) -> list[Line]:
-    usage, used = report.usage, report.sandbox
-    network = ", ".join(f"{phase} {mode}" for phase, mode in used.network.items())
+    usage, sandbox = report.usage, report.sandbox
+    network = ", ".join(f"{phase} {mode}" for phase, mode in sandbox.network.items())
     figures = [
         report.model or "no model",
         plural(usage.turns, "turn"),
         f"{human_count(usage.total_tokens)} tokens",
         human_cost(usage.cost_usd),
-        f"{used.provider or 'no'} sandbox",
+        f"{sandbox.provider or 'no'} sandbox",
         f"network: {network}",
     ]
     return [(f"  {' · '.join(figures)}", "dim")]

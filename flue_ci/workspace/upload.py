@@ -1,93 +1,27 @@
-"""Puts a `Source` into a sandbox: a repository for the agent, and, out of its reach, one that knows the base for
-`collect`.
-"""
+"""Puts a `Source` into a sandbox: a repository for the agent and, out of its reach, one with the base for `collect`."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-import shlex
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flue_ci.core.concurrency import together
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import ExecResult, Sandbox, User
+from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import one_line, plain
 from flue_ci.git.snapshot import NEUTRAL_ATTRIBUTES
-from flue_ci.git.source import Source
+from flue_ci.git.source import Source, repository_config
 
 UPLOAD_SECONDS = 600.0
-_ALONE = 8_000_000  # bytes; a bigger pack travels as a file of its own, which saves copying it in and out of an archive
-_NO_GIT = 90
-_NO_TAR = 91
+_BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
+_MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 
-# Every git of ours inside: nobody's configuration, nobody's environment.
-CLEAN_SHELL = """
-for name in ${!GIT_@}; do unset "$name"; done
-export LC_ALL=C GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_ATTR_NOSYSTEM=1 GIT_NO_REPLACE_OBJECTS=1
-"""
-
-# As the user. The tree is laid out from the base; then the index is made what it was outside, so that `git status`
-# says the same.
-_UNPACK = """
-set -eu
-umask 022
-command -v git >/dev/null 2>&1 || exit 90
-command -v tar >/dev/null 2>&1 || exit 91
-root=$home/$name
-number=1
-while [ -e "$root" ] || [ -L "$root" ]; do
-  number=$((number + 1))
-  root=$home/$name-$number
-done
-mkdir -p "$root/.git"
-cd "$root"
-root=$(pwd -P)
-tar -xof "$home/$upload.tar" -C .git
-rm -f "$home/$upload.tar"
-for pack in $packs; do
-  mv "$home/$upload.$pack" ".git/objects/pack/$pack"
-  chmod 444 ".git/objects/pack/$pack"
-done
-workers=$((2 * $(nproc 2>/dev/null || echo 2)))  # half of them wait for the disk
-git -c checkout.workers=$workers -c core.protectNTFS=false -c core.protectHFS=false read-tree -u --reset "$base"
-mkdir -p .git/flue-ci
-cp -p .git/index .git/flue-ci/index
-if [ "$staged" != "$tree" ]; then git read-tree --reset "$staged"; fi
-if [ -s .git/flue-ci/announced ]; then
-  GIT_LITERAL_PATHSPECS=1 git add -f -N --pathspec-from-file=.git/flue-ci/announced --pathspec-file-nul
-fi
-rm -f .git/info/attributes
-printf 'flue-ci-root=%s\\n' "$root"
-"""
-
-# As root. Hard links cost nothing, and with root as their owner the agent cannot write through them. Where there is
-# another file system in between, nothing is copied: `collect` sends the few objects that it needs.
-_KEEP = """
-set -eu
-umask 077
-store=$HOME/.flue-ci
-rm -rf "$store"
-mkdir -p "$store/refs" "$store/info"
-kept=linked
-cp -al "$root/.git/objects" "$store/objects" 2>/dev/null || {
-  rm -rf "$store/objects"
-  mkdir -p "$store/objects"
-  kept=empty
-}
-cp "$root/.git/info/exclude" "$store/info/exclude"
-mv "$root/.git/flue-ci/index" "$store/base.index"
-rm -rf "$root/.git/flue-ci"
-printf '%s' "$attributes" > "$store/info/attributes"
-printf '%s' "$config" > "$store/config"
-printf '%s\\n' "$base" > "$store/HEAD"
-if [ "$(id -u)" = 0 ]; then chown -R 0:0 "$store" 2>/dev/null || :; fi
-printf 'flue-ci-store=%s:%s\\n' "$kept" "$store"
-"""
-
-# What git is to do with the agent's files when changes are collected: take them as they are, start nothing.
+# The rest of the store's section `core`: git takes the agent's files as they are, and starts no program.
 _STORE_SETTINGS = """\
 	fileMode = true
 	symlinks = true
@@ -113,30 +47,26 @@ _STORE_SETTINGS = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """The repository inside. `root` is its absolute path, `head` the commit checked out, `base_sha` what changes are
-    measured against.
-
-    `store` is root's own repository, for `collect`; whether it holds the base's objects depends on the file systems.
+    """The repository inside. `root` is its absolute path, `store` that of root's own repository, for `collect`; whether
+    the store holds the base's objects depends on the file systems.
     """
 
     root: str
-    head: str
-    base_sha: str
     store: str
     store_has_objects: bool
 
 
 async def upload(source: Source, box: Sandbox) -> Workspace:
-    """Puts the repository under the sandbox's home: the commit on its branch, uncommitted work laid over it as it was
-    outside.
+    """Puts the repository under the sandbox's home: the commit on its branch, and the uncommitted work as it was on the
+    host.
 
     The agent's repository has an identity (`flue-ci agent`) and no other configuration, hook, remote or credential.
     Raises `WorkspaceError` when the sandbox lacks git or tar, or has no room.
     """
     home = box.info.home.rstrip("/")
     upload_name = ".flue-ci-upload"
-    files = await source.is_sendable()
-    packs = [path for path in files if path.suffix == ".pack" and path.stat().st_size >= _ALONE]
+    files = source.object_files()
+    packs = [path for path in files if path.suffix == ".pack" and path.stat().st_size >= _BIG_PACK]
     archive = source.git_dir.parent / "upload.tar"
     await asyncio.to_thread(_write_archive, archive, source, [path for path in files if path not in packs])
     await upload_files(
@@ -145,88 +75,93 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
     archive.unlink()
     values = {"home": home, "name": source.name, "upload": upload_name, "packs": " ".join(pack.name for pack in packs)}
     values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree}
-    unpacked = await box.exec(shell_script(values, _UNPACK), timeout=UPLOAD_SECONDS)
-    root = _answer(unpacked, "root")
-    values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": _store_config(source)}
-    kept, _, store = _answer(
-        await box.exec(shell_script(values, _KEEP), timeout=UPLOAD_SECONDS, user="root"), "store"
-    ).partition(":")
-    return Workspace(root=root, head=source.head, base_sha=source.base, store=store, store_has_objects=kept == "linked")
+    root = _printed_value(await run_script(box, values, "unpack.sh", timeout=UPLOAD_SECONDS), "root")
+    config = repository_config(source.object_format, bare=True) + _STORE_SETTINGS
+    values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": config}
+    result = await run_script(box, values, "create_store.sh", timeout=UPLOAD_SECONDS, user="root")
+    objects, _, store = _printed_value(result, "store").partition(":")
+    return Workspace(root=root, store=store, store_has_objects=objects == "linked")
 
 
 async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
-    """Writes our own files into the sandbox, by the paths there. Raises `WorkspaceError` when it takes one not."""
+    """Writes files of this host into the sandbox, by the paths there, at the same time. Raises `WorkspaceError` when
+    one cannot be written.
+    """
     try:
-        async with asyncio.TaskGroup() as together:
-            for path, file in files.items():
-                together.create_task(box.write(path, file, user=user))
-    except ExceptionGroup as several:
-        first = several.exceptions[0]
-        if isinstance(first, OSError):
-            raise WorkspaceError(
-                f"the sandbox did not take a file: {one_line(str(first))}",
-                hint="Is its disk full, or did the template or setup make its home read-only?",
-            ) from first
-        raise first from None
+        await together(*(box.write(path, file, user=user) for path, file in files.items()))
+    except OSError as error:
+        raise WorkspaceError(
+            f"the sandbox did not take a file: {one_line(str(error))}",
+            hint="Is its disk full, or did the template or setup make its home read-only?",
+        ) from error
 
 
-def shell_script(values: dict[str, str], body: str) -> str:
-    """`body` after assignments: no value is ever read as shell."""
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()) + CLEAN_SHELL + body
+async def run_script(
+    box: Sandbox, values: Mapping[str, str], *names: str, timeout: float, user: User = "user"
+) -> ExecResult:
+    """Runs scripts of this package one after the other in one shell, with `values` for variables and no git variables
+    of others.
+    """
+    body = "".join(load_script(__package__, name) for name in ("clean_environment.sh", *names))
+    return await box.exec(shell_script(values, body), timeout=timeout, user=user)
 
 
-def _answer(result: ExecResult, name: str) -> str:
-    """The value that the script printed at its end, or the reason why it did not get there."""
-    text = result.output.decode("utf-8", "surrogateescape")
-    if result.exit_code == 0 and not result.timed_out:
-        for line in reversed(text.splitlines()):
+def last_line(result: ExecResult) -> str:
+    """The last line that a script printed, where its error message is, or its exit code."""
+    text = plain(result.output.decode("utf-8", "replace")).strip()
+    return one_line(text.rpartition("\n")[2], 200) or f"exit code {result.exit_code}"
+
+
+def _printed_value(result: ExecResult, name: str) -> str:
+    """The value that the script printed at its end. Raises `WorkspaceError` with the reason when there is none."""
+    if result.timed_out:
+        raise WorkspaceError(f"the repository was not unpacked within {UPLOAD_SECONDS:.0f} seconds")
+    if result.exit_code == 0:
+        for line in reversed(result.output.decode("utf-8", "surrogateescape").splitlines()):
             if line.startswith(f"flue-ci-{name}="):
                 return line.partition("=")[2]
     hint = "Use a template that has bash, git, tar and the GNU core utilities."
-    if result.timed_out:
-        raise WorkspaceError(f"the repository was not unpacked within {UPLOAD_SECONDS:.0f} seconds")
-    if result.exit_code in (_NO_GIT, _NO_TAR):
-        raise WorkspaceError(f"the sandbox has no {'git' if result.exit_code == _NO_GIT else 'tar'}", hint=hint)
-    last = one_line(plain(text).strip().rpartition("\n")[2], 200) or f"exit code {result.exit_code}"
-    raise WorkspaceError(f"the repository could not be unpacked in the sandbox: {last}", hint=hint)
+    if result.exit_code in _MISSING_PROGRAMS:
+        raise WorkspaceError(f"the sandbox has no {_MISSING_PROGRAMS[result.exit_code]}", hint=hint)
+    raise WorkspaceError(f"the repository could not be unpacked in the sandbox: {last_line(result)}", hint=hint)
 
 
 def _write_archive(path: Path, source: Source, files: list[Path]) -> None:
-    """A `.git` directory as a tar file: the objects (without the packs that travel alone) and a fresh, minimal
-    set-up.
-    """
+    """A `.git` directory as a tar file: the objects in `files` and a fresh, minimal configuration."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
-            archive.addfile(_entry(name, directory=True))
+            entry = _entry(name, mode=0o755)
+            entry.type = tarfile.DIRTYPE
+            archive.addfile(entry)
         for file in sorted(files):
             name = f"objects/{file.parent.name}/{file.name}"
             with file.open("rb") as stream:
                 archive.addfile(_entry(name, size=file.stat().st_size, mode=0o444), stream)
-        for name, data in _set_up(source).items():
+        for name, data in _git_files(source).items():
             archive.addfile(_entry(name, size=len(data)), io.BytesIO(data))
 
 
-def _entry(name: str, *, size: int = 0, mode: int = 0o644, directory: bool = False) -> tarfile.TarInfo:
+def _entry(name: str, *, size: int = 0, mode: int = 0o644) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
-    entry.size = size
-    entry.mode = 0o755 if directory else mode
-    entry.type = tarfile.DIRTYPE if directory else tarfile.REGTYPE
+    entry.size, entry.mode = size, mode
     return entry
 
 
-def _set_up(source: Source) -> dict[str, bytes]:
+def _git_files(source: Source) -> dict[str, bytes]:
+    """The files of `.git` besides the objects, by their paths in it."""
     shallow = source.git_dir / "shallow"
-    branch = source.ref
+    user = "[user]\n\tname = flue-ci agent\n\temail = agent@flue-ci.invalid\n"
     files = {
-        "HEAD": (f"ref: refs/heads/{branch}" if branch else source.head).encode() + b"\n",
-        "config": (
-            _config(source, bare=False) + "[user]\n\tname = flue-ci agent\n\temail = agent@flue-ci.invalid\n"
-        ).encode(),
+        "HEAD": f"{source.head}\n".encode(),
+        "config": (repository_config(source.object_format, bare=False) + user).encode(),
         "info/exclude": (source.git_dir / "info/exclude").read_bytes(),
         "info/attributes": NEUTRAL_ATTRIBUTES.encode(),
-        "flue-ci/announced": b"".join(path + b"\0" for path in source.intent_to_add),
+        "flue-ci/intent-to-add": b"".join(path + b"\0" for path in source.intent_to_add),
     }
-    refs = dict(source.refs) | ({f"refs/heads/{branch}": source.head} if branch else {})
+    refs = dict(source.refs)
+    if source.ref:
+        files["HEAD"] = f"ref: refs/heads/{source.ref}\n".encode()
+        refs[f"refs/heads/{source.ref}"] = source.head
     if refs:
         lines = sorted((name.encode(), commit) for name, commit in refs.items())
         files["packed-refs"] = b"# pack-refs with: peeled fully-peeled sorted \n" + b"".join(
@@ -235,13 +170,3 @@ def _set_up(source: Source) -> dict[str, bytes]:
     if shallow.exists():
         files["shallow"] = shallow.read_bytes()
     return files
-
-
-def _config(source: Source, *, bare: bool) -> str:
-    extensions = f"[extensions]\n\tobjectFormat = {source.object_format}\n" if source.object_format != "sha1" else ""
-    version = 1 if extensions else 0
-    return f"{extensions}[core]\n\trepositoryformatversion = {version}\n\tbare = {'true' if bare else 'false'}\n"
-
-
-def _store_config(source: Source) -> str:
-    return _config(source, bare=True) + _STORE_SETTINGS

@@ -26,6 +26,7 @@ VARIABLES = {  # how an input reaches the program
     "model": "FLUE_CI_MODEL",
     "trigger": "FLUE_CI_TRIGGER",
     "phrase": "FLUE_CI_PHRASE",
+    "sandbox": "FLUE_CI_SANDBOX",
     "sandbox-template": "FLUE_CI_TEMPLATE",
     "fail-on": "FLUE_CI_FAIL_ON",
     "dry-run": "FLUE_CI_DRY_RUN",
@@ -85,7 +86,7 @@ def test_keys_are_given_only_to_the_steps_that_need_them() -> None:
     assert holders == {
         "anthropic-api-key": ["Run"],
         "e2b-api-key": ["Run", "Sweep"],
-        "github-token": ["Decide", "Run", "Tell"],
+        "github-token": ["Decide", "Run", "Report a killed run"],
     }
 
 
@@ -97,8 +98,8 @@ def test_nothing_is_downloaded_to_decide_that_a_comment_is_not_for_us() -> None:
 
 
 def test_what_clears_up_runs_however_the_run_ended() -> None:
-    assert list(STEPS)[-2:] == ["Tell", "Sweep"]
-    for name in ("Tell", "Sweep"):
+    assert list(STEPS)[-2:] == ["Report a killed run", "Sweep"]
+    for name in ("Report a killed run", "Sweep"):
         assert STEPS[name]["if"].startswith("${{ always() && ")
 
 

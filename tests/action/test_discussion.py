@@ -12,7 +12,6 @@ PULL = PullRequest(
     body="Why <!-- hidden --> it is good",
     author=MONA,
     base_ref="main",
-    base_sha="b" * 40,
     base_repo_id=1,
     head_ref="topic",
     head_sha="a" * 40,

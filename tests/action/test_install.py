@@ -123,6 +123,24 @@ def test_the_program_is_installed_below_the_runners_temporary_folder_and_nowhere
     assert not list(runner.action.rglob("__pycache__"))
 
 
+def test_the_copy_of_the_action_does_the_demo(runner: Runner) -> None:
+    """With the packages of the tests' environment, of which the index here has only one."""
+    assert runner.step("Install").returncode == 0
+    home = Path(runner.outputs()["home"])
+    (packages,) = home.glob("venv/lib/python3.*/site-packages")
+    (packages / "tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    done = subprocess.run(
+        [home / "venv" / "bin" / "flue-ci", "demo", "--out", runner.root / "demo"],
+        env=runner.environment | {"PATH": os.environ["PATH"]},
+        cwd=runner.workspace,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "diff --git a/slugs.py b/slugs.py" in (runner.root / "demo" / "changes.patch").read_text()
+
+
 def test_neither_the_workspace_nor_variables_decide_what_is_imported(runner: Runner) -> None:
     assert runner.step("Install").returncode == 0
     for name in ("click.py", "flue_ci.py", "sitecustomize.py", "json.py"):
@@ -250,11 +268,12 @@ def test_a_sweep_names_the_run_and_never_fails_the_job(runner: Runner, code: int
     program_path = runner.root / "installed" / "venv" / "bin" / "flue-ci"
     program_path.parent.mkdir(parents=True)
     program(program_path, f'echo "$@"; exit {code}')
-    done = runner.step("Sweep", {"FLUE_CI_INSTALLED": str(runner.root / "installed"), "FLUE_CI_RUN_TOKEN": "abc"})
+    environment = {"FLUE_CI_RUN_TOKEN": "abc", "FLUE_CI_SANDBOX": "folder"}
+    done = runner.step("Sweep", environment | {"FLUE_CI_INSTALLED": str(runner.root / "installed")})
     assert done.returncode == 0
-    told = done.stdout.splitlines()
-    assert told[0] == "sandboxes kill --run abc"
-    assert [line.startswith("::warning title=flue-ci::") for line in told[1:]] == [True] * code
+    lines = done.stdout.splitlines()
+    assert lines[0] == "sandboxes kill --sandbox folder --run abc"
+    assert [line.startswith("::warning title=flue-ci::") for line in lines[1:]] == [True] * code
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flue_ci.agent.tools.edit import EditError, replace
+from flue_ci.agent.tools.edit import replace
+from flue_ci.agent.tools.tool import ToolError
 
 
 def test_one_occurrence_is_replaced() -> None:
@@ -12,12 +13,12 @@ def test_one_occurrence_is_replaced() -> None:
 
 
 def test_an_empty_search_text_is_refused_with_the_way_out() -> None:
-    with pytest.raises(EditError, match="use `write`"):
+    with pytest.raises(ToolError, match="use `write`"):
         replace("abc", "", "x")
 
 
 def test_several_occurrences_are_refused_with_their_lines() -> None:
-    with pytest.raises(EditError, match=r"3 times \(lines 1, 2, 4\)"):
+    with pytest.raises(ToolError, match=r"3 times \(lines 1, 2, 4\)"):
         replace("x\nx\n\nx\n", "x", "y")
 
 
@@ -26,17 +27,17 @@ def test_all_replaces_every_one() -> None:
 
 
 def test_no_change_is_refused() -> None:
-    with pytest.raises(EditError, match="nothing would change"):
+    with pytest.raises(ToolError, match="nothing would change"):
         replace("x", "x", "x")
 
 
 def test_other_indentation_is_pointed_at() -> None:
-    with pytest.raises(EditError, match="line 2"):
+    with pytest.raises(ToolError, match="line 2"):
         replace("a\n    return x\nb\n", "\treturn x", "y")
 
 
 def test_the_nearest_line_is_pointed_at() -> None:
-    with pytest.raises(EditError, match=r"nearest is line 2.*return total"):
+    with pytest.raises(ToolError, match=r"nearest is line 2.*return total"):
         replace("def f():\n    return total_of(x)\n", "return total_off(x)", "y")
 
 
@@ -46,5 +47,5 @@ def test_a_file_with_crlf_keeps_its_line_ends() -> None:
 
 @pytest.mark.parametrize("text", ["", "   \n"])
 def test_nothing_similar_is_said_plainly(text: str) -> None:
-    with pytest.raises(EditError, match="does not occur"):
+    with pytest.raises(ToolError, match="does not occur"):
         replace(text, "something", "else")

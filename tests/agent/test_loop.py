@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
 
 from flue_ci.agent.loop import AgentLoop
-from flue_ci.core.errors import SandboxLost
-from flue_ci.core.events import ProgressEvent
-from flue_ci.core.messages import Outcome, Prompt, ToolCall, ToolResults, Usage
-from flue_ci.core.ports import ExecResult, Limits, Task
+from flue_ci.core.errors import ModelError, SandboxLost
+from flue_ci.core.events import ConversationEnded, ProgressEvent
+from flue_ci.core.messages import Conversation, Outcome, Prompt, Reply, ToolCall, ToolResults, Usage
+from flue_ci.core.ports import EngineRequirements, ExecResult, Limits, Task
 from flue_ci.spec.result_schema import violations
 from tests.support.scripted import MemorySandbox, ScriptedModel, call, reply
 
@@ -86,8 +87,8 @@ async def test_the_limit_of_tokens_names_itself_and_warns_once() -> None:
     model = ScriptedModel(*[reply("", call("bash", command="x"), usage=usage) for _ in range(9)])
     outcome, _ = await run(model, replace(TASK, limits=Limits(tokens=1_500, turns=None, minutes=None)))
     assert (outcome.status, outcome.reason, outcome.usage.turns) == ("limit", "tokens", 5)
-    warned = [n for n in range(1, len(model.requests)) if "limit of 1,500 tokens" in last_result(model, n)]
-    assert len(warned) == 1
+    warnings = [n for n in range(1, len(model.requests)) if "limit of 1,500 tokens" in last_result(model, n)]
+    assert len(warnings) == 1
 
 
 async def test_the_limit_of_dollars_names_itself() -> None:
@@ -179,8 +180,8 @@ async def test_endings_of_the_models_side_are_failures_with_their_reason(stop: s
 
 
 async def test_an_unknown_tool_and_broken_json_are_told_to_the_model() -> None:
-    broken = ToolCall(id="b", name="bash", input=None, raw='{"command": "ls')
-    model = ScriptedModel(reply("", call("bsh", command="x")), reply("", broken), reply("ok"))
+    no_json = ToolCall(id="b", name="bash", input=None, raw='{"command": "ls')
+    model = ScriptedModel(reply("", call("bsh", command="x")), reply("", no_json), reply("ok"))
     outcome, _ = await run(model)
     assert outcome.status == "finished"
     assert "Did you mean 'bash'?" in last_result(model, 1)
@@ -188,12 +189,12 @@ async def test_an_unknown_tool_and_broken_json_are_told_to_the_model() -> None:
 
 
 async def test_a_lost_sandbox_ends_the_run_also_among_parallel_calls() -> None:
-    def gone(command: str) -> ExecResult:
+    def lose(command: str) -> ExecResult:
         raise SandboxLost("it is gone")
 
     model = ScriptedModel(reply("", call("bash", "a", command="x"), call("bash", "b", command="y")))
     with pytest.raises(SandboxLost, match="it is gone"):
-        await run(model, box=MemorySandbox(gone))
+        await run(model, box=MemorySandbox(lose))
 
 
 async def test_file_changes_and_commands_of_one_turn_never_overlap_and_keep_their_order() -> None:
@@ -218,3 +219,74 @@ async def test_file_changes_and_commands_of_one_turn_never_overlap_and_keep_thei
     )
     await run(ScriptedModel(reply("", *calls), reply("ok")), box=Watching())
     assert order == ["start", "start", "end", "end", "w1", "w2", "start", "end"]
+
+
+def conversations(events: list[ProgressEvent]) -> list[Conversation]:
+    return [event.conversation for event in events if isinstance(event, ConversationEnded)]
+
+
+async def test_the_conversation_is_observed_once_and_whole_at_the_end() -> None:
+    model = ScriptedModel(reply("", call("bash", command="x")), reply("done"))
+    _, events = await run(model)
+    (conversation,) = conversations(events)
+    assert conversation.system == "s"
+    assert conversation.tools == model.requests[0].tools
+    assert conversation.messages[:-1] == model.requests[1].messages
+    assert conversation.messages[-1] == reply("done")
+    assert isinstance(events[-1], ConversationEnded)
+
+
+@pytest.mark.parametrize("ending", ["model", "sandbox", "cancelled", "minutes"])
+async def test_the_conversation_is_observed_also_when_the_loop_is_broken_off(ending: str) -> None:
+    class Box(MemorySandbox):
+        async def exec(self, command: str, **_: object) -> ExecResult:  # type: ignore[override]
+            if ending == "sandbox":
+                raise SandboxLost("it is gone")
+            await asyncio.sleep(60)
+            raise AssertionError("unreachable")
+
+    answer = ModelError("no") if ending == "model" else reply("working", call("bash", command="x"))
+    limits = Limits(minutes=0.002 if ending == "minutes" else None)
+    events: list[ProgressEvent] = []
+    loop = AgentLoop(ScriptedModel(answer), violations=violations)
+    task = asyncio.create_task(loop.run(replace(TASK, limits=limits), Box(), events.append))
+    if ending == "cancelled":
+        await asyncio.sleep(0.05)
+        task.cancel()
+    await asyncio.wait([task])
+    (conversation,) = conversations(events)
+    assert conversation.messages[0] == Prompt(text="do it")
+    assert len(conversation.messages) == (1 if ending == "model" else 2)
+
+
+async def test_a_history_comes_before_the_prompt_and_calls_without_results_get_one() -> None:
+    history = (Prompt(text="first"), reply("", call("bash", "a", command="x"), call("read", "b", path="y")))
+    model = ScriptedModel(reply("ok"))
+    await run(model, replace(TASK, history=history))
+    first, calls, results, prompt = model.requests[0].messages
+    assert (first, calls) == history
+    assert isinstance(results, ToolResults)
+    assert [(result.call_id, result.is_error) for result in results.results] == [("a", True), ("b", True)]
+    assert prompt == Prompt(text="do it")
+
+
+async def test_a_history_that_ended_with_a_text_is_gone_on_with_as_it_is() -> None:
+    history = (Prompt(text="first"), reply("done"))
+    model = ScriptedModel(reply("ok"))
+    await run(model, replace(TASK, history=history))
+    assert model.requests[0].messages == (*history, Prompt(text="do it"))
+    assert isinstance(model.requests[0].messages[1], Reply)
+
+
+async def test_to_prepare_the_engine_prepares_the_model_outside_of_the_event_loop() -> None:
+    threads: list[int] = []
+
+    class Model(ScriptedModel):
+        def prepare(self) -> None:
+            threads.append(threading.get_ident())
+
+    engine = AgentLoop(Model(), violations=violations)
+    await engine.prepare()
+    assert threads
+    assert threads != [threading.get_ident()]
+    assert engine.requirements == EngineRequirements()

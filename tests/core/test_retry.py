@@ -68,6 +68,8 @@ def test_a_restart_gives_the_whole_time_again() -> None:
         ({"retry-after": "soon"}, None),
         ({"retry-after": " "}, None),
         ({"retry-after-ms": "many"}, None),
+        ({"retry-after-ms": "-5"}, 0.0),
+        ({"retry-after": "20", "retry-after-ms": "500"}, 0.5),
         ({}, None),
     ],
 )

@@ -8,16 +8,38 @@ from hypothesis import strategies as st
 
 from flue_ci.core.text import (
     HeadTail,
+    clip,
     closest_match,
     did_you_mean,
     human_bytes,
     human_cost,
     human_count,
     human_seconds,
+    matches_host,
     one_line,
     parse_duration,
     plain,
 )
+
+
+@pytest.mark.parametrize(
+    ("host", "matches"),
+    [
+        ("a.b", True),
+        ("x.example.com", True),
+        ("a.x.example.com", True),
+        ("example.com", False),
+        ("xexample.com", False),
+    ],
+)
+def test_a_pattern_of_hosts_matches_those_below(host: str, matches: bool) -> None:
+    assert matches_host(host, ("a.b", "*.example.com")) is matches
+
+
+def test_a_clipped_text_says_so() -> None:
+    assert clip("abc", 3) == "abc"
+    assert clip("abcd", 3) == "abc…"
+    assert clip("abcd", 0, " (cut)") == " (cut)"
 
 
 @given(st.lists(st.binary(max_size=50)), st.integers(2, 60))

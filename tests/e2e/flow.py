@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,11 +17,9 @@ from typing import Any
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report
 from tests.support.e2b_server import E2BServer
+from tests.support.fork_server import COMMAND, PROJECT, Process, descendants, fork_server
 from tests.support.messages_server import API_KEY, MessagesServer, Turn, text, tool
 
-PROJECT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-P", "-m", "flue_ci")
-LAUNCHER = str(Path(__file__).with_name("launcher.py"))
 HANG_GUARD = 90.0
 CANARIES = {
     "DEPLOY_TOKEN": "canary-deploy-5c1f0e",
@@ -31,59 +27,6 @@ CANARIES = {
     "AWS_SECRET_ACCESS_KEY": "canary/aws+secret/9d2e77",
     "DATABASE_PASSWORD": "canary-password-73ab",
 }
-
-
-def descendants(root: int) -> dict[int, str]:
-    """Command lines of all living processes below one, by id."""
-    parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if fields[0] != "Z":
-            parents[int(path.parent.name)] = int(fields[1])
-    below, added = {root}, True
-    while added:
-        more = {pid for pid, parent in parents.items() if parent in below} - below
-        below, added = below | more, bool(more)
-    lines: dict[int, str] = {}
-    for pid in below - {root}:
-        try:
-            lines[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-    return lines
-
-
-class Process:
-    """A command behind the launcher. `pid` is the command's own."""
-
-    def __init__(self, launcher: subprocess.Popen[bytes]) -> None:
-        assert launcher.stdout is not None
-        self.launcher = launcher
-        with launcher.stdout as stdout:
-            self.pid = int(stdout.readline())
-
-    def send(self, number: signal.Signals) -> None:
-        """SIGINT as Ctrl-C sends it, to everybody in the foreground; others as a runner does, to the one it started."""
-        if number == signal.SIGINT:
-            os.killpg(self.pid, number)
-        else:
-            os.kill(self.pid, number)
-
-    def wait(self, seconds: float) -> int:
-        """The exit code, when everything is gone. Raises `TimeoutExpired`."""
-        return self.launcher.wait(seconds)
-
-    def end(self) -> None:
-        """Kills whatever is still there."""
-        for pid in descendants(self.launcher.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self.launcher.wait(HANG_GUARD)
 
 
 def bash(command: str, **more: Any) -> Turn:
@@ -136,7 +79,8 @@ class Flow:
     model: MessagesServer
     sandboxes: E2BServer | None = None
     environment: dict[str, str] = field(default_factory=dict)
-    wrapper: tuple[str, ...] = ()  # a command line that the command is put behind
+    cold: bool = False  # whether Python is started anew for each command; for tests whose subject is the start
+    wrapper: tuple[str, ...] = ()  # a command line that the command is put behind; its start is always a real one
 
     @property
     def e2b(self) -> E2BServer:
@@ -178,22 +122,20 @@ class Flow:
         }
         ours = {"HOME": str(self.home / "home"), "TMPDIR": str(self.tmp), "PYTHONPATH": str(PROJECT)}
         servers = {"ANTHROPIC_API_KEY": API_KEY, "ANTHROPIC_BASE_URL": self.model.url, "NO_PROXY": "127.0.0.1"}
+        servers["FLUE_CI_RESCUE_SECONDS"] = str(HANG_GUARD)  # on a busy machine the default may be too short
         servers |= self.sandboxes.env() if self.sandboxes else {}
         return kept | ours | CANARIES | servers | self.environment
 
     def command(self, *arguments: str, stdout: int | None = None, stderr: int | None = None) -> Process:
         """Starts `flue-ci ARGUMENTS` in the repository, in a session of its own, like a terminal's foreground job."""
         with (self.home / "stdout").open("wb") as out, (self.home / "stderr").open("wb") as err:
-            streams = [out.fileno() if stdout is None else stdout, err.fileno() if stderr is None else stderr]
-            return Process(
-                subprocess.Popen(
-                    [sys.executable, "-I", "-S", LAUNCHER, *map(str, streams), *self.wrapper, *COMMAND, *arguments],
-                    cwd=self.repo,
-                    env=self.env(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    pass_fds=streams,
-                )
+            return fork_server().start(
+                arguments,
+                env=self.env(),
+                cwd=self.repo,
+                stdout=out.fileno() if stdout is None else stdout,
+                stderr=err.fileno() if stderr is None else stderr,
+                program=(*self.wrapper, *COMMAND) if self.cold or self.wrapper else (),
             )
 
     def start(self, *options: str, agent: str = "count") -> Process:
@@ -213,9 +155,9 @@ class Flow:
         """Waits for a moment in a run."""
         deadline = time.monotonic() + HANG_GUARD
         while not condition():
-            ended, late = process.launcher.poll() is not None, time.monotonic() > deadline
-            if ended or late:
-                process.end()
+            late = process.has_ended() or time.monotonic() > deadline
+            if late and not condition():  # it may have come just before the end
+                process.kill()
                 raise AssertionError(f"in vain waited for: {what}; it said:\n{self.said('stderr')}")
             time.sleep(0.01)
 
@@ -224,8 +166,8 @@ class Flow:
         try:
             return process.wait(HANG_GUARD)
         except subprocess.TimeoutExpired:
-            left = descendants(process.launcher.pid)
-            process.end()
+            left = descendants(process.launcher)
+            process.kill()
             raise AssertionError(f"it hangs, or leaves {left}; it said:\n{self.said('stderr')}") from None
 
     def said(self, stream: str) -> str:

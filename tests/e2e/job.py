@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.flow import COMMAND, PROJECT
 from tests.support.e2b_server import E2BServer
+from tests.support.fork_server import COMMAND, PROJECT, Process, fork_server
 from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
-from tests.support.warm import warm
 
+HANG_GUARD = 120.0
 GATE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from flue_ci.gate.preflight import main; main()"
 
 
@@ -40,8 +40,8 @@ class Job:
     e2b: E2BServer
     home: Path
     more: dict[str, str] = field(default_factory=dict)
-    warm: bool = True  # without the time that imports take
-    started: Callable[[int], None] = lambda _: None  # is given the process id of a job that is warm
+    cold: bool = False  # whether Python is started anew for each command
+    on_start: Callable[[int], None] = lambda _: None  # gets the process id of a fork
 
     def start(self, **agents: dict[str, Any]) -> Path:
         """A repository with these agents on main; returns the clone to work in."""
@@ -66,30 +66,39 @@ class Job:
         keys = {"FLUE_CI_ANTHROPIC_API_KEY": API_KEY, "ANTHROPIC_BASE_URL": self.model.url, "FLUE_CI_RUN_TOKEN": "r1"}
         given = self.e2b.env()
         keys["FLUE_CI_E2B_API_KEY"] = given.pop("E2B_API_KEY")
-        return kept | ours | keys | given | {"FLUE_CI_PATIENCE_SECONDS": "5"} | environ | self.more
+        seconds = {"FLUE_CI_PATIENCE_SECONDS": "60", "FLUE_CI_RESCUE_SECONDS": "60"}  # enough on a busy machine
+        return kept | ours | keys | given | seconds | environ | self.more
 
     def act(self, environ: dict[str, str]) -> Done:
         """Runs `flue-ci action` to its end, and looks at what is true after every job."""
-        done = self.run([*COMMAND, "action"], environ)
+        done = self.run(["action"], environ)
         assert self.e2b.sandboxes == {}
         assert list((self.home / "tmp").iterdir()) == []
         return done
 
-    def gate(self, environ: dict[str, str]) -> Done:
-        return self.run([sys.executable, "-I", "-c", GATE, str(PROJECT)], environ)
+    def begin(self, arguments: list[str], environ: dict[str, str]) -> Process:
+        """Starts `flue-ci ARGUMENTS` without waiting for its end; what it prints is thrown away."""
+        with Path(os.devnull).open("wb") as out:
+            return fork_server().start(
+                arguments, env=self.env(environ), cwd=self.home, stdout=out.fileno(), stderr=out.fileno()
+            )
 
-    def run(self, command: list[str], environ: dict[str, str]) -> Done:
+    def gate(self, environ: dict[str, str]) -> Done:
+        return self.run([], environ, program=(sys.executable, "-I", "-c", GATE, str(PROJECT)))
+
+    def run(self, arguments: list[str], environ: dict[str, str], program: tuple[str, ...] = ()) -> Done:
+        """`flue-ci ARGUMENTS`, or `program` with these arguments, to its end."""
         output, summary = Path(environ["GITHUB_OUTPUT"]), Path(environ["GITHUB_STEP_SUMMARY"])
         output.write_text("")
         summary.write_text("")
-        if self.warm and command[: len(COMMAND)] == [*COMMAND]:
-            done = warm().run(
-                command[len(COMMAND) :], env=self.env(environ), cwd=self.home, timeout=120, started=self.started
+        env = self.env(environ)
+        if self.cold or program:
+            command = [*(program or COMMAND), *arguments]
+            done = subprocess.run(
+                command, env=env, cwd=self.home, capture_output=True, text=True, timeout=HANG_GUARD, check=False
             )
         else:
-            done = subprocess.run(
-                command, env=self.env(environ), cwd=self.home, capture_output=True, text=True, timeout=120, check=False
-            )
+            done = fork_server().run(arguments, env=env, cwd=self.home, timeout=HANG_GUARD, on_start=self.on_start)
         log = re.sub(r"(?m)^::add-mask::.*\n", "", done.stdout) + done.stderr
         ended = Done(code=done.returncode, log=log, outputs=outputs(output.read_text()), summary=summary.read_text())
         self.assert_no_secret_is_told(ended)

@@ -1,6 +1,7 @@
 """The composite action in a workflow, run by `act` without containers: gate, run, outputs and sweep as one job.
 
-What its second step installs is proven by `test_install`; here that step hands out the environment of the tests.
+What its second step installs is proven by `test_install`; here that step hands out the environment of the tests, and
+the package where it is, which is compiled.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.flow import PROJECT, bash, say
+from tests.e2e.flow import bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
+from tests.support.fork_server import PROJECT, descendants
 from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
 
@@ -51,7 +53,7 @@ home=$(mktemp -d "$RUNNER_TEMP/flue-ci-XXXXXX")
 mkdir -p "$home/venv/bin"
 cat >"$home/venv/bin/flue-ci" <<END
 #!/bin/sh
-exec "{python}" -P -c 'import sys; sys.path.insert(0, "{action}"); from flue_ci.__main__ import main; main()' "\\$@"
+exec "{python}" -P -c 'import sys; sys.path.insert(0, "{project}"); from flue_ci.__main__ import main; main()' "\\$@"
 END
 chmod +x "$home/venv/bin/flue-ci"
 echo "home=$home" >>"$GITHUB_OUTPUT"
@@ -82,7 +84,7 @@ class Act:
         shutil.copytree(PROJECT / "flue_ci", action / "flue_ci", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(PROJECT / "action.yml", action)
         (action / ".github").mkdir()
-        (action / ".github" / "install.sh").write_text(INSTALL.format(python=sys.executable, action=action))
+        (action / ".github" / "install.sh").write_text(INSTALL.format(python=sys.executable, project=PROJECT))
         (work / ".github" / "workflows").mkdir(parents=True, exist_ok=True)
         (work / ".github" / "workflows" / "flue.yml").write_text(WORKFLOW.replace("EVENT", event))
         address = "https://github.com/ada/tools"
@@ -199,24 +201,12 @@ def test_a_cancelled_job_leaves_no_sandbox_and_says_so(act: Act) -> None:
     while not act.job.model.requests:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    (pid,) = [int(pid) for pid in pids_of("flue_ci.__main__", act.root)]
+    (pid,) = [pid for pid, line in descendants(process.pid).items() if re.search(r"python\S* .*flue_ci.__main__", line)]
     os.kill(pid, signal.SIGINT)  # as a runner does to the step's process
     log, _ = process.communicate(timeout=60)
     assert "ended=cancelled" in log, log
     assert act.job.e2b.sandboxes == {}
     assert "🛑 fix-tests: interrupted" in act.job.github.ours()[0]["body"]
-
-
-def pids_of(part: str, root: Path) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes()
-        except OSError:
-            continue
-        if part.encode() in words and str(root).encode() in words and not words.startswith(b"/bin/sh"):
-            found.append(path.parent.name)
-    return found
 
 
 def test_the_event_reaches_the_action_as_it_was(act: Act) -> None:

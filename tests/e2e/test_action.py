@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.flow import COMMAND, bash, say
-from tests.e2e.job import Job
+from tests.e2e.flow import bash, say
+from tests.e2e.job import HANG_GUARD, Job
 from tests.support.e2b_server import E2BServer
 from tests.support.github_server import GitHubServer
 from tests.support.messages_server import MessagesServer, Turn
@@ -234,22 +234,22 @@ def test_after_a_run_that_was_killed_its_comment_says_so(make_job: MakeJob, wher
         line = job.github.say_on_line(pull["number"], "ada", "/flue fix-tests", path="other.txt")
         payload = job.github.pulled(pull, "created", "ada", comment=line)
         environ = job.github.env("pull_request_review_comment", payload)
-    process = subprocess.Popen([*COMMAND, "action"], env=job.env(environ), cwd=job.home, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    process = job.begin(["action"], environ)
+    deadline = time.monotonic() + HANG_GUARD
     while not job.model.requests or not job.github.ours():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.kill()
-    process.wait()
+    process.send(signal.SIGKILL)
+    process.wait(HANG_GUARD)
     (working,) = job.github.ours()
     assert "at work" in working["body"]
     other = job.github.say(pull["number"], "stranger", working["body"])  # anybody can write our words
-    done = job.run([*COMMAND, "action", "--clear-up"], environ)
+    done = job.run(["action", "--clear-up"], environ)
     assert done.code == 0, done.log
     assert "🛑 fix-tests: the job ended before it could answer" in job.github.ours()[0]["body"]
     assert "at work" in next(each for each in job.github.comments if each["id"] == other["id"])["body"]
-    assert "0 comments" in job.run([*COMMAND, "action", "--clear-up"], environ).log
-    job.run([*COMMAND, "sandboxes", "kill", "--run", "r1"], environ | job.e2b.env())
+    assert "0 comments" in job.run(["action", "--clear-up"], environ).log
+    job.run(["sandboxes", "kill", "--run", "r1"], environ | job.e2b.env())
     assert job.e2b.sandboxes == {}
 
 
@@ -377,13 +377,13 @@ def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) 
     folder = Path(first.outputs["report-path"]).parent
     run = {"id": 9, "head_sha": pull["head"]["sha"], "head_repository": pull["head"]["repo"], "conclusion": "success"}
     environ = job.github.env("workflow_run", job.github.payload("stranger", action="completed", workflow_run=run))
-    second = job.run([*COMMAND, "publish", str(folder)], environ)
+    second = job.run(["publish", str(folder)], environ)
     assert second.code == 0, second.log
     assert "✅ fix-tests" in job.github.ours()[0]["body"]
     other = job.github.pull(work, {"third.txt": "new\n"}, author="stranger", fork=True)
     run["head_sha"] = other["head"]["sha"]
     environ = job.github.env("workflow_run", job.github.payload("stranger", action="completed", workflow_run=run))
-    refused = job.run([*COMMAND, "publish", str(folder)], environ)
+    refused = job.run(["publish", str(folder)], environ)
     assert refused.code == 1
     assert "this job's event is about" in refused.log
     assert len(job.github.ours()) == 1
@@ -433,7 +433,7 @@ def test_a_forged_address_in_a_saved_report_is_not_linked(make_job: MakeJob, url
     report["publish"]["links"] = ["evil.example"]
     report["summary"] = "![x](https://evil.example/p.png)"
     (folder / "report.json").write_text(json.dumps(report))
-    done = job.run([*COMMAND, "publish", str(folder)], environ)
+    done = job.run(["publish", str(folder)], environ)
     assert done.code == 0, done.log
     body = job.github.ours()[0]["body"]
     assert f"[log of the job]({job.github.url}/ada/tools/actions/runs/7)" in body

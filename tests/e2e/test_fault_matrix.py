@@ -1,9 +1,10 @@
-"""Every kind of fault at every stage of a job: what it comes to, and that nothing is lost and nothing stays.
+"""Faults at every stage of a job: what they come to, and that nothing is lost and nothing stays.
 
-The table says how each pair ends. What is true of all of them is in `assert_told_and_gone`: the step's exit code, its
-outputs, the report on disk, the comment, the summary; no sandbox, no process, no temporary file. What only one side can
-do wrong has tables of its own: `test_action_faults` (GitHub), `test_run_faults_model`, `test_run_faults_sandbox`, and
-`test_run_host`.
+Each stage meets a fault that lasts, one that passes, and SIGTERM; that every kind of HTTP fault is recognised is proven
+for each adapter in its own tests. The table says how each pair ends. What is true of all of them is in
+`assert_told_and_gone`: the step's exit code, its outputs, the report on disk, the comment, the summary; no sandbox, no
+process, no temporary file. What only one side can do wrong has tables of its own: `test_action_faults` (GitHub),
+`test_run_faults_model`, `test_run_faults_sandbox`, and `test_run_host`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.flow import COMMAND, bash, say
+from tests.e2e.flow import bash, say
 from tests.e2e.job import Done, Job
 from tests.e2e.test_action import MakeJob, make_job
+from tests.support.faults import Faults
 from tests.support.messages_server import Fault, Turn
 
 __all__ = ["make_job"]
@@ -43,7 +45,6 @@ HTTP: dict[str, dict[str, Any]] = {
     "lost": {"drop": "before"} | EVER,
     "slow": {"delay": 1.5},
 }
-KINDS = (*HTTP, "SIGTERM")
 SUMMARIES = ("a directory", "missing", "no room", "full")
 FOLDERS = ("a file", "below a file", "a directory in the way", "dangling", "no room")
 
@@ -56,15 +57,20 @@ class Cell:
     turns: list[Any]
     model_faults: dict[int, Fault]
     reached: Callable[[], object] | None = None
+    release: Callable[[], object] = lambda: None  # lets the job go on after the signal
     running: bool = True
     environ: dict[str, str] = field(default_factory=dict)
+
+    def wait_in(self, faults: Faults, route: str, text: bytes = b"") -> None:
+        """SIGTERM comes while a server holds its answer back."""
+        fault = faults.add(route, hold=True, text=text)
+        self.reached, self.release = lambda: fault.times == 0, fault.released.set
 
 
 def github(route: str) -> Callable[[Cell, str], None]:
     def set_up(cell: Cell, kind: str) -> None:
         if kind == "SIGTERM":
-            fault = cell.job.github.faults.add(route, delay=3.0)
-            cell.reached = lambda: fault.times == 0
+            cell.wait_in(cell.job.github.faults, route)
         else:
             cell.job.github.faults.add(route, **HTTP[kind])
 
@@ -77,8 +83,7 @@ def e2b(route: str, text: str = "") -> Callable[[Cell, str], None]:
     def set_up(cell: Cell, kind: str) -> None:
         faults = cell.job.e2b.faults
         if kind == "SIGTERM":
-            fault = faults.add(route, delay=3.0, text=text.encode())
-            cell.reached = lambda: fault.times == 0
+            cell.wait_in(faults, route, text.encode())
         else:
             fault = {"status": 429} if kind == "passing" and route == "start" else HTTP[kind]
             faults.add(route, text=text.encode(), **fault)
@@ -149,56 +154,71 @@ def _filled(path: Path) -> Path:
     return path
 
 
-STAGES: dict[str, Callable[[Cell, str], None]] = {
-    "gate": github("GET permission"),
-    "fetch": github("POST git-upload-pack"),
-    "create": e2b("create"),
-    "upload": e2b("write"),
-    "setup": e2b("start", SETUP),
-    "model": model,
-    "tool": e2b("start", TOOL),
-    "collect": collect,
-    "check": e2b("start", CHECK),
-    "comment": github("PATCH comments"),
-    "summary": summary,
-    "files": files,
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of a job: how a fault is put there, the kinds that it meets, and the stage that the report names then."""
+
+    set_up: Callable[[Cell, str], None]
+    kinds: tuple[str, ...]
+    reported: str
+
+
+STAGES = {
+    "gate": Stage(
+        set_up=github("GET permission"), kinds=("limited", "missing", "passing", "SIGTERM"), reported="start"
+    ),
+    "fetch": Stage(set_up=github("POST git-upload-pack"), kinds=("lost", "slow", "SIGTERM"), reported="start"),
+    "create": Stage(set_up=e2b("create"), kinds=("overloaded", "slow", "SIGTERM"), reported="prepare"),
+    "upload": Stage(set_up=e2b("write"), kinds=("missing", "passing", "SIGTERM"), reported="upload"),
+    "setup": Stage(set_up=e2b("start", SETUP), kinds=("garbage", "slow", "SIGTERM"), reported="setup"),
+    "model": Stage(set_up=model, kinds=("garbage", "passing", "SIGTERM"), reported="agent"),
+    "tool": Stage(set_up=e2b("start", TOOL), kinds=("lost", "passing", "SIGTERM"), reported="agent"),
+    "collect": Stage(set_up=collect, kinds=("refused", "passing", "SIGTERM"), reported="collect"),
+    "check": Stage(set_up=e2b("start", CHECK), kinds=("limited", "slow", "SIGTERM"), reported="checks"),
+    "comment": Stage(
+        set_up=github("PATCH comments"),
+        kinds=("refused", "overloaded", "garbage", "missing", "passing", "SIGTERM"),
+        reported="publish",
+    ),
+    "summary": Stage(set_up=summary, kinds=SUMMARIES, reported=""),
+    "files": Stage(set_up=files, kinds=FOLDERS, reported="start"),
 }
-# How each pair ends: the conclusion, and the stage that the report names. What is not here fails at the stage's own.
-WORDS = {"gate": "start", "fetch": "start", "create": "prepare", "model": "agent", "tool": "agent", "check": "checks"}
+CELLS = [(name, kind) for name, stage in STAGES.items() for kind in stage.kinds]
 GOOD = ("success", None)
-ENDS: dict[str, dict[str, tuple[str, str | None]]] = {
-    "gate": {"missing": ("skipped", None)},  # a person without a role
-    "comment": {
-        **dict.fromkeys(HTTP, ("failed", "publish")),
-        "missing": GOOD,  # somebody removed it: it is said anew
-        "SIGTERM": GOOD,  # too late: the run is over and saved
-    },
-    "summary": dict.fromkeys(SUMMARIES, GOOD),
-    "files": dict.fromkeys(FOLDERS, ("failed", "start")),
+# How a pair ends that does not end as its kind does elsewhere: the conclusion, and the stage that the report names.
+ENDS: dict[tuple[str, str], tuple[str, str | None]] = {
+    ("gate", "missing"): ("skipped", None),  # a person without a role
+    ("comment", "missing"): GOOD,  # somebody removed it: it is posted anew
+    ("comment", "SIGTERM"): GOOD,  # too late: the run is over and saved
 }
-CELLS = [(stage, kind) for stage in STAGES for kind in {"summary": SUMMARIES, "files": FOLDERS}.get(stage, KINDS)]
 BEFORE_THE_MODEL = ("gate", "fetch", "create", "upload", "setup", "files")
 WORK_IS_DONE = ("model", "check", "comment", "summary")  # when the fault comes
 
 
 def expected(stage: str, kind: str) -> tuple[str, str | None]:
-    if kind in ("passing", "slow"):
+    if kind in ("passing", "slow") or stage == "summary":
         return GOOD
-    word = WORDS.get(stage, stage)
-    return ENDS.get(stage, {}).get(kind, ("cancelled" if kind == "SIGTERM" else "failed", word))
+    conclusion = "cancelled" if kind == "SIGTERM" else "failed"
+    return ENDS.get((stage, kind), (conclusion, STAGES[stage].reported))
 
 
-def test_the_table_is_large_enough() -> None:
-    assert len(CELLS) >= 80
-    assert len(STAGES) == 12
+def test_every_stage_meets_what_lasts_and_what_passes_and_a_signal() -> None:
+    for name in STAGES.keys() - {"summary", "files"}:
+        kinds = {*STAGES[name].kinds}
+        assert "SIGTERM" in kinds
+        assert kinds & {"passing", "slow"}
+        assert kinds - {"passing", "slow", "SIGTERM"}
+    assert {kind for _, kind in CELLS} == {*HTTP, "SIGTERM", *SUMMARIES, *FOLDERS}
 
 
 @pytest.mark.parametrize(("stage", "kind"), CELLS, ids=[f"{stage}-{kind}" for stage, kind in CELLS])
 def test_every_fault_at_every_stage_ends_as_it_should(make_job: MakeJob, stage: str, kind: str) -> None:
     cell = Cell(job=make_job([]), turns=[bash(TOOL), say("Done.")], model_faults={})
-    STAGES[stage](cell, kind)
-    done = ran(cell)
+    STAGES[stage].set_up(cell, kind)
     conclusion, failed_at = expected(stage, kind)
+    if conclusion == "failed":
+        cell.job.more["FLUE_CI_PATIENCE_SECONDS"] = "2"
+    done = ran(cell)
     assert done.outputs["conclusion"] == conclusion, done.log
     assert done.code == (2 if stage == "files" else EXIT[conclusion])
     if conclusion != "skipped":
@@ -225,6 +245,7 @@ def assert_told_and_gone(cell: Cell, done: Done, stage: str, conclusion: str, fa
     else:
         assert last.split("\n")[1].startswith(f"### {mark}")
     if conclusion == "success" or stage in WORK_IS_DONE or (stage, conclusion) == ("collect", "cancelled"):
+        assert done.outputs["patch-path"], done.log
         assert "+changed" in Path(done.outputs["patch-path"]).read_text()
     assert job.e2b.sandboxes == {}
     assert job.e2b.processes() == []
@@ -237,6 +258,7 @@ def test_a_sandbox_that_cannot_be_killed_at_once_is_killed_again_or_ends_by_itse
 ) -> None:
     cell = Cell(job=make_job([]), turns=[bash(TOOL), say("Done.")], model_faults={})
     cell.job.e2b.faults.add("kill", status=500, times=times)
+    cell.job.more["FLUE_CI_PATIENCE_SECONDS"] = "2"
     done = ran(cell)
     assert (done.code, done.outputs["conclusion"]) == (0, "success")
     kills = cell.job.e2b.recorded("kill")
@@ -246,7 +268,7 @@ def test_a_sandbox_that_cannot_be_killed_at_once_is_killed_again_or_ends_by_itse
         assert f"{left}" in done.log
         assert "it does in" in done.log
         cell.job.e2b.faults.clear()
-        killed = cell.job.run([*COMMAND, "sandboxes", "kill", "--run", "r1"], cell.environ | cell.job.e2b.env())
+        killed = cell.job.run(["sandboxes", "kill", "--run", "r1"], cell.environ | cell.job.e2b.env())
         assert killed.code == 0
     assert cell.job.e2b.sandboxes == {}
 
@@ -254,22 +276,23 @@ def test_a_sandbox_that_cannot_be_killed_at_once_is_killed_again_or_ends_by_itse
 def ran(cell: Cell) -> Done:
     job = cell.job
     job.model._script, job.model._faults = cell.turns, cell.model_faults.get
-    job.more |= {"FLUE_CI_PATIENCE_SECONDS": "2", "FLUE_CI_IDLE_SECONDS": "5", "FLUE_CI_REACTED": "true"}
+    job.more |= {"FLUE_CI_REACTED": "true"}
     pull = job.github.pull(job.start(fix_tests=AGENT), {"other.txt": "new\n"})
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     cell.environ = environ = job.github.env("issue_comment", job.github.commented(pull, comment))
-    job.started = lambda pid: threading.Thread(target=_signal, args=(pid, cell), daemon=True).start()
+    job.on_start = lambda pid: threading.Thread(target=_signal, args=(pid, cell), daemon=True).start()
     try:
-        return job.run([*COMMAND, "action"], environ)
+        return job.run(["action"], environ)
     finally:
         cell.running = False
 
 
 def _signal(pid: int, cell: Cell) -> None:
     """SIGTERM when the stage is reached; what to wait for may be known only then."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and cell.running:
+    while cell.running:
         if cell.reached and cell.reached():
             os.kill(pid, signal.SIGTERM)
+            time.sleep(0.3)  # so that the answer comes after the signal
+            cell.release()
             return
         time.sleep(0.01)

@@ -6,19 +6,20 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from flue_ci.sandboxes.e2b.sandbox import END_PROCESSES
+from flue_ci.core.shell import load_script, shell_script
+from tests.e2e.flow import HANG_GUARD
+from tests.support.fork_server import fork_server
 
 SPEC = """\
 version: 1
 prompt: go
 checks: [{name: tests, run: sleep $(cat pause) && sh run-tests.sh}]
 """
-COMMAND = [sys.executable, "-m", "flue_ci", "run", "go", "--sandbox", "local", "-q"]
+COMMAND = ["run", "go", "--sandbox", "local", "-q"]
 TRICKS = {
     "a start-up file that exits": "echo 'exit 0' > ~/.bash_profile",
     "a function in the start-up file": "echo 'sh() { return 0; }' > ~/.profile",
@@ -40,12 +41,8 @@ def run(tmp_path: Path, command: str, pause: str) -> tuple[int, dict[str, object
     replies = [{"calls": [call]}, {"text": "All tests pass."}]
     lines = [{"flue_ci_recording": 1, "model": "m"}, *({"reply": reply} for reply in replies)]
     recording.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    done = subprocess.run(
-        [*COMMAND, "--replay", str(recording), "--out", str(out)],
-        cwd=repo,
-        capture_output=True,
-        check=False,
-    )
+    command = [*COMMAND, "--replay", str(recording), "--out", str(out)]
+    done = fork_server().run(command, env=os.environ, cwd=repo, timeout=HANG_GUARD)
     return done.returncode, json.loads((out / "report.json").read_text())
 
 
@@ -57,8 +54,12 @@ def test_a_failing_check_fails_whatever_the_agent_left_behind(tmp_path: Path, tr
     assert code == 1
 
 
+def end_processes(home: Path) -> str:
+    return shell_script({"flue_home": str(home)}, load_script("flue_ci.sandboxes.e2b", "end_processes.sh"))
+
+
 def test_where_it_is_not_root_nothing_is_ended(tmp_path: Path) -> None:
-    script = END_PROCESSES.format(home=shlex.quote(str(tmp_path)))
+    script = end_processes(tmp_path)
     drop = ["setpriv", "--reuid", "61234", "--regid", "61234", "--clear-groups"] if os.geteuid() == 0 else []
     with subprocess.Popen([*drop, "sleep", "60"]) as bystander:
         done = subprocess.run([*drop, "bash", "-c", script], check=False)
@@ -77,7 +78,8 @@ def test_in_a_sandbox_of_e2b_every_process_of_the_user_ends_and_no_other(tmp_pat
     as_user = "setpriv --reuid 61234 --regid 61234 --clear-groups"
     script = f"""
     {tmp_path}/envd 60 & {as_user} sleep 60 & {as_user} setsid sh -c 'trap "" TERM; sleep 60 & wait' & sleep 60 &
-    sleep 0.3; bash -c {shlex.quote(END_PROCESSES.format(home=home))}; echo "exit $?"
+    until [ "$(ps -o pid= -u 61234 | wc -l)" -ge 3 ]; do sleep 0.05; done
+    bash -c {shlex.quote(end_processes(home))}; echo "exit $?"
     sleep 0.2; ps -eo uid=,comm= | sort
     """
     done = subprocess.run(

@@ -21,6 +21,7 @@ from tests.support.messages_server import Turn, tool
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_the_result_is_on_standard_output_and_the_story_on_standard_error(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
+    flow.cold = True
     flow.spec(sandbox={"setup": ["echo ready"]}, checks=[{"name": "file", "run": "test -s log.txt"}])
     flow.commit()
     ended = flow.run("only the numbers, please")
@@ -106,6 +107,35 @@ def test_what_cannot_be_is_said_before_anything_starts(make_flow: MakeFlow, refu
     assert from_json(ended.out) == ended.report
     assert flow.e2b.requests == []
     assert flow.model.requests == []
+
+
+HOSTS = ["packages.example.com"]
+HEADER = {"host": "packages.example.com", "header": "Authorization", "value": "Bearer ${NPM_TOKEN}"}
+# Each is impossible in the agent's phase only.
+IMPOSSIBLE_NETWORKS: dict[str, tuple[dict[str, Any], str]] = {
+    "local": ({"setup": "open", "agent": HOSTS}, "cannot restrict the network to hosts"),
+    "e2b": ({"setup": "none", "agent": HOSTS, "inject": [HEADER]}, "is not one that HTTP can carry"),
+}
+
+
+@pytest.mark.parametrize("sandbox", IMPOSSIBLE_NETWORKS)
+def test_a_network_that_the_agent_cannot_have_is_refused_before_anything_starts(
+    make_flow: MakeFlow, sandbox: str
+) -> None:
+    network, reason = IMPOSSIBLE_NETWORKS[sandbox]
+    flow = make_flow(e2b=sandbox == "e2b")
+    secrets = ["NPM_TOKEN"] if sandbox == "e2b" else []
+    flow.spec(sandbox={"setup": ["touch /tmp/started"], "network": network, "secrets": secrets})
+    flow.commit()
+    flow.environment |= {"NPM_TOKEN": "two\nlines"}
+    code, out, err = flow.call("run", "count", "--sandbox", sandbox, "--dry-run", "--out", str(flow.out))
+    assert (code, out) == (1, "")
+    assert reason in err
+    ended = flow.run()
+    assert_ended(ended, "failed", 1, reason=reason, stage="prepare")
+    assert not flow.has_reached("command_started", kind="setup")
+    assert flow.model.requests == []
+    assert sandbox == "local" or flow.e2b.requests == []
 
 
 def test_a_wrong_option_is_a_usage_error(make_flow: MakeFlow) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from flue_ci.report.folder import load
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import Flow, assert_ended, bash, counting, say
 from tests.support.messages_server import Fault, Turn
+from tests.support.pairwise import pairwise
 
 SIGNALS = {"SIGINT": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
 
@@ -45,7 +47,7 @@ MOMENTS = {
         stage="prepare",
         reached=lambda flow: bool(flow.e2b.recorded("create")),
         where=("e2b",),
-        e2b_fault=("create", {"delay": 1.0}),
+        e2b_fault=("create", {"hold": True}),
     ),
     "upload": Moment(
         stage="upload",
@@ -90,30 +92,33 @@ MOMENTS = {
         spec={"checks": [{"name": "slow", "run": "sleep 60"}]},
     ),
 }
-CASES = [(name, where) for name, moment in MOMENTS.items() for where in moment.where]
+CASES = pairwise(
+    MOMENTS.keys(), ("e2b", "local"), SIGNALS.keys(), allowed=lambda name, where, _: where in MOMENTS[name].where
+)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize(("name", "where"), CASES, ids=[f"{name}-{where}" for name, where in CASES])
+@pytest.mark.parametrize(("name", "where", "number"), CASES, ids=["-".join(case) for case in CASES])
 def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
     make_flow: MakeFlow, name: str, where: str, number: str
 ) -> None:
     moment = MOMENTS[name]
     script: list[Any] = []
+    released = threading.Event()
     flow = make_flow(script, faults=moment.faults, e2b=where == "e2b")
     script += moment.script(flow)
     flow.spec(**moment.spec)
     flow.commit()
     if moment.e2b_fault:
-        route, fault = moment.e2b_fault
-        flow.e2b.faults.add(route, **fault)
+        route, what = moment.e2b_fault
+        released = flow.e2b.faults.add(route, **what).released
     process = flow.start()
     flow.until(process, lambda: moment.reached(flow), name)
     process.send(SIGNALS[number][0])
+    flow.until(process, lambda: f"{number}: stopping" in flow.said("stderr"), "the answer to the signal")
+    released.set()
     ended = flow.end(process)
     assert_ended(ended, "cancelled", SIGNALS[number][1], reason="interrupted", stage=moment.stage)
     assert ended.added() == moment.saved
-    assert f"{number}: stopping" in ended.err
 
 
 @pytest.mark.parametrize("where", ["local", "e2b"])
@@ -148,6 +153,7 @@ def test_a_terminal_that_goes_away_ends_the_run(make_flow: MakeFlow) -> None:
 
 def test_a_signal_before_anything_has_started_is_reported_too(make_flow: MakeFlow) -> None:
     flow = make_flow(e2b=True)
+    flow.cold = True
     flow.spec(prompt="{{ repo.sha }}")  # which asks git, before there is anything to clean up
     slow, asked = flow.home / "bin" / "git", flow.home / "asked"
     slow.parent.mkdir()
@@ -281,6 +287,7 @@ def test_a_read_only_checkout_cannot_be_applied_to_and_stays_as_it_was(make_flow
 
 def test_a_reader_that_goes_away_does_not_end_the_run(make_flow: MakeFlow) -> None:
     flow = make_flow([bash("for n in $(seq 20000); do echo line $n; done > log.txt"), say("Done.")])
+    flow.cold = True
     reading, writing = os.pipe()
     process = flow.command(
         *("run", "count", "--sandbox", "local", "--out", str(flow.out), "--apply"), stdout=writing, stderr=writing
@@ -297,6 +304,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(make_flow: MakeFlow) -> No
 
 def test_a_terminal_that_closes_does_not_end_the_run(make_flow: MakeFlow) -> None:
     flow = make_flow([bash("echo 1 >> log.txt"), bash("sleep 1; echo 2 >> log.txt"), say("Done.")])
+    flow.cold = True
     ours, theirs = os.openpty()
     process = flow.command("run", "count", "--sandbox", "local", "--out", str(flow.out), stderr=theirs)
     os.close(theirs)
@@ -318,6 +326,7 @@ def test_closed_streams_do_not_end_the_run(make_flow: MakeFlow, closed: str) -> 
 
 def test_the_exit_code_of_a_limit_survives_a_closed_pipe(make_flow: MakeFlow) -> None:
     flow = make_flow(counting(10))
+    flow.cold = True
     reading, writing = os.pipe()
     process = flow.command(
         *("run", "count", "--sandbox", "local", "--out", str(flow.out), "--set", "limits.turns=2"), stdout=writing

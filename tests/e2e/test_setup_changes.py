@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
+
+from tests.e2e.flow import HANG_GUARD
+from tests.support.fork_server import fork_server
 
 SPEC = """\
 version: 1
@@ -31,8 +34,8 @@ def test_only_what_changed_since_setup_is_handed_in(tmp_path: Path) -> None:
         subprocess.run(["git", *arguments], cwd=repo, check=True)
     recording = tmp_path / "recording.jsonl"
     recording.write_text("".join(f"{json.dumps(line)}\n" for line in RECORDING))
-    command = [sys.executable, "-m", "flue_ci", "run", "go", "--sandbox", "local", "--replay", str(recording)]
-    done = subprocess.run([*command, "--out", str(out)], cwd=repo, capture_output=True, text=True, check=False)
+    command = ["run", "go", "--sandbox", "local", "--replay", str(recording), "--out", str(out)]
+    done = fork_server().run(command, env=os.environ, cwd=repo, timeout=HANG_GUARD)
     assert done.returncode == 0, done.stdout + done.stderr
 
     report = json.loads((out / "report.json").read_text())

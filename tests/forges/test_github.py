@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from flue_ci.assembly import make_forge
 from flue_ci.core.discussion import Account, Annotation, Comment, PullRequest
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Forge
 from flue_ci.forges.github.client import GitHub
+from flue_ci.settings import read_settings
 from tests.support.github_server import BOT, TOKEN, GitHubServer
 
 
@@ -35,6 +37,23 @@ async def forge(server: GitHubServer) -> AsyncIterator[Forge]:
 
 def user(server: GitHubServer, login: str) -> Account:
     return Account(id=server.accounts[login]["id"], login=login)
+
+
+async def test_graphql_is_asked_at_its_own_address(server: GitHubServer, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with GitHubServer(tmp_path / "other") as other:
+        environ = {
+            "GITHUB_REPOSITORY": "ada/tools",
+            "GITHUB_TOKEN": TOKEN,
+            "GITHUB_API_URL": f"{server.url}/api/v3",
+            "GITHUB_GRAPHQL_URL": f"{other.url}/api/graphql",
+        }
+        forge = make_forge(read_settings(environ), lambda _: None)
+        assert (await forge.me()).id == BOT["id"]
+        await forge.role("ada")
+        await forge.close()
+    assert [path for _, path, _ in other.requests] == ["/api/graphql"]
+    assert [path for _, path, _ in server.requests] == ["/api/v3/repos/ada/tools/collaborators/ada/permission"]
 
 
 async def test_a_jobs_token_learns_who_it_is_once_and_with_one_call(server: GitHubServer, forge: Forge) -> None:
@@ -76,7 +95,6 @@ async def test_a_pull_request_of_the_repository_is_read(server: GitHubServer, wo
         url=made["html_url"],
         labels=("flue:fix",),
         base_ref="main",
-        base_sha=made["base"]["sha"],
         base_repo_id=42,
         head_ref=made["head"]["ref"],
         head_sha=made["head"]["sha"],

@@ -1,4 +1,4 @@
-"""What goes wrong at GitHub, and what comes of it: bounded patience, no write twice, an error with its remedy."""
+"""What goes wrong at GitHub, and what comes of it: bounded retries, no write twice, an error with its remedy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flue_ci.core.errors import ForgeError
+from flue_ci.core.retry import RetryPolicy
 from flue_ci.forges.github.client import GitHub
 from tests.support.github_server import TOKEN, GitHubServer
 
 HANG_GUARD = 60
+QUICK = RetryPolicy(timeout=30, first_wait=0.05, jitter=0)
 
 
 @pytest.fixture
@@ -32,17 +35,17 @@ def told() -> list[str]:
 
 @pytest.fixture
 async def forge(server: GitHubServer, told: list[str]) -> AsyncIterator[GitHub]:
-    forge = forge_of(server, told, patience=30)
+    forge = forge_of(server, told, timeout=30)
     yield forge
     await forge.close()
 
 
-def forge_of(server: GitHubServer, told: list[str], *, patience: float, token: str = TOKEN) -> GitHub:
+def forge_of(server: GitHubServer, told: list[str], *, timeout: float, token: str = TOKEN) -> GitHub:
     return GitHub(
         repo="ada/tools",
         token=token,
         api_url=f"{server.url}/api/v3",
-        retry_timeout_seconds=patience,
+        retry=replace(QUICK, timeout=timeout),
         notify=told.append,
     )
 
@@ -113,7 +116,7 @@ async def test_a_comment_that_was_written_counts_also_when_patience_has_ended(
 ) -> None:
     number = server.issue()["number"]
     server.faults.add("POST comments", drop="after")
-    forge = forge_of(server, told, patience=0)
+    forge = forge_of(server, told, timeout=0)
     made = await forge.comment(number, "the body")
     assert [comment["id"] for comment in server.ours()] == [made.id]
     await forge.close()
@@ -125,7 +128,7 @@ async def test_a_comment_that_cannot_be_written_is_told_with_the_reason_of_the_w
     number = server.issue()["number"]
     server.faults.add("POST comments", status=503, times=None, message="Service unavailable")
     server.faults.add("GET comments", status=500, times=None)
-    forge = forge_of(server, told, patience=0)
+    forge = forge_of(server, told, timeout=0)
     error = await refused(forge.comment(number, "the body"))
     assert (str(error), error.status) == ("GitHub refused to write a comment: 503 Service unavailable", 503)
     assert server.ours() == []
@@ -153,7 +156,7 @@ async def test_a_wait_longer_than_patience_ends_at_once(server: GitHubServer, fo
 async def test_a_wait_is_told(server: GitHubServer, forge: GitHub, told: list[str]) -> None:
     server.faults.add("GET issues", status=502)
     await forge.issue(server.issue()["number"])
-    assert told == ["GitHub lets us wait 1.0s (read the issue: 502)"]
+    assert told == ["waiting 50ms for GitHub (read the issue: 502)"]
 
 
 class _Canned(http.server.BaseHTTPRequestHandler):
@@ -205,7 +208,7 @@ async def canned(
     with listening(status, message, **headers) as (url, seen):
         here = url.replace("localhost", "127.0.0.1")
         notify = (told if told is not None else []).append
-        forge = GitHub(repo="ada/tools", token=TOKEN, api_url=here, retry_timeout_seconds=90, notify=notify)
+        forge = GitHub(repo="ada/tools", token=TOKEN, api_url=here, retry=replace(QUICK, timeout=90), notify=notify)
         yield forge, seen
         await forge.close()
 
@@ -226,7 +229,7 @@ async def test_a_second_kind_of_limit_without_a_time_is_waited_for_a_minute(told
             await asyncio.sleep(0.01)
         asking.cancel()
         await asyncio.wait([asking])
-    assert told == ["GitHub lets us wait 1m 00s (read the issue: 403)"]
+    assert told == ["waiting 1m 00s for GitHub (read the issue: 403)"]
     assert len(seen) == 1
 
 
@@ -273,13 +276,13 @@ async def test_a_body_that_is_too_long_is_refused_with_the_limit(server: GitHubS
 
 async def test_a_wrong_token_is_no_job_without_graphql(server: GitHubServer, told: list[str]) -> None:
     for token in ("ghs_wrong", "ghp_wrong"):
-        forge = forge_of(server, told, patience=0, token=token)
+        forge = forge_of(server, told, timeout=0, token=token)
         assert (await refused(forge.me())).status == 401
         await forge.close()
 
 
 async def test_a_role_that_cannot_be_asked_is_an_error_and_no_role(server: GitHubServer, told: list[str]) -> None:
-    forge = forge_of(server, told, patience=0)
+    forge = forge_of(server, told, timeout=0)
     for status in (401, 403, 500):
         server.faults.add("GET permission", status=status)
         assert (await refused(forge.role("ada"))).status == status
@@ -287,7 +290,7 @@ async def test_a_role_that_cannot_be_asked_is_an_error_and_no_role(server: GitHu
 
 
 async def test_a_server_out_of_reach_is_told_without_the_token() -> None:
-    forge = GitHub(repo="ada/tools", token=TOKEN, api_url="http://127.0.0.1:1", retry_timeout_seconds=0)
+    forge = GitHub(repo="ada/tools", token=TOKEN, api_url="http://127.0.0.1:1", retry=replace(QUICK, timeout=0))
     error = await refused(forge.issue(1))
     assert str(error).startswith("GitHub cannot be reached (read the issue): ")
     assert error.status == 0
@@ -295,7 +298,7 @@ async def test_a_server_out_of_reach_is_told_without_the_token() -> None:
 
 
 async def test_a_token_that_cannot_be_sent_is_not_shown() -> None:
-    forge = GitHub(repo="ada/tools", token=f"{TOKEN}\nx", api_url="http://127.0.0.1:1", retry_timeout_seconds=0)
+    forge = GitHub(repo="ada/tools", token=f"{TOKEN}\nx", api_url="http://127.0.0.1:1", retry=replace(QUICK, timeout=0))
     error = await refused(forge.issue(1))
     assert "cannot be reached" in str(error)
     await forge.close()
@@ -341,7 +344,7 @@ async def test_a_call_that_is_cancelled_ends_at_once_and_the_next_one_works(
 async def test_part_of_a_discussion_that_fails_otherwise_ends_it(server: GitHubServer, told: list[str]) -> None:
     work = server.repo("ada/tools", {"a.py": "x\n"})
     made = server.pull(work, {"a.py": "y\n"})
-    forge = forge_of(server, told, patience=0)
+    forge = forge_of(server, told, timeout=0)
     pull = await forge.pull(made["number"])
     server.faults.add("GET files", status=500)
     assert (await refused(forge.discussion(made["number"], pull))).status == 500

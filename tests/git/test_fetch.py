@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.errors import FlueError, ForgeError
-from flue_ci.git.fetch import TRUSTED_FILES, Remote, fetch_commit, open_remote, resolve, trusted_files
+from flue_ci.core.retry import RetryPolicy
+from flue_ci.git.fetch import MAX_TRUSTED_FILES, Remote, fetch_commit, open_remote, resolve, trusted_files
 from flue_ci.git.source import Source
 from flue_ci.spec.load import find_specs
 from flue_ci.spec.skills import load_skills
@@ -166,7 +167,9 @@ def work(tmp_path: Path) -> Repo:
 def remote(server: GitServer, tmp_path: Path) -> Remote:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return Remote(url=server.url(), token=TOKEN, scratch=scratch, timeout_seconds=HANG_GUARD, retry_timeout_seconds=0)
+    return Remote(
+        url=server.url(), token=TOKEN, scratch=scratch, timeout_seconds=HANG_GUARD, retry=RetryPolicy(attempts=1)
+    )
 
 
 def held(remote: Remote, *args: str) -> str:
@@ -388,10 +391,11 @@ async def test_a_network_that_fails_is_tried_again(
     sha = work.commit()
     work.git("push", "-q", "origin", "main")
     server.troubles = troubles
-    told: list[str] = []
-    await fetch_commit(replace(remote, retry_timeout_seconds=HANG_GUARD, notify=told.append), sha=sha, depth=2)
+    messages: list[str] = []
+    quick = RetryPolicy(timeout=HANG_GUARD, first_wait=0.01)
+    await fetch_commit(replace(remote, retry=quick, notify=messages.append), sha=sha, depth=2)
     assert held(remote, "rev-list", "--count", sha) == "2"
-    assert len(told) == 1
+    assert len(messages) == 1
     assert not list(remote.git_dir.rglob("tmp_*"))
 
 
@@ -565,7 +569,7 @@ async def test_folders_that_are_links_are_not_followed(remote: Remote, work: Rep
 
 
 async def test_too_many_or_oddly_named_trusted_files_are_refused(remote: Remote, work: Repo, tmp_path: Path) -> None:
-    work.write({f".agents/skills/many/{number}": ("file", b"x") for number in range(TRUSTED_FILES + 1)})
+    work.write({f".agents/skills/many/{number}": ("file", b"x") for number in range(MAX_TRUSTED_FILES + 1)})
     many = work.commit()
     work.git("rm", "-rq", ".agents")
     work.put(".agents/skills/odd/new\nline", b"x")

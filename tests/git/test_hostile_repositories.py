@@ -17,9 +17,10 @@ import pytest
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import Sandbox
 from flue_ci.git.command import Git, TooMuchOutput, plain_environment
+from flue_ci.git.snapshot import MEMORY_BYTES
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.upload import upload
-from tests.support.repos import EVERY_KIND, Repo, new_repo, open_box, shell, tree_inside
+from tests.support.repos import EVERY_KIND, Repo, common_packs, new_repo, open_box, shell, tree_inside
 
 SECRET = b"a secret that lies beside the checkout\n"
 HOOKS = (
@@ -57,14 +58,14 @@ async def box(tmp_path: Path) -> AsyncIterator[Sandbox]:
         yield box
 
 
-async def opened(repo: Repo, tmp_path: Path) -> Source:
+async def opened(repo: Repo, tmp_path: Path, memory: int = MEMORY_BYTES) -> Source:
     (tmp_path / "scratch").mkdir()
-    return await open_checkout(repo.path, history=50, scratch=tmp_path / "scratch")
+    return await open_checkout(repo.path, history=50, scratch=tmp_path / "scratch", memory=memory)
 
 
-async def refused(repo: Repo, tmp_path: Path) -> WorkspaceError:
+async def refused(repo: Repo, tmp_path: Path, memory: int = MEMORY_BYTES) -> WorkspaceError:
     with pytest.raises(WorkspaceError) as caught:
-        await opened(repo, tmp_path)
+        await opened(repo, tmp_path, memory)
     assert str(caught.value).isprintable()
     assert SECRET.decode().strip() not in str(caught.value) + caught.value.hint
     return caught.value
@@ -72,11 +73,9 @@ async def refused(repo: Repo, tmp_path: Path) -> WorkspaceError:
 
 async def travelled(source: Source) -> bytes:
     """Everything that goes into a sandbox, objects unpacked."""
-    files = b"".join([path.read_bytes() for path in await source.is_sendable()])
-    rest = b"".join(path.read_bytes() for path in source.git_dir.rglob("*") if path.is_file())
-    await source.settle()
+    files = b"".join(path.read_bytes() for path in source.git_dir.rglob("*") if path.is_file())
     names = ["cat-file", "--batch", "--batch-all-objects", "--buffer"]
-    return files + rest + (await source.git.run(*names)).out
+    return files + (await source.git.run(*names)).out
 
 
 def commands(marks: Path) -> dict[str, str]:
@@ -213,7 +212,7 @@ async def test_ignore_rules_of_the_repositorys_own_are_taken(repo: Repo, tmp_pat
 
 
 async def test_a_pack_that_is_a_link_to_another_file_does_not_travel(repo: Repo, tmp_path: Path, secret: Path) -> None:
-    """Its index names an object that the commit has, so that it looks worth lending."""
+    """Its index names an object that the commit has, so that it looks as if it could be copied."""
     repo.git("gc", "-q")
     packs = repo.path / ".git/objects/pack"
     repo.git("pack-objects", ".git/objects/pack/pack", stdin=repo.git("rev-parse", "HEAD:plain.txt"))
@@ -222,7 +221,17 @@ async def test_a_pack_that_is_a_link_to_another_file_does_not_travel(repo: Repo,
     small.symlink_to(secret)
     source = await opened(repo, tmp_path)
     assert SECRET not in await travelled(source)
-    assert not any(path.name == small.name for path in await source.is_sendable())
+    assert not any(path.name == small.name for path in source.object_files())
+
+
+async def test_no_pack_is_taken_from_a_directory_that_is_a_link(repo: Repo, tmp_path: Path) -> None:
+    repo.git("gc", "-q")
+    packs = repo.path / ".git/objects/pack"
+    packs.rename(tmp_path / "elsewhere")
+    packs.symlink_to(tmp_path / "elsewhere")
+    source = await opened(repo, tmp_path)
+    assert not common_packs(repo, source)
+    await source.git.run("fsck", "--full", "--strict")
 
 
 async def test_alternates_and_replacements_bring_nothing_else_along(repo: Repo, tmp_path: Path, box: Sandbox) -> None:
@@ -328,24 +337,18 @@ def bomb(repo: Repo, levels: int, width: int) -> str:
     return tree
 
 
-async def test_a_commit_of_billions_of_files_ends_within_the_memory_that_git_gets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flue_ci.git.snapshot.MEMORY_BYTES", 300_000_000)
+async def test_a_commit_of_billions_of_files_ends_within_the_memory_that_git_gets(tmp_path: Path) -> None:
     repo = new_repo(tmp_path / "repo", {"a": ("file", b"a\n")})
     commit = repo.line("commit-tree", "-m", "x", bomb(repo, levels=10, width=10))
     repo.git("update-ref", "HEAD", commit)
-    await refused(repo, tmp_path)
+    await refused(repo, tmp_path, memory=300_000_000)
 
 
-async def test_what_git_lists_is_bounded_also_where_nobody_says_how_much(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flue_ci.git.command.MAX_OUTPUT_BYTES", 1_000_000)
+async def test_what_git_lists_is_bounded_also_without_a_limit_of_the_call(tmp_path: Path) -> None:
     repo = new_repo(tmp_path / "repo")
     tree = bomb(repo, levels=10, width=10)
     with pytest.raises(TooMuchOutput, match="more than 1000000 bytes"):
-        await Git(cwd=repo.path).run("ls-tree", "-r", "-z", "--name-only", tree)
+        await Git(cwd=repo.path, max_output=1_000_000).run("ls-tree", "-r", "-z", "--name-only", tree)
 
 
 async def test_a_tree_of_thousands_of_levels_is_refused(tmp_path: Path) -> None:

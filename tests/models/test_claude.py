@@ -16,8 +16,8 @@ import pytest
 
 from flue_ci.core.errors import ModelError, UsageError
 from flue_ci.core.messages import Prompt, Reply, ToolCall, ToolResult, ToolResults, Usage
-from flue_ci.models.claude.client import Claude, ClaudeSettings
-from tests.support.conversations import Watcher, claude, converse, request, results
+from flue_ci.models.claude.client import Claude
+from tests.support.conversations import Watcher, claude, claude_settings, converse, request, results
 from tests.support.messages_server import API_KEY, Fault, MessagesServer, Turn, text, thinking, tool
 
 ROOT = Path(__file__).parents[2]
@@ -69,22 +69,22 @@ async def test_text_and_summarized_thinking_are_shown_while_they_come_and_only_t
     watcher = Watcher()
     reply = await one(Turn(blocks=[thinking("Let me see. " * 9), text("The bug is in line 3.")]), watcher)
     assert watcher.text == "Let me see. " * 9 + "\n\n" + "The bug is in line 3."
-    assert len(watcher.told) > 3
+    assert len(watcher.events) > 3
     assert reply.text == "The bug is in line 3."
 
 
 async def test_thinking_goes_back_unchanged_with_its_signature() -> None:
     with MessagesServer(ten_turns()) as server:
         replies = await converse(claude(server), 2)
-        sent = server.requests[1].json["messages"][1]
-    assert sent == {"role": "assistant", "content": list(replies[0].blocks)}
-    assert sent["content"][0]["signature"]
+        message = server.requests[1].json["messages"][1]
+    assert message == {"role": "assistant", "content": list(replies[0].blocks)}
+    assert message["content"][0]["signature"]
 
 
 async def test_ten_requests_are_each_a_prefix_of_the_next_byte_for_byte() -> None:
     with MessagesServer(ten_turns()) as server:
         await converse(claude(server), 10)
-        bodies = [seen.raw for seen in server.requests]
+        bodies = [entry.raw for entry in server.requests]
     assert len(bodies) == 10
     for earlier, later in itertools.pairwise(bodies):
         assert earlier.endswith(b"]}")
@@ -96,7 +96,7 @@ async def test_two_runs_of_one_job_send_the_same_bytes() -> None:
     for _ in range(2):
         with MessagesServer(ten_turns()) as server:
             await converse(claude(server), 3)
-            bodies.append([seen.raw for seen in server.requests])
+            bodies.append([entry.raw for entry in server.requests])
     assert bodies[0] == bodies[1]
 
 
@@ -114,7 +114,7 @@ async def test_a_turn_with_many_parallel_calls_does_not_miss_the_cache(calls: in
     single = Turn(blocks=[tool("bash", {"command": "true"})])
     with MessagesServer([single, crowd, single, crowd, single, single]) as server:
         replies = await converse(claude(server), 6)
-        markers = [len(re.findall(rb'"cache_control"', seen.raw)) for seen in server.requests]
+        markers = [len(re.findall(rb'"cache_control"', entry.raw)) for entry in server.requests]
     assert len(replies[1].calls) == calls
     assert [call.input for call in replies[1].calls] == [{"command": f"echo {number}"} for number in range(calls)]
     assert max(markers) == 4
@@ -145,13 +145,13 @@ async def test_results_are_one_message_and_errors_and_empty_output_are_told() ->
     with MessagesServer([turn, Turn(blocks=[text("ok")])]) as server:
         model = claude(server)
         first = await model.turn(request(), Watcher())
-        told = ToolResults(
+        answers = ToolResults(
             results=(
                 ToolResult(call_id="t1", content="", note="exit 0"),
                 ToolResult(call_id="t2", content="boom", is_error=True),
             )
         )
-        await model.turn(request(Prompt(text="Fix it."), first, told, Prompt(text="Two turns left.")), Watcher())
+        await model.turn(request(Prompt(text="Fix it."), first, answers, Prompt(text="Two turns left.")), Watcher())
         messages = server.requests[1].json["messages"]
     assert messages[2]["content"] == [
         {"type": "tool_result", "tool_use_id": "t1", "content": "(no output)"},
@@ -183,11 +183,11 @@ async def test_half_characters_from_either_side_do_not_break_the_conversation() 
     with MessagesServer([lone, Turn(blocks=[text("ok")])]) as server:
         model = claude(server)
         first = await model.turn(request(), Watcher())
-        done = results(first, "bad \udcff byte")
-        await model.turn(request(Prompt(text="Fix it."), first, done), Watcher())
-        told = server.requests[1].json["messages"][2]["content"][0]["content"]
+        answers = results(first, "bad \udcff byte")
+        await model.turn(request(Prompt(text="Fix it."), first, answers), Watcher())
+        content = server.requests[1].json["messages"][2]["content"][0]["content"]
     assert first.calls[0].input == {"command": "echo \ufffd 😀"}
-    assert told == "bad \ufffd byte"
+    assert content == "bad \ufffd byte"
 
 
 async def test_a_call_without_arguments_has_an_empty_input() -> None:
@@ -203,12 +203,12 @@ async def test_a_megabyte_of_tool_input_arrives_whole() -> None:
 
 @pytest.mark.parametrize("raw", ['{"command": "ls', '{"command": NaN}', '["ls"]', "{}}", "[" * 100_000])
 async def test_broken_json_in_a_call_is_a_call_without_input_and_can_be_sent_back(raw: str) -> None:
-    broken = Turn(blocks=[tool("bash", raw=raw, id="t1")])
-    with MessagesServer([broken, Turn(blocks=[text("ok")])]) as server:
+    cut_off = Turn(blocks=[tool("bash", raw=raw, id="t1")])
+    with MessagesServer([cut_off, Turn(blocks=[text("ok")])]) as server:
         replies = await converse(claude(server), 2)
-        sent = server.requests[1].json["messages"][1]["content"][0]
+        message = server.requests[1].json["messages"][1]["content"][0]
     assert replies[0].calls == (ToolCall(id="t1", name="bash", input=None, raw=raw),)
-    assert sent == {"type": "tool_use", "id": "t1", "name": "bash", "input": {"INVALID_JSON": raw}}
+    assert message == {"type": "tool_use", "id": "t1", "name": "bash", "input": {"INVALID_JSON": raw}}
     assert replies[1].text == "ok"
 
 
@@ -264,7 +264,7 @@ async def test_cancelling_in_the_middle_of_a_stream_closes_the_connection() -> N
         watcher = Watcher()
         task = asyncio.create_task(claude(server).turn(request(), watcher))
         async with asyncio.timeout(20):
-            while not watcher.told:
+            while not watcher.events:
                 await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -323,11 +323,10 @@ async def test_thinking_and_effort_follow_the_model_and_the_spec(
     ],
 )
 def test_settings_that_the_api_would_refuse_are_refused_before_anything_is_sent(settings: dict[str, Any]) -> None:
-    wanted = {"model": "claude-sonnet-5-5", "api_key": API_KEY, **settings}
-    with pytest.raises(UsageError) as caught:
-        Claude(ClaudeSettings(**wanted))
-    assert len(str(caught.value)) > 20
-    assert "sk-ant" not in str(caught.value)
+    with pytest.raises(UsageError) as error:
+        Claude(claude_settings(**settings))
+    assert len(str(error.value)) > 20
+    assert "sk-ant" not in str(error.value)
 
 
 async def test_a_key_with_the_newline_of_its_file_works() -> None:
@@ -346,22 +345,22 @@ async def test_check_says_whether_key_and_model_are_good_without_spending_a_toke
         await claude(server).check()
         with pytest.raises(ModelError, match="refused the key"):
             await claude(server, api_key="sk-ant-wrong").check()
-        with pytest.raises(ModelError, match="does not know claude-sonet-5-5") as caught:
+        with pytest.raises(ModelError, match="does not know claude-sonet-5-5") as error:
             await claude(server, model="claude-sonet-5-5").check()
-        assert caught.value.hint == "Did you mean claude-sonnet-5-5?"
+        assert error.value.hint == "Did you mean claude-sonnet-5-5?"
         assert server.requests == []
     with pytest.raises(ModelError, match="Cannot reach the model's API"):
         await claude(server).check()
 
 
 def test_settings_do_not_print_the_key() -> None:
-    assert "sk-ant" not in repr(ClaudeSettings(model="claude-sonnet-5-5", api_key=API_KEY))
+    assert "sk-ant" not in repr(claude_settings())
 
 
 def test_importing_the_model_does_not_import_the_sdk() -> None:
     code = "import sys, flue_ci.models.claude, flue_ci.models.replay; print('anthropic' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert process.stdout.strip() == "False"
 
 
 def test_the_server_runs_by_itself_from_a_script_file(tmp_path: Path) -> None:
@@ -372,7 +371,7 @@ def test_the_server_runs_by_itself_from_a_script_file(tmp_path: Path) -> None:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
-            settings = ClaudeSettings(model="claude-sonnet-5-5", api_key="any", base_url=url)
+            settings = claude_settings(api_key="any", base_url=url)
             for _ in range(2):  # by history: a second run gets the same first turn
                 assert asyncio.run(Claude(settings).turn(request(), Watcher())).text == "ok"
         finally:

@@ -10,17 +10,19 @@ import pytest
 
 
 def python(code: str, *path: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *path], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    process = subprocess.run(
+        [sys.executable, "-c", code, *path], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
-PRELOAD = "import sys; from flue_ci.models.claude.client import preload; preload(); import anthropic\n"
+PRELOAD = "import sys; from flue_ci.models.claude.lazy_import import preload; preload(); import anthropic\n"
 
 
 def test_most_of_the_sdk_is_left_out() -> None:
-    loaded = "print(sum(name.startswith('anthropic.') for name in sys.modules))"
-    lean, whole = int(python(PRELOAD + loaded)), int(python("import sys, anthropic\n" + loaded))
+    count = "print(sum(name.startswith('anthropic.') for name in sys.modules))"
+    lean, whole = int(python(PRELOAD + count)), int(python("import sys, anthropic\n" + count))
     assert lean < whole / 2
 
 

@@ -32,8 +32,8 @@ def entries_of(
     replies: list[Reply], first: ToolResult = FIRST, second: tuple[ToolResult, ...] = SECOND
 ) -> list[Message]:
     """The conversation after `replies`."""
-    told: list[Message] = [Prompt(text="Fix the tests."), ToolResults(results=(first,)), ToolResults(results=second)]
-    return [entry for pair in zip(told, replies, strict=False) for entry in pair] + told[
+    ours: list[Message] = [Prompt(text="Fix the tests."), ToolResults(results=(first,)), ToolResults(results=second)]
+    return [entry for pair in zip(ours, replies, strict=False) for entry in pair] + ours[
         len(replies) : len(replies) + 1
     ]
 
@@ -49,7 +49,7 @@ async def recording(tmp_path: Path) -> tuple[Path, list[Reply], str]:
         for _ in SCRIPT:
             replies.append(await recorder.turn(request(*entries_of(replies)), watcher))
         await recorder.close()
-    return path, replies, watcher.kept
+    return path, replies, watcher.final_text
 
 
 async def play(path: Path, first: ToolResult = FIRST, second: tuple[ToolResult, ...] = SECOND, **other: Any) -> Watcher:
@@ -58,32 +58,32 @@ async def play(path: Path, first: ToolResult = FIRST, second: tuple[ToolResult, 
     replay = Replay(path)
     replies: list[Reply] = []
     for _ in range(3):
-        asked = ModelRequest(
+        later = ModelRequest(
             system=other.get("system", SYSTEM),
             tools=other.get("tools", TOOLS),
             messages=tuple(entries_of(replies, first, second)),
         )
-        replies.append(await replay.turn(asked, watcher))
+        replies.append(await replay.turn(later, watcher))
     return watcher
 
 
-Recorded = tuple[Path, list[Reply], str]
+Recording = tuple[Path, list[Reply], str]
 
 
-async def test_a_replay_gives_the_same_replies_usage_text_and_name(recording: Recorded) -> None:
-    path, replies, shown = recording
+async def test_a_replay_gives_the_same_replies_usage_text_and_name(recording: Recording) -> None:
+    path, replies, final_text = recording
     replay = Replay(path)
     watcher = Watcher()
     again: list[Reply] = []
     for _ in replies:
         again.append(await replay.turn(request(*entries_of(again)), watcher))
     assert again == replies
-    assert watcher.text == shown
+    assert watcher.text == final_text
     assert replay.name == "claude-sonnet-5-5"
     assert sum((reply.usage.cost_usd or 0 for reply in again), 0.0) > 0
 
 
-async def test_a_recording_of_a_replay_is_the_recording(recording: Recorded, tmp_path: Path) -> None:
+async def test_a_recording_of_a_replay_is_the_recording(recording: Recording, tmp_path: Path) -> None:
     path, replies, _ = recording
     copy = Recorder(Replay(path), tmp_path / "copy.jsonl")
     again: list[Reply] = []
@@ -105,9 +105,9 @@ async def test_a_turn_is_in_the_file_as_soon_as_it_is_complete(tmp_path: Path) -
 
 async def test_no_secret_gets_into_the_file(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    clean = Redactor(["hunter2-hunter2"]).redact_value
+    redact = Redactor(["hunter2-hunter2"]).redact_value
     with MessagesServer([Turn(blocks=[text("The password is hunter2-hunter2.")])]) as server:
-        recorder = Recorder(claude(server), path, clean=clean)
+        recorder = Recorder(claude(server), path, redact=redact)
         reply = await recorder.turn(request(Prompt(text="hunter2-hunter2?")), Watcher())
         await recorder.close()
     assert "hunter2" in reply.text
@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
         Recorder(claude(server), tmp_path / "missing" / "run.jsonl")
 
 
-async def test_outputs_may_differ_in_times_names_and_wording(recording: Recorded) -> None:
+async def test_outputs_may_differ_in_times_names_and_wording(recording: Recording) -> None:
     other = ToolResult(
         call_id="t1", content="1 failed in 9.99s\nin /tmp/tmpabc\nE  assert 2 == 4", is_error=True, note="exit 1"
     )
@@ -141,29 +141,29 @@ async def test_outputs_may_differ_in_times_names_and_wording(recording: Recorded
     assert watcher.notices == []
 
 
-async def test_other_instructions_are_told_once_and_played_on(recording: Recorded) -> None:
+async def test_other_instructions_are_told_once_and_played_on(recording: Recording) -> None:
     watcher = await play(recording[0], system="You are somebody else.")
     assert len(watcher.notices) == 1
     assert "instructions" in watcher.notices[0]
 
 
-def changed(result: ToolResult, **fields: Any) -> ToolResult:
+def with_fields(result: ToolResult, **fields: Any) -> ToolResult:
     values = {name: getattr(result, name) for name in ("call_id", "content", "is_error", "note")}
     return ToolResult(**{**values, **fields})
 
 
 DIVERGENCES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "a command that now works": (
-        lambda: {"first": changed(FIRST, content="2 passed in 0.2s", is_error=False, note="exit 0")},
+        lambda: {"first": with_fields(FIRST, content="2 passed in 0.2s", is_error=False, note="exit 0")},
         ["at turn 2", "tool call 1 failed with exit code 1 when recorded, succeeded with exit code 0 now",
          "Line 1 recorded: 1 failed in 0.31s / now: 2 passed in 0.2s"],
     ),
     "another exit code": (
-        lambda: {"first": changed(FIRST, content="1 failed in 7.00s\nsegfault", note="exit 139")},
+        lambda: {"first": with_fields(FIRST, content="1 failed in 7.00s\nsegfault", note="exit 139")},
         ["at turn 2", "exit code 1 when recorded, failed with exit code 139 now", "Line 2 recorded: E assert"],
     ),
     "a file that is missing now": (
-        lambda: {"second": (SECOND[0], changed(SECOND[1], content="no such file", is_error=True))},
+        lambda: {"second": (SECOND[0], with_fields(SECOND[1], content="no such file", is_error=True))},
         ["at turn 3", "tool call 2 succeeded when recorded, failed now", "def add(a, b):", "no such file"],
     ),
     "fewer results": (lambda: {"second": SECOND[:1]}, ["at turn 3", "2 tool results recorded, 1 now"]),
@@ -171,18 +171,18 @@ DIVERGENCES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "said"), DIVERGENCES.values(), ids=DIVERGENCES.keys())
+@pytest.mark.parametrize(("change", "parts"), DIVERGENCES.values(), ids=DIVERGENCES.keys())
 async def test_a_replay_that_no_longer_fits_says_where_and_how(
-    recording: Recorded, change: Callable[[], dict[str, Any]], said: list[str]
+    recording: Recording, change: Callable[[], dict[str, Any]], parts: list[str]
 ) -> None:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as error:
         await play(recording[0], **change())
-    for words in said:
-        assert words in str(caught.value)
-    assert "--record" in caught.value.hint or "Tools now" in caught.value.hint
+    for words in parts:
+        assert words in str(error.value)
+    assert "--record" in error.value.hint or "Tools now" in error.value.hint
 
 
-async def test_another_prompt_is_another_run(recording: Recorded) -> None:
+async def test_another_prompt_is_another_run(recording: Recording) -> None:
     with pytest.raises(ModelError, match=r"another prompt\. Line 1 recorded: Fix the tests\. / now: Write a poem\."):
         await Replay(recording[0]).turn(request(Prompt(text="Write a poem.")), Watcher())
 
@@ -190,9 +190,9 @@ async def test_another_prompt_is_another_run(recording: Recorded) -> None:
 async def test_numbers_matter_in_the_task_but_not_in_later_reminders(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
 
-    async def run(model: Any, issue: int, left: int) -> None:
+    async def run(model: Any, issue: int, turns: int) -> None:
         first = await model.turn(request(Prompt(text=f"Fix #{issue}.")), Watcher())
-        entries = (Prompt(text=f"Fix #{issue}."), first, Prompt(text=f"{left} turns left."))
+        entries = (Prompt(text=f"Fix #{issue}."), first, Prompt(text=f"{turns} turns left."))
         await model.turn(request(*entries), Watcher())
 
     with MessagesServer([Turn(blocks=[text("a")])] * 2) as server:
@@ -202,7 +202,7 @@ async def test_numbers_matter_in_the_task_but_not_in_later_reminders(tmp_path: P
         await run(Replay(path), 8, 3)
 
 
-async def test_another_course_of_the_conversation_is_noticed(recording: Recorded) -> None:
+async def test_another_course_of_the_conversation_is_noticed(recording: Recording) -> None:
     path, replies, _ = recording
     replay = Replay(path)
     await replay.turn(request(*entries_of([])), Watcher())
@@ -214,7 +214,7 @@ async def test_another_course_of_the_conversation_is_noticed(recording: Recorded
         await replay.turn(request(*entries_of(replies[:1]), Prompt(text="Hurry.")), Watcher())
 
 
-async def test_a_recording_that_is_used_up_says_so(recording: Recorded) -> None:
+async def test_a_recording_that_is_used_up_says_so(recording: Recording) -> None:
     path, replies, _ = recording
     replay = Replay(path)
     for number in range(3):
@@ -234,8 +234,8 @@ async def test_a_recording_can_be_written_by_hand(tmp_path: Path) -> None:
     )
     replay, watcher = Replay(path), Watcher()
     first = await replay.turn(request(), watcher)
-    told = tuple(ToolResult(call_id=call.id, content="x", note="exit 0") for call in first.calls)
-    last = await replay.turn(request(Prompt(text="?"), first, ToolResults(results=told)), watcher)
+    answers = tuple(ToolResult(call_id=call.id, content="x", note="exit 0") for call in first.calls)
+    last = await replay.turn(request(Prompt(text="?"), first, ToolResults(results=answers)), watcher)
     assert [call.id for call in first.calls] == ["call_1_1", "call_1_2"]
     assert first.stop_reason == "tool_use"
     assert [block["type"] for block in first.blocks] == ["text", "tool_use", "tool_use"]
@@ -253,16 +253,16 @@ async def test_a_hand_written_expectation_that_is_not_met_is_told(tmp_path: Path
     )
     replay = Replay(path)
     first = await replay.turn(request(), Watcher())
-    told = ToolResults(results=(ToolResult(call_id=first.calls[0].id, content="fine"),))
+    answers = ToolResults(results=(ToolResult(call_id=first.calls[0].id, content="fine"),))
     with pytest.raises(ModelError, match="failed when recorded, succeeded now"):
-        await replay.turn(request(Prompt(text="?"), first, told), Watcher())
+        await replay.turn(request(Prompt(text="?"), first, answers), Watcher())
 
 
 HEADER = '{"flue_ci_recording": 1, "model": "m"}\n'
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", ":1: this line is not JSON"),
         ("\x7fELF\x02\x01", ":1: this line is not JSON"),
@@ -287,13 +287,13 @@ HEADER = '{"flue_ci_recording": 1, "model": "m"}\n'
         (HEADER + '{"reply": {}, "seen": 7}\n', "`seen` is not an object"),
     ],
 )
-def test_a_file_that_is_no_recording_is_refused_with_its_line(tmp_path: Path, content: str, said: str) -> None:
+def test_a_file_that_is_no_recording_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(content)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as error:
         Replay(path)
-    assert str(path) in str(caught.value)
-    assert said in str(caught.value)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_missing_recording_is_a_usage_error(tmp_path: Path) -> None:
@@ -306,8 +306,8 @@ async def test_a_tool_that_was_never_offered_is_the_models_own_error_and_is_play
     with MessagesServer([Turn(blocks=[tool("fly", {"to": "moon"})])]) as server:
         await Recorder(claude(server), path).turn(request(), Watcher())
     more = (*TOOLS, ToolSpec(name="new", description="A tool of a later version.", input_schema={"type": "object"}))
-    asked = ModelRequest(system=SYSTEM, tools=more, messages=(Prompt(text="Fix it."),))
-    assert [call.name for call in (await Replay(path).turn(asked, Watcher())).calls] == ["fly"]
+    later = ModelRequest(system=SYSTEM, tools=more, messages=(Prompt(text="Fix it."),))
+    assert [call.name for call in (await Replay(path).turn(later, Watcher())).calls] == ["fly"]
 
 
 async def test_a_long_result_is_kept_only_as_far_as_it_shows_a_difference(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ async def test_a_long_result_is_kept_only_as_far_as_it_shows_a_difference(tmp_pa
     with MessagesServer([SCRIPT[0], SCRIPT[2]]) as server:
         recorder = Recorder(claude(server), path)
         first = await recorder.turn(request(), Watcher())
-        huge = ToolResults(results=(changed(FIRST, content="y" * 1_000_000),))
+        huge = ToolResults(results=(with_fields(FIRST, content="y" * 1_000_000),))
         await recorder.turn(request(Prompt(text="Fix it."), first, huge), Watcher())
         await recorder.close()
     assert path.stat().st_size < 20_000

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.core.changes import ChangedFile
+from flue_ci.core.conversation import conversation_from_json
 from flue_ci.core.errors import FlueError
-from flue_ci.core.events import Notice, TextDelta, ToolStarted
-from flue_ci.core.messages import ToolCall, Usage
+from flue_ci.core.events import ConversationEnded, Notice, TextDelta, ToolStarted
+from flue_ci.core.messages import Conversation, Prompt, ToolCall, Usage
 from flue_ci.report.folder import RunFolder, load
 from flue_ci.report.markdown import markdown
-from flue_ci.report.report import Changes, Report, from_json, to_json
+from flue_ci.report.report import Changes, Published, Report, from_json, to_json
 from flue_ci.safety.redact import Redactor
 from tests.support.reports import FAILED, FULL, PATCH, report
 
@@ -26,6 +27,19 @@ timings failure"""
 
 @pytest.mark.parametrize("saved", [FULL, FAILED, report(result=None, failure=None, usage=Usage(cost_usd=None))])
 def test_it_comes_back_as_it_was(saved: Report) -> None:
+    assert from_json(to_json(saved)) == saved
+
+
+def test_a_file_from_before_publishers_is_read() -> None:
+    saved = json.loads(to_json(FULL))
+    del saved["published"]
+    assert from_json(json.dumps(saved)) == FULL
+
+
+def test_what_was_published_comes_back() -> None:
+    saved = report(
+        published=(Published(publisher="comment", url="https://github.com/a/b/issues/1", detail="one line"),)
+    )
     assert from_json(to_json(saved)) == saved
 
 
@@ -93,6 +107,35 @@ def test_the_transcript_is_written_as_it_happens(tmp_path: Path) -> None:
     assert lines[0]["data"] == {"text": "first"}
     assert lines[1]["data"]["call"]["input"] == {"command": "echo hi"}
     assert all(line["t"] >= 0 for line in lines)
+
+
+CONVERSATION = Conversation(system="s", tools=(), messages=(Prompt(text="do it"),))
+
+
+def test_a_conversation_is_a_file_of_its_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out", Redactor())
+    folder.observe(ConversationEnded(conversation=CONVERSATION))
+    path = tmp_path / "out" / "conversation.json"
+    assert conversation_from_json(path.read_text()) == CONVERSATION
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "out" / "transcript.jsonl").read_bytes() == b""
+    RunFolder(tmp_path / "out", Redactor())
+    assert not path.exists()
+
+
+def test_a_conversation_that_cannot_be_written_is_told_and_no_success(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out", Redactor())
+    (tmp_path / "out" / "conversation.json").mkdir()
+    folder.observe(ConversationEnded(conversation=CONVERSATION))
+    assert folder.trouble.startswith("conversation.json cannot be written: ")
+    assert folder.save(FULL, PATCH).exit_code == 1
+
+
+def test_a_report_that_is_saved_twice_says_its_trouble_once(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, Redactor())
+    folder.trouble = "the transcript ends early"
+    saved = folder.save(FULL, PATCH)
+    assert folder.save(saved, PATCH) == saved
 
 
 def test_no_secret_reaches_the_files(tmp_path: Path) -> None:

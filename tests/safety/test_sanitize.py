@@ -202,3 +202,8 @@ def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
     sanitize_for_model(text)
     untrusted_markdown(text)
     escape(text)
+
+
+@pytest.mark.parametrize("before", ["", "text\n", "text\n```\ncode\n```\n", "```\ncode\n```\ntext\n\n"])
+def test_a_comment_that_does_not_end_hides_the_rest_wherever_it_begins(before: str) -> None:
+    assert sanitize_for_model(f"{before}<!-- hidden\nand more").text == before

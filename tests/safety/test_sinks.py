@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from flue_ci.agent.tools.bash import Bash
+from flue_ci.agent.tools.tool import ToolContext
 from flue_ci.agent.tools.toolbox import Toolbox
 from flue_ci.core.events import CommandEnded, CommandOutput, Notice, ProgressEvent, ToolStarted
 from flue_ci.core.messages import ToolCall, ToolResult, Usage
 from flue_ci.models.claude.stream import MessageAccumulator
-from flue_ci.run.session import SHOWN_BYTES, EventRedactor
+from flue_ci.run.session import MAX_OUTPUT_BYTES, EventRedactor
 from flue_ci.safety.redact import Redactor
 from tests.support.scripted import MemorySandbox
 
@@ -46,7 +48,7 @@ def test_output_without_end_is_cut_and_says_so() -> None:
     line = b"x" * 99 + b"\n"
     pieces = [CommandOutput(data=line * 1_000)] * 30
     shown = cleaned(*pieces, ENDED, CommandOutput(data=b"next\n"))
-    assert len(output(shown)) < SHOWN_BYTES + 200
+    assert len(output(shown)) < MAX_OUTPUT_BYTES + 200
     assert b"the rest of the output is not shown" in output(shown)
     assert output(shown).endswith(b"next\n")
 
@@ -110,12 +112,14 @@ def call_of(raw: str) -> ToolCall:
         {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
         {"type": "message_stop"},
     ):
-        assembly.take(event)
+        assembly.add(event)
     return assembly.reply(Usage()).calls[0]
 
 
 async def result_of(call: ToolCall) -> ToolResult:
-    return await Toolbox(MemorySandbox(), workdir="/w", names=("bash",), command_seconds=60).call(call)
+    context = ToolContext(sandbox=MemorySandbox(), workdir="/w", command_seconds=60)
+    (result,), _ = await Toolbox([Bash()], context).run([call], lambda event: None)
+    return result
 
 
 @pytest.mark.parametrize(

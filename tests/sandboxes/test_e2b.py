@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.core.events import ProgressEvent
-from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxRequest
-from flue_ci.sandboxes.e2b.provider import E2BProvider, E2BSandbox, Timeouts
-from tests.sandboxes.sandbox_contract import BEATS, REQUEST, SandboxContract, eventually_readable
+from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.sandboxes.e2b.provider import E2BProvider
+from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
+from flue_ci.sandboxes.e2b.timeouts import Timeouts
+from flue_ci.testing.sandbox_commands import HEARTBEAT, REQUEST, read_eventually
+from flue_ci.testing.sandbox_contract import SandboxContract, ignore
 from tests.support.e2b_server import E2BServer
 
 ALL = ["0.0.0.0/0"]
@@ -41,8 +43,8 @@ def server() -> Iterator[E2BServer]:
         yield server
 
 
-def provider_of(server: E2BServer, **pace: float) -> E2BProvider:
-    return E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url, pace=Timeouts(**pace))
+def provider_of(server: E2BServer, timeouts: Timeouts | None = None) -> E2BProvider:
+    return E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url, timeouts=timeouts)
 
 
 def asked(network: Network | None = None, **changes: Any) -> SandboxRequest:
@@ -51,26 +53,28 @@ def asked(network: Network | None = None, **changes: Any) -> SandboxRequest:
 
 
 @asynccontextmanager
-async def opened(server: E2BServer, request: SandboxRequest, **pace: float) -> AsyncIterator[E2BSandbox]:
-    box = await provider_of(server, **pace).open(request, ignore)
+async def opened(
+    server: E2BServer, request: SandboxRequest, timeouts: Timeouts | None = None
+) -> AsyncIterator[E2BSandbox]:
+    box = await provider_of(server, timeouts).open(request, ignore)
     try:
         yield box
     finally:
         await box.close()
 
 
-def ignore(event: ProgressEvent) -> None:
-    """Nobody watches."""
-
-
 class TestContract(SandboxContract):
     also_visible = frozenset({"E2B_SANDBOX", "E2B_SANDBOX_ID"})
 
     @pytest.fixture
-    async def box(self, shared: E2BServer) -> AsyncIterator[Sandbox]:
-        async with opened(shared, REQUEST) as box:
-            self.root_is_apart = shared.sandboxes[box.info.id].machine.isolated
-            yield box
+    def provider(self, shared: E2BServer) -> SandboxProvider:
+        return provider_of(shared)
+
+    @pytest.fixture
+    async def sandbox(self, shared: E2BServer) -> AsyncIterator[Sandbox]:
+        async with opened(shared, REQUEST) as sandbox:
+            self.root_is_apart = shared.sandboxes[sandbox.info.id].machine.isolated
+            yield sandbox
         assert shared.processes() == []
 
 
@@ -99,7 +103,7 @@ async def test_the_request_for_a_sandbox_says_what_was_asked_and_nothing_more(se
 
 
 async def test_a_short_life_is_asked_for_as_it_is_and_needs_no_heartbeat(server: E2BServer) -> None:
-    async with opened(server, asked(max_seconds=90.5), heartbeat=0.05):
+    async with opened(server, asked(max_seconds=90.5), Timeouts(heartbeat=0.05)):
         await asyncio.sleep(0.3)
         assert server.recorded("create")[0].json["timeout"] == 91
         assert server.recorded("timeout") == []
@@ -218,7 +222,7 @@ async def test_without_a_key_nothing_is_asked(server: E2BServer) -> None:
 
 
 async def test_the_heartbeat_extends_a_life_in_small_steps_until_its_time_is_used_up(server: E2BServer) -> None:
-    box = await provider_of(server, ttl=2, heartbeat=0.5).open(asked(max_seconds=4), ignore)
+    box = await provider_of(server, Timeouts(ttl=2, heartbeat=0.5)).open(asked(max_seconds=4), ignore)
     await asyncio.sleep(2.6)
     assert box.info.id in server.sandboxes, "it outlives the time that it was created with"
     with pytest.raises(SandboxLost, match="used up its time") as lost:
@@ -234,18 +238,18 @@ async def test_the_heartbeat_extends_a_life_in_small_steps_until_its_time_is_use
 
 async def test_a_heartbeat_that_fails_is_tried_again_soon(server: E2BServer) -> None:
     server.faults.add("timeout", status=500, times=2)
-    async with opened(server, asked(max_seconds=60), ttl=2, heartbeat=0.6) as box:
+    async with opened(server, asked(max_seconds=60), Timeouts(ttl=2, heartbeat=0.6)) as box:
         await asyncio.sleep(2.5)
         assert (await box.exec("echo alive", timeout=20)).output == b"alive\n"
 
 
 async def test_closing_kills_what_was_left_running(server: E2BServer) -> None:
     async with opened(server, asked()) as box:
-        command = f"setsid nohup sleep 300 >/dev/null 2>&1 & (trap '' TERM; {BEATS}) & echo started"
+        command = f"setsid nohup sleep 300 >/dev/null 2>&1 & (trap '' TERM; {HEARTBEAT}) & echo started"
         if server.sandboxes[box.info.id].machine.isolated:  # otherwise the test server itself would lose sight of it
             command = f"env -i sleep 300 & {command}"
         assert (await box.exec(command, timeout=30)).output == b"started\n"
-        await eventually_readable(box, "beats")
+        await read_eventually(box, "beats")
     assert server.sandboxes == {}
     assert server.processes() == []
     assert len(server.recorded("kill")) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,26 @@ import pytest
 from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.core.events import Notice, ProgressEvent
 from flue_ci.core.ports import HeaderRule, Network, SandboxRequest
-from flue_ci.sandboxes.e2b.provider import E2BProvider, E2BSandbox, Timeouts
+from flue_ci.core.retry import RetryPolicy
+from flue_ci.sandboxes.e2b.command import classify_exit
+from flue_ci.sandboxes.e2b.errors import VendorError, vendor_call
+from flue_ci.sandboxes.e2b.provider import E2BProvider
+from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
+from flue_ci.sandboxes.e2b.timeouts import Timeouts
 from tests.support.e2b_server import E2BServer
 
-FAST = Timeouts(first_wait=0.05, longest_wait=0.2, retry_timeout=20, closing=4, repeat=0.02)
-HASTY = Timeouts(first_wait=0.05, longest_wait=0.2, retry_timeout=1, closing=1, repeat=0.02)
+FAST = Timeouts(
+    start=RetryPolicy(timeout=20, first_wait=0.05, max_wait=0.2),
+    repeat=RetryPolicy(attempts=3, first_wait=0.02),
+    reconnect=RetryPolicy(attempts=4, first_wait=0.02),
+    kill=RetryPolicy(timeout=4, first_wait=0.02, growth=1),
+)
+# For what never works: a few attempts are enough.
+HASTY = replace(
+    FAST,
+    start=RetryPolicy(attempts=3, first_wait=0.05),
+    kill=RetryPolicy(timeout=1, first_wait=0.1, growth=1),
+)
 REQUEST = SandboxRequest(env={}, metadata={"flue-ci": "1", "run_id": "17"}, network=Network())
 HANG_GUARD = 60
 
@@ -36,8 +53,8 @@ async def box(server: E2BServer) -> AsyncIterator[E2BSandbox]:
     assert server.sandboxes == {}
 
 
-def provider_of(server: E2BServer, pace: Timeouts = FAST, api_key: str = "") -> E2BProvider:
-    return E2BProvider(api_key=api_key or server.api_key, api_url=server.url, sandbox_url=server.url, pace=pace)
+def provider_of(server: E2BServer, timeouts: Timeouts = FAST, api_key: str = "") -> E2BProvider:
+    return E2BProvider(api_key=api_key or server.api_key, api_url=server.url, sandbox_url=server.url, timeouts=timeouts)
 
 
 class Watcher:
@@ -167,7 +184,9 @@ async def test_patience_ends_with_what_to_do(server: E2BServer, fault: dict[str,
 
 
 async def test_a_server_that_is_not_there_is_an_error_with_what_to_do() -> None:
-    provider = E2BProvider(api_key="e2b_x", api_url="http://127.0.0.1:9", sandbox_url="http://127.0.0.1:9", pace=HASTY)
+    provider = E2BProvider(
+        api_key="e2b_x", api_url="http://127.0.0.1:9", sandbox_url="http://127.0.0.1:9", timeouts=HASTY
+    )
     error = await refused(provider)
     assert "E2B_API_URL" in error.hint
 
@@ -230,15 +249,15 @@ async def test_a_slow_start_that_is_cancelled_is_taken_back_when_its_answer_come
 
 async def test_a_start_cancelled_while_it_waits_asks_no_more(server: E2BServer) -> None:
     server.faults.add("create", status=500, times=None)
-    pace = Timeouts(first_wait=30, repeat=0.02)
-    await cancelled(asyncio.create_task(provider_of(server, pace).open(REQUEST, lambda event: None)), 0.5)
+    timeouts = replace(FAST, start=RetryPolicy(first_wait=30))
+    await cancelled(asyncio.create_task(provider_of(server, timeouts).open(REQUEST, lambda event: None)), 0.5)
     assert len(server.recorded("create")) == 1
 
 
 async def test_what_comes_into_being_too_late_to_be_taken_back_ends_by_itself(server: E2BServer) -> None:
     server.faults.add("create", delay=1.5)
-    pace = Timeouts(ttl=1, closing=0.5, repeat=0.02)
-    await cancelled(asyncio.create_task(provider_of(server, pace).open(REQUEST, lambda event: None)), 0.1)
+    timeouts = replace(FAST, ttl=1, kill=RetryPolicy(timeout=0.5, first_wait=0.02))
+    await cancelled(asyncio.create_task(provider_of(server, timeouts).open(REQUEST, lambda event: None)), 0.1)
     async with asyncio.timeout(HANG_GUARD):
         while not server.sandboxes:
             await asyncio.sleep(0.02)
@@ -412,15 +431,81 @@ async def test_a_kill_is_repeated_until_it_worked(server: E2BServer, fault: dict
     assert watcher.notices == []
 
 
-@pytest.mark.parametrize("fault", [{"delay": 8.0}, {"status": 500}, {"status": 401}], ids=str)
+@pytest.mark.parametrize("fault", [{"delay": 30.0}, {"status": 500}, {"status": 401}], ids=str)
 async def test_a_kill_that_never_works_ends_in_time_and_is_told(server: E2BServer, fault: dict[str, Any]) -> None:
     watcher = Watcher()
     box = await provider_of(server, HASTY).open(REQUEST, watcher)
     server.faults.add("kill", times=None, **fault)
-    await asyncio.wait_for(box.close(), 7)
+    await asyncio.wait_for(box.close(), 25)
     assert any("could not make sure" in notice and box.info.id in notice for notice in watcher.notices)
     with pytest.raises(SandboxLost):
         await box.exec("true", timeout=5)
+
+
+class Stubborn:
+    """A vendor's sandbox whose kill swallows a cancellation and fails, as the SDK does while it reads an answer."""
+
+    sandbox_id = "stubborn"
+
+    def __init__(self) -> None:
+        self.kills = 0
+
+    async def kill(self, **options: object) -> bool:
+        self.kills += 1
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        raise RuntimeError("500: bad day")
+
+
+async def test_a_kill_that_swallows_every_deadline_ends_in_time_and_is_told() -> None:
+    watcher, vendor = Watcher(), Stubborn()
+    timeouts = replace(FAST, kill=RetryPolicy(timeout=0.2, first_wait=0.01))
+    box = E2BSandbox(vendor, REQUEST, timeouts=timeouts, observe=watcher, secrets=())
+    await asyncio.wait_for(box.close(), HANG_GUARD)
+    assert vendor.kills >= 1
+    assert ["bad day" in notice for notice in watcher.notices] == [True]
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError("500")], ids=["answer", "failure"])
+async def test_a_cancellation_that_the_sdk_swallows_is_not_lost(failure: Exception | None) -> None:
+    async def call() -> None:
+        async with vendor_call():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(30)
+            if failure:
+                raise failure
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, HANG_GUARD)
+
+
+async def test_a_call_over_its_time_is_a_failure_that_says_so() -> None:
+    with pytest.raises(VendorError, match="no answer in time"):
+        async with vendor_call(0.01):
+            await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "seconds", "expected"),
+    [
+        (0, 1, (0, False)),
+        (3, 99, (3, False)),
+        (124, 1, (124, False)),
+        (124, 10, (124, True)),
+        (137, 15, (124, True)),
+        (137, 1, (137, False)),
+        (-1, 25, (124, True)),
+        (-1, 1, (137, False)),
+        (None, 99, (137, False)),
+    ],
+)
+def test_exit_codes_are_those_of_the_contract(
+    exit_code: int | None, seconds: float, expected: tuple[int, bool]
+) -> None:
+    assert classify_exit(exit_code, seconds=seconds, timeout=10) == expected
 
 
 async def test_a_sandbox_that_is_already_gone_is_closed_without_a_word(server: E2BServer) -> None:

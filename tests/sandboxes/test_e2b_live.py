@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 
 import pytest
 
-from flue_ci.core.ports import Sandbox
+from flue_ci.core.ports import SandboxProvider
 from flue_ci.sandboxes.e2b.provider import E2BProvider
-from tests.sandboxes.sandbox_contract import REQUEST, SandboxContract
+from flue_ci.testing.sandbox_contract import SandboxContract
 
 
 @pytest.mark.live
@@ -19,13 +18,10 @@ class TestLiveContract(SandboxContract):
     )
 
     @pytest.fixture
-    async def box(self) -> AsyncIterator[Sandbox]:
-        provider = E2BProvider(
+    def provider(self) -> SandboxProvider:
+        return E2BProvider(
             api_key=os.environ["E2B_API_KEY"],
             domain=os.environ.get("E2B_DOMAIN", ""),
             api_url=os.environ.get("E2B_API_URL", ""),
             sandbox_url=os.environ.get("E2B_SANDBOX_URL", ""),
         )
-        box = await provider.open(REQUEST, lambda event: None)
-        yield box
-        await box.close()

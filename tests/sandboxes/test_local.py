@@ -17,10 +17,12 @@ import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.core.events import Notice, ProgressEvent
-from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxRequest
-from flue_ci.sandboxes.local import state as leftovers
-from flue_ci.sandboxes.local.provider import LocalProvider, LocalSandbox, diagnose
-from tests.sandboxes.sandbox_contract import HANG_GUARD, REQUEST, SandboxContract, run, text
+from flue_ci.core.ports import HeaderRule, Network, SandboxProvider, SandboxRequest
+from flue_ci.sandboxes.local import state
+from flue_ci.sandboxes.local.provider import LocalProvider, LocalSandbox
+from flue_ci.settings import Settings
+from flue_ci.testing.sandbox_commands import HANG_SECONDS, REQUEST, run, text
+from flue_ci.testing.sandbox_contract import SandboxContract
 
 both = pytest.mark.parametrize("isolation", [True, False], ids=["isolated", "plain"])
 
@@ -31,25 +33,17 @@ def quiet(_: ProgressEvent) -> None:
 
 class TestIsolated(SandboxContract):
     @pytest.fixture
-    async def box(self, tmp_path: Path) -> AsyncIterator[Sandbox]:
-        box = await LocalProvider(keep_root=tmp_path).open(REQUEST, quiet)
-        yield box
-        await box.close()
+    def provider(self, tmp_path: Path) -> SandboxProvider:
+        return LocalProvider(directory=tmp_path)
 
 
 class TestWithoutIsolation(SandboxContract):
     root_is_apart = False
+    host_is_apart = False  # that is what the flag is called
 
     @pytest.fixture
-    async def box(self, tmp_path: Path) -> AsyncIterator[Sandbox]:
-        box = await LocalProvider(isolation=False, keep_root=tmp_path).open(REQUEST, quiet)
-        yield box
-        await box.close()
-
-    async def test_no_secret_of_the_host_is_visible(self, box: Sandbox) -> None:
-        # Other processes of the host are in reach here; that is what the flag is called.
-        result = await box.exec("env; cat /proc/$$/environ", timeout=30, limit=2_000_000)
-        assert b"a-secret-of-the-host" not in result.output
+    def provider(self, tmp_path: Path) -> SandboxProvider:
+        return LocalProvider(directory=tmp_path).without_isolation()
 
 
 @pytest.fixture
@@ -109,7 +103,9 @@ async def test_a_background_flood_does_not_keep_its_command_from_ending(box: Loc
 
 @both
 async def test_other_commands_answer_while_one_writes_100_megabytes(box: LocalSandbox) -> None:
-    flood = asyncio.create_task(box.exec("head -c 100000000 /dev/zero; touch flooded", timeout=HANG_GUARD, limit=1000))
+    flood = asyncio.create_task(
+        box.exec("head -c 100000000 /dev/zero; touch flooded", timeout=HANG_SECONDS, limit=1000)
+    )
     assert await text(box, "echo quick") == "quick"
     result = await flood
     assert (result.exit_code, result.omitted_bytes) == (0, 100_000_000 - 1000)
@@ -126,7 +122,7 @@ async def test_a_slow_listener_holds_the_command_back_instead_of_filling_memory(
         received += len(data)
         time.sleep(0.0005)
 
-    await box.exec("head -c 60000000 /dev/zero", timeout=HANG_GUARD, limit=10, on_output=slow)
+    await box.exec("head -c 60000000 /dev/zero", timeout=HANG_SECONDS, limit=10, on_output=slow)
     assert received == 60_000_000
     peak = await text(box, "grep VmHWM /proc/$PPID/status")
     assert int(peak.split()[1]) < 40_000  # kilobytes; a third of it is the interpreter
@@ -215,7 +211,7 @@ async def test_a_missing_file_of_the_host_leaves_what_was_there(box: LocalSandbo
 async def test_large_files_arrive_whole(box: LocalSandbox, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(1 << 20) * 200)
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(HANG_SECONDS):
         await box.write("one", source)
         data = await box.read("one")
         await box.write("two", data)
@@ -245,7 +241,7 @@ async def test_close_ends_every_process_and_removes_every_file(isolation: bool, 
     await run(box, SURVIVORS.format(word=word))
     await box.exec(SURVIVORS.format(word=word), timeout=30, user="root")
     assert len(processes_with(word)) >= 8
-    async with asyncio.timeout(HANG_GUARD):
+    async with asyncio.timeout(HANG_SECONDS):
         await box.close()
     assert disappears(word)
     assert list(tmp_path.iterdir()) == []
@@ -303,7 +299,7 @@ async def test_a_sandbox_killed_from_outside_is_lost_to_its_owner(isolation: boo
     await asyncio.sleep(0.1)
     assert await provider.kill(box.info.id)
     with pytest.raises(SandboxLost):
-        await asyncio.wait_for(running, HANG_GUARD)
+        await asyncio.wait_for(running, HANG_SECONDS)
     with pytest.raises(SandboxLost):
         await box.read("file")
     assert disappears(word)
@@ -312,12 +308,12 @@ async def test_a_sandbox_killed_from_outside_is_lost_to_its_owner(isolation: boo
 
 
 async def test_only_directories_of_ours_are_listed_or_killed(tmp_path: Path) -> None:
-    provider = LocalProvider(keep_root=tmp_path)
+    provider = LocalProvider(directory=tmp_path)
     (tmp_path / "flue-ci-noted").mkdir(mode=0o700)
     (tmp_path / "flue-ci-bad").mkdir(mode=0o700)
     (tmp_path / "flue-ci-bad" / "flue-run.json").write_text('{"metadata": []}')
     (tmp_path / "elsewhere").mkdir()
-    leftovers.note(tmp_path / "elsewhere", {"run": "1"}, [], isolated=True)
+    state.write_note(tmp_path / "elsewhere", {"run": "1"}, [], isolation=True)
     (tmp_path / "flue-ci-link").symlink_to(tmp_path / "elsewhere")
     assert await provider.list({}) == []
     for wrong in ("link", "noted", "bad", "../elsewhere", "", "/", "."):
@@ -326,12 +322,12 @@ async def test_only_directories_of_ours_are_listed_or_killed(tmp_path: Path) -> 
 
 
 async def test_a_reused_process_number_is_not_killed(tmp_path: Path) -> None:
-    private = leftovers.create(tmp_path, None)
+    private = state.create_directory(tmp_path, None)
     with subprocess.Popen(["sleep", "300"]) as innocent:
-        leftovers.note(private, {}, [innocent.pid], isolated=True)
+        state.write_note(private, {}, [innocent.pid], isolation=True)
         note = private / "flue-run.json"
-        note.write_text(note.read_text().replace(leftovers.start_time(innocent.pid), "1"))
-        assert await LocalProvider(keep_root=tmp_path).kill(private.name.removeprefix("flue-ci-"))
+        note.write_text(note.read_text().replace(state.start_time(innocent.pid), "1"))
+        assert await LocalProvider(directory=tmp_path).kill(private.name.removeprefix("flue-ci-"))
         assert innocent.poll() is None
         innocent.kill()
 
@@ -355,7 +351,7 @@ async def test_a_sandbox_ends_itself_when_its_time_is_over(isolation: bool, tmp_
     request = SandboxRequest(env={}, metadata={}, network=Network(), max_seconds=2)
     box = await LocalProvider(isolation, tmp_path).open(request, quiet)
     with pytest.raises(SandboxLost):
-        await box.exec(f"exec -a {word} sleep 300", timeout=HANG_GUARD)
+        await box.exec(f"exec -a {word} sleep 300", timeout=HANG_SECONDS)
     assert disappears(word)
     with pytest.raises(SandboxLost):
         await run(box, "true")
@@ -375,12 +371,12 @@ async def test_several_sandboxes_at_once_do_not_touch_each_other(isolation: bool
 
 
 async def test_switching_the_network_ends_what_runs_and_keeps_the_files(tmp_path: Path) -> None:
-    box = await LocalProvider(keep_root=tmp_path).open(REQUEST, quiet)
+    box = await LocalProvider(directory=tmp_path).open(REQUEST, quiet)
     running = asyncio.create_task(box.exec("sleep 300", timeout=300))
     await run(box, "echo kept > file; echo kept > /tmp/file; sleep 300 &")
     await box.set_network(Network(mode="open"))
     with pytest.raises(SandboxLost):
-        await asyncio.wait_for(running, HANG_GUARD)
+        await asyncio.wait_for(running, HANG_SECONDS)
     assert await text(box, "cat file /tmp/file; pgrep -c sleep || true") == "kept\nkept\n0"
     await box.close()
 
@@ -397,7 +393,7 @@ async def test_switching_the_network_ends_what_runs_and_keeps_the_files(tmp_path
     ids=["hosts", "inject"],
 )
 async def test_networks_that_need_a_proxy_are_refused_with_a_way_out(network: Network, tmp_path: Path) -> None:
-    provider = LocalProvider(keep_root=tmp_path)
+    provider = LocalProvider(directory=tmp_path)
     request = SandboxRequest(env={}, metadata={}, network=network)
     with pytest.raises(SandboxError) as caught:
         provider.check(request)
@@ -429,7 +425,7 @@ async def test_no_isolation_is_loud_and_says_what_is_not_kept(tmp_path: Path) ->
 
 async def test_a_missing_place_for_the_private_directory_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="nowhere") as caught:
-        await LocalProvider(keep_root=tmp_path / "nowhere").open(REQUEST, quiet)
+        await LocalProvider(directory=tmp_path / "nowhere").open(REQUEST, quiet)
     assert "TMPDIR" in caught.value.hint
 
 
@@ -438,12 +434,12 @@ async def test_a_missing_bubblewrap_is_an_error_with_the_way_to_install_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match="bubblewrap is not installed") as caught:
-        await LocalProvider(keep_root=tmp_path).open(REQUEST, quiet)
+        await LocalProvider(directory=tmp_path).open(REQUEST, quiet)
     assert "apt install bubblewrap" in caught.value.hint
     assert "--no-isolation" in caught.value.hint
-    works, what, hint = diagnose()
-    assert (works, what) == (False, "bubblewrap is not installed")
-    assert "dnf install" in hint
+    diagnosis = await LocalProvider.diagnose(Settings(), offline=True)
+    assert (diagnosis.severity, diagnosis.message) == ("note", "bubblewrap is not installed")
+    assert "dnf install" in diagnosis.hint
     assert list(tmp_path.iterdir()) == []
 
 
@@ -458,15 +454,18 @@ async def test_a_bubblewrap_that_the_kernel_refuses_is_an_error_with_a_remedy(
     places = tmp_path / "places"
     places.mkdir()
     with pytest.raises(SandboxError, match="setting up uid map: Permission denied") as caught:
-        await LocalProvider(keep_root=places).open(REQUEST, quiet)
+        await LocalProvider(directory=places).open(REQUEST, quiet)
     assert "--no-isolation" in caught.value.hint
-    works, what, hint = diagnose()
-    assert (works, "Permission denied" in what, "--no-isolation" in hint) == (False, True, True)
+    diagnosis = await LocalProvider.diagnose(Settings(), offline=True)
+    assert diagnosis.severity == "note"
+    assert "Permission denied" in diagnosis.message
+    assert "--no-isolation" in diagnosis.hint
     assert list(places.iterdir()) == []
 
 
-def test_the_diagnosis_of_a_working_machine_is_that_it_works() -> None:
-    assert diagnose() == (True, "bubblewrap works", "")
+async def test_the_diagnosis_of_a_working_machine_is_that_it_works() -> None:
+    diagnosis = await LocalProvider.diagnose(Settings(), offline=True)
+    assert (diagnosis.severity, diagnosis.message, diagnosis.hint) == ("ok", "bubblewrap works", "")
 
 
 def test_the_supervisor_imports_nothing_of_ours() -> None:

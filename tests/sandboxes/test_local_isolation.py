@@ -20,7 +20,7 @@ import pytest
 from flue_ci.core.events import ProgressEvent
 from flue_ci.core.ports import Network, Sandbox, SandboxRequest, User
 from flue_ci.sandboxes.local.provider import LocalProvider
-from tests.sandboxes.sandbox_contract import text
+from flue_ci.testing.sandbox_commands import text
 
 CLOSED = SandboxRequest(env={}, metadata={"run": "isolation"}, network=Network(mode="none"), max_seconds=300)
 OPEN = SandboxRequest(env={}, metadata={"run": "isolation"}, network=Network(mode="open"), max_seconds=300)
@@ -33,14 +33,14 @@ def quiet(_: ProgressEvent) -> None:
 
 @pytest.fixture
 async def box(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    box = await LocalProvider(keep_root=tmp_path).open(CLOSED, quiet)
+    box = await LocalProvider(directory=tmp_path).open(CLOSED, quiet)
     yield box
     await box.close()
 
 
 @pytest.fixture
 async def open_box(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    box = await LocalProvider(keep_root=tmp_path).open(OPEN, quiet)
+    box = await LocalProvider(directory=tmp_path).open(OPEN, quiet)
     yield box
     await box.close()
 
@@ -105,7 +105,7 @@ echo searched
 
 async def main():
     request = SandboxRequest(env={"GIVEN": "yes"}, metadata={}, network=Network(mode=sys.argv[2]))
-    box = await LocalProvider(keep_root=Path(sys.argv[1])).open(request, lambda event: None)
+    box = await LocalProvider(directory=Path(sys.argv[1])).open(request, lambda event: None)
     told = {}
     for user in ("user", "root"):
         result = await box.exec(f"set -- {os.environ['HOME']!r}; {SEARCH}", timeout=60, user=user)
@@ -183,7 +183,7 @@ def test_secrets_of_the_host_are_out_of_reach(who: str, network: str, tmp_path: 
 
 async def test_no_value_stands_on_a_command_line_of_the_host(tmp_path: Path) -> None:
     request = SandboxRequest(env={"TOKEN": "value-0815"}, metadata={"run": "value-0815"}, network=Network())
-    box = await LocalProvider(keep_root=tmp_path).open(request, quiet)
+    box = await LocalProvider(directory=tmp_path).open(request, quiet)
     running = asyncio.create_task(box.exec("echo ready; sleep 30", timeout=60, env={"OTHER": "value-0815"}))
     await asyncio.sleep(0.3)
     lines = []
@@ -225,7 +225,7 @@ print("found" if key > 0 else "no key")
 exec(PROBE.replace("found", "host found").replace("no key", "host has no key"))
 async def main():
     request = SandboxRequest(env={{}}, metadata={{}}, network=Network())
-    box = await LocalProvider(keep_root=Path({str(tmp_path)!r})).open(request, lambda event: None)
+    box = await LocalProvider(directory=Path({str(tmp_path)!r})).open(request, lambda event: None)
     await box.write("probe.py", PROBE.encode())
     print((await box.exec("python3 probe.py; cat /proc/keys", timeout=60)).output.decode())
     await box.close()
@@ -468,7 +468,7 @@ async def test_abstract_sockets_of_the_host_are_out_of_reach(network: str, tmp_p
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"\0{name}")
         server.listen()
-        box = await LocalProvider(keep_root=tmp_path).open(OPEN if network == "open" else CLOSED, quiet)
+        box = await LocalProvider(directory=tmp_path).open(OPEN if network == "open" else CLOSED, quiet)
         told = await python(
             box,
             f"""
@@ -494,7 +494,7 @@ async def test_abstract_sockets_of_the_host_are_out_of_reach(network: str, tmp_p
 
 
 async def test_two_sandboxes_do_not_see_each_other(tmp_path: Path) -> None:
-    provider = LocalProvider(keep_root=tmp_path)
+    provider = LocalProvider(directory=tmp_path)
     one, two = await asyncio.gather(provider.open(CLOSED, quiet), provider.open(CLOSED, quiet))
     await said(one, "echo mine | tee ~/mine /tmp/mine /var/tmp/mine /dev/shm/mine /run/mine; sleep 60 &")
     await one.exec("echo mine > /root/mine", timeout=30, user="root")

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,15 @@ from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.errors import FlueError, SandboxLost
 from flue_ci.core.events import Observer, ProgressEvent
 from flue_ci.core.messages import Outcome, Usage
-from flue_ci.core.ports import Engine, Limits, Network, Sandbox, SandboxProvider, SandboxRequest, Task
+from flue_ci.core.ports import EngineRequirements, Limits, Network, Sandbox, SandboxProvider, SandboxRequest, Task
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Report
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.pipeline import Job, RunServices, run_agent
+from flue_ci.run.inputs import RunInputs
+from flue_ci.run.pipeline import run_agent
+from flue_ci.run.plan import RunPlan, RunServices
 from flue_ci.sandboxes.e2b.provider import E2BProvider
-from flue_ci.sandboxes.local import state as leftovers
+from flue_ci.sandboxes.local import state
 from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.support.e2b_server import E2BServer
 from tests.support.repos import EVERY_KIND, new_repo, shell
@@ -54,7 +56,7 @@ def world_of(kind: str, tmp_path: Path) -> Iterator[World]:
     place = tmp_path / "place"
     place.mkdir()
     if kind == "local":
-        yield World(LocalProvider(keep_root=place), place, None)
+        yield World(LocalProvider(directory=place), place, None)
     else:
         with E2BServer() as server:
             provider = E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
@@ -167,7 +169,7 @@ async def test_open_files_and_sockets_of_the_host_are_not_inherited(isolation: b
     with (tmp_path / "secret").open() as file, socket.create_server(("127.0.0.1", 0)) as server:
         for descriptor in (file.fileno(), server.fileno()):
             os.set_inheritable(descriptor, True)
-        box = await LocalProvider(isolation=isolation, keep_root=tmp_path / "place").open(asked(OPEN), ignore)
+        box = await LocalProvider(isolation=isolation, directory=tmp_path / "place").open(asked(OPEN), ignore)
         await box.write(
             "probe.py", b"import os\nfor n in range(4096):\n try: os.fstat(n)\n except OSError: continue\n print(n)\n"
         )
@@ -189,7 +191,7 @@ async def test_sockets_in_the_hosts_file_system_are_out_of_reach(network: Networ
             server.bind(str(place))
             server.listen()
             servers.append(server)
-        box = await LocalProvider(keep_root=tmp_path / "place").open(asked(network), ignore)
+        box = await LocalProvider(directory=tmp_path / "place").open(asked(network), ignore)
         listed = " ".join(f"'{place}'" for place in [*places, "/var/run/docker.sock", "/run/user", "/run/dbus"])
         assert (await shell(box, f"ls -d {listed} 2>/dev/null || echo none")) == "none\n"
         await box.close()
@@ -231,7 +233,7 @@ def listening() -> Iterator[tuple[int, list[socket.socket]]]:
 async def test_a_connection_that_setup_left_behind_ends_with_setup(tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
     with listening() as (port, met):
-        box = await LocalProvider(keep_root=tmp_path / "place").open(asked(OPEN), ignore)
+        box = await LocalProvider(directory=tmp_path / "place").open(asked(OPEN), ignore)
         hold = f"exec 3<>/dev/tcp/127.0.0.1/{port}; head -n 1 <&3 > got; exec sleep 300"
         await shell(box, f"setsid nohup bash -c '{hold}' >/dev/null 2>&1 & until [ -s got ]; do sleep 0.05; done")
         assert len(met) == 1
@@ -274,9 +276,24 @@ class Acting:
     def __init__(self, act: Callable[[Sandbox], Awaitable[object]]) -> None:
         self._act = act
 
+    requirements = EngineRequirements()
+
+    async def prepare(self) -> None:
+        pass
+
     async def run(self, task: Task, box: Sandbox, observe: Observer) -> Outcome:
         await self._act(box)
         return Outcome(status="done", reason="", summary="done", usage=Usage())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenSource(RunInputs):
+    """Inputs of a run that has nothing but a repository."""
+
+    repository: Source
+
+    async def source(self) -> Source:
+        return self.repository
 
 
 @pytest.fixture
@@ -294,38 +311,26 @@ async def one_run(
     setup: str = "true",
     check: str = "true",
 ) -> Report:
-    limits = Limits()
-    told = PromptParts(instructions="", prompt="do it", network=CLOSED, tools=("bash",), limits=limits)
-    job = Job(
+    prompt = PromptParts(instructions="", prompt="do it", network=CLOSED, tools=("bash",), limits=Limits())
+    plan = RunPlan(
         agent="proof",
         instruction="",
         model="none",
         spec="",
-        brief=told,
-        request=request or asked(OPEN),
-        setup_network=OPEN,
+        prompt=prompt,
+        request=replace(request or asked(OPEN), agent_network=CLOSED),
         setup=(HostCommand(kind="setup", name="setup", run=setup, timeout=30.0),),
         checks=(HostCommand(kind="check", name="check", run=check, timeout=30.0),),
     )
-
-    async def engine() -> tuple[Engine, str]:
-        return Acting(act), "none"
-
-    async def given() -> Source:
-        return source
-
-    async def nothing(box: Sandbox) -> None:
-        pass
-
-    kit = RunServices(
+    services = RunServices(
         provider=world.provider,
-        source=given,
-        engine=engine,
-        place_files=nothing,
+        engine=Acting(act),
+        inputs=GivenSource(trusted_folder=Path(), name="proof", variables={}, repository=source),
+        files={},
         holds_secret=lambda data: False,
         signal=lambda: 0,
     )
-    return (await run_agent(job, kit, ignore))[0]
+    return (await run_agent(plan, services, ignore)).report
 
 
 async def test_setup_has_its_network_and_the_agent_and_the_checks_have_theirs(tmp_path: Path, source: Source) -> None:
@@ -482,12 +487,12 @@ async def test_a_note_that_somebody_else_wrote_leads_to_nobodys_process(tmp_path
     """Sandboxes of this machine are found by directories in a place where others can write, too."""
     place = tmp_path / "place"
     place.mkdir(mode=0o777)
-    provider = LocalProvider(keep_root=place)
-    forged = place / f"{leftovers.PREFIX}forged"
+    provider = LocalProvider(directory=place)
+    forged = place / f"{state.PREFIX}forged"
     forged.mkdir(mode=0o700)
-    leftovers.note(forged, {"flue-ci": "1", "run": "17"}, [os.getpid()], isolated=True)
+    state.write_note(forged, {"flue-ci": "1", "run": "17"}, [os.getpid()], isolation=True)
     forged.chmod(0o755)  # ours alone are for nobody else
-    link = place / f"{leftovers.PREFIX}linked"
+    link = place / f"{state.PREFIX}linked"
     link.symlink_to(forged)
     assert await provider.list({"flue-ci": "1", "run": "17"}) == []
     for name in ("forged", "linked", "../forged", ""):

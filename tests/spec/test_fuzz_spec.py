@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.core.errors import SpecError, UsageError
@@ -206,7 +206,6 @@ def structures(draw: st.DrawFn, depth: int = 4) -> str:
     return anchor + "{" + ", ".join(f"{json.dumps(draw(st.sampled_from(KEYS)))}: {item}" for item in items) + "}"
 
 
-@settings(max_examples=400)
 @given(st.lists(st.tuples(st.sampled_from(KEYS), structures()), max_size=6))
 def test_any_structure_is_a_spec_or_is_refused(pairs: list[tuple[str, str]]) -> None:
     told(after_version("\n".join(f"{json.dumps(key)}: {value}" for key, value in pairs)))
@@ -215,7 +214,6 @@ def test_any_structure_is_a_spec_or_is_refused(pairs: list[tuple[str, str]]) -> 
 ARGUMENTS = st.text(st.characters(exclude_characters="\0"), max_size=12)  # of a command line
 
 
-@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(
@@ -244,7 +242,6 @@ def templates(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["{{ %s }}", "{%% %s %%}", "%s", "{%% if %s %%}a{%% endif %%}"])) % text
 
 
-@settings(max_examples=600)
 @given(templates())
 def test_any_template_is_rendered_or_refused(text: str) -> None:
     if template_flaw(text) is None:

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.core.errors import UsageError
@@ -240,7 +240,6 @@ def test_a_mistake_that_shows_only_with_values_names_the_line(template: str) -> 
     assert f"line {line}:" in str(refused(template, pr=PR))
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="{}%# abi.|()[]~+-'\"\n", max_size=40))
 def test_arbitrary_templates_are_rendered_or_refused(template: str) -> None:
     template_flaw(template)

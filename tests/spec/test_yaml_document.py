@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.core.errors import Diagnostic, SpecError
@@ -172,9 +172,9 @@ def test_an_alias_bomb_is_refused_quickly() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for level in range(1, 12):
         lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]")
-    started = time.monotonic()
+    started = time.process_time()
     problem = refused("\n".join(lines))
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert problem.line > 0
     assert "alias" in problem.message
 
@@ -316,13 +316,11 @@ def read_or_refused(data: bytes) -> None:
     assert problems
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode(errors="replace"))))
 def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
     read_or_refused(data)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab:-?[]{},&*!|>'\"%@`#~<=\\ \n\t01_.", max_size=60))
 def test_arbitrary_yaml_punctuation_is_read_or_refused(text: str) -> None:
     read_or_refused(text.encode())

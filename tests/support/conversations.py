@@ -7,7 +7,10 @@ from typing import Any
 
 from flue_ci.core.events import Notice, ProgressEvent, TextDelta, TurnRestarted
 from flue_ci.core.messages import Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec
-from flue_ci.models.claude.client import Claude, ClaudeSettings
+from flue_ci.core.ports import ModelOptions
+from flue_ci.core.retry import RetryPolicy
+from flue_ci.models.claude.client import Claude
+from flue_ci.models.claude.request import ClaudeSettings
 from tests.support.messages_server import API_KEY, MessagesServer
 
 TOOLS = (
@@ -40,36 +43,45 @@ class Watcher:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.told: list[ProgressEvent] = []
+        self.events: list[ProgressEvent] = []
 
     def __call__(self, event: ProgressEvent) -> None:
-        self.told.append(event)
+        self.events.append(event)
 
     @property
     def text(self) -> str:
-        return "".join(event.text for event in self.told if isinstance(event, TextDelta))
+        return "".join(event.text for event in self.events if isinstance(event, TextDelta))
 
     @property
-    def kept(self) -> str:
+    def final_text(self) -> str:
         """The text of the last attempt."""
-        restarts = [index for index, event in enumerate(self.told) if isinstance(event, TurnRestarted)]
-        last = self.told[restarts[-1] :] if restarts else self.told
+        restarts = [index for index, event in enumerate(self.events) if isinstance(event, TurnRestarted)]
+        last = self.events[restarts[-1] :] if restarts else self.events
         return "".join(event.text for event in last if isinstance(event, TextDelta))
 
     @property
     def notices(self) -> list[str]:
-        return [event.text for event in self.told if isinstance(event, Notice)]
+        return [event.text for event in self.events if isinstance(event, Notice)]
 
     @property
     def restarts(self) -> list[str]:
-        return [event.reason for event in self.told if isinstance(event, TurnRestarted)]
+        return [event.reason for event in self.events if isinstance(event, TurnRestarted)]
 
 
-def claude(server: MessagesServer, clock: Clock | None = None, **settings: Any) -> Claude:
+def claude_settings(**fields: Any) -> ClaudeSettings:
+    """Settings from fields of theirs and of `ModelOptions`; `timeout` in seconds is that of the retries."""
+    own = {name: fields.pop(name) for name in ("api_key", "first_byte_seconds", "idle_seconds") if name in fields}
+    if "timeout" in fields:
+        own["retry"] = RetryPolicy(timeout=fields.pop("timeout"))
+    name = fields.pop("model", "claude-sonnet-5-5")
+    return ClaudeSettings(options=ModelOptions(name=name, **fields), **{"api_key": API_KEY, **own})
+
+
+def claude(server: MessagesServer, clock: Clock | None = None, **fields: Any) -> Claude:
     """A `Claude` on `server` whose waits take no time."""
     clock = clock or Clock()
-    wanted = {"model": "claude-sonnet-5-5", "api_key": API_KEY, "base_url": server.url, **settings}
-    return Claude(ClaudeSettings(**wanted), clock=clock, sleep=clock.sleep, chance=lambda: 0.5)
+    own = claude_settings(**{"base_url": server.url, **fields})
+    return Claude(own, clock=clock, sleep=clock.sleep, chance=lambda: 0.5)
 
 
 def request(*entries: Message) -> ModelRequest:

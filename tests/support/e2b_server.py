@@ -31,7 +31,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tests.support.e2b_control import ControlPlane, Recorded, Refused, Sandbox
 from tests.support.e2b_envd import FilesystemService, ProcessService, download, not_found, upload
-from tests.support.faults import Fault, Faults
+from tests.support.faults import HOLD_SECONDS, Fault, Faults
 
 _RPC_ROUTES = {
     "/process.Process/Start": "start",
@@ -172,6 +172,7 @@ class E2BServer:
         fault = self.faults.take(route, data)
         if fault is not None:
             await asyncio.sleep(fault.delay)
+            await self._hold(fault)
             if fault.drop == "before":
                 self._connections[scope["client"][1]].abort()
                 return
@@ -181,6 +182,11 @@ class E2BServer:
             scope = {**scope, "headers": [*scope["headers"], (_FAULT_HEADER, self._mark(fault))]}
             receive, send = self._disturb(fault, scope, receive, send, recorded)
         await self._answer(handler, scope, receive, send, recorded)
+
+    async def _hold(self, fault: Fault) -> None:
+        deadline = time.monotonic() + HOLD_SECONDS
+        while fault.hold and not fault.released.is_set() and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
 
     def _route(self, method: str, path: str) -> tuple[str, Any]:
         """The route's name and what answers it: a kind, a handler of the control plane, or None."""

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support.faults import Faults
+from tests.support.faults import HOLD_SECONDS, Faults
 
 TOKEN = "ghs_canary0canary0canary0canary0canary0"
 BOT = {"id": 41898282, "login": "github-actions[bot]", "type": "Bot", "node_id": "BOT"}
@@ -311,6 +311,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = self.server.faults.take(_route(self.command, path))
         if fault and fault.delay:
             time.sleep(fault.delay)
+        if fault and fault.hold:
+            fault.released.wait(HOLD_SECONDS)
         if fault and fault.drop == "before":
             self._drop()
             return

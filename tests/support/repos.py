@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.core.ports import ExecResult, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.git.source import Source
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.support.e2b_server import E2BServer
@@ -88,6 +89,12 @@ class Repo:
         return self.git("status", "--porcelain=v1", "-z", "--untracked-files=all")
 
 
+def common_packs(repo: Repo, source: Source) -> set[str]:
+    """The packs that the source has just as the checkout has them."""
+    names = {path.name for path in (repo.path / ".git/objects/pack").glob("*.pack")}
+    return names & {path.name for path in source.object_files()}
+
+
 def new_repo(path: Path, tree: Mapping[str, tuple[str, bytes]] | None = None, *options: str) -> Repo:
     """An initialised repository; with one commit of `tree` when there is one."""
     path.mkdir(parents=True, exist_ok=True)
@@ -160,7 +167,7 @@ def provider_of(kind: str, directory: Path) -> Iterator[SandboxProvider]:
         with E2BServer() as server:
             yield E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
     else:
-        yield LocalProvider(isolation=kind == "isolated", keep_root=directory)
+        yield LocalProvider(isolation=kind == "isolated", directory=directory)
 
 
 @asynccontextmanager

@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from flue_ci.core.events import Observer
+from flue_ci.core.events import Observer, TextDelta
 from flue_ci.core.messages import ModelRequest, Reply, StopReason, ToolCall, Usage
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, User
 
 
-def call(name: str, call_id: str = "c1", **given: object) -> ToolCall:
-    return ToolCall(id=call_id, name=name, input=given, raw=json.dumps(given))
+def call(name: str, call_id: str = "c1", **arguments: object) -> ToolCall:
+    return ToolCall(id=call_id, name=name, input=arguments, raw=json.dumps(arguments))
 
 
 def reply(
@@ -40,13 +40,19 @@ class ScriptedModel:
         self._replies = list(replies)
         self.requests: list[ModelRequest] = []
 
+    def prepare(self) -> None:
+        pass
+
     async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
         self.requests.append(request)
         answer = self._replies.pop(0)
         if isinstance(answer, Exception):
             raise answer
         await asyncio.sleep(0)
-        return answer if isinstance(answer, Reply) else answer(request)
+        reply = answer if isinstance(answer, Reply) else answer(request)
+        if reply.text:
+            observe(TextDelta(text=reply.text))
+        return reply
 
     async def close(self) -> None:
         pass

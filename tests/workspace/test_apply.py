@@ -96,7 +96,7 @@ async def test_a_moved_head_is_refused(repo: Repo, source: Source, tmp_path: Pat
     repo.put("other", b"x")
     repo.commit("meanwhile")
     error = await refused(repo, source, patch, UsageError)
-    assert f"HEAD moved from {source.short}" in str(error)
+    assert f"HEAD moved from {source.head[:12]}" in str(error)
 
 
 @pytest.mark.parametrize("what", ["edit", "new file", "deletion", "mode"])

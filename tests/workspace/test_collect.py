@@ -45,12 +45,12 @@ class Stage:
     async def sh(self, command: str) -> str:
         return await shell(self.box, command, self.workspace.root)
 
-    async def collect(self, **caps: int) -> ChangeSet:
-        return await collect(self.workspace, self.source, self.box, caps=PatchLimits(**caps) if caps else None)
+    async def collect(self, **limits: int) -> ChangeSet:
+        return await collect(self.workspace, self.source, self.box, limits=PatchLimits(**limits) if limits else None)
 
-    async def refused(self, **caps: int) -> ChangesRefused:
+    async def refused(self, **limits: int) -> ChangesRefused:
         with pytest.raises(ChangesRefused) as caught:
-            await self.collect(**caps)
+            await self.collect(**limits)
         return caught.value
 
     def result(self, changes: ChangeSet) -> Tree:
@@ -382,6 +382,67 @@ async def test_processes_that_go_on_writing_do_not_spoil_the_result(local: Stage
         paths = {file.path for file in (await local.collect()).files}
         assert "plain.txt" in paths
         assert paths <= {"plain.txt", "busy", "flicker", "grows"}
+
+
+# What a busy process does to `git add`: when git comes to read a file, it is gone, every time. Nothing of that walk is
+# taken then. Only a list of names gets through, or, when that fails as well, one single path (`-f`).
+BUSY_TREE = """git() {
+  if [ "$1" = add ] && [ "$2" != -f ]; then
+    echo "fatal: unable to stat 'flicker': No such file or directory" >&2
+    return 128
+  fi
+  command git "$@"
+}"""
+BUSIER_TREE = BUSY_TREE.replace("add ]", 'add ] || [ "${4-}" = --replace ]', 1)
+
+
+@pytest.mark.parametrize("prelude", [BUSY_TREE, BUSIER_TREE], ids=["by list", "one by one"])
+@pytest.mark.parametrize("commit", [False, True], ids=["uncommitted", "committed"])
+async def test_every_kind_of_change_comes_back_although_no_walk_through_the_tree_succeeds(
+    local: Stage, commit: bool, prelude: str
+) -> None:
+    await local.sh(f"{EDITS}\nmkfifo pipe; git add -f a.log; rm -r 'dir with space'; ln -s other 'dir with space'")
+    await local.sh("mkdir -p other/deep; echo x > other/deep/er.txt")  # where the link leads, a path of the base exists
+    if commit:
+        await local.sh("git add -A; git commit -qm work")
+    expected = await local.collect()
+    busy = await collect(local.workspace, local.source, Altered(local.box, prelude))
+    assert {file.path for file in busy.files} >= {"a.log", "new.txt", "dir with space"}
+    assert (busy.tree, busy.files, busy.patch) == (expected.tree, expected.files, expected.patch)
+
+
+async def test_a_file_that_looks_unchanged_is_read_although_no_walk_succeeds(local: Stage) -> None:
+    await local.sh(
+        "touch -r plain.txt time; printf 'ONE\\ntwo\\nthree\\n' > plain.txt; touch -r time plain.txt; rm time"
+    )
+    changes = await collect(local.workspace, local.source, Altered(local.box, BUSY_TREE))
+    assert [file.path for file in changes.files] == ["plain.txt"]
+
+
+@pytest.mark.parametrize(("failures", "accepted"), [(5, True), (1000, False)])
+async def test_a_file_that_cannot_be_read_now_is_tried_again_but_not_for_ever(
+    local: Stage, failures: int, accepted: bool
+) -> None:
+    """Only `busy` cannot be read, so that it is taken later or the changes are refused; all others are in the patch."""
+    prelude = f"""count=0
+    git() {{
+      case "$*" in
+        add*literal*busy*) [ $((count += 1)) -gt {failures} ] || {{ echo 'error: open("busy")'; return 1; }} ;;
+        add*paths* | update-index*--add*) return 1 ;;
+      esac
+      command git "$@"
+    }}"""
+    await local.sh("echo more >> plain.txt; echo x > busy; echo y > zebra")
+    box = Altered(local.box, prelude)
+    if accepted:
+        paths = {file.path for file in (await collect(local.workspace, local.source, box)).files}
+        assert paths == {"busy", "plain.txt", "zebra"}
+        return
+    with pytest.raises(ChangesRefused, match="a file could not be read: error: open") as caught:
+        await collect(local.workspace, local.source, box)
+    assert b"+more" in caught.value.patch
+    assert b"+y" in caught.value.patch
+    assert b"b/busy" not in caught.value.patch
 
 
 async def test_a_base_that_was_deleted_is_reported(plain: Stage) -> None:

@@ -14,7 +14,18 @@ from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import Sandbox
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.upload import Workspace, upload
-from tests.support.repos import ENVIRONMENT, EVERY_KIND, KINDS, Altered, Repo, new_repo, open_box, shell, tree_inside
+from tests.support.repos import (
+    ENVIRONMENT,
+    EVERY_KIND,
+    KINDS,
+    Altered,
+    Repo,
+    common_packs,
+    new_repo,
+    open_box,
+    shell,
+    tree_inside,
+)
 
 
 @pytest.fixture(params=KINDS)
@@ -137,7 +148,6 @@ async def test_nothing_but_the_commit_and_its_history_travels(box: Sandbox, tmp_
     assert "hunter2" not in await shell(box, "grep -rl hunter2 .git || :; git config --list", workspace.root)
     missing = await box.exec(f"git cat-file -e {secret}", timeout=30, cwd=workspace.root)
     assert missing.exit_code != 0
-    await source.settle()
     done = await source.git.run("cat-file", "-e", secret, ok=None)
     assert done.code != 0
     assert await shell(
@@ -179,7 +189,6 @@ async def test_depth_counts_as_in_git_fetch(
     depth = (f"--depth={history}",) if history else ("--update-shallow",)
     reference.git("fetch", "-q", *depth, f"file://{repo.path}", "main:refs/heads/copy")
     source = await open_checkout(repo.path, history=history, scratch=scratch)
-    await source.settle()
     mine = (await source.git.run("rev-list", source.head)).out.split()
     assert sorted(mine) == sorted(reference.git("rev-list", "copy").split())
     await source.git.run("fsck", "--full", "--strict")
@@ -221,19 +230,18 @@ async def test_every_form_of_checkout_can_be_read(
     assert branch.strip() == expected
 
 
-async def test_a_checkout_may_be_packed_anew_while_its_packs_are_lent(
+async def test_a_checkout_may_be_packed_anew_after_its_packs_were_copied(
     plain: Sandbox, tmp_path: Path, scratch: Path
 ) -> None:
     repo = new_repo(tmp_path / "repo", EVERY_KIND)
     repo.git("gc", "-q")
     source = await open_checkout(repo.path, history=5, scratch=scratch)
-    assert source.lent
+    assert common_packs(repo, source)
     repo.put("later", b"x")
     repo.commit("later")
     repo.git("gc", "-q", "--prune=now")
-    assert not any(idx.exists() for idx in source.lent)
+    assert not common_packs(repo, source)
     workspace = await upload(source, plain)
-    assert source.settled
     assert await tree_inside(plain, workspace.root) == EVERY_KIND
     await source.git.run("fsck", "--full", "--strict")
 
@@ -259,9 +267,8 @@ async def test_the_checkout_is_only_read(plain: Sandbox, tmp_path: Path, scratch
     before = fingerprint(repo.path)
     source = await open_checkout(repo.path, history=50, scratch=scratch)
     assert source.dirty
-    assert source.lent
+    assert common_packs(repo, source)
     await upload(source, plain)
-    await source.settle()
     assert fingerprint(repo.path) == before
     for path in [repo.path, *repo.path.rglob("*")]:
         if path.is_dir() and not path.is_symlink():

@@ -11,7 +11,7 @@ from flue_ci.core.errors import ChangesRefused
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.verify import PatchLimits, entries_digest, verify_patch
 from tests.support.patches import MODIFY, added, binary, encoded, gitlink, link, varint
-from tests.support.repos import EVERY_KIND, Repo, new_repo
+from tests.support.repos import EVERY_KIND, Repo, common_packs, new_repo
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_a_submodule_of_the_base_can_be_neither_changed_nor_removed(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("caps", "patch", "reason"),
+    ("limits", "patch", "reason"),
     [
         (PatchLimits(patch_bytes=50), MODIFY, "a patch of 105 B, more than 50 B"),
         (PatchLimits(files=1), added("a") + added("b"), "2 files changed, more than 1"),
@@ -159,9 +159,9 @@ async def test_a_submodule_of_the_base_can_be_neither_changed_nor_removed(tmp_pa
     ],
     ids=["patch", "files", "file", "total", "patch again"],
 )
-async def test_what_is_too_large_is_refused(source: Source, caps: PatchLimits, patch: bytes, reason: str) -> None:
+async def test_what_is_too_large_is_refused(source: Source, limits: PatchLimits, patch: bytes, reason: str) -> None:
     with pytest.raises(ChangesRefused, match=reason):
-        await verify_patch(source, patch, caps=caps)
+        await verify_patch(source, patch, limits=limits)
 
 
 async def test_a_small_patch_that_unpacks_to_gigabytes_is_refused(source: Source) -> None:
@@ -188,7 +188,7 @@ async def test_a_small_difference_that_unpacks_to_gigabytes_runs_out_of_memory_a
 
 
 def pack_main_and_other_apart(repo: Repo) -> None:
-    """So that the pack of the current commit can be lent as it is, next to one that must not be seen."""
+    """So that the pack of the current commit can be copied as it is, next to one that must not be."""
     for revisions in (b"main\n", b"other\n^main\n"):
         repo.git("pack-objects", "--revs", ".git/objects/pack/pack", stdin=revisions)
     repo.git("prune-packed")
@@ -207,7 +207,7 @@ async def test_a_patch_cannot_name_objects_of_the_checkout_that_do_not_belong_to
         pack_main_and_other_apart(repo)
     (tmp_path / "scratch").mkdir()
     source = await open_checkout(repo.path, history=1, scratch=tmp_path / "scratch")
-    assert bool(source.lent) == packed
+    assert bool(common_packs(repo, source)) == packed
     patch = binary("stolen", 3, secret)
     with pytest.raises(ChangesRefused, match="git refuses"):
         await verify_patch(source, patch)

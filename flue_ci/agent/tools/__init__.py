@@ -1,1 +1,1 @@
-"""The tools that the model may call, acting on a sandbox."""
+"""What the model can do: one class a tool, and the toolbox that runs the calls of a turn."""

@@ -1,71 +1,112 @@
-"""The `grep` and `glob` tools' shell scripts and the reading of their output. Both stand on git, so ignore rules are
-git's own."""
+"""The tools `grep` and `glob`. Both stand on git, so ignore rules are git's own."""
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Mapping
 
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.core.messages import JSON
+from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import plural
 
 MATCHES = 100
 LINE_BYTES = 500
 PATHS = 1_000
-_CLEAN_GIT = "git -c core.quotePath=false -c core.fsmonitor=false -c color.ui=false"
-_LS = f"{_CLEAN_GIT} ls-files --cached --others --exclude-standard --deduplicate"
 
 
-def grep_script(pattern: str, path: str, glob: str, *, ignore_case: bool, syntax: str = "-P") -> str:
-    """Prints at most one line more than `MATCHES`; paths count from the repository's top. `syntax`: `-P` Perl's,
-    `-E` POSIX extended.
+class Grep:
+    """Lines that match a regular expression."""
 
-    The exit code is git's own: 0 found, 1 nothing, more for an error whose text is then the output; 141 when its
-    output was cut.
-    """
-    place = shlex.quote(path)
-    flags = f"-n -I --untracked --full-name {syntax}" + (" -i" if ignore_case else "")
-    only = shlex.quote(f":(glob){glob}") if glob else '"${only:-.}"'
-    return (
-        f"only=; if [ -d {place} ]; then cd -- {place}; "
-        f'else cd -- "$(dirname -- {place})" && only=$(basename -- {place}); fi || exit 9\n'
-        f"{_CLEAN_GIT} grep {flags} -e {shlex.quote(pattern)} -- {only} 2>&1 "
-        f"| cut -b 1-{LINE_BYTES + 1} | head -n {MATCHES + 1}\n"
-        "exit ${PIPESTATUS[0]}"
+    spec = tool_spec(
+        "grep",
+        "Search file contents by regular expression (ignored files left out). Gives path:line:text.",
+        "pattern",
+        "path glob ignore_case",
+        pattern=("string", ""),
+        path=("string", "file or directory, default the repository"),
+        glob=("string", "only files like **/*.py"),
+        ignore_case=("boolean", ""),
     )
+    writes = False
+
+    async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
+        """Raises `ToolError` with git's words for a bad pattern or path."""
+        values = {
+            "path": context.path(arguments.get("path", ".")),
+            "pattern": arguments["pattern"],
+            "glob": "",
+            "case": "",
+            "lines": str(MATCHES + 1),
+            "bytes": str(LINE_BYTES + 1),
+        }
+        if arguments.get("glob"):
+            values["glob"] = f":(glob){arguments['glob']}"
+        if arguments.get("ignore_case"):
+            values["case"] = "-i"
+        exit_code, output = await _search("grep.sh", values | {"syntax": "-P"}, context)
+        if exit_code > 1 and "PCRE" in output:  # this git was built without Perl's expressions
+            exit_code, output = await _search("grep.sh", values | {"syntax": "-E"}, context)
+        return read_grep(exit_code, output)
 
 
-def glob_script(pattern: str, path: str) -> str:
-    """Prints at most one existing path more than `PATHS`, relative to `path`."""
-    return (
-        f"cd -- {shlex.quote(path)} || exit 9\n"
-        f"{_LS} -- {shlex.quote(':(glob)' + pattern)} 2>&1 | "
-        f'while IFS= read -r file; do [ -e "$file" ] && printf \'%s\\n\' "$file"; done | head -n {PATHS + 1}'
+class Glob:
+    """Files whose names fit a pattern."""
+
+    spec = tool_spec(
+        "glob",
+        "List files by name pattern such as src/**/*.ts (ignored files left out).",
+        "pattern",
+        "path",
+        pattern=("string", ""),
+        path=("string", "directory, default the repository"),
     )
+    writes = False
+
+    async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
+        """Raises `ToolError` with git's words for a bad pattern or path."""
+        path = context.path(arguments.get("path", "."))
+        values = {"path": path, "glob": f":(glob){arguments['pattern']}", "lines": str(PATHS + 1)}
+        exit_code, output = await _search("glob.sh", values, context)
+        lines = output.splitlines()
+        if exit_code == 9 or (lines and lines[0].startswith("fatal:")):
+            raise ToolError(f"The listing failed: {output.strip()}")
+        if not lines:
+            text = "No file has such a name. (Files that git ignores are not listed; `**/` matches any depth.)"
+            return ToolOutput(text=text, note="none")
+        return _first_lines(lines, PATHS, "narrow the pattern", plural(len(lines), "file"))
 
 
-def read_grep(exit_code: int, output: str) -> tuple[str, str]:
-    """(text for the model, note for people). Raises `ValueError` with git's words for a bad pattern or path."""
+def read_grep(exit_code: int, output: str) -> ToolOutput:
+    """The answer of `grep.sh`. Raises `ToolError`."""
     lines = output.splitlines()
     if exit_code == 1 or (exit_code in (0, 141) and not lines):
-        return "No match. (Files that git ignores were not searched.)", "no match"
+        return ToolOutput(text="No match. (Files that git ignores were not searched.)", note="no match")
     if exit_code not in (0, 141):
-        raise ValueError(f"The search failed: {output.strip() or 'no such file or directory'}")
-    lines = [f"{line} [… line cut]" if len(line.encode()) > LINE_BYTES else line for line in lines]
-    return _cut(lines, MATCHES, "match", "narrow the pattern, or set path or glob")
+        raise ToolError(f"The search failed: {output.strip() or 'no such file or directory'}")
+    for index, line in enumerate(lines):
+        if len(line.encode()) > LINE_BYTES:
+            lines[index] += " [… line cut]"
+    count = "1 match"
+    if len(lines) > 1:
+        count = f"{len(lines)} matches"
+    return _first_lines(lines, MATCHES, "narrow the pattern, or set path or glob", count)
 
 
-def read_glob(exit_code: int, output: str) -> tuple[str, str]:
-    """The same for names."""
-    lines = output.splitlines()
-    if exit_code == 9 or (lines and lines[0].startswith("fatal:")):
-        raise ValueError(f"The listing failed: {output.strip()}")
-    if not lines:
-        return "No file has such a name. (Files that git ignores are not listed; `**/` matches any depth.)", "none"
-    return _cut(lines, PATHS, "file", "narrow the pattern")
+def _first_lines(lines: list[str], limit: int, advice: str, note: str) -> ToolOutput:
+    if len(lines) > limit:
+        lines = [*lines[:limit], f"[the first {limit}; there are more: {advice}]"]
+        note = f"first {limit}"
+    return ToolOutput(text="\n".join(lines), note=note)
 
 
-def _cut(lines: list[str], most: int, noun: str, advice: str) -> tuple[str, str]:
-    shown = lines[:most]
-    if len(lines) > most:
-        return "\n".join([*shown, f"[the first {most}; there are more: {advice}]"]), f"first {most}"
-    count = plural(len(shown), noun) if noun != "match" or len(shown) == 1 else f"{len(shown)} matches"
-    return "\n".join(shown), count
+async def _search(script: str, values: Mapping[str, str], context: ToolContext) -> tuple[int, str]:
+    """Exit code and output of one of our scripts. Raises `ToolError` when it takes too long."""
+    result = await context.sandbox.exec(
+        shell_script(values, load_script("flue_ci.agent.tools", script)),
+        timeout=min(60.0, context.command_seconds),
+        cwd=context.workdir,
+        limit=RESULT_BYTES,
+    )
+    if result.timed_out:
+        raise ToolError("The search took too long; narrow it by path or glob.")
+    return result.exit_code, result.output.decode("utf-8", "replace")

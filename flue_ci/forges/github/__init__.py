@@ -1,1 +1,1 @@
-"""The adapter of GitHub. The only place that imports `github` (PyGithub)."""
+"""The adapter of GitHub: REST and GraphQL, read and written as our own values."""

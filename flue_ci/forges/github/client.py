@@ -1,7 +1,6 @@
-"""GitHub, over PyGithub's requests: few calls, every page, patience with refusals, no write done twice.
+"""GitHub as a `Forge`: few requests, every page, bounded retries, and no write twice.
 
-The one home of `github`. Its objects are not used, because they ask again for what they were not told; the answers' own
-fields are.
+PyGithub is used for its requests only: its objects ask again for fields that they were not given.
 """
 
 from __future__ import annotations
@@ -9,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
 from urllib.parse import quote
 
+from flue_ci.core.concurrency import together
 from flue_ci.core.discussion import Account, Comment, Discussion, FailedCheck, Issue, PullRequest
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Reaction
+from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
-from flue_ci.forges.github.http import ApiRequest, ApiResponse, send
+from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
 from flue_ci.forges.github.parse import (
-    is_ours,
+    is_same_comment,
     parse_account,
     parse_annotation,
     parse_comment,
@@ -32,27 +33,29 @@ from flue_ci.forges.github.parse import (
     parse_review,
     parse_text,
 )
-from flue_ci.forges.github.retry import to_forge_error, wait_for
+from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
 
-if TYPE_CHECKING:
-    from github.Requester import Requester
-
-AlreadyDone = Callable[[], Awaitable["dict[str, Any] | None"]]
+FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
-TIMEOUT_SECONDS = 20
-PER_PAGE, MOST_PAGES = 100, 300
-MOST_FILES, MOST_CHECKS, ANNOTATIONS = 300, 10, 10
+PER_PAGE, MAX_PAGES = 100, 300
+MAX_FILES, MAX_CHECKS, MAX_ANNOTATIONS = 300, 10, 10
 # Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
-_BAD_ENDS = ("failure", "timed_out", "action_required", "startup_failure")
-_NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
-_BOT = "github-actions[bot]"  # whom a job's own token writes as
-_CLOCKS_DIFFER = 300  # seconds, at most, between ours and GitHub's
-_MINIMIZED = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
+_FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
+_FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
+_NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
+_BOT = "github-actions[bot]"  # the author of what a job's own token writes
+_MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
+_VIEWER_QUERY = "query{viewer{login databaseId}}"
+_MINIMIZED_QUERY = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
 class GitHub:
-    """A `Forge`. `retry_timeout_seconds` bounds all waiting of one call; `notify` is told of it."""
+    """A `Forge` for `repo` (`owner/name`).
+
+    `graphql_url` is derived from `api_url` when empty. `retry` bounds the repetitions of one call; `notify` is called
+    with a line about each wait.
+    """
 
     def __init__(
         self,
@@ -60,180 +63,188 @@ class GitHub:
         repo: str,
         token: str,
         api_url: str = "https://api.github.com",
-        retry_timeout_seconds: float = 120.0,
+        graphql_url: str = "",
+        retry: RetryPolicy = RETRY_POLICY,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._repo, self._token, self._api_url = repo, token.strip(), api_url
-        self._retry_timeout, self._notify = retry_timeout_seconds, notify
-        self._idle: list[Requester] = []  # PyGithub's are for one call at a time
+        self._repo, self._token = repo, token.strip()
+        self._user_url = f"{api_url.rstrip('/')}/user"
+        self._graphql_url = graphql_url or f"{api_url.rstrip('/').removesuffix('/v3')}/graphql"
+        self._retry_policy, self._notify = retry, notify
+        self._rest_connections = ConnectionPool(api_url, self._token)
+        self._graphql_connections = ConnectionPool(self._graphql_url, self._token)
         self._me: Account | None = None
+        self._me_lock = asyncio.Lock()
         self.requests = 0
-        self._asking_me = asyncio.Lock()
 
     async def me(self) -> Account:
-        async with self._asking_me:
-            self._me = self._me or await self._ask_me()
+        """The token's account. One request, however many callers there are."""
+        async with self._me_lock:
+            self._me = self._me or await self._fetch_me()
         return self._me
 
     async def role(self, login: str) -> str:
+        """Source: https://docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user"""
         try:
-            found = await self._get("read a role", f"/collaborators/{quote(login, safe='')}/permission")
+            data = await self._fetch("read a role", f"/collaborators/{quote(login, safe='')}/permission")
         except ForgeError as error:
             if error.status == 404:
                 return "none"
             raise
-        return parse_text(found, "role_name") or parse_text(found, "permission") or "none"
-
-    async def account(self, login: str) -> Account:
-        return parse_account(await self._call("read an account", "GET", f"/users/{quote(login, safe='')}"))
+        return parse_text(data, "role_name") or parse_text(data, "permission") or "none"
 
     async def pull(self, number: int) -> PullRequest:
-        return parse_pull(await self._get("read the pull request", f"/pulls/{number}"))
+        """The pull request. Raises `ForgeError` with status 404 when there is none."""
+        return parse_pull(await self._fetch("read the pull request", f"/pulls/{number}"))
 
     async def issue(self, number: int) -> Issue:
-        return parse_issue(await self._get("read the issue", f"/issues/{number}"))
+        """The issue. Raises `ForgeError` with status 404 when there is none."""
+        return parse_issue(await self._fetch("read the issue", f"/issues/{number}"))
 
     async def pulls_of(self, sha: str) -> list[PullRequest]:
-        """A fork's commit belongs to no pull request in GitHub's index of commits: the open ones are looked through,
-        those with news first."""
-        found = await self._list("find the commit's pull requests", f"/commits/{quote(sha, safe='')}/pulls")
-        if not found:
-            found = await self._list(
-                "read the pull requests", "/pulls", state="open", sort="updated", direction="desc", pages=3
+        """GitHub's index of commits does not know those of forks: then the open pull requests are searched, the most
+        recently updated ones first."""
+        items = await self._list("find the commit's pull requests", f"/commits/{quote(sha, safe='')}/pulls")
+        if not items:
+            items = await self._list(
+                "read the pull requests", "/pulls", state="open", sort="updated", direction="desc", max_pages=3
             )
-        here = [each for each in found if self._is_here(parse_object(each, "base"))]
-        return [pull for pull in map(parse_pull, here) if pull.state == "open" and pull.head_sha == sha]
+        names = [parse_text(parse_object(parse_object(item, "base"), "repo"), "full_name") for item in items]
+        items = [item for item, name in zip(items, names, strict=True) if name.lower() == self._repo.lower()]
+        return [pull for pull in map(parse_pull, items) if pull.state == "open" and pull.head_sha == sha]
 
     async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
-        found = await self._list("read the comments", f"/{'pulls' if kind == 'review' else 'issues'}/{number}/comments")
-        return [parse_comment(each, kind) for each in found]
+        """All pages, oldest comment first."""
+        items = await self._list("read the comments", f"/{_FOLDERS[kind]}/{number}/comments")
+        return [parse_comment(item, kind) for item in items]
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
-        """Of very busy hours, the newest ones."""
+        """At most the newest 300 comments of each kind are looked at."""
 
-        async def of(kind: Kind, path: str) -> list[Comment]:
-            found = await self._list(
-                "count recent requests", path, since=since, sort="created", direction="desc", pages=3
+        async def fetch(kind: Kind) -> list[Comment]:
+            path = f"/{_FOLDERS[kind]}/comments"
+            items = await self._list(
+                "count recent requests", path, since=since, sort="created", direction="desc", max_pages=3
             )
-            return [parse_comment(each, kind) for each in found]
+            return [parse_comment(item, kind) for item in items]
 
-        several = await _together(of("issue", "/issues/comments"), of("review", "/pulls/comments"))
-        return [
-            each for comments in several for each in comments if each.author.login == login and each.created_at >= since
-        ]
+        issue_comments, review_comments = await together(fetch("issue"), fetch("review"))
+        comments = [*issue_comments, *review_comments]
+        return [comment for comment in comments if comment.author.login == login and comment.created_at >= since]
 
     async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
+        """Source: https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow"""
         path = f"/actions/workflows/{quote(workflow, safe='')}/runs"
-        how = {"actor": login, "created": f">={since}", "exclude_pull_requests": "true"}
-        found = await self._list("count recent runs", path, key="workflow_runs", pages=3, **how)
-        return [parse_text(each, "created_at") for each in found if parse_text(each.get("actor"), "login") == login]
+        query = {"actor": login, "created": f">={since}", "exclude_pull_requests": "true"}
+        items = await self._list("count recent runs", path, key="workflow_runs", max_pages=3, **query)
+        return [parse_text(item, "created_at") for item in items if parse_text(item.get("actor"), "login") == login]
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
-        """What the token may not read is missing, with a note."""
+        """The parts are read at the same time. What the token may not read is missing, with a note."""
         notes: list[str] = []
 
-        async def part(what: str, path: str, **how: Any) -> list[dict[str, Any]]:
+        async def part(name: str, path: str, **options: Any) -> list[dict[str, Any]]:
             try:
-                return await self._list(f"read {what}", path, **how)
+                return await self._list(f"read {name}", path, **options)
             except ForgeError as error:
                 if error.status not in (403, 404):
                     raise
-                notes.append(f"{what} could not be read ({error.status})")
+                notes.append(f"{name} could not be read ({error.status})")
                 return []
 
-        said = part("the comments", f"/issues/{number}/comments")
+        issue_comments = part("the comments", f"/issues/{number}/comments")
         if pull is None:
-            comments, issue = await _together(said, self.issue(number))
-            hidden = await self._minimized(comments, notes)
-            told = tuple(parse_comment(each, "issue", hidden) for each in comments)
-            return Discussion(issue=issue, comments=told, notes=tuple(notes))
-        comments, reviews, lines, files, checks = await _together(
-            said,
+            comments, issue = await together(issue_comments, self.issue(number))
+            hidden_ids = await self._minimized_ids(comments, notes)
+            values = tuple(parse_comment(item, "issue", hidden_ids) for item in comments)
+            return Discussion(issue=issue, comments=values, notes=tuple(notes))
+        comments, reviews, review_comments, files, checks = await together(
+            issue_comments,
             part("the reviews", f"/pulls/{number}/reviews"),
             part("the review comments", f"/pulls/{number}/comments"),
-            part("the changed files", f"/pulls/{number}/files", pages=MOST_FILES // PER_PAGE),
+            part("the changed files", f"/pulls/{number}/files", max_pages=MAX_FILES // PER_PAGE),
             self._failed_checks(pull.head_sha, notes),
         )
-        hidden = await self._minimized([*comments, *lines, *reviews], notes)
-        if len(files) == MOST_FILES:
-            notes.append(f"only the first {MOST_FILES} changed files are listed")
+        hidden_ids = await self._minimized_ids([*comments, *review_comments, *reviews], notes)
+        if len(files) == MAX_FILES:
+            notes.append(f"only the first {MAX_FILES} changed files are listed")
         return Discussion(
             pull=pull,
             comments=(
-                *(parse_comment(each, "issue", hidden) for each in comments),
-                *(parse_comment(each, "review", hidden) for each in lines),
+                *(parse_comment(item, "issue", hidden_ids) for item in comments),
+                *(parse_comment(item, "review", hidden_ids) for item in review_comments),
             ),
-            reviews=tuple(parse_review(each, hidden) for each in reviews if each.get("state") != "PENDING"),
-            files=tuple(parse_file(each) for each in files),
+            reviews=tuple(parse_review(item, hidden_ids) for item in reviews if item.get("state") != "PENDING"),
+            files=tuple(parse_file(item) for item in files),
             checks=checks,
             notes=tuple(sorted(notes)),
         )
 
     async def comment(self, number: int, body: str) -> Comment:
-        return await self._create(f"/issues/{number}/comments", f"/issues/{number}/comments", "issue", {"body": body})
+        """A new comment below an issue or pull request."""
+        path = f"/issues/{number}/comments"
+        return await self._create_comment(path, path, "issue", body)
 
     async def reply(self, number: int, to: int, body: str) -> Comment:
+        """GitHub takes replies only to the first comment of a thread: a reply to another one goes to the first."""
         path = f"/pulls/{number}/comments"
         try:
-            return await self._create(f"{path}/{to}/replies", path, "review", {"body": body})
+            return await self._create_comment(f"{path}/{to}/replies", path, "review", body)
         except ForgeError as error:
             if error.status not in (404, 422):
                 raise
-            asked = parse_comment(await self._get("read the comment to reply to", f"/pulls/comments/{to}"), "review")
-            if asked.reply_to is None:
+            data = await self._fetch("read the comment to reply to", f"/pulls/comments/{to}")
+            first = parse_comment(data, "review").reply_to
+            if first is None:
                 raise
-        # GitHub takes replies to the first comment of a thread only.
-        return await self._create(f"{path}/{asked.reply_to}/replies", path, "review", {"body": body})
+        return await self._create_comment(f"{path}/{first}/replies", path, "review", body)
 
     async def edit(self, comment: Comment, body: str) -> Comment:
-        kind = "pulls" if comment.kind == "review" else "issues"
-        path = f"/{kind}/comments/{comment.id}"
-        return parse_comment(await self._get("edit a comment", path, "PATCH", {"body": body}), comment.kind)
+        """The comment as it is now. Raises `ForgeError` with status 404 when it was deleted."""
+        path = f"/{_FOLDERS[comment.kind]}/comments/{comment.id}"
+        return parse_comment(await self._fetch("edit a comment", path, "PATCH", {"body": body}), comment.kind)
 
     async def react(self, number: int, comment: Comment | None, reaction: Reaction) -> None:
+        """GitHub keeps one reaction of a kind by the same account."""
         path = f"/issues/{number}"
         if comment:
-            path = f"/{'pulls' if comment.kind == 'review' else 'issues'}/comments/{comment.id}"
-        await self._get("react", f"{path}/reactions", "POST", {"content": reaction})
+            path = f"/{_FOLDERS[comment.kind]}/comments/{comment.id}"
+        await self._fetch("react", f"{path}/reactions", "POST", {"content": reaction})
 
     async def close(self) -> None:
-        """Ends the connections."""
-        while self._idle:
-            await asyncio.to_thread(self._idle.pop().close)
+        """Ends the connections. Idempotent."""
+        await self._rest_connections.close()
+        await self._graphql_connections.close()
 
-    async def _ask_me(self) -> Account:
-        """A user's token knows its user; a job's own token is told by GraphQL, or goes by the name it always has."""
+    async def _fetch_me(self) -> Account:
+        """A person's token knows its account. A job's own token learns it from GraphQL only; where that is closed to
+        it, it is the account that all of them have."""
         if not self._token.startswith("ghs_"):
             try:
-                return parse_account(await self._call("find out who we are", "GET", "/user"))
+                return parse_account(await self._fetch("find out who we are", self._user_url))
             except ForgeError as error:
                 if error.status not in (403, 404):
                     raise
         try:
-            viewer = (await self._graphql("query{viewer{login databaseId}}", {})).get("viewer")
+            viewer = parse_object(await self._graphql(_VIEWER_QUERY, {}), "viewer")
         except ForgeError as error:
             if error.status == 401:
                 raise
-            viewer = None
+            viewer = {}
         login = parse_text(viewer, "login") or _BOT
-        return Account(
-            id=parse_number(viewer, "databaseId"), login=login, kind="Bot" if login.endswith("[bot]") else "User"
-        )
-
-    def _is_here(self, base: Mapping[str, Any]) -> bool:
-        return parse_text(parse_object(base, "repo"), "full_name").lower() == self._repo.lower()
+        me = Account(id=parse_number(viewer, "databaseId"), login=login)
+        return replace(me, kind="Bot") if login.endswith("[bot]") else me
 
     async def _failed_checks(self, sha: str, notes: list[str]) -> tuple[FailedCheck, ...]:
-        """Of each check its latest run, when that did not succeed."""
+        """The latest run of each check, where that did not succeed."""
         try:
-            found = await self._list("read the checks", f"/commits/{sha}/check-runs", key="check_runs", pages=3)
-            latest = {
-                (parse_text(each.get("app"), "slug"), parse_text(each, "name")): each for each in sorted(found, key=_id)
-            }
-            bad = [each for each in latest.values() if each.get("conclusion") in _BAD_ENDS]
-            if len(bad) > MOST_CHECKS:
-                notes.append(f"only the last {MOST_CHECKS} of {len(bad)} failed checks are listed")
-            return tuple(await _together(*(self._failed_check(each) for each in bad[-MOST_CHECKS:])))
+            runs = await self._list("read the checks", f"/commits/{sha}/check-runs", key="check_runs", max_pages=3)
+            runs.sort(key=lambda run: parse_number(run, "id"))
+            latest = {(parse_text(run.get("app"), "slug"), parse_text(run, "name")): run for run in runs}
+            failures = [run for run in latest.values() if run.get("conclusion") in _FAILURES]
+            if len(failures) > MAX_CHECKS:
+                notes.append(f"only the last {MAX_CHECKS} of {len(failures)} failed checks are listed")
+            return tuple(await together(*(self._failed_check(run) for run in failures[-MAX_CHECKS:])))
         except ForgeError as error:
             if error.status not in (403, 404):
                 raise
@@ -242,148 +253,108 @@ class GitHub:
 
     async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
         output = run.get("output")
-        several: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         if parse_number(output, "annotations_count"):
-            several = await self._list("read annotations", f"/check-runs/{_id(run)}/annotations", pages=5)
+            path = f"/check-runs/{parse_number(run, 'id')}/annotations"
+            annotations = await self._list("read annotations", path, max_pages=5)
         return FailedCheck(
             name=parse_text(run, "name"),
             conclusion=parse_text(run, "conclusion"),
             url=parse_text(run, "html_url"),
             summary=parse_text(output, "summary") or parse_text(output, "title"),
-            annotations=tuple(parse_annotation(each) for each in several[-ANNOTATIONS:]),
+            annotations=tuple(parse_annotation(item) for item in annotations[-MAX_ANNOTATIONS:]),
         )
 
-    async def _minimized(self, things: list[dict[str, Any]], notes: list[str]) -> frozenset[str]:
-        """The node ids of what somebody has hidden; only GraphQL tells."""
-        ids = [each["node_id"] for each in things if isinstance(each.get("node_id"), str)]
-        hidden: set[str] = set()
+    async def _minimized_ids(self, items: list[dict[str, Any]], notes: list[str]) -> frozenset[str]:
+        """The node ids of those items that people have hidden. Only GraphQL knows."""
+        ids = [item["node_id"] for item in items if isinstance(item.get("node_id"), str)]
+        hidden_ids: set[str] = set()
         try:
-            for at in range(0, len(ids), PER_PAGE):
-                found = await self._graphql(_MINIMIZED, {"ids": ids[at : at + PER_PAGE]})
-                nodes = [node for node in found.get("nodes") or () if isinstance(node, dict)]
-                hidden |= {parse_text(node, "id") for node in nodes if node.get("isMinimized") is True}
+            for start in range(0, len(ids), PER_PAGE):
+                data = await self._graphql(_MINIMIZED_QUERY, {"ids": ids[start : start + PER_PAGE]})
+                nodes = [node for node in data.get("nodes") or () if isinstance(node, dict)]
+                hidden_ids |= {parse_text(node, "id") for node in nodes if node.get("isMinimized") is True}
         except ForgeError:
             notes.append("which comments are hidden could not be read")
-        return frozenset(hidden)
+        return frozenset(hidden_ids)
 
-    # How to ask
+    async def _create_comment(self, path: str, list_path: str, kind: Kind, body: str) -> Comment:
+        """Writes a comment once: when the response is lost, it is searched for before it is written again."""
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - _MAX_CLOCK_SKEW))
 
-    async def _create(self, path: str, among: str, kind: Kind, body: dict[str, str]) -> Comment:
-        """A write whose answer got lost may have been done: what is there is looked at before it is done again."""
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - _CLOCKS_DIFFER))
-
-        async def done() -> dict[str, Any] | None:
+        async def find_existing() -> dict[str, Any] | None:
             me = await self.me()
-            there = await self._list("look for the comment", among, since=since)
-            return next((each for each in there if is_ours(each, body["body"], me)), None)
+            items = await self._list("look for the comment", list_path, since=since)
+            return next((item for item in items if is_same_comment(item, body, me)), None)
 
-        return parse_comment(await self._get("write a comment", path, "POST", body, done=done), kind)
+        return parse_comment(await self._fetch("write a comment", path, "POST", {"body": body}, find_existing), kind)
 
-    async def _get(
-        self, what: str, path: str, verb: str = "GET", body: Any = None, *, done: AlreadyDone | None = None
+    async def _fetch(
+        self, purpose: str, path: str, verb: str = "GET", body: Any = None, find_existing: FindExisting | None = None
     ) -> dict[str, Any]:
-        return await self._call(what, verb, f"/repos/{self._repo}{path}", body=body, done=done)
+        """A JSON object. `path` is below the repository, or a whole address."""
+        url = f"/repos/{self._repo}{path}" if path.startswith("/") else path
+        data = (await self._send(ApiRequest(purpose, verb, url, body=body), find_existing)).data
+        if not isinstance(data, dict):
+            raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
+        return data
 
     async def _list(
-        self, what: str, path: str, *, key: str = "", pages: int = MOST_PAGES, **parameters: str
+        self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, **query: str
     ) -> list[dict[str, Any]]:
-        """All items of all pages (at most `pages`), by the links that GitHub gives."""
-        found: list[dict[str, Any]] = []
-        asked = ApiRequest(what, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE, **parameters})
-        for _ in range(pages):
-            answer = await self._patiently(asked)
-            items = answer.data.get(key) if key and isinstance(answer.data, dict) else answer.data
-            found += [each for each in items or () if isinstance(each, dict)]
-            following = _NEXT.search(answer.headers.get("link", ""))
-            if not following:
+        """The items of all pages (at most `max_pages`), by the links that GitHub sends.
+
+        Source: https://docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
+        """
+        items: list[dict[str, Any]] = []
+        request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE, **query})
+        for _ in range(max_pages):
+            response = await self._send(request)
+            page = response.data
+            if key and isinstance(page, dict):
+                page = page.get(key)
+            items += [item for item in page or () if isinstance(item, dict)]
+            link = _NEXT_PAGE.search(response.headers.get("link", ""))
+            if not link:
                 break
-            asked = ApiRequest(what, "GET", following[1])
-        return found
+            request = ApiRequest(purpose, "GET", link[1])
+        return items
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        url = f"{self._api_url.rstrip('/').removesuffix('/v3')}/graphql"
-        answer = await self._call("ask GraphQL", "POST", url, body={"query": query, "variables": variables})
-        if not isinstance(answer.get("data"), dict):
-            raise ForgeError("GraphQL gave no data", status=400)
-        data: dict[str, Any] = answer["data"]
-        return data
-
-    async def _call(
-        self, what: str, verb: str, url: str, *, body: Any = None, done: AlreadyDone | None = None
-    ) -> dict[str, Any]:
-        data = (await self._patiently(ApiRequest(what, verb, url, body=body), done)).data
+        body = {"query": query, "variables": variables}
+        data = (await self._fetch("ask GraphQL", self._graphql_url, "POST", body)).get("data")
         if not isinstance(data, dict):
-            raise ForgeError(f"GitHub's answer is not understood ({what})", hint="is the address of its API right?")
+            raise ForgeError("GraphQL gave no data", status=400)
         return data
 
-    async def _patiently(self, asked: ApiRequest, done: AlreadyDone | None = None) -> ApiResponse:
-        until = time.monotonic() + self._retry_timeout
-        attempt = 0
+    async def _send(self, request: ApiRequest, find_existing: FindExisting | None = None) -> ApiResponse:
+        """The response, after retries. `find_existing` looks for what an earlier attempt may have written. Raises
+        `ForgeError`."""
+        retry = Retry(self._retry_policy)
+        connections = {self._graphql_url: self._graphql_connections}.get(request.url, self._rest_connections)
         while True:
-            answer = await self._once(asked)
-            if answer.ok:
-                return answer
-            wait = wait_for(answer, attempt)
-            if wait is None or time.monotonic() + wait > until:
-                if done and answer.retryable:
-                    with suppress(ForgeError):
-                        if there := await done():
-                            return ApiResponse(200, {}, there)
-                raise to_forge_error(asked.what, answer)
+            self.requests += 1
+            response = await connections.send(request)
+            if response.ok:
+                return response
+            wait = None
+            if response.rate_limited or response.retryable:
+                wait = retry.next_wait(requested_wait(response))
             if wait:
-                self._notify(
-                    f"GitHub lets us wait {human_seconds(wait)} ({asked.what}: {answer.status or 'no answer'})"
-                )
-            await asyncio.sleep(wait)
-            attempt += 1
-            if done and answer.retryable and (there := await done()):
-                return ApiResponse(200, {}, there)
-
-    async def _once(self, asked: ApiRequest) -> ApiResponse:
-        self.requests += 1
-        requester = self._idle.pop() if self._idle else None
-
-        def ask() -> tuple[Requester, ApiResponse]:
-            connection = requester or self._connect()
-            return connection, send(asked, connection.requestJson, self._token)
-
-        def give_back(asking: asyncio.Future[tuple[Requester, ApiResponse]]) -> None:
-            if not asking.cancelled() and asking.exception() is None:
-                self._idle.append(asking.result()[0])
-
-        # A thread cannot be stopped. Whoever is cancelled does not wait for it; a write that has begun is done.
-        asking = asyncio.ensure_future(asyncio.to_thread(ask))
-        asking.add_done_callback(give_back)
-        return (await asyncio.shield(asking))[1]
-
-    def _connect(self) -> Requester:
-        import github
-
-        return github.Github(
-            auth=github.Auth.Token(self._token) if self._token else None,
-            base_url=self._api_url,
-            timeout=TIMEOUT_SECONDS,
-            user_agent="flue-ci",
-            retry=None,  # ours looks at what was written before it writes again, and can be interrupted
-            seconds_between_requests=0,
-            seconds_between_writes=0,  # a run writes a few comments, ten seconds apart
-        ).requester
-
-
-def _id(found: Mapping[str, Any]) -> int:
-    return parse_number(found, "id")
+                status = response.status or "no answer"
+                self._notify(f"waiting {human_seconds(wait)} for GitHub ({request.purpose}: {status})")
+                await asyncio.sleep(wait)
+            if find_existing and response.retryable:
+                try:
+                    if item := await find_existing():
+                        return ApiResponse(200, {}, item)
+                except ForgeError:
+                    if wait is not None:
+                        raise
+            if wait is None:
+                raise to_forge_error(request.purpose, response)
 
 
 def preload() -> None:
     """Imports PyGithub, which takes a while."""
     import github  # noqa: F401
-
-
-async def _together(*several: Coroutine[Any, Any, Any]) -> list[Any]:
-    """All at once; the first that fails ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in several]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]

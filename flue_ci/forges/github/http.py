@@ -1,20 +1,30 @@
-"""One question to GitHub and its answer, as values. What to do about an answer is decided in `patience`."""
+"""Requests to GitHub and its responses, as values, and the connections that carry them.
+
+The only module that imports PyGithub, for its HTTP client. What to do about a response is decided in `retry`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flue_ci.core.text import one_line
+
+if TYPE_CHECKING:
+    from github.Requester import Requester
+
+TIMEOUT_SECONDS = 20  # of one request
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """`what` is for people; `url` a path of the API, or a whole address of it, of which only the path counts."""
+    """`purpose` is for people (`read the issue`); `url` a path of the API, or a whole address of it, of which only the
+    path counts."""
 
-    what: str
+    purpose: str
     verb: str
     url: str
     query: dict[str, Any] | None = None
@@ -23,7 +33,7 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """What GitHub said. `status` 0: nothing, or nothing of use; header names are in small letters."""
+    """`status` 0: there was no answer, or none that can be read. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,50 +41,99 @@ class ApiResponse:
 
     @property
     def ok(self) -> bool:
+        """A status from 200 to 299."""
         return 200 <= self.status < 300
 
     @property
     def retryable(self) -> bool:
-        """What was asked may have been done all the same."""
+        """The server failed. The request may have been carried out all the same."""
         return self.status == 0 or self.status >= 500
 
     @property
     def rate_limited(self) -> bool:
-        """A rate limit, GitHub's first or second kind."""
-        named = "retry-after" in self.headers or self.headers.get("x-ratelimit-remaining") == "0"
-        return self.status == 429 or (self.status == 403 and (named or "rate limit" in self.message.lower()))
+        """A rate limit, GitHub's primary or secondary one."""
+        has_limit_headers = "retry-after" in self.headers or self.headers.get("x-ratelimit-remaining") == "0"
+        has_limit = has_limit_headers or "rate limit" in self.message.lower()
+        return self.status == 429 or (self.status == 403 and has_limit)
 
     @property
     def message(self) -> str:
         """GitHub's own words, on one line."""
         if not isinstance(self.data, dict):
             return ""
-        errors = self.data.get("errors")
-        several = errors if isinstance(errors, list) else []
-        more = [each.get("message") or each.get("code") if isinstance(each, dict) else each for each in several]
-        told = "; ".join(str(each) for each in more if each)
-        return one_line(f"{self.data.get('message') or ''}{f' ({told})' if told else ''}", 300)
+        text = str(self.data.get("message") or "")
+        if isinstance(errors := self.data.get("errors"), list):
+            details = [str(detail) for detail in map(_error_detail, errors) if detail]
+            if details:
+                text += f" ({'; '.join(details)})"
+        return one_line(text, 300)
+
+
+def _error_detail(error: Any) -> Any:
+    return (error.get("message") or error.get("code")) if isinstance(error, dict) else error
+
+
+class ConnectionPool:
+    """Connections to the API at `base_url`, each for one request at a time. Sends in threads."""
+
+    def __init__(self, base_url: str, token: str) -> None:
+        self._base_url, self._token = base_url, token
+        self._idle: list[Requester] = []
+
+    async def send(self, request: ApiRequest) -> ApiResponse:
+        """The response, see `send`. A cancelled call does not wait for its thread, which cannot be stopped: a write
+        that has begun is carried out."""
+        connection = self._idle.pop() if self._idle else None
+
+        def exchange() -> tuple[Requester, ApiResponse]:
+            requester = connection or self._connect()
+            return requester, send(request, requester.requestJson, self._token)
+
+        def put_back(future: asyncio.Future[tuple[Requester, ApiResponse]]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._idle.append(future.result()[0])
+
+        future = asyncio.ensure_future(asyncio.to_thread(exchange))
+        future.add_done_callback(put_back)
+        return (await asyncio.shield(future))[1]
+
+    async def close(self) -> None:
+        """Ends the idle connections. Idempotent."""
+        while self._idle:
+            await asyncio.to_thread(self._idle.pop().close)
+
+    def _connect(self) -> Requester:
+        import github
+
+        return github.Github(
+            auth=github.Auth.Token(self._token) if self._token else None,
+            base_url=self._base_url,
+            timeout=TIMEOUT_SECONDS,
+            user_agent="flue-ci",
+            retry=None,  # ours looks at what was written before it writes again, and can be interrupted
+            seconds_between_requests=0,
+            seconds_between_writes=0,  # a run writes a few comments, ten seconds apart
+        ).requester
 
 
 def send(request: ApiRequest, transport: Callable[..., tuple[int, Mapping[str, Any], Any]], token: str) -> ApiResponse:
-    """What `send` (PyGithub's `requestJson`) makes of the question, whatever it is; never raises for what the network
-    or the server did, and never shows the token."""
+    """The response that `transport` (PyGithub's `requestJson`) gets. Never raises for faults of the network or the
+    server, and never shows the token."""
     try:
         status, headers, text = transport(request.verb, request.url, request.query, None, request.body)
     except RuntimeError as error:  # a permanent redirect to another host, which PyGithub does not follow
         return ApiResponse(301, {}, {"message": str(error)})
-    except (OSError, ValueError) as error:  # `requests` says OSError for whatever happens on the way
-        said = f"{type(error).__name__}: {error}"
-        for part in token.split():  # a header that cannot be sent is shown in the error
-            said = said.replace(part, "***")
-        return ApiResponse(0, {}, {"message": said})
-    named = {str(name).lower(): str(value) for name, value in headers.items()}
+    except (OSError, ValueError) as error:  # `requests` raises subclasses of OSError
+        message = f"{type(error).__name__}: {error}"
+        for part in token.split():  # the error shows a header that cannot be sent
+            message = message.replace(part, "***")
+        return ApiResponse(0, {}, {"message": message})
+    lower_case = {str(name).lower(): str(value) for name, value in headers.items()}
+    if not text:
+        return ApiResponse(status, lower_case, None)
     try:
-        return ApiResponse(status, named, json.loads(text) if text else None)
+        return ApiResponse(status, lower_case, json.loads(text))
     except ValueError:
-        said = one_line(str(text), 200)
-        return ApiResponse(
-            0 if 200 <= status < 300 else status,
-            named,
-            {"message": f"an answer that is no JSON: {said}" if said else ""},
-        )
+        if 200 <= status < 300:
+            status = 0
+        return ApiResponse(status, lower_case, {"message": f"an answer that is no JSON: {one_line(str(text), 200)}"})

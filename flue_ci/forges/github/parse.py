@@ -1,130 +1,122 @@
-"""GitHub's answers as our words. What is missing or of another type is empty: answers differ by age and server."""
+"""GitHub's JSON as our values. Fields that are missing or of another type become empty: answers differ by the age and
+kind of the server."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flue_ci.core.discussion import Account, Annotation, Comment, FileDiff, Issue, PullRequest, Review
 
-
-def is_ours(found: Mapping[str, Any], body: str, me: Account) -> bool:
-    author = parse_account(found.get("user"))
-    ours = author.id == me.id if me.id else author.login == me.login
-    return ours and parse_text(found, "body").replace("\r\n", "\n").strip() == body.replace("\r\n", "\n").strip()
+T = TypeVar("T")
 
 
-def parse_text(found: Any, name: str) -> str:
-    value = found.get(name) if isinstance(found, dict) else None
-    return value if isinstance(value, str) else ""
+def is_same_comment(data: Mapping[str, Any], body: str, me: Account) -> bool:
+    """Whether `data` is a comment with that body which `me` wrote; kinds of line ends do not count."""
+    author = parse_account(data.get("user"))
+    same_author = author.id == me.id if me.id else author.login == me.login
+    return same_author and _normalize(parse_text(data, "body")) == _normalize(body)
 
 
-def parse_number(found: Any, name: str) -> int:
-    value = found.get(name) if isinstance(found, dict) else None
-    return value if isinstance(value, int) else 0
+def _normalize(body: str) -> str:
+    return body.replace("\r\n", "\n").strip()
 
 
-def parse_object(found: Any, name: str) -> Mapping[str, Any]:
-    value = found.get(name) if isinstance(found, dict) else None
-    return value if isinstance(value, dict) else {}
+def _value(data: Any, name: str, kind: type[T]) -> T | None:
+    if isinstance(data, dict) and isinstance(value := data.get(name), kind):
+        return value
+    return None
 
 
-def parse_account(found: Any) -> Account:
-    return Account(
-        id=parse_number(found, "id"), login=parse_text(found, "login"), kind=parse_text(found, "type") or "User"
-    )
+def parse_text(data: Any, name: str) -> str:
+    """The text `name` of a JSON object, or ""."""
+    return _value(data, name, str) or ""
 
 
-def parse_labels(found: Mapping[str, Any]) -> tuple[str, ...]:
-    labels = found.get("labels")
-    return tuple(parse_text(label, "name") for label in labels) if isinstance(labels, list) else ()
+def parse_number(data: Any, name: str) -> int:
+    """The integer `name` of a JSON object, or 0."""
+    return _value(data, name, int) or 0
 
 
-def parse_pull(found: Mapping[str, Any]) -> PullRequest:
-    base, head = parse_object(found, "base"), parse_object(found, "head")
+def parse_object(data: Any, name: str) -> Mapping[str, Any]:
+    """The object `name` of a JSON object, or an empty one."""
+    return _value(data, name, dict) or {}
+
+
+def parse_account(data: Any) -> Account:
+    """A user, a bot or an organization; an empty account for one that was deleted (null)."""
+    login, kind = parse_text(data, "login"), parse_text(data, "type")
+    return Account(id=parse_number(data, "id"), login=login, kind=kind or "User")
+
+
+def _texts(data: Any, *names: str, **renames: str) -> dict[str, Any]:
+    """The texts `names` of a JSON object, and those that it has under another name: `url="html_url"`."""
+    return {name: parse_text(data, renames.get(name, name)) for name in (*names, *renames)}
+
+
+def _thread(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What an issue and a pull request have in common."""
+    return {
+        "number": parse_number(data, "number"),
+        "author": parse_account(data.get("user")),
+        "labels": tuple(parse_text(label, "name") for label in _value(data, "labels", list) or ()),
+        **_texts(data, "title", "body", "state", "created_at", url="html_url"),
+    }
+
+
+def parse_pull(data: Mapping[str, Any]) -> PullRequest:
+    """Source: https://docs.github.com/rest/pulls/pulls#get-a-pull-request"""
+    base, head = parse_object(data, "base"), parse_object(data, "head")
     head_repo = parse_object(head, "repo")
     return PullRequest(
-        number=parse_number(found, "number"),
-        title=parse_text(found, "title"),
-        body=parse_text(found, "body"),
-        author=parse_account(found.get("user")),
-        url=parse_text(found, "html_url"),
-        state=parse_text(found, "state"),
-        draft=bool(found.get("draft")),
-        labels=parse_labels(found),
+        **_thread(data),
         base_ref=parse_text(base, "ref"),
-        base_sha=parse_text(base, "sha"),
         base_repo_id=parse_number(parse_object(base, "repo"), "id"),
         head_ref=parse_text(head, "ref"),
         head_sha=parse_text(head, "sha"),
         head_repo=parse_text(head_repo, "full_name"),
         head_repo_id=parse_number(head_repo, "id") or None,
-        created_at=parse_text(found, "created_at"),
     )
 
 
-def parse_issue(found: Mapping[str, Any]) -> Issue:
-    return Issue(
-        number=parse_number(found, "number"),
-        title=parse_text(found, "title"),
-        body=parse_text(found, "body"),
-        author=parse_account(found.get("user")),
-        url=parse_text(found, "html_url"),
-        state=parse_text(found, "state"),
-        labels=parse_labels(found),
-        created_at=parse_text(found, "created_at"),
-        is_pull_request=bool(found.get("pull_request")),
-    )
+def parse_issue(data: Mapping[str, Any]) -> Issue:
+    """Source: https://docs.github.com/rest/issues/issues#get-an-issue"""
+    return Issue(**_thread(data), is_pull_request=bool(data.get("pull_request")))
 
 
 def parse_comment(
-    found: Mapping[str, Any], kind: Literal["issue", "review"], hidden: frozenset[str] = frozenset()
+    data: Mapping[str, Any], kind: Literal["issue", "review"], minimized_ids: frozenset[str] = frozenset()
 ) -> Comment:
-    line, to = found.get("line"), found.get("in_reply_to_id")
+    """A comment of that kind. `minimized_ids` are the node ids of comments that people have hidden."""
     return Comment(
-        id=parse_number(found, "id"),
+        id=parse_number(data, "id"),
         kind=kind,
-        author=parse_account(found.get("user")),
-        body=parse_text(found, "body"),
-        created_at=parse_text(found, "created_at"),
-        updated_at=parse_text(found, "updated_at"),
-        url=parse_text(found, "html_url"),
-        is_minimized=found.get("node_id") in hidden,
-        path=parse_text(found, "path"),
-        line=line if isinstance(line, int) else None,
-        hunk=parse_text(found, "diff_hunk"),
-        reply_to=to if isinstance(to, int) else None,
+        author=parse_account(data.get("user")),
+        is_minimized=data.get("node_id") in minimized_ids,
+        line=parse_number(data, "line") or None,
+        reply_to=parse_number(data, "in_reply_to_id") or None,
+        **_texts(data, "body", "created_at", "updated_at", "path", url="html_url", hunk="diff_hunk"),
     )
 
 
-def parse_review(found: Mapping[str, Any], hidden: frozenset[str]) -> Review:
+def parse_review(data: Mapping[str, Any], minimized_ids: frozenset[str]) -> Review:
+    """A review as a whole. Source: https://docs.github.com/rest/pulls/reviews"""
     return Review(
-        id=parse_number(found, "id"),
-        author=parse_account(found.get("user")),
-        body=parse_text(found, "body"),
-        state=parse_text(found, "state"),
-        submitted_at=parse_text(found, "submitted_at"),
-        url=parse_text(found, "html_url"),
-        is_minimized=found.get("node_id") in hidden,
+        id=parse_number(data, "id"),
+        author=parse_account(data.get("user")),
+        is_minimized=data.get("node_id") in minimized_ids,
+        **_texts(data, "body", "state", "submitted_at", url="html_url"),
     )
 
 
-def parse_file(found: Mapping[str, Any]) -> FileDiff:
-    return FileDiff(
-        path=parse_text(found, "filename"),
-        old_path=parse_text(found, "previous_filename"),
-        status=parse_text(found, "status"),
-        additions=parse_number(found, "additions"),
-        deletions=parse_number(found, "deletions"),
-        patch=parse_text(found, "patch"),
-    )
+def parse_file(data: Mapping[str, Any]) -> FileDiff:
+    """A changed file of a pull request. Source: https://docs.github.com/rest/pulls/pulls#list-pull-requests-files"""
+    additions, deletions = parse_number(data, "additions"), parse_number(data, "deletions")
+    texts = _texts(data, "status", "patch", path="filename", old_path="previous_filename")
+    return FileDiff(additions=additions, deletions=deletions, **texts)
 
 
-def parse_annotation(found: Mapping[str, Any]) -> Annotation:
-    return Annotation(
-        path=parse_text(found, "path"),
-        line=parse_number(found, "start_line"),
-        level=parse_text(found, "annotation_level"),
-        message=parse_text(found, "message"),
-        title=parse_text(found, "title"),
-    )
+def parse_annotation(data: Mapping[str, Any]) -> Annotation:
+    """A line of a failing check. Source: https://docs.github.com/rest/checks/runs#list-check-run-annotations"""
+    texts = _texts(data, "path", "message", "title", level="annotation_level")
+    return Annotation(line=parse_number(data, "start_line"), **texts)

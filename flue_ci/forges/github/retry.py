@@ -1,4 +1,4 @@
-"""How long to go on with a service that refuses for now: what GitHub says about waiting, and what its refusals mean."""
+"""When a request to GitHub is worth repeating: what GitHub says about waiting, and what its refusals mean."""
 
 from __future__ import annotations
 
@@ -6,72 +6,77 @@ import re
 import time
 
 from flue_ci.core.errors import ForgeError
+from flue_ci.core.retry import RetryPolicy, parse_retry_after
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github.http import ApiResponse
 
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
-_UNNAMED_WAIT = 60.0  # what GitHub asks for when it names no time
+RETRY_POLICY = RetryPolicy(timeout=120.0)
+_DEFAULT_LIMIT_WAIT = 60.0  # seconds; what GitHub asks for when a limit names no time
 _PERMISSIONS = re.compile(r"([a-z_]+)=(read|write)")
+_HINTS = {
+    401: "the token is wrong or has expired; `github-token` of the action is the job's own by default",
+    404: "it does not exist, or the token may not see it: look at the job's `permissions:`",
+    410: "it was deleted, or issues are turned off here",
+}
+_OUTAGE_HINT = "is its status page all green?"
 
 
-def wait_for(answer: ApiResponse, attempt: int) -> float | None:
-    """Seconds until another try is worth it; None: it never is.
+def requested_wait(response: ApiResponse) -> float | None:
+    """Seconds that GitHub asks to wait; None when it says nothing about it.
 
     Source: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
-    if not (answer.rate_limited or answer.retryable):
-        return None
-    if (after := answer.headers.get("retry-after", "")).isdigit():
-        return float(after)
-    if answer.rate_limited:
-        left = _reset_in(answer)
-        return _UNNAMED_WAIT if left is None else left + 1.0
-    return min(_FIRST_WAIT * 2.0**attempt, _LONGEST_WAIT)
+    seconds = parse_retry_after(response.headers)
+    if seconds is None and response.rate_limited:
+        reset = _seconds_to_reset(response)
+        seconds = _DEFAULT_LIMIT_WAIT
+        if reset is not None:
+            seconds = reset + 1.0
+    return seconds
 
 
-def to_forge_error(what: str, answer: ApiResponse) -> ForgeError:
+def to_forge_error(purpose: str, response: ApiResponse) -> ForgeError:
     """The error in words, with what to do about it."""
-    if answer.status == 0:
-        return ForgeError(f"GitHub cannot be reached ({what}): {answer.message}", hint="is its status page all green?")
-    message = f"GitHub refused to {what}: {answer.status} {answer.message}".rstrip()
-    return ForgeError(message, status=answer.status, hint=_hint(answer))
+    if response.status == 0:
+        return ForgeError(f"GitHub cannot be reached ({purpose}): {response.message}", hint=_OUTAGE_HINT)
+    message = f"GitHub refused to {purpose}: {response.status} {response.message}".rstrip()
+    return ForgeError(message, status=response.status, hint=_hint(response))
 
 
-def _hint(answer: ApiResponse) -> str:
-    said = answer.message.lower()
-    if answer.rate_limited:
-        left = _reset_in(answer)
-        return "this is GitHub's rate limit" + (f"; it ends in {human_seconds(left)}" if left is not None else "")
-    if "locked" in said:
+def _hint(response: ApiResponse) -> str:
+    message = response.message.lower()
+    if response.rate_limited:
+        reset = _seconds_to_reset(response)
+        end = "" if reset is None else f"; it ends in {human_seconds(reset)}"
+        return f"this is GitHub's rate limit{end}"
+    if "locked" in message:
         return "unlock the conversation, then ask again"
-    if answer.status == 403:
-        if "saml" in said or "sso" in said.split():
+    if response.status == 403:
+        if "saml" in message or "sso" in message.split():
             return "authorize the token for the organization's single sign-on"
-        return _rights(answer.headers.get("x-accepted-github-permissions", ""))
-    if answer.status == 422 and "too long" in said:
+        return _permissions_hint(response.headers.get("x-accepted-github-permissions", ""))
+    if response.status == 422 and "too long" in message:
         return "GitHub takes at most 65,536 characters"
-    if 300 <= answer.status < 400:
+    if 300 <= response.status < 400:
         return "was the repository renamed or moved?"
-    return {
-        401: "the token is wrong or has expired; `github-token` of the action is the job's own by default",
-        404: "it does not exist, or the token may not see it: look at the job's `permissions:`",
-        410: "it was deleted, or issues are turned off here",
-    }.get(answer.status, "is its status page all green?" if answer.retryable else "")
+    if response.retryable:
+        return _OUTAGE_HINT
+    return _HINTS.get(response.status, "")
 
 
-def _rights(accepted: str) -> str:
-    """What to write into the workflow; GitHub names it like `issues=write; pull_requests=write`, where each part of
-    several would do."""
-    found = [(name, level) for name, level in _PERMISSIONS.findall(accepted.split(";", 1)[0]) if name != "metadata"]
-    if not found:
+def _permissions_hint(header: str) -> str:
+    """The lines that a workflow lacks. `header` is GitHub's header, such as `issues=write; pull_requests=write`,
+    where each part would do."""
+    names = [(name, level) for name, level in _PERMISSIONS.findall(header.split(";", 1)[0]) if name != "metadata"]
+    if not names:
         return "the token lacks a permission for that: look at the job's `permissions:`"
-    lines = [f"  {name.replace('_', '-')}: {level}" for name, level in found]
+    lines = [f"  {name.replace('_', '-')}: {level}" for name, level in names]
     return "\n".join(["give the job this permission:", "permissions:", *lines])
 
 
-def _reset_in(answer: ApiResponse) -> float | None:
-    """Seconds until the first kind of limit ends, where that is the one."""
-    reset = answer.headers.get("x-ratelimit-reset", "")
-    if answer.headers.get("x-ratelimit-remaining") != "0" or not reset.isdigit():
+def _seconds_to_reset(response: ApiResponse) -> float | None:
+    """Seconds until the primary limit ends; None when that is not the limit."""
+    reset = response.headers.get("x-ratelimit-reset", "")
+    if response.headers.get("x-ratelimit-remaining") != "0" or not reset.isdigit():
         return None
     return max(float(reset) - time.time(), 0.0)

@@ -1,1 +1,2 @@
-"""The adapter of Anthropic's Messages API. The only place that imports `anthropic`."""
+"""Anthropic's Messages API: the client, the bytes of requests, the events of streams, the meaning of errors, and the
+import of the SDK."""

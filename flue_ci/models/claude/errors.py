@@ -1,25 +1,22 @@
-"""What an error of the model's API means: try again, or tell people what to do. And how long to try.
+"""What an error of the model's API means: try again, or explain to people what to do. And how long to try.
 
 Pure: it sees status, type and headers, not the SDK. Error types and codes: Anthropic's errors page, 2026-11.
 """
 
 from __future__ import annotations
 
-import email.utils
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flue_ci.core.errors import ModelError
+from flue_ci.core.retry import Retry, RetryPolicy, parse_retry_after
 from flue_ci.core.text import closest_match, human_seconds, one_line, plural
-from flue_ci.models.prices import KNOWN_MODELS, family
+from flue_ci.models.prices import family, known_models
 
-FIRST_WAIT = 1.0
-LONGEST_WAIT = 30.0
-MOST_BREAKS = 10
+MOST_BREAKS = 10  # streams of one turn that may break: each costs the tokens of the prompt
 
-_AGAIN_STATUS = (408, 409, 429)
-_AGAIN_TYPES = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
+_RETRYABLE_STATUS = (408, 409, 429)
+_RETRYABLE_TYPES = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
 _SPENT_CODES = (
     "contract_spend_limit_reached",
     "enforced_spend_limit_reached",
@@ -34,9 +31,7 @@ _STATUS_OF_TYPE = {
     "not_found_error": 404,
     "request_too_large": 413,
 }
-
-
-_EXPLAINED = {
+_EXPLANATIONS = {
     400: (
         "The model's API refused the request",
         "Check the model's settings in the spec: effort, thinking, max_output_tokens.",
@@ -62,9 +57,16 @@ class RetryableError(Exception):
         self.wait = wait
 
 
+class ProtocolError(RetryableError):
+    """An event that does not belong where it came, or lacks what it must have. `event` says which, with an article."""
+
+    def __init__(self, event: str) -> None:
+        super().__init__(f"the model's API sent {event}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponse:
-    """An error as the API told it. `status` is 200 for one inside a stream; header names are lower-case."""
+    """An error as the API reports it. `status` is 200 for one inside a stream; header names are lower case."""
 
     status: int
     type: str = ""
@@ -73,100 +75,80 @@ class ErrorResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def classify_error(answer: ErrorResponse, model: str, now: float | None = None) -> RetryableError | ModelError:
-    """What to raise. `now` is the time of day in Unix seconds, for a `Retry-After` that is a date."""
-    status = answer.status if answer.status != 200 else _STATUS_OF_TYPE.get(answer.type, 500)
-    said = one_line(answer.message, 300)
-    told = f"{answer.type or 'error'}{f', {answer.status}' if answer.status != 200 else ', within the stream'}"
-    if _may_pass(status, answer):
-        return RetryableError(
-            f"the model's API: {said or 'no explanation'} ({told})", wait=asked_wait(answer.headers, now)
-        )
-    message, hint = _explained(status, answer, model)
-    return ModelError(f"{message} ({told}): {said}" if said else f"{message} ({told})", hint=hint)
+def classify_error(response: ErrorResponse, model: str) -> RetryableError | ModelError:
+    """What to raise."""
+    status, where = response.status, str(response.status)
+    if status == 200:
+        status, where = _STATUS_OF_TYPE.get(response.type, 500), "within the stream"
+    origin = f"{response.type or 'error'}, {where}"
+    message = one_line(response.message, 300)
+    if _may_pass(status, response):
+        reason = f"the model's API: {message or 'no explanation'} ({origin})"
+        return RetryableError(reason, wait=parse_retry_after(response.headers))
+    summary, hint = _explain(status, response, model)
+    detail = f": {message}" if message else ""
+    return ModelError(f"{summary} ({origin}){detail}", hint=hint)
 
 
-def _may_pass(status: int, answer: ErrorResponse) -> bool:
-    if answer.code in _SPENT_CODES:
+def _may_pass(status: int, response: ErrorResponse) -> bool:
+    if response.code in _SPENT_CODES:
         return False
-    if (wish := answer.headers.get("x-should-retry")) in ("true", "false"):
-        return wish == "true"
-    if answer.type in _AGAIN_TYPES and answer.status == 200:
+    if (advice := response.headers.get("x-should-retry")) in ("true", "false"):
+        return advice == "true"
+    if response.type in _RETRYABLE_TYPES and response.status == 200:
         return True
-    return status in _AGAIN_STATUS or (status >= 500 and status != 501)
+    return status in _RETRYABLE_STATUS or (status >= 500 and status != 501)
 
 
-def _explained(status: int, answer: ErrorResponse, model: str) -> tuple[str, str]:
+def _explain(status: int, response: ErrorResponse, model: str) -> tuple[str, str]:
     """What happened, and what to do."""
-    said = answer.message.lower()
-    if status == 402 or answer.code in _SPENT_CODES or "credit balance" in said:
+    message = response.message.lower()
+    if status == 402 or response.code in _SPENT_CODES or "credit balance" in message:
         return "The account has nothing left to spend", "Add credit or raise the spend limit in the provider's console."
-    if status == 413 or "prompt is too long" in said:
+    if status == 413 or "prompt is too long" in message:
         return (
             "The conversation is too long for the model",
             "Give a smaller task, or a model with a larger context window.",
         )
-    if status == 404 and answer.type:
-        known = closest_match(family(model), [name for name in KNOWN_MODELS if name != model])
-        return (
-            f"The model's API does not know {model}",
-            f"Did you mean {known}?" if known else "Check the model's name.",
-        )
-    return _EXPLAINED.get(status, ("The model's API refused the request", ""))
+    if status == 404 and response.type:
+        near = closest_match(family(model), [name for name in known_models("anthropic") if name != model])
+        hint = f"Did you mean {near}?" if near else "Check the model's name."
+        return f"The model's API does not know {model}", hint
+    return _EXPLANATIONS.get(status, ("The model's API refused the request", ""))
 
 
-def asked_wait(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds of `retry-after-ms` or `Retry-After` (seconds or a date); None when absent or unreadable."""
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return max(float(milliseconds) / 1000, 0.0)
-        wish = headers.get("retry-after", "").strip()
-        if not wish:
-            return None
-        if wish[0].isdigit():
-            return max(float(wish), 0.0)
-        date = email.utils.parsedate_to_datetime(wish).timestamp()
-        return max(date - (time.time() if now is None else now), 0.0)
-    except ValueError:
-        return None
-
-
-class Patience:
+class TurnRetry:
     """Decides, for the faults of one turn, how long to wait and when to give up.
 
-    `seconds` bounds the time in which no answer began. A stream that began and broke starts that time anew, but only
-    `MOST_BREAKS` times: each costs the prompt's tokens. Waits double, spread by `chance` so that runs do not return
-    all at once.
+    `policy.timeout` bounds the time in which no answer began, counted from the first fault. A stream that began and
+    broke starts that time anew, but only `MOST_BREAKS` times.
     """
 
-    def __init__(self, seconds: float, *, clock: Callable[[], float], chance: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._chance = chance
-        self._since: float | None = None
-        self._tries = 0
+    def __init__(self, policy: RetryPolicy, *, clock: Callable[[], float], chance: Callable[[], float]) -> None:
+        self._retry = Retry(policy, clock=clock, chance=chance)
+        self._faults = 0
         self._breaks = 0
 
-    def wait(self, fault: RetryableError, *, began: bool) -> float:
-        """Seconds to wait before the next attempt. Raises `ModelError` when there is none."""
-        now = self._clock()
-        if began or self._since is None:
-            self._since = now
-        self._breaks += began
+    def next_wait(self, error: RetryableError, *, has_begun: bool) -> float:
+        """Seconds to wait before the next attempt. `has_begun`: the stream had begun. Raises `ModelError` when there
+        is no next attempt."""
+        if has_begun or not self._faults:
+            self._retry.restart()
+        self._faults += 1
+        self._breaks += has_begun
         if self._breaks > MOST_BREAKS:
-            raise _given_up(fault, f"the answer broke off {plural(self._breaks, 'time')}")
-        seconds = fault.wait
+            raise _out_of_reach(error, f"the answer broke off {plural(self._breaks, 'time')}")
+        seconds = self._retry.next_wait(error.wait)
         if seconds is None:
-            seconds = min(FIRST_WAIT * 2**self._tries, LONGEST_WAIT) * (0.75 + 0.5 * self._chance())
-        self._tries += 1
-        if now + seconds - self._since > self._seconds:
-            asked = f"asked to wait {human_seconds(seconds)}, " if fault.wait is not None else ""
-            raise _given_up(fault, f"{asked}gave up after {human_seconds(now - self._since)}")
+            how = f"gave up after {human_seconds(self._retry.elapsed)}"
+            if error.wait is not None:
+                how = f"asked to wait {human_seconds(error.wait)}, {how}"
+            raise _out_of_reach(error, how)
         return seconds
 
 
-def _given_up(fault: RetryableError, how: str) -> ModelError:
+def _out_of_reach(error: RetryableError, how: str) -> ModelError:
     return ModelError(
-        f"The model is out of reach ({how}): {fault.reason}",
+        f"The model is out of reach ({how}): {error.reason}",
         hint="Try again later; the work so far is in the report.",
     )

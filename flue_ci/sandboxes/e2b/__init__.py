@@ -1,1 +1,1 @@
-"""The adapter of E2B. The only place that imports `e2b`."""
+"""The adapter of E2B. The only package that imports `e2b`."""

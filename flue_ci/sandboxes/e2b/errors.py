@@ -1,14 +1,18 @@
-"""What the E2B SDK's failures mean for us. They are told apart by class name: reading one loads no vendor package.
+"""The failures of the E2B SDK: `vendor_call` turns each into a `VendorError`, which says what it means for us.
 
-The SDK wraps only a part of them: `httpx`, `connectrpc`, `pyqwest` and JSON failures come through raw.
+The SDK wraps only a part of them: `httpx`, `connectrpc`, `pyqwest` and JSON failures come through raw. `e2b` is
+imported late, because `--help` and the other sandboxes do not need it.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from flue_ci.core.errors import SandboxError
 from flue_ci.core.text import one_line
 
-_GONE = {"e2b.SandboxNotRunningException", "e2b.SandboxNotFoundException"}
 _MISSING_WORDS = (
     "no such file",
     "not a directory",
@@ -22,116 +26,129 @@ KEY_HINT = "set E2B_API_KEY; a key is made at https://e2b.dev/dashboard under AP
 REACH_HINT = "check the network, E2B_DOMAIN and E2B_API_URL; https://status.e2b.dev shows whether E2B has trouble"
 
 
-def kinds(error: BaseException) -> set[str]:
-    """`package.Class` for the error's class and all it derives from."""
-    return {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+class RequestRefused(SandboxError):
+    """E2B understood a request and declined it: nothing was started."""
 
 
-def status_of(error: BaseException) -> int:
-    """The HTTP status behind a failure of the control plane; 0 when there was none, or nobody knows."""
-    names = kinds(error)
-    if "e2b.AuthenticationException" in names:
-        return 401
-    if "e2b.RateLimitException" in names:
-        return 429
-    if "e2b.ServiceBusyException" in names:
-        return 503
-    if _GONE & names:
-        return 404
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) else 0
+@asynccontextmanager
+async def vendor_call(seconds: float | None = None) -> AsyncIterator[None]:
+    """Goes around every call to the SDK, which may take `seconds`. Any failure in it becomes a `VendorError`.
+
+    The SDK swallows a cancellation that comes while it reads an answer (about one in ten). It is raised here, so that
+    no cancellation and no deadline of a caller gets lost.
+    """
+    task = asyncio.current_task()
+    assert task
+    cancellations = task.cancelling()
+    failure: VendorError | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except Exception as error:  # noqa: BLE001 (whatever the SDK raises)
+        failure = VendorError(error)
+    if task.cancelling() > cancellations:
+        raise asyncio.CancelledError
+    if failure:
+        raise failure from failure.cause
 
 
-def is_gone(error: BaseException) -> bool:
-    """The sandbox is known to be dead; asking again is no use. Looked at before timeouts: these derive from them."""
-    return bool(_GONE & kinds(error))
+class VendorError(Exception):
+    """A call to the SDK that failed; `cause` is what it raised.
+
+    `status` is the HTTP status of the control plane's answer (0: none, or unknown). `is_gone`: the sandbox has ended.
+    `is_mismatch`: the SDK is not the one we know, or the server does not speak its protocol. `is_refusal`: E2B
+    understood the request and declined it, or cannot be understood; `is_permanent`: the sandbox would answer the same
+    again. `exit_code` is what a command ended with, -1 after a signal or at E2B's deadline; None: it did not end.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        text = str(cause)
+        if not text and isinstance(cause, TimeoutError):
+            text = "no answer in time"
+        super().__init__(text or type(cause).__name__)
+        self.cause = cause
+        self.status = 0
+        self.exit_code: int | None = None
+        self.is_gone = self.is_permanent = self.is_missing_file = self.is_invalid_argument = False
+        self.is_mismatch = self.is_refusal = isinstance(cause, TypeError | AttributeError | KeyError | ImportError)
+        if not self.is_mismatch:
+            self._classify()
+
+    def _classify(self) -> None:
+        import e2b
+
+        cause = self.cause
+        self.is_gone = isinstance(cause, e2b.SandboxNotRunningException | e2b.SandboxNotFoundException)
+        self.is_invalid_argument = isinstance(cause, e2b.InvalidArgumentException)
+        self.is_missing_file = isinstance(cause, e2b.NotFoundException) and not self.is_gone
+        is_wrong_key = isinstance(cause, e2b.AuthenticationException)
+        is_full = isinstance(cause, e2b.NotEnoughSpaceException)
+        self.is_permanent = self.is_gone or self.is_invalid_argument or is_wrong_key or is_full
+        if is_wrong_key:
+            self.status = 401
+        elif self.is_gone:
+            self.status = 404
+        elif isinstance(status := getattr(cause, "status_code", None), int):
+            self.status = status
+        is_refused_status = 400 <= self.status < 500 and self.status not in (408, 409, 425, 429)
+        self.is_refusal = is_refused_status or self.is_invalid_argument or isinstance(cause, e2b.TemplateException)
+        # SandboxUnreachableException derives from TimeoutException, but is no deadline of a command.
+        if isinstance(cause, e2b.CommandExitException):
+            self.exit_code = cause.exit_code
+        elif isinstance(cause, e2b.TimeoutException) and not self.is_gone:
+            self.exit_code = None if isinstance(cause, e2b.SandboxUnreachableException) else -1
+
+    def file_error(self, path: str) -> OSError | None:
+        """The file trouble that it stands for, or None."""
+        text = str(self.cause).lower()
+        if isinstance(self.cause, FileNotFoundError | IsADirectoryError | PermissionError):
+            return self.cause
+        if self.is_gone:
+            return None
+        if self.is_missing_file or any(words in text for words in _MISSING_WORDS):
+            return FileNotFoundError(f"no such file in the sandbox: {path}")
+        if "is a directory" in text:
+            return IsADirectoryError(f"is a directory in the sandbox: {path}")
+        if any(words in text for words in _DENIED_WORDS):
+            return PermissionError(f"not allowed in the sandbox: {path}")
+        return None
+
+    def describe(self, secrets: tuple[str, ...]) -> str:
+        """One printable line without any of `secrets`."""
+        return mask(str(self), secrets)
 
 
-def is_deadline(error: BaseException) -> bool:
-    """E2B ended a command at the deadline that we gave it."""
-    names = kinds(error)
-    unsure = {"e2b.SandboxNotRunningException", "e2b.SandboxUnreachableException"}
-    return "e2b.TimeoutException" in names and not unsure & names
+def mask(text: str, secrets: tuple[str, ...]) -> str:
+    """`text` as one printable line of at most 300 characters, with `***` in place of `secrets`."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return one_line(text, 300)
 
 
-def exit_code_of(error: BaseException) -> int | None:
-    """The exit code that a failed command came back with; -1 for death by a signal. None: it is no such failure."""
-    code = getattr(error, "exit_code", None)
-    return code if "e2b.CommandExitException" in kinds(error) and isinstance(code, int) else None
-
-
-def is_refusal(error: BaseException) -> bool:
-    """The control plane understood the request and said no, or the SDK is not the one we know: asking again is no
-    use."""
-    if isinstance(error, TypeError | AttributeError | KeyError | ImportError):
-        return True
-    if kinds(error) & {"e2b.InvalidArgumentException", "e2b.TemplateException"}:
-        return True
-    status = status_of(error)
-    return 400 <= status < 500 and status not in (408, 409, 425, 429)
-
-
-def refusal(error: BaseException, text: str, template: str) -> SandboxError:
-    """What to tell the person who can do something about a refused request. `text` is what E2B said, cleaned."""
-    status = status_of(error)
-    if isinstance(error, TypeError | AttributeError | KeyError | ImportError):
+def refusal_error(error: VendorError, text: str, template: str = "") -> RequestRefused:
+    """What E2B refused, for the person who can do something about it. `text` describes the error."""
+    if error.is_mismatch:
         hint = "install the e2b package that flue-ci asks for; the server may also not speak E2B's protocol"
-        return SandboxError(f"the E2B SDK failed: {type(error).__name__}: {text}", hint=hint)
-    if status == 401:
-        return SandboxError(f"E2B did not accept the API key: {text}", hint=f"check E2B_API_KEY: {KEY_HINT}")
-    if status == 403:
+        return RequestRefused(f"the E2B SDK failed: {type(error.cause).__name__}: {text}", hint=hint)
+    message, hint = "E2B refused the request", "check `sandbox` in the spec against what E2B said"
+    if error.status == 401:
+        message, hint = "E2B did not accept the API key", f"check E2B_API_KEY: {KEY_HINT}"
+    elif error.status == 403:
+        message = "E2B does not allow this"
         hint = "check that the key's team may use this template, and that its plan allows what the spec asks for"
-        return SandboxError(f"E2B does not allow this: {text}", hint=hint)
-    if status == 404:
+    elif error.status == 404:
+        message = f"E2B has no template {template!r}"
         hint = "check `sandbox.template`; your own are built with `e2b template build`, and `base` always works"
-        return SandboxError(f"E2B has no template {template!r}: {text}", hint=hint)
-    if "timeout" in text.lower():
+    elif "timeout" in text.lower():
+        message = "E2B refused the sandbox's lifetime"
         hint = "lower `sandbox.timeout`: a Hobby plan allows 1h, a Pro plan 24h"
-        return SandboxError(f"E2B refused the sandbox's lifetime: {text}", hint=hint)
-    return SandboxError(f"E2B refused the request: {text}", hint="check `sandbox` in the spec against what E2B said")
+    return RequestRefused(f"{message}: {text}", hint=hint)
 
 
-def was_refused(error: SandboxError) -> bool:
-    """The request never started anything."""
-    return error.__cause__ is not None and is_refusal(error.__cause__)
-
-
-def gave_up(error: BaseException, text: str, waited: str) -> SandboxError:
-    """What to tell when patience ended without a sandbox."""
-    message = f"E2B gave us no sandbox within {waited}: {text}"
-    if status_of(error) == 429:
+def unavailable_error(error: VendorError, text: str, duration: str) -> SandboxError:
+    """No sandbox came within `duration`. `text` describes the last error."""
+    message = f"E2B gave us no sandbox within {duration}: {text}"
+    if error.status == 429:
         hint = "too many sandboxes run at once: let fewer jobs run in parallel (`concurrency:`), or look for leftovers"
         return SandboxError(message, hint=f"{hint} with `flue-ci sandboxes list`")
     return SandboxError(message, hint=REACH_HINT)
-
-
-def file_error(error: BaseException, path: str) -> OSError | None:
-    """The file trouble that a failure stands for, or None."""
-    text = str(error).lower()
-    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
-        return error
-    if is_gone(error):
-        return None
-    if "e2b.NotFoundException" in kinds(error):
-        return FileNotFoundError(f"no such file in the sandbox: {path}")
-    if "is a directory" in text:
-        return IsADirectoryError(f"is a directory in the sandbox: {path}")
-    if any(words in text for words in _MISSING_WORDS):
-        return FileNotFoundError(f"no such file in the sandbox: {path}")
-    if any(words in text for words in _DENIED_WORDS):
-        return PermissionError(f"not allowed in the sandbox: {path}")
-    return None
-
-
-def is_permanent(error: BaseException) -> bool:
-    """Repeating the same call to the sandbox would give the same failure."""
-    permanent = {"e2b.AuthenticationException", "e2b.InvalidArgumentException", "e2b.NotEnoughSpaceException"}
-    return is_gone(error) or bool(permanent & kinds(error))
-
-
-def describe(error: BaseException, secrets: tuple[str, ...]) -> str:
-    """One printable line about a vendor's failure, without any of `secrets`."""
-    text = str(error) or type(error).__name__
-    for secret in sorted((secret for secret in secrets if secret), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return one_line(text, 300)

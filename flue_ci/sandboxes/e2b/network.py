@@ -1,4 +1,4 @@
-"""Egress in E2B's words. Its rules: allowing goes before denying, and a host with rules is not thereby allowed."""
+"""Egress in E2B's terms, where `allow_out` goes before `deny_out`, and `rules` for a host do not allow it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def policy(network: Network, *, replace: bool) -> dict[str, Any]:
     for rule in network.inject:
         transforms = rules.setdefault(rule.host.lower(), [{"transform": {"headers": {}}}])
         transforms[0]["transform"]["headers"][rule.header] = rule.value
-    allowed = list(dict.fromkeys([*(network.hosts if network.mode == "hosts" else ()), *rules]))
+    hosts = list(dict.fromkeys([*(network.hosts if network.mode == "hosts" else ()), *rules]))
     egress: dict[str, Any] = {}
     if network.mode != "open":
         egress["deny_out"] = [ALL_TRAFFIC]
-        if allowed:
-            egress["allow_out"] = allowed
+        if hosts:
+            egress["allow_out"] = hosts
         else:
             egress["dns_servers"] = []
     if rules or replace:
         egress["rules"] = rules
-    if not replace:  # nobody has to reach a server inside; it can be said when a sandbox is made only
+    if not replace:  # no server inside has to be reached; this can be set at the start only
         egress["allow_public_traffic"] = False
     return egress
 

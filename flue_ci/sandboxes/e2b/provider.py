@@ -1,48 +1,45 @@
-"""Sandboxes at E2B, over `AsyncSandbox` of the official SDK: started with patience, found by metadata, killed for sure.
+"""Sandboxes at E2B, over `AsyncSandbox` of the official SDK: starts them, finds them by metadata, kills them.
 
-A sandbox that nobody extends ends by itself within five minutes: even a host that dies leaves nothing for long.
+A sandbox whose life is not extended ends by itself within five minutes: even a host that dies leaves nothing for long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import random
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flue_ci.core.errors import SandboxError, SandboxLost
+from flue_ci.core.concurrency import finish
+from flue_ci.core.errors import Diagnostic, FlueError, SandboxError, SandboxLost
 from flue_ci.core.events import Notice, Observer
 from flue_ci.core.ports import SandboxRequest
+from flue_ci.core.retry import Retry
 from flue_ci.core.text import human_seconds
-from flue_ci.sandboxes.e2b import errors as failures
+from flue_ci.sandboxes.e2b import errors
+from flue_ci.sandboxes.e2b.errors import RequestRefused, VendorError, vendor_call
 from flue_ci.sandboxes.e2b.network import check_network, policy
-from flue_ci.sandboxes.e2b.process import finish
-from flue_ci.sandboxes.e2b.sandbox import E2BSandbox, Timeouts
+from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
+from flue_ci.sandboxes.e2b.timeouts import Timeouts
+from flue_ci.sandboxes.registry import OWN_METADATA
+from flue_ci.settings import Settings
 
 if TYPE_CHECKING:
     from e2b import AsyncSandbox
 
 T = TypeVar("T")
-RunningSandbox = list[tuple[str, Mapping[str, str]]]
+SandboxList = list[tuple[str, Mapping[str, str]]]
 
 _ATTEMPT = "flue-ci-attempt"  # metadata that marks what one `open` made, and nothing else
-_LONGEST = 86_400.0  # seconds; what E2B's largest plan allows
-_SLOW = 10.0  # seconds after which people are told that a start takes long
-
-
-def preload() -> None:
-    """Import the SDK before it is needed."""
-    from e2b import AsyncSandbox
-
-    _ = AsyncSandbox
+_MAX_SECONDS = 86_400.0  # that a sandbox may live; what E2B's largest plan allows
+_SLOW_SECONDS = 10.0  # after which people learn that a start takes long
 
 
 class E2BProvider:
-    """See `ports.SandboxProvider`. Empty settings are the SDK's defaults; whoever builds this reads the environment."""
+    """See `ports.SandboxProvider` and `registry.SandboxAdapter`. Empty addresses are the SDK's defaults."""
 
     name = "e2b"
 
@@ -53,25 +50,73 @@ class E2BProvider:
         domain: str = "",
         api_url: str = "",
         sandbox_url: str = "",
-        pace: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self._key = api_key.strip()  # keys pasted into a CI secret often end with a newline
-        given = {"domain": domain, "api_url": api_url, "sandbox_url": sandbox_url}
+        addresses = {"domain": domain, "api_url": api_url, "sandbox_url": sandbox_url}
         self._options: dict[str, Any] = {"api_key": self._key, "debug": False}
-        self._options |= {name: value for name, value in given.items() if value}
-        self._pace = pace or Timeouts()
+        self._options |= {name: value for name, value in addresses.items() if value}
+        self.timeouts = timeouts or Timeouts()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> E2BProvider:
+        """See `registry.SandboxAdapter`."""
+        timeouts = Timeouts()
+        if settings.retry_timeout_seconds:
+            timeouts = replace(timeouts, start=replace(timeouts.start, timeout=settings.retry_timeout_seconds))
+        return cls(
+            api_key=settings.e2b_api_key,
+            domain=settings.e2b_domain,
+            api_url=settings.e2b_api_url,
+            sandbox_url=settings.e2b_sandbox_url,
+            timeouts=timeouts,
+        )
+
+    @classmethod
+    def missing_keys(cls, settings: Settings) -> tuple[str, ...]:
+        """See `registry.SandboxAdapter`."""
+        return () if settings.e2b_api_key.strip() else ("E2B_API_KEY",)
+
+    @classmethod
+    async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
+        """See `registry.SandboxAdapter`. Asks for the list of sandboxes, which needs a good key."""
+        if cls.missing_keys(settings):
+            hint = "export E2B_API_KEY=…, or run with --sandbox local"
+            return Diagnostic(key="E2B", message="E2B_API_KEY is not set", hint=hint)
+        if offline:
+            return Diagnostic(key="E2B", severity="ok", message="the key is set (not asked)")
+        try:
+            async with asyncio.timeout(30):
+                running = await cls.from_settings(settings).list(OWN_METADATA)
+        except FlueError as error:
+            return Diagnostic(key="E2B", message=str(error), hint=error.hint)
+        except TimeoutError:
+            hint = "look at proxies and firewalls"
+            return Diagnostic(key="E2B", message="no answer within 30 seconds", hint=hint)
+        address = settings.e2b_api_url or settings.e2b_domain or "e2b.app"
+        message = f"{address} answers, the key is good; sandboxes of flue-ci running: {len(running)}"
+        return Diagnostic(key="E2B", severity="ok", message=message)
+
+    @staticmethod
+    def preload() -> None:
+        """See `registry.SandboxAdapter`."""
+        from e2b import AsyncSandbox
+
+        _ = AsyncSandbox
 
     def check(self, request: SandboxRequest) -> None:
+        """See `ports.SandboxProvider`."""
         if not request.template:
             raise SandboxError("the sandbox has no template", hint="set `sandbox.template`; `base` always works")
-        if not 0 < request.max_seconds <= _LONGEST:
-            asked = human_seconds(request.max_seconds)
-            raise SandboxError(f"a sandbox cannot live for {asked}", hint="set `sandbox.timeout` to 24h or less")
-        check_network(request.network)
+        if not 0 < request.max_seconds <= _MAX_SECONDS:
+            duration = human_seconds(request.max_seconds)
+            raise SandboxError(f"a sandbox cannot live for {duration}", hint="set `sandbox.timeout` to 24h or less")
+        for network in request.networks:
+            check_network(network)
 
     async def open(self, request: SandboxRequest, observe: Observer) -> E2BSandbox:
-        if not self._key:
-            raise SandboxError("there is no API key for E2B", hint=failures.KEY_HINT)
+        """See `ports.SandboxProvider`. Raises `SandboxError`."""
+        self._check_key()
         self.check(request)
         try:
             return await self._open(request, observe)
@@ -80,125 +125,133 @@ class E2BProvider:
             observe(Notice(text=f"{lost}; starting another"))
             return await self._open(request, observe)
 
+    def _check_key(self) -> None:
+        if not self._key:
+            raise SandboxError("there is no API key for E2B", hint=errors.KEY_HINT)
+
     async def _open(self, request: SandboxRequest, observe: Observer) -> E2BSandbox:
         mark = uuid.uuid4().hex
-        secrets = (self._key, *(rule.value for rule in request.network.inject))
-        box: E2BSandbox | None = None
-        try:
-            vendor = await self._create(request, mark, secrets, observe)
-            box = E2BSandbox(vendor, request, pace=self._pace, observe=observe, secrets=secrets)
-            await box.initialize()
-        except BaseException as error:
-            if box is not None:
-                await finish(box.close())
-            elif not (isinstance(error, SandboxError) and failures.was_refused(error)):
-                await finish(self._undo(mark))
-            raise
-        return box
+        secrets = (self._key, *(rule.value for network in request.networks for rule in network.inject))
+        async with AsyncExitStack() as cleanup:
+            cleanup.push_async_callback(self._kill_attempt, mark)
+            try:
+                vendor = await self._create(request, mark, secrets, observe)
+            except RequestRefused:
+                cleanup.pop_all()  # nothing was started
+                raise
+            sandbox = E2BSandbox(vendor, request, timeouts=self.timeouts, observe=observe, secrets=secrets)
+            cleanup.pop_all()
+            cleanup.push_async_callback(sandbox.close)
+            await sandbox.initialize()
+            cleanup.pop_all()
+        return sandbox
 
     async def _create(
         self, request: SandboxRequest, mark: str, secrets: tuple[str, ...], observe: Observer
     ) -> AsyncSandbox:
-        """Ask until there is a sandbox, E2B says no, or patience ends. One key for all attempts makes one sandbox."""
+        """Asks until there is a sandbox, E2B refuses, or the time is up. One key for all attempts makes one sandbox."""
         key = f"flue-ci-{uuid.uuid4()}"
-        begun, wait = time.monotonic(), self._pace.first_wait
+        retry = Retry(self.timeouts.start)
         while True:
             try:
                 return await self._create_once(request, mark, key, observe)
-            except Exception as error:
-                text = failures.describe(error, secrets)
-                if failures.is_refusal(error):
-                    raise failures.refusal(error, text, request.template) from error
-                pause = wait * random.uniform(0.5, 1.0)  # noqa: S311 (spreads retries, guards nothing)
-                if time.monotonic() + pause - begun > self._pace.retry_timeout:
-                    raise failures.gave_up(error, text, human_seconds(time.monotonic() - begun)) from error
-            observe(Notice(text=f"E2B has no sandbox for us yet ({text}); trying again in {human_seconds(pause)}"))
-            await asyncio.sleep(pause)
-            wait = min(wait * 2, self._pace.longest_wait)
+            except VendorError as error:
+                text = error.describe(secrets)
+                if error.is_refusal:
+                    raise errors.refusal_error(error, text, request.template) from error
+                wait = retry.next_wait()
+                if wait is None:
+                    raise errors.unavailable_error(error, text, human_seconds(retry.elapsed)) from error
+            observe(Notice(text=f"E2B has no sandbox for us yet ({text}); trying again in {human_seconds(wait)}"))
+            await asyncio.sleep(wait)
 
     async def _create_once(self, request: SandboxRequest, mark: str, key: str, observe: Observer) -> AsyncSandbox:
-        from e2b import AsyncSandbox
-
-        call = asyncio.ensure_future(
-            AsyncSandbox.create(
-                template=request.template,
-                timeout=math.ceil(min(self._pace.ttl, request.max_seconds)),
-                metadata={**request.metadata, _ATTEMPT: mark},
-                envs=dict(request.env),
-                network=policy(request.network, replace=False),  # type: ignore[arg-type]
-                lifecycle={"on_timeout": "kill"},
-                idempotency_key=key,
-                **self._options,
-            )
-        )
+        call = asyncio.ensure_future(self._send_create(request, mark, key))
         try:
-            async with asyncio.timeout(self._pace.creating):
-                while not (await asyncio.wait([call], timeout=_SLOW))[0]:
+            async with vendor_call(self.timeouts.create):
+                while not (await asyncio.wait([call], timeout=_SLOW_SECONDS))[0]:
                     observe(Notice(text="E2B is still starting the sandbox"))
-            return call.result()
+                return call.result()
         except asyncio.CancelledError:
-            await finish(self._take_back(call))
+            await finish(self._kill_answer(call))
             raise
         finally:
             call.cancel()
 
-    async def _take_back(self, call: asyncio.Future[AsyncSandbox]) -> None:
-        """Nobody wants it any more, but E2B may be making it. Its answer names it: wait a little, and kill it."""
-        await asyncio.wait([call], timeout=self._pace.closing * 0.6)
+    async def _send_create(self, request: SandboxRequest, mark: str, key: str) -> AsyncSandbox:
+        from e2b import AsyncSandbox
+
+        return await AsyncSandbox.create(
+            template=request.template,
+            timeout=math.ceil(min(self.timeouts.ttl, request.max_seconds)),
+            metadata={**request.metadata, _ATTEMPT: mark},
+            envs=dict(request.env),
+            network=policy(request.network, replace=False),  # type: ignore[arg-type]
+            lifecycle={"on_timeout": "kill"},
+            idempotency_key=key,
+            **self._options,
+        )
+
+    async def _kill_answer(self, call: asyncio.Future[AsyncSandbox]) -> None:
+        """After a cancellation E2B may still start the sandbox. The answer names it: wait a little, and kill it."""
+        await asyncio.wait([call], timeout=self.timeouts.kill.timeout * 0.6)
         if call.done() and not call.cancelled() and call.exception() is None:
-            await self._end(call.result().sandbox_id)
+            with suppress(SandboxError):
+                await self.kill(call.result().sandbox_id)
 
-    async def _undo(self, mark: str) -> None:
-        """Kill what an `open` may have made without our knowing."""
-        with suppress(SandboxError, TimeoutError):
-            async with asyncio.timeout(self._pace.closing * 0.5):
-                for sandbox_id, _ in await self._list({_ATTEMPT: mark}):
-                    await self._end(sandbox_id)
+    async def _kill_attempt(self, mark: str) -> None:
+        """Kills what an `open` may have started without an answer."""
 
-    async def list(self, metadata: Mapping[str, str]) -> RunningSandbox:
-        """See `ports.SandboxProvider`. Raises `SandboxError`, also for no metadata: other people's are none of ours."""
+        async def kill_all() -> None:
+            with suppress(SandboxError, TimeoutError):
+                async with asyncio.timeout(self.timeouts.kill.timeout * 0.5):
+                    for sandbox_id, _ in await self._list({_ATTEMPT: mark}):
+                        await self.kill(sandbox_id)
+
+        await finish(kill_all())
+
+    async def list(self, metadata: Mapping[str, str]) -> SandboxList:
+        """See `ports.SandboxProvider`. Raises `SandboxError`, also without metadata, which matches those of others."""
         if not metadata:
             raise SandboxError("sandboxes are only listed by the metadata of a run")
-        if not self._key:
-            raise SandboxError("there is no API key for E2B", hint=failures.KEY_HINT)
+        self._check_key()
         return await self._list(metadata)
 
-    async def _list(self, metadata: Mapping[str, str]) -> RunningSandbox:
-        from e2b import AsyncSandbox, SandboxQuery
+    async def _list(self, metadata: Mapping[str, str]) -> SandboxList:
+        async def pages() -> SandboxList:
+            from e2b import AsyncSandbox, SandboxQuery
 
-        async def pages() -> RunningSandbox:
-            found: RunningSandbox = []
+            items: SandboxList = []
             pager = AsyncSandbox.list(query=SandboxQuery(metadata=dict(metadata)), **self._options)
             while pager.has_next:
-                found += [(item.sandbox_id, item.metadata or {}) for item in await pager.next_items()]
-            return found
+                items += [(item.sandbox_id, item.metadata or {}) for item in await pager.next_items()]
+            return items
 
-        # E2B filters too; but what a sweep kills must not hang on how well.
-        everything = await self._repeat(pages)
-        return [(name, theirs) for name, theirs in everything if metadata.items() <= theirs.items()]
+        # E2B filters too, but what is killed must not depend on how well.
+        return [(name, labels) for name, labels in await self._repeat(pages) if metadata.items() <= labels.items()]
 
     async def kill(self, sandbox_id: str) -> bool:
         """See `ports.SandboxProvider`. Raises `SandboxError`."""
-        return await self._end(sandbox_id)
 
-    async def _end(self, sandbox_id: str) -> bool:
-        from e2b import AsyncSandbox
+        async def kill() -> bool:
+            from e2b import AsyncSandbox
 
-        return await self._repeat(lambda: AsyncSandbox.kill(sandbox_id, request_timeout=5, **self._options))
+            return await AsyncSandbox.kill(sandbox_id, request_timeout=5, **self._options)
+
+        return await self._repeat(kill)
 
     async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
-        for attempt in range(3):
+        """The result of a call that may be repeated. Raises `SandboxError`."""
+        retry = Retry(self.timeouts.repeat)
+        while True:
             try:
-                async with asyncio.timeout(30):
+                async with vendor_call(30):
                     return await call()
-            except Exception as error:
-                text = failures.describe(error, (self._key,))
-                if failures.is_refusal(error):
-                    raise failures.refusal(error, text, "") from error
-                if attempt == 2:
-                    raise SandboxError(f"E2B cannot be reached: {text}", hint=failures.REACH_HINT) from error
-            await asyncio.sleep(self._pace.repeat * 2**attempt)
-        raise AssertionError("unreachable")
-
-
-__all__ = ["E2BProvider", "E2BSandbox", "Timeouts"]
+            except VendorError as error:
+                text = error.describe((self._key,))
+                if error.is_refusal:
+                    raise errors.refusal_error(error, text) from error
+                wait = retry.next_wait()
+                if wait is None:
+                    raise SandboxError(f"E2B cannot be reached: {text}", hint=errors.REACH_HINT) from error
+            await asyncio.sleep(wait)

@@ -1,6 +1,6 @@
 """What a local sandbox sees of the host: bubblewrap's mounts and namespaces. Nothing is visible that is not named here.
 
-No value ever stands on a command line, where everybody could read it.
+No value ever stands on a command line, which every user of the host can read.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from flue_ci.core.errors import SandboxError
-from flue_ci.sandboxes.local import state as leftovers
 from flue_ci.sandboxes.local import supervisor
 
 if TYPE_CHECKING:
@@ -32,13 +31,27 @@ SUPERVISOR = "/run/flue-ci/supervisor"
 # As the real root we become this user first. Without that the sandbox's user is root to the kernel: it could write
 # /proc/sys/kernel/core_pattern and change the modes of the host's device files, whatever namespaces it is in.
 # 65533 is in the range that the UAPI group's and Debian's lists of user ids leave unused.
-NOBODY_ELSE = 65_533
+SANDBOX_UID = 65_533
 
-INSTALL = (
-    "install bubblewrap (apt install bubblewrap, dnf install bubblewrap or pacman -S bubblewrap), "
-    "or run commands unprotected with --no-isolation"
-)
 _NO_ISOLATION = "or run commands unprotected with --no-isolation"
+_INSTALL = (
+    f"install bubblewrap (apt install bubblewrap, dnf install bubblewrap or pacman -S bubblewrap), {_NO_ISOLATION}"
+)
+_KERNEL_HINTS = (  # setting below /proc/sys, the value that forbids user namespaces, what to do
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "AppArmor keeps users from making user namespaces: add an AppArmor profile for bwrap that allows `userns` "
+        "(https://ubuntu.com/blog/ubuntu-23-10-restricted-unprivileged-user-namespaces), "
+        "or sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+    ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+    ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=10000"),
+)
+_CONTAINER_HINT = (
+    "in a container bubblewrap needs user namespaces and mounts, for example docker run --cap-add SYS_ADMIN "
+    "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+)
 
 # Of /etc only what programs need to work. Left out on purpose: private keys, and configuration of package managers and
 # git, which often holds tokens.
@@ -54,15 +67,16 @@ _LOCAL_HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountView:
-    """Who looks at what: `private` is the sandbox's directory on the host. Root also sees root's files, as uid 0."""
+    """What a user sees: `private` is the sandbox's directory on the host. Root also sees root's files, as uid 0."""
 
     private: Path
     network: bool
     root: bool = False
 
 
-def is_real_root() -> bool:
-    return os.geteuid() == 0
+def sandbox_uid() -> int | None:
+    """The user of the host that owns the sandbox's files and processes; None: the one who runs us."""
+    return SANDBOX_UID if os.geteuid() == 0 else None
 
 
 def interpreter() -> str:
@@ -77,7 +91,7 @@ def path_variable() -> str:
 
 
 def prepare(private: Path) -> None:
-    """Write what the sandbox sees in place of the host's files, and the supervisor. Everybody inside may read it."""
+    """Write what the sandbox sees in place of the host's files, and the supervisor. All users inside may read it."""
     etc = private / "etc"
     (etc / "passwd").write_text(_PASSWD)
     (etc / "group").write_text(_GROUP)
@@ -92,37 +106,39 @@ def prepare(private: Path) -> None:
     code = marshal.dumps(loader.get_code(supervisor.__name__))
     (private / "supervisor").write_bytes(MAGIC_NUMBER + bytes(12) + code)
     for file in (private / "supervisor", *etc.iterdir()):
-        file.chmod(0o644)  # whatever our umask is
+        file.chmod(0o644)  # our umask may be stricter
 
 
-def start_jailed(
+def start_isolated(
     view: MountView, program: list[str], *, stdin: IO[bytes] | int, stderr: IO[bytes] | int
 ) -> subprocess.Popen[bytes]:
     """Start `program` as the first process of a new sandbox. Options travel in memory files, never on a command line.
 
-    Raises `SandboxError` when bubblewrap is not there; that it refuses shows only in the exit code and on `stderr`.
+    Raises `SandboxError` when bubblewrap is not installed; that it refuses shows only in the exit code and on `stderr`.
     """
     if not (bwrap := shutil.which("bwrap")):
-        raise SandboxError("bubblewrap is not installed", hint=INSTALL)
+        raise SandboxError("bubblewrap is not installed", hint=_INSTALL)
     binds = list(_private_binds(view))
-    options: list[int] = []
-    try:
-        command = ["--", *program]
-        if is_real_root():
+    with ExitStack() as files:
+        options: list[int] = []
+
+        def bubblewrap(arguments: list[str]) -> list[str]:
+            options.append(_memory_file(arguments))
+            files.callback(os.close, options[-1])
+            return [bwrap, "--args", str(options[-1]), "--"]
+
+        command: list[str] = []
+        if sandbox_uid() is not None:
             if not (setpriv := shutil.which("setpriv")):
                 raise SandboxError("setpriv (util-linux) is not installed", hint="install it, or do not run as root")
             # Sources may lie where only root gets (a Python in /root): an outer mount namespace makes them reachable.
             outer = ["--die-with-parent", "--dev-bind", "/", "/", "--tmpfs", "/tmp"]  # noqa: S108 (its own)
-            staged = []
             for number, (kind, source, target) in enumerate(binds):
                 outer += [kind, source, f"/tmp/{number}"]  # noqa: S108
-                staged.append((kind, f"/tmp/{number}", target))  # noqa: S108
-            options += [_memory_file(outer), _memory_file(_options(view, staged))]
-            drop = [setpriv, f"--reuid={NOBODY_ELSE}", f"--regid={NOBODY_ELSE}", "--clear-groups", "--inh-caps=-all"]
-            command = [bwrap, "--args", str(options[0]), "--", *drop, bwrap, "--args", str(options[1]), *command]
-        else:
-            options.append(_memory_file(_options(view, binds)))
-            command = [bwrap, "--args", str(options[0]), *command]
+                binds[number] = (kind, f"/tmp/{number}", target)  # noqa: S108
+            user = [f"--reuid={SANDBOX_UID}", f"--regid={SANDBOX_UID}", "--clear-groups", "--inh-caps=-all"]
+            command = [*bubblewrap(outer), setpriv, *user]
+        command += [*bubblewrap(_options(view, binds)), *program]
         return subprocess.Popen(
             command,
             stdin=stdin,
@@ -133,54 +149,27 @@ def start_jailed(
             pass_fds=options,
             start_new_session=True,  # Ctrl-C is for us: we still have work to do in the sandbox
         )
-    finally:
-        for option in options:
-            os.close(option)
 
 
-def diagnose() -> tuple[bool, str, str]:
-    """Try a sandbox that does nothing: (works, what was found, what to do)."""
-    if sys.platform != "linux":
-        return False, "bubblewrap exists only on Linux", "use --sandbox e2b, " + _NO_ISOLATION
+def check_host(*, isolation: bool) -> None:
+    """Raise `SandboxError` for what this machine lacks. Whether the kernel allows it shows at the start."""
     if not Path("/bin/bash").exists():
-        return False, "/bin/bash is not installed", "install bash"
-    private = leftovers.create(None, NOBODY_ELSE if is_real_root() else None)
-    try:
-        prepare(private)
-        with tempfile.TemporaryFile() as log:
-            true = [interpreter(), "-I", "-S", "-c", "pass"]
-            with start_jailed(
-                MountView(private=private, network=False), true, stdin=subprocess.DEVNULL, stderr=log
-            ) as process:
-                code = process.wait(timeout=20)
-            log.seek(0)
-            said = log.read(10_000).decode(errors="replace").strip()
-        return (True, "bubblewrap works", "") if code == 0 else (False, *explain(said))
-    except subprocess.TimeoutExpired:
-        return False, "bubblewrap does not answer", _NO_ISOLATION.removeprefix("or ")
-    except SandboxError as error:
-        return False, str(error), error.hint
-    finally:
-        leftovers.remove(private, seconds=5)
-
-
-def explain(said: str) -> tuple[str, str]:
-    """What bubblewrap's own words mean on this machine: (what happened, what to do)."""
-    what = f"bubblewrap could not make a sandbox: {said.splitlines()[-1] if said else 'it gave no reason'}"
-    if _kernel_setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return what, (
-            "AppArmor keeps users from making user namespaces: add an AppArmor profile for bwrap that allows `userns` "
-            "(https://ubuntu.com/blog/ubuntu-23-10-restricted-unprivileged-user-namespaces), "
-            f"or sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, {_NO_ISOLATION}"
+        raise SandboxError("/bin/bash is not installed", hint="install bash, or use --sandbox e2b")
+    if isolation and sys.platform != "linux":
+        raise SandboxError(
+            "the local sandbox needs bubblewrap, which exists only on Linux",
+            hint=f"use --sandbox e2b, {_NO_ISOLATION}",
         )
-    if _kernel_setting("kernel/unprivileged_userns_clone") == "0":
-        return what, f"sudo sysctl -w kernel.unprivileged_userns_clone=1, {_NO_ISOLATION}"
-    if _kernel_setting("user/max_user_namespaces") == "0":
-        return what, f"sudo sysctl -w user.max_user_namespaces=10000, {_NO_ISOLATION}"
-    return what, (
-        "in a container bubblewrap needs user namespaces and mounts, for example docker run --cap-add SYS_ADMIN "
-        f"--security-opt seccomp=unconfined --security-opt systempaths=unconfined, {_NO_ISOLATION}"
-    )
+    if isolation and not shutil.which("bwrap"):
+        raise SandboxError("bubblewrap is not installed", hint=_INSTALL)
+
+
+def start_error(log: str) -> SandboxError:
+    """What bubblewrap's own output means on this machine, and what to do."""
+    reason = log.splitlines()[-1] if log else "it gave no reason"
+    matches = (hint for setting, value, hint in _KERNEL_HINTS if _kernel_setting(setting) == value)
+    hint = next(matches, _CONTAINER_HINT)
+    return SandboxError(f"bubblewrap could not make a sandbox: {reason}", hint=f"{hint}, {_NO_ISOLATION}")
 
 
 def _kernel_setting(name: str) -> str:
@@ -193,8 +182,11 @@ def _kernel_setting(name: str) -> str:
 def _options(view: MountView, binds: list[tuple[str, str, str]]) -> list[str]:
     uid = "0" if view.root else "1000"
     options = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
-    options += ["--uid", uid, "--gid", uid, "--hostname", "sandbox", *(["--share-net"] if view.network else [])]
-    options += ["--ro-bind", "/usr", "/usr"]
+    options += ["--uid", uid, "--gid", uid, "--hostname", "sandbox", "--ro-bind", "/usr", "/usr"]
+    etc = list(_ETC)
+    if view.network:
+        options.append("--share-net")
+        etc.append("resolv.conf")
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         path = Path("/", name)
         if path.is_symlink():
@@ -202,18 +194,22 @@ def _options(view: MountView, binds: list[tuple[str, str, str]]) -> list[str]:
         elif path.is_dir():
             options += ["--ro-bind", str(path), str(path)]
     options += ["--ro-bind-try", "/nix/store", "/nix/store", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
-    for pattern in [*_ETC, *(["resolv.conf"] if view.network else [])]:
+    for pattern in etc:
         for path in sorted(Path("/etc").glob(pattern)):
             options += ["--ro-bind-try", str(path), str(path)]
-    options += ["--symlink", "/run", "/var/run", *([] if view.root else ["--tmpfs", ROOT_HOME])]
+    options += ["--symlink", "/run", "/var/run"]
+    if not view.root:
+        options += ["--tmpfs", ROOT_HOME]
     for bind in binds:
         options += bind
-    options += [*([] if view.root else ["--remount-ro", ROOT_HOME]), "--remount-ro", "/", "--chdir", "/"]
-    return options
+    if not view.root:
+        options += ["--remount-ro", ROOT_HOME]
+    return [*options, "--remount-ro", "/", "--chdir", "/"]
 
 
 def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
     private = view.private
+    hosts = "hosts-open" if view.network else "hosts"
     yield "--bind", str(private / "home"), HOME
     yield "--bind", str(private / "tmp"), "/tmp"  # noqa: S108 (that of the sandbox)
     yield "--bind", str(private / "var-tmp"), "/var/tmp"  # noqa: S108
@@ -221,7 +217,7 @@ def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
         yield "--bind", str(private / "root"), ROOT_HOME
     yield "--ro-bind", str(private / "etc" / "passwd"), "/etc/passwd"
     yield "--ro-bind", str(private / "etc" / "group"), "/etc/group"
-    yield "--ro-bind", str(private / "etc" / ("hosts-open" if view.network else "hosts")), "/etc/hosts"
+    yield "--ro-bind", str(private / "etc" / hosts), "/etc/hosts"
     yield "--ro-bind", str(private / "supervisor"), SUPERVISOR
     if not _python_is_system():
         # Not the whole prefix: with ~/.local as prefix that would show keyrings.

@@ -1,39 +1,33 @@
-"""The host's end of a supervisor: starts it, sends it requests, and hands its answers to whoever waits for them."""
+"""The host's end of a supervisor: starts it, sends it requests, and hands its answers to the callers."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO
 
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.sandboxes.local import bubblewrap as jail
-from flue_ci.sandboxes.local import state as leftovers
-from flue_ci.sandboxes.local import supervisor
+from flue_ci.sandboxes.local import bubblewrap, state, supervisor
+from flue_ci.sandboxes.output import CommandOutput
 
 _START_SECONDS = 20.0
 _LATE_SECONDS = 25.0  # after a command's deadline the supervisor needs five to kill it; then something is wrong with it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisorCommand:
-    """What the supervisor is asked to run: `cwd` absolute, `env` all that the command sees, `seconds` its deadline."""
-
-    text: str
-    cwd: str
-    env: Mapping[str, str]
-    seconds: float
-
-
 @dataclass(slots=True, kw_only=True)
 class PendingRequest:
-    future: asyncio.Future[bytes | int]  # what EXIT carried, or the open file of FILE
-    on_output: Callable[[bytes], None] | None = None
+    """A request without an answer so far. `path` is what its errors name."""
+
+    future: asyncio.Future[bytes | int]  # the payload of EXIT, or the open file of FILE
+    path: str = ""
+    output: CommandOutput | None = None
 
 
 class SupervisorClient:
@@ -44,83 +38,82 @@ class SupervisorClient:
         self._control = control
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[int, PendingRequest] = {0: PendingRequest(future=self._loop.create_future())}
-        self._last = 0
+        self._requests: dict[int, PendingRequest] = {0: PendingRequest(future=self._loop.create_future())}
+        self._last_id = 0
         self._inbox = bytearray()
         self._files: list[int] = []
         self._outbox = bytearray()
-        self._up = True
+        self._is_connected = True
         control.setblocking(False)
-        self._loop.add_reader(control.fileno(), self._readable)
+        self._loop.add_reader(control.fileno(), self._on_readable)
 
     @classmethod
-    async def start(cls, view: jail.MountView, seconds: float, *, isolated: bool) -> SupervisorClient:
+    async def start(cls, view: bubblewrap.MountView, seconds: float, *, isolation: bool) -> SupervisorClient:
         """Inside of `view`, or beside it without isolation; it ends itself after `seconds`. Raises `SandboxError`."""
-        ours, theirs = socket.socketpair()
-        log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the supervisor)
-        try:
-            with theirs:
-                new = cls(_start(view, seconds, theirs, log, isolated=isolated), ours, log)
-        except BaseException:
-            ours.close()
-            log.close()
-            raise
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await new._waiting[0].future
-        except BaseException as error:
-            said = new._said()
-            new.disconnect()
-            new.wait()
-            if isinstance(error, SandboxLost | TimeoutError):
-                what, hint = jail.explain(said) if isolated else (f"the supervisor did not start: {said[-300:]}", "")
-                raise SandboxError(what, hint=hint) from error
-            raise
-        del new._waiting[0]
-        return new
+        control, remote_control = socket.socketpair()
+        with ExitStack() as cleanup, remote_control:
+            cleanup.callback(control.close)
+            log = cleanup.enter_context(tempfile.TemporaryFile())
+            client = cls(_start(view, seconds, remote_control, log, isolation=isolation), control, log)
+            cleanup.pop_all()
+        with ExitStack() as cleanup:
+            cleanup.callback(client.stop)
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await client._requests[0].future
+            except (SandboxLost, TimeoutError) as error:
+                text = client._log_text()
+                if isolation:
+                    raise bubblewrap.start_error(text) from error
+                raise SandboxError(f"the supervisor did not start: {text[-300:]}") from error
+            cleanup.pop_all()
+        del client._requests[0]
+        return client
 
-    async def run(self, command: SupervisorCommand, on_output: Callable[[bytes], None]) -> tuple[int, bool]:
-        """(exit code, timed out). Raises `SandboxLost`, `FileNotFoundError` and `PermissionError` for the directory."""
-        cwd, text = _encoded(command.cwd), _encoded(command.text)
-        env = b"\0".join(_encoded(f"{name}={value}") for name, value in command.env.items())
-        payload = supervisor.COMMAND.pack(command.seconds, len(cwd), len(env)) + cwd + env + text
-        try:
-            async with asyncio.timeout(command.seconds + _LATE_SECONDS):
-                answer = await self._ask(supervisor.RUN, payload, command.cwd, on_output)
-        except TimeoutError:
-            raise SandboxLost("the local sandbox does not answer any more") from None
-        assert isinstance(answer, bytes)
-        code, timed_out = supervisor.ENDED.unpack(answer)
-        return code, timed_out
+    async def run(
+        self, command: str, cwd: str, env: Mapping[str, str], timeout: float, output: CommandOutput
+    ) -> tuple[int, bool]:
+        """(exit code, timed out). `cwd` is absolute, `env` all that the command sees, `timeout` in seconds.
+
+        Raises `SandboxLost`, and `FileNotFoundError` and `PermissionError` for `cwd`.
+        """
+        directory = _encode(cwd)
+        variables = b"\0".join(_encode(f"{name}={value}") for name, value in env.items())
+        payload = supervisor.COMMAND.pack(timeout, len(directory), len(variables)) + directory + variables
+        result = await self._request(supervisor.RUN, payload + _encode(command), cwd, seconds=timeout, output=output)
+        assert isinstance(result, bytes)
+        exit_code, timed_out = supervisor.RESULT.unpack(result)
+        return exit_code, timed_out
 
     async def open(self, path: str, *, writing: bool) -> int:
         """A descriptor of the regular file, resolved inside; the caller closes it. Written files are made empty."""
-        try:
-            async with asyncio.timeout(_LATE_SECONDS):
-                answer = await self._ask(supervisor.WRITE if writing else supervisor.READ, _encoded(path), path, None)
-        except TimeoutError:
-            raise SandboxLost("the local sandbox does not answer any more") from None
-        assert isinstance(answer, int)
-        return answer
+        kind = supervisor.WRITE if writing else supervisor.READ
+        file = await self._request(kind, _encode(path), path)
+        assert isinstance(file, int)
+        return file
 
-    async def _ask(
-        self, kind: int, payload: bytes, path: str, on_output: Callable[[bytes], None] | None
+    async def _request(
+        self, kind: int, payload: bytes, path: str, *, seconds: float = 0.0, output: CommandOutput | None = None
     ) -> bytes | int:
-        if not self._up:
-            raise self._loss()
-        self._last += 1
-        id = self._last
-        waiting = self._waiting[id] = PendingRequest(future=self._loop.create_future(), on_output=on_output)
+        """The answer to a request that may take `seconds`."""
+        if not self._is_connected:
+            raise self._loss_error()
+        self._last_id += 1
+        id = self._last_id
+        future: asyncio.Future[bytes | int] = self._loop.create_future()
+        self._requests[id] = PendingRequest(future=future, path=path, output=output)
         self._send(kind, id, payload)
         try:
-            return await waiting.future
-        except _Failed as error:
-            raise file_error(error.number, path) from None
-        except BaseException:
-            self._withdraw(id, waiting.future)
+            async with asyncio.timeout(seconds + _LATE_SECONDS):
+                return await future
+        except TimeoutError:
+            self._withdraw(id, future)
+            raise SandboxLost("the local sandbox does not answer any more") from None
+        except asyncio.CancelledError:
+            self._withdraw(id, future)
             raise
         finally:
-            del self._waiting[id]
+            del self._requests[id]
 
     def _withdraw(self, id: int, future: asyncio.Future[bytes | int]) -> None:
         if not future.done() or future.cancelled() or future.exception():
@@ -129,25 +122,25 @@ class SupervisorClient:
             os.close(file)  # came at the moment of the cancellation
 
     def _send(self, kind: int, id: int, payload: bytes) -> None:
-        if self._up:
+        if self._is_connected:
             self._outbox += supervisor.HEADER.pack(kind, id, len(payload)) + payload
-            self._writable()
+            self._on_writable()
 
-    def _writable(self) -> None:
+    def _on_writable(self) -> None:
         try:
-            sent = self._control.send(self._outbox)
+            size = self._control.send(self._outbox)
         except BlockingIOError:
-            sent = 0
+            size = 0
         except OSError:
             self.disconnect()
             return
-        del self._outbox[:sent]
+        del self._outbox[:size]
         if self._outbox:
-            self._loop.add_writer(self._control.fileno(), self._writable)
+            self._loop.add_writer(self._control.fileno(), self._on_writable)
         else:
             self._loop.remove_writer(self._control.fileno())
 
-    def _readable(self) -> None:
+    def _on_readable(self) -> None:
         try:
             data, files, _, _ = socket.recv_fds(self._control, 1 << 18, 16, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
         except BlockingIOError:
@@ -164,73 +157,76 @@ class SupervisorClient:
             kind, id, length = supervisor.HEADER.unpack_from(self._inbox, start)
             if len(self._inbox) - start < header + length:
                 break
-            self._answered(kind, id, bytes(self._inbox[start + header : start + header + length]))
+            self._on_frame(kind, id, bytes(self._inbox[start + header : start + header + length]))
             start += header + length
         del self._inbox[:start]
 
-    def _answered(self, kind: int, id: int, payload: bytes) -> None:
-        file = self._files.pop(0) if kind == supervisor.FILE else -1
-        waiting = self._waiting.get(id)
-        if waiting is None or waiting.future.done():
-            if file >= 0:
-                os.close(file)  # nobody waits for it any more
+    def _on_frame(self, kind: int, id: int, payload: bytes) -> None:
+        result: bytes | int = payload
+        if kind == supervisor.FILE:
+            result = self._files.pop(0)
+        request = self._requests.get(id)
+        if request is None or request.future.done():
+            if isinstance(result, int):
+                os.close(result)  # the request was withdrawn
         elif kind == supervisor.OUTPUT:
-            try:
-                if waiting.on_output:
-                    waiting.on_output(payload)
-            except Exception as error:  # noqa: BLE001 (a failure of the listener is the caller's)
-                waiting.future.set_exception(error)
-        elif kind == supervisor.FAILED:
-            waiting.future.set_exception(_Failed(supervisor.CODE.unpack(payload)[0]))
+            if request.output is None:
+                return
+            request.output.add(payload)
+            if request.output.error:
+                request.future.set_exception(request.output.error)
+                self._send(supervisor.CANCEL, id, b"")
+        elif kind == supervisor.ERROR:
+            number = supervisor.ERRNO.unpack(payload)[0]
+            request.future.set_exception(file_error(number, request.path))
         else:
-            waiting.future.set_result(file if kind == supervisor.FILE else payload)
+            request.future.set_result(result)
+
+    def stop(self) -> None:
+        """Ends the supervisor and all inside. Blocks, at most about four seconds."""
+        self.disconnect()
+        self.wait()
 
     def disconnect(self) -> None:
-        """The loop's part of ending: the supervisor ends itself and all inside; whoever waits gets `SandboxLost`."""
-        if not self._up:
+        """The loop's part of `stop`: the supervisor ends itself and all inside; callers get `SandboxLost`."""
+        if not self._is_connected:
             return
-        loss = self._loss()
-        self._up = False
+        error = self._loss_error()
+        self._is_connected = False
         self._loop.remove_reader(self._control.fileno())
         self._loop.remove_writer(self._control.fileno())
         self._control.close()
         for file in self._files:
             os.close(file)
-        for waiting in self._waiting.values():
-            if not waiting.future.done():
-                waiting.future.set_exception(loss)
+        for request in self._requests.values():
+            if not request.future.done():
+                request.future.set_exception(error)
 
     def wait(self) -> None:
-        """The part that blocks, at most about four seconds: until all processes are gone."""
+        """The part of `stop` that blocks: until all processes are gone."""
         try:
             self.process.wait(2)
         except subprocess.TimeoutExpired:
-            leftovers.kill_tree(self.process.pid)
+            state.kill_tree(self.process.pid)
             try:
                 self.process.wait(2)
             except subprocess.TimeoutExpired:
                 pass  # the kernel does not let go of it
         self._log.close()
 
-    def _said(self) -> str:
+    def _log_text(self) -> str:
         if self._log.closed:
             return ""
         self._log.seek(0)
         return self._log.read(10_000).decode(errors="replace").strip()
 
-    def _loss(self) -> SandboxLost:
-        said = self._said()
-        return SandboxLost(f"the local sandbox is gone{': ' + said.splitlines()[-1] if said else ''}")
+    def _loss_error(self) -> SandboxLost:
+        last_lines = self._log_text().splitlines()[-1:]
+        return SandboxLost(": ".join(["the local sandbox is gone", *last_lines]))
 
 
-class _Failed(Exception):
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _encoded(text: str) -> bytes:
-    """UTF-8 also for what is none: names from the system as they were, other stray surrogates as question marks."""
+def _encode(text: str) -> bytes:
+    """UTF-8 also for text that has none: names from the system as they were, other surrogates as question marks."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -239,10 +235,7 @@ def _encoded(text: str) -> bytes:
 
 def file_error(number: int, path: str) -> OSError:
     """One of the three exceptions of the sandbox contract for an errno."""
-    import errno
-
-    absent = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
-    if number in absent:
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG):
         return FileNotFoundError(errno.ENOENT, os.strerror(number), path)
     if number == errno.EISDIR:
         return IsADirectoryError(number, os.strerror(number), path)
@@ -250,11 +243,12 @@ def file_error(number: int, path: str) -> OSError:
 
 
 def _start(
-    view: jail.MountView, seconds: float, control: socket.socket, log: IO[bytes], *, isolated: bool
+    view: bubblewrap.MountView, seconds: float, control: socket.socket, log: IO[bytes], *, isolation: bool
 ) -> subprocess.Popen[bytes]:
-    python, life = [jail.interpreter(), "-I", "-S"], str(max(seconds, 0.0))
-    if isolated:
-        return jail.start_jailed(view, [*python, jail.SUPERVISOR, "isolated", life], stdin=control.fileno(), stderr=log)
+    python, life = [bubblewrap.interpreter(), "-I", "-S"], str(max(seconds, 0.0))
+    if isolation:
+        program = [*python, bubblewrap.SUPERVISOR, "isolated", life]
+        return bubblewrap.start_isolated(view, program, stdin=control.fileno(), stderr=log)
     program = [*python, str(view.private / "supervisor"), "plain", life]
     return subprocess.Popen(
         program, stdin=control.fileno(), stdout=subprocess.DEVNULL, stderr=log, env={}, cwd="/", start_new_session=True

@@ -1,4 +1,4 @@
-"""The sandbox on this machine, for laptops and demos: bubblewrap on Linux or, on demand and loudly, no isolation."""
+"""The sandbox on this machine, for laptops and demos: bubblewrap on Linux or, on request, no isolation at all."""
 
 from __future__ import annotations
 
@@ -9,85 +9,101 @@ import os
 import posixpath
 import pwd
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
-from flue_ci.core.errors import SandboxError, SandboxLost
+from flue_ci.core.concurrency import finish
+from flue_ci.core.errors import Diagnostic, SandboxError, SandboxLost
 from flue_ci.core.events import Notice, Observer
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest, User
-from flue_ci.core.text import HeadTail
-from flue_ci.sandboxes.local import bubblewrap as jail
-from flue_ci.sandboxes.local import state as leftovers
-from flue_ci.sandboxes.local.bubblewrap import diagnose
-from flue_ci.sandboxes.local.client import SupervisorClient, SupervisorCommand, file_error
+from flue_ci.sandboxes.local import bubblewrap, state
+from flue_ci.sandboxes.local.client import SupervisorClient, file_error
+from flue_ci.sandboxes.output import CommandOutput
+from flue_ci.settings import Settings
 
 _T = TypeVar("_T")
-_PIECE = 1 << 20
-_INLINE = 1 << 18  # bytes that are written at once; a thread would cost more
+_INLINE_BYTES = 1 << 18  # that are written at once; a thread would cost more
+_CLOSE_SECONDS = 6.0
 
 
 class LocalProvider:
-    """Local sandboxes; `keep_root` is where their private directories are (default: the temporary directory)."""
+    """Local sandboxes; `directory` is where their private directories are (default: the temporary directory)."""
 
     name = "local"
 
-    def __init__(self, isolation: bool = True, keep_root: Path | None = None) -> None:
+    def __init__(self, isolation: bool = True, directory: Path | None = None) -> None:
         self._isolation = isolation
-        self._parent = keep_root
+        self._directory = directory
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> LocalProvider:
+        """See `registry.SandboxAdapter`."""
+        return cls()
+
+    @classmethod
+    def missing_keys(cls, settings: Settings) -> tuple[str, ...]:
+        """See `registry.SandboxAdapter`. It needs no key."""
+        return ()
+
+    @classmethod
+    async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
+        """See `registry.SandboxAdapter`. Starts a sandbox that does nothing; its failure is only a note."""
+        request = SandboxRequest(env={}, metadata={}, network=Network(), max_seconds=60)
+        try:
+            sandbox = await cls().open(request, lambda event: None)
+            await sandbox.close()
+        except SandboxError as error:
+            return Diagnostic(key="local sandbox", severity="note", message=str(error), hint=error.hint)
+        return Diagnostic(key="local sandbox", severity="ok", message="bubblewrap works")
+
+    @staticmethod
+    def preload() -> None:
+        """See `registry.SandboxAdapter`. There is no SDK."""
+
+    def without_isolation(self) -> LocalProvider:
+        """See `ports.WithoutIsolation`."""
+        return LocalProvider(isolation=False, directory=self._directory)
 
     def check(self, request: SandboxRequest) -> None:
-        """Raise `SandboxError` for what cannot be had here. Whether the kernel plays along shows when it is opened."""
-        _check_network(request.network, isolation=self._isolation)
-        if not Path("/bin/bash").exists():
-            raise SandboxError("/bin/bash is not installed", hint="install bash, or use --sandbox e2b")
-        if self._isolation and sys.platform != "linux":
-            raise SandboxError(
-                "the local sandbox needs bubblewrap, which exists only on Linux",
-                hint="use --sandbox e2b, or run commands unprotected with --no-isolation",
-            )
-        if self._isolation and not shutil.which("bwrap"):
-            raise SandboxError("bubblewrap is not installed", hint=jail.INSTALL)
+        """See `ports.SandboxProvider`. Whether the kernel allows it shows when it is opened."""
+        for network in request.networks:
+            _check_network(network, isolation=self._isolation)
+        bubblewrap.check_host(isolation=self._isolation)
 
     async def open(self, request: SandboxRequest, observe: Observer) -> LocalSandbox:
         """Start one: about 40 ms. Raises `SandboxError`; then, and when cancelled, nothing is left."""
         self.check(request)
         if not self._isolation:
-            closed = (
-                "" if request.network.mode == "open" else f", and with the network open (asked for: {request.network})"
-            )
-            observe(Notice(text=f"NO ISOLATION: commands run as you, with access to all your files{closed}"))
-        drop = jail.NOBODY_ELSE if self._isolation and jail.is_real_root() else None
+            warning = "NO ISOLATION: commands run as you, with access to all your files"
+            if request.network.mode != "open":
+                warning += f", and with the network open (asked for: {request.network})"
+            observe(Notice(text=warning))
         try:
-            private = leftovers.create(self._parent, drop)
-            box = LocalSandbox(request, private, isolation=self._isolation)
-            try:
-                leftovers.note(private, request.metadata, [], isolated=self._isolation)
-                jail.prepare(private)
-                await box.begin()
-            except BaseException:
-                box.abandon()
-                raise
+            private = state.create_directory(self._directory, bubblewrap.sandbox_uid() if self._isolation else None)
+            sandbox = LocalSandbox(request, private, isolation=self._isolation)
+            async with AsyncExitStack() as cleanup:
+                cleanup.push_async_callback(sandbox.close)
+                state.write_note(private, request.metadata, [], isolation=self._isolation)
+                bubblewrap.prepare(private)
+                await sandbox.client("user")
+                cleanup.pop_all()
         except OSError as error:
             hint = "see that the temporary directory (TMPDIR) exists, is writable and has space"
             raise SandboxError(f"cannot set up the local sandbox: {error}", hint=hint) from error
-        return box
+        return sandbox
 
     async def list(self, metadata: Mapping[str, str]) -> list[tuple[str, Mapping[str, str]]]:
         """Ours on this machine, also those whose flue-ci was killed and could not tidy up."""
-        wanted = metadata.items()
-        return [
-            (leftover.id, leftover.metadata)
-            for leftover in leftovers.find(self._parent)
-            if wanted <= leftover.metadata.items()
-        ]
+        orphans = state.find_orphans(self._directory)
+        return [(orphan.id, orphan.metadata) for orphan in orphans if metadata.items() <= orphan.metadata.items()]
 
     async def kill(self, sandbox_id: str) -> bool:
-        """End its processes and remove its directory, whoever started it, as long as it is ours."""
-        return await asyncio.to_thread(leftovers.end, sandbox_id, self._parent)
+        """End its processes and remove its directory, as long as it is ours; any process may have started it."""
+        return await asyncio.to_thread(state.end_orphan, sandbox_id, self._directory)
 
 
 class LocalSandbox:
@@ -98,29 +114,18 @@ class LocalSandbox:
         self._private = private
         self._isolation = isolation
         self._network = request.network
-        self._until = time.monotonic() + request.max_seconds
-        self._cells: dict[User, SupervisorClient] = {}
-        self._changing = asyncio.Lock()
+        self._deadline = time.monotonic() + request.max_seconds
+        self._clients: dict[User, SupervisorClient] = {}
+        self._lock = asyncio.Lock()  # while supervisors are started or replaced
         self._closing: asyncio.Task[None] | None = None
-        self._homes: dict[User, str] = (
-            {"user": jail.HOME, "root": jail.ROOT_HOME}
-            if isolation
-            else {"user": str(private / "home"), "root": str(private / "root")}
-        )
-        self._info = SandboxInfo(
-            provider=LocalProvider.name,
-            id=private.name.removeprefix(leftovers.PREFIX),
-            template="host",
-            home=self._homes["user"],
-        )
+        self._homes: dict[User, str] = {"user": bubblewrap.HOME, "root": bubblewrap.ROOT_HOME}
+        if not isolation:
+            self._homes = {"user": str(private / "home"), "root": str(private / "root")}
 
     @property
     def info(self) -> SandboxInfo:
-        return self._info
-
-    async def begin(self) -> None:
-        """Start what the ordinary user's commands run in. Raises `SandboxError`."""
-        await self._cell("user")
+        name = self._private.name.removeprefix(state.PREFIX)
+        return SandboxInfo(provider="local", id=name, template="host", home=self._homes["user"])
 
     async def exec(  # noqa: PLR0913 (as in the contract)
         self,
@@ -137,143 +142,118 @@ class LocalSandbox:
 
         Without isolation root is the same user with another home.
         """
-        cell = await self._cell(user)
-        kept = HeadTail(limit)
-
-        def listen(data: bytes) -> None:
-            kept.add(data)
-            if on_output:
-                on_output(data)
-
-        asked = SupervisorCommand(
-            text=command,
-            cwd=self._path(cwd, user) if cwd else self._homes[user],
-            env={**self._environment(user), **self._request.env, **(env or {})},
-            seconds=timeout,
-        )
-        started = time.monotonic()
-        code, timed_out = await cell.run(asked, listen)
-        return ExecResult(
-            exit_code=code,
-            output=kept.value(),
-            omitted_bytes=kept.omitted_bytes,
-            timed_out=timed_out,
-            seconds=time.monotonic() - started,
-        )
+        client = await self.client(user)
+        output = CommandOutput(limit, on_output)
+        directory = self._path(cwd, user) if cwd else self._homes[user]
+        variables = {**self._environment(user), **self._request.env, **(env or {})}
+        start = time.monotonic()
+        code, timed_out = await client.run(command, directory, variables, timeout, output)
+        return output.result(code, timed_out=timed_out, seconds=time.monotonic() - start)
 
     async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
         """As in the contract. Opened inside, so that links lead nowhere else; only regular files."""
-        cell = await self._cell(user)
-        file = await cell.open(self._path(path, user), writing=False)
+        client = await self.client(user)
+        file = await client.open(self._path(path, user), writing=False)
         size = os.fstat(file).st_size
         if limit is not None and size > limit:
             os.close(file)
             raise ValueError(f"{path} has {size:,} bytes, more than {limit:,}")
         try:
-            return await _in_thread_if(size > _INLINE, partial(_read, file, size))
+            return await _in_thread_if(size > _INLINE_BYTES, partial(_read, file, size))
         except OSError as error:
             raise file_error(error.errno or errno.EIO, path) from error
 
     async def write(self, path: str, data: bytes | Path, *, user: User = "user") -> None:
         """As in the contract. Opened inside, like `read`; an existing file keeps its mode."""
-        cell = await self._cell(user)
-        source = data.open("rb", buffering=0) if isinstance(data, Path) else io.BytesIO(data)
-        large = isinstance(data, Path) or len(data) > _INLINE
+        client = await self.client(user)
+        source: IO[bytes] = data.open("rb", buffering=0) if isinstance(data, Path) else io.BytesIO(data)
+        with ExitStack() as cleanup:
+            cleanup.enter_context(source)
+            file = await client.open(self._path(path, user), writing=True)
+            cleanup.pop_all()
+        is_large = isinstance(data, Path) or len(data) > _INLINE_BYTES
         try:
-            file = await cell.open(self._path(path, user), writing=True)
-        except BaseException:
-            source.close()
-            raise
-        try:
-            await _in_thread_if(large, partial(_write, file, source))
+            await _in_thread_if(is_large, partial(_write, file, source))
         except OSError as error:
             raise file_error(error.errno or errno.EIO, path) from error
 
     async def set_network(self, network: Network) -> None:
         """Switch egress. A change starts new namespaces with the same files, and ends all processes of the user."""
         _check_network(network, isolation=self._isolation)
-        if self._closing:
-            raise _closed()
-        changes = network.mode != self._network.mode and self._isolation
+        self._check_open()
+        is_change = network.mode != self._network.mode and self._isolation
         self._network = network
-        if changes:
+        if is_change:
             await self.end_processes()
 
     async def end_processes(self) -> None:
         """See `Sandbox`: the user's namespaces are made anew over the same files."""
-        if self._closing:
-            raise _closed()
-        async with self._changing:
-            old = self._cells.pop("user", None)
-            if old:
-                old.disconnect()
-                await asyncio.to_thread(old.wait)
-        await self._cell("user")
+        self._check_open()
+        async with self._lock:
+            if client := self._clients.pop("user", None):
+                client.disconnect()
+                await asyncio.to_thread(client.wait)
+        await self.client("user")
 
     async def close(self) -> None:
         """End everything and remove the private directory; what takes longer than six seconds goes on by itself."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
-
-    def abandon(self) -> None:
-        """The same at once and without the loop's help, for a sandbox that nobody has used yet."""
-        cells = list(self._cells.values())
-        for cell in cells:
-            cell.disconnect()
-        self._clear(cells)
+        await finish(asyncio.wait([self._closing]))
 
     async def _close(self) -> None:
-        cells = list(self._cells.values())
-        for cell in cells:
-            cell.disconnect()
-        await asyncio.to_thread(self._clear, cells)
+        for client in self._clients.values():
+            client.disconnect()
+        await asyncio.to_thread(self._remove)
 
-    def _clear(self, cells: list[SupervisorClient]) -> None:
-        until = time.monotonic() + 6
-        for cell in cells:
-            cell.wait()
-        leftovers.remove(self._private, seconds=max(until - time.monotonic(), 1))
+    def _remove(self) -> None:
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for client in self._clients.values():
+            client.wait()
+        state.remove_directory(self._private, seconds=max(deadline - time.monotonic(), 1))
 
-    async def _cell(self, user: User) -> SupervisorClient:
-        """The running supervisor of the user, started when there is none. Raises `SandboxLost` for a closed sandbox."""
+    def _check_open(self) -> None:
         if self._closing:
-            raise _closed()
-        who: User = user if self._isolation else "user"
-        async with self._changing:
-            if cell := self._cells.get(who):
-                return cell
-            left = self._until - time.monotonic()
-            if left <= 0:
+            raise SandboxLost("the local sandbox has been closed")
+
+    async def client(self, user: User) -> SupervisorClient:
+        """The running supervisor of the user, started when there is none. Raises `SandboxLost` for a closed sandbox."""
+        self._check_open()
+        account: User = user if self._isolation else "user"
+        async with self._lock:
+            if client := self._clients.get(account):
+                return client
+            seconds = self._deadline - time.monotonic()
+            if seconds <= 0:
                 raise SandboxLost(f"the sandbox's time ({self._request.max_seconds:.0f} s) is over")
-            root = who == "root"
-            network = not root and self._network.mode == "open"
-            view = jail.MountView(private=self._private, network=network, root=root)
-            cell = await SupervisorClient.start(view, left, isolated=self._isolation)
+            is_root = account == "root"
+            has_network = not is_root and self._network.mode == "open"
+            view = bubblewrap.MountView(private=self._private, network=has_network, root=is_root)
+            client = await SupervisorClient.start(view, seconds, isolation=self._isolation)
             if self._closing:  # meanwhile
-                cell.disconnect()
-                await asyncio.to_thread(cell.wait)
-                raise _closed()
-            self._cells[who] = cell
-            processes = [cell.process.pid for cell in self._cells.values()]
-            leftovers.note(self._private, self._request.metadata, processes, isolated=self._isolation)
-            return cell
+                client.disconnect()
+                await asyncio.to_thread(client.wait)
+                self._check_open()
+            self._clients[account] = client
+            processes = [client.process.pid for client in self._clients.values()]
+            state.write_note(self._private, self._request.metadata, processes, isolation=self._isolation)
+            return client
 
     def _path(self, path: str, user: User) -> str:
         """Absolute, as seen inside. Without isolation root's `/root` is the private directory that stands for it."""
         if "\0" in path:
             raise file_error(errno.ENOENT, path.replace("\0", "\\0"))
-        path = posixpath.join(self._info.home, path)
-        if not self._isolation and user == "root" and f"{path}/".startswith(f"{jail.ROOT_HOME}/"):
-            return self._homes["root"] + path.removeprefix(jail.ROOT_HOME)
+        path = posixpath.join(self._homes["user"], path)
+        if not self._isolation and user == "root" and f"{path}/".startswith(f"{bubblewrap.ROOT_HOME}/"):
+            return self._homes["root"] + path.removeprefix(bubblewrap.ROOT_HOME)
         return path
 
     def _environment(self, user: User) -> dict[str, str]:
         name: str = user
-        path = jail.path_variable()
+        path = bubblewrap.path_variable()
         if not self._isolation:
             name = pwd.getpwuid(os.geteuid()).pw_name
-            path = os.environ.get("PATH", jail.SYSTEM_PATH)
+            path = os.environ.get("PATH", bubblewrap.SYSTEM_PATH)
         return {
             "PATH": path,
             "HOME": self._homes[user],
@@ -292,27 +272,16 @@ def _check_network(network: Network, *, isolation: bool) -> None:
         raise SandboxError(f"the local sandbox cannot restrict the network to hosts ({network})", hint=hint)
 
 
-def _closed() -> SandboxLost:
-    return SandboxLost("the local sandbox has been closed")
-
-
-async def _in_thread_if(large: bool, work: Callable[[], _T]) -> _T:
+async def _in_thread_if(is_large: bool, work: Callable[[], _T]) -> _T:
     """Not cut short by cancellation: the work closes its own files."""
-    return await asyncio.shield(asyncio.to_thread(work)) if large else work()
+    return await asyncio.shield(asyncio.to_thread(work)) if is_large else work()
 
 
 def _read(file: int, size: int) -> bytes:
-    pieces = []
-    with open(file, "rb", buffering=0) as stream:
-        while size > 0 and (piece := stream.read(min(size, _PIECE))):
-            pieces.append(piece)
-            size -= len(piece)
-    return b"".join(pieces)
+    with open(file, "rb") as stream:
+        return stream.read(size)
 
 
 def _write(file: int, source: IO[bytes]) -> None:
     with source, open(file, "wb", buffering=0) as target:
-        shutil.copyfileobj(source, target, _PIECE)
-
-
-__all__ = ["LocalProvider", "LocalSandbox", "diagnose"]
+        shutil.copyfileobj(source, target, 1 << 20)

@@ -24,33 +24,34 @@ _PARTS = {"home": 0o700, "root": 0o700, "tmp": 0o1777, "var-tmp": 0o1777, "etc":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrphanState:
-    """A private directory with its note. `processes` are (pid, birth) of what flue-ci, its `owner`, started for it."""
+    """A private directory with its note. `processes` are (pid, start time) of what flue-ci, the `owner`, started for
+    it."""
 
     id: str
     path: Path
     metadata: Mapping[str, str]
     owner: tuple[int, str]
-    isolated: bool
+    isolation: bool
     processes: tuple[tuple[int, str], ...]
 
 
-def create(parent: Path | None, owner_of_parts: int | None) -> Path:
-    """A fresh private directory (mode 0700) with its parts; these belong to user `owner_of_parts` when given."""
+def create_directory(parent: Path | None, owner_of_parts: int | None) -> Path:
+    """A fresh private directory (mode 0700) with its parts; these belong to user `owner_of_parts` (None: to us)."""
     path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     for part, mode in _PARTS.items():
         (path / part).mkdir()
-        (path / part).chmod(mode)  # whatever our umask is
+        (path / part).chmod(mode)  # our umask may be stricter
         if owner_of_parts is not None:
             os.chown(path / part, owner_of_parts, owner_of_parts)
     return path
 
 
-def note(path: Path, metadata: Mapping[str, str], processes: list[int], *, isolated: bool) -> None:
+def write_note(path: Path, metadata: Mapping[str, str], processes: list[int], *, isolation: bool) -> None:
     """Write down whose directory it is and which processes belong to it; replaces an earlier note."""
     text = json.dumps(
         {
             "metadata": dict(metadata),
-            "isolated": isolated,
+            "isolated": isolation,
             "owner": [os.getpid(), start_time(os.getpid())],
             "processes": [[pid, start_time(pid)] for pid in processes],
         }
@@ -60,53 +61,56 @@ def note(path: Path, metadata: Mapping[str, str], processes: list[int], *, isola
     fresh.replace(path / _NOTE)
 
 
-def find(parent: Path | None) -> Iterator[OrphanState]:
+def find_orphans(parent: Path | None) -> Iterator[OrphanState]:
     """All private directories that are ours by name, owner and note; a directory without a note is still being made."""
     for path in sorted((parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
         try:
-            found = path.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode) or stat.S_IMODE(status.st_mode) != 0o700:
+                continue
+            if status.st_uid != os.geteuid():
                 continue
             data = json.loads((path / _NOTE).read_text(encoding="utf-8"))
             yield OrphanState(
                 id=path.name.removeprefix(PREFIX),
                 path=path,
                 metadata={str(key): str(value) for key, value in data["metadata"].items()},
-                isolated=bool(data["isolated"]),
+                isolation=bool(data["isolated"]),
                 owner=(int(data["owner"][0]), str(data["owner"][1])),
-                processes=tuple((int(pid), str(born)) for pid, born in data["processes"]),
+                processes=tuple((int(pid), str(time)) for pid, time in data["processes"]),
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
             continue  # gone meanwhile, or not written by us
 
 
-def end(sandbox_id: str, parent: Path | None) -> bool:
+def end_orphan(sandbox_id: str, parent: Path | None) -> bool:
     """End the processes of a sandbox and remove its directory. False when there is none of that id."""
-    for leftover in find(parent) if _ID.fullmatch(sandbox_id) else ():
-        if leftover.id == sandbox_id:
-            alive = [pid for pid, born in leftover.processes if born and start_time(pid) == born]
-            if not leftover.isolated:
-                for pid in alive:
-                    os.kill(pid, signal.SIGTERM)  # the supervisor finds its descendants better than we do
-                _await(alive, 2.0)
-            for pid in alive:
-                kill_tree(pid)
-            _await(alive, 2.0)
-            remove(leftover.path, seconds=60)
-            return True
-    return False
+    orphans = find_orphans(parent)
+    orphan = next((orphan for orphan in orphans if orphan.id == sandbox_id and _ID.fullmatch(sandbox_id)), None)
+    if orphan is None:
+        return False
+    pids = [pid for pid, started_at in orphan.processes if started_at and start_time(pid) == started_at]
+    if not orphan.isolation:
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)  # the supervisor finds its descendants better than we do
+        _await_end(pids, 2.0)
+    for pid in pids:
+        kill_tree(pid)
+    _await_end(pids, 2.0)
+    remove_directory(orphan.path, seconds=60)
+    return True
 
 
-def remove(path: Path, *, seconds: float) -> None:
-    """Remove a private directory whatever is in it. What takes longer than `seconds` goes on by itself."""
-    until = time.monotonic() + seconds
+def remove_directory(path: Path, *, seconds: float) -> None:
+    """Remove a private directory with all that is in it. What takes longer than `seconds` goes on by itself."""
+    deadline = time.monotonic() + seconds
     for command in (("rm", "-rf", "--"), ("chmod", "-R", "u+rwX", "--"), ("rm", "-rf", "--")):
         if not path.exists():
             return
         try:
             quiet = subprocess.DEVNULL
             worker = subprocess.Popen([*command, path], stdout=quiet, stderr=quiet, start_new_session=True)
-            worker.wait(max(until - time.monotonic(), 0.1))
+            worker.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
             return
         except OSError:  # a PATH without these programs
@@ -114,22 +118,23 @@ def remove(path: Path, *, seconds: float) -> None:
 
 
 def start_time(pid: int) -> str:
-    """When the process started, in the system's own words; empty when there is none. Tells a reused number apart."""
+    """When the process started, in the system's own format; empty when it does not run. A reused process number has
+    another one."""
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             return ""
         return "" if fields[0] == b"Z" else fields[19].decode()
-    asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return asked.stdout.strip()
+    ps = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return ps.stdout.strip()
 
 
 def kill_tree(pid: int) -> None:
     """Kill a process and all below it, from the top.
 
-    The death of a parent is not enough: the kernel tells a child of it (`--die-with-parent`) only when the parent was
-    allowed to signal the child. Root's bubblewrap, without its capabilities, may not when we become another user.
+    Killing the parent is not enough: the kernel signals a child for `--die-with-parent` only when the parent had the
+    right to do so. When we run as root, bubblewrap drops its capabilities, and the sandbox is another user's.
     """
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat") if sys.platform == "linux" else ():
@@ -148,7 +153,7 @@ def kill_tree(pid: int) -> None:
             pass
 
 
-def _await(pids: list[int], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while any(start_time(pid) for pid in pids) and time.monotonic() < until:
+def _await_end(pids: list[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(start_time(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,7 +1,7 @@
-"""The first process of the local sandbox: starts commands and opens files in there for flue-ci outside.
+"""The first process of the local sandbox: starts commands and opens files inside for flue-ci outside.
 
 Runs as a script of its own (`python -I -S`) and imports only what starts fast. Speaks frames over its standard input, a
-socket; when the other end closes, everything in here ends.
+socket; when the other end closes, everything inside ends.
 """
 
 # `pathlib` would double the start-up time, hence:
@@ -21,9 +21,9 @@ from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 HEADER = struct.Struct("<BII")  # kind, number of the request, length of what follows
 COMMAND = struct.Struct("<dII")  # seconds, lengths of directory and environment; these two and the text follow
 RUN, CANCEL, READ, WRITE = 1, 2, 3, 4  # from the host
-READY, OUTPUT, EXIT, FILE, FAILED = 1, 2, 3, 4, 5  # to the host; FILE carries an open file
-ENDED = struct.Struct("<i?")  # exit code, timed out
-CODE = struct.Struct("<i")  # errno
+READY, OUTPUT, EXIT, FILE, ERROR = 1, 2, 3, 4, 5  # to the host; FILE carries an open file
+RESULT = struct.Struct("<i?")  # exit code, timed out
+ERRNO = struct.Struct("<i")  # errno
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 CHUNK = 65_536
@@ -31,12 +31,13 @@ BACKLOG = 1 << 20  # bytes on their way to the host; above it no command's outpu
 DRAIN = 1 << 20  # bytes read at most from a pipe whose command has ended; what was written before is less than that
 LONG = 100_000  # bytes; the kernel takes 128 KiB in one argument
 
-_OURS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGTERM)  # what is ignored here, commands get back
+# Commands get the default of these back.
+_CHANGED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGTERM)
 _SYSCALL_KEYCTL = {"x86_64": 250, "aarch64": 219}
 
 
-class Job:
-    """One running command: a process group, and the pipe that has its output."""
+class RunningCommand:
+    """A process group, and the pipe that has its output."""
 
     def __init__(self, id: int, pid: int, pipe: int, deadline: float) -> None:
         self.id, self.pid, self.pipe, self.deadline = id, pid, pipe, deadline
@@ -60,31 +61,28 @@ class Job:
 class Supervisor:
     """The loop: one socket to the host, any number of commands."""
 
-    def __init__(self, control: socket, seconds: float, *, isolated: bool) -> None:
+    def __init__(self, control: socket, seconds: float, *, isolation: bool) -> None:
         self.control = control
         self.end = time.monotonic() + seconds
-        self.isolated = isolated
-        self.jobs: dict[int, Job] = {}  # by process id
+        self.isolation = isolation
+        self.commands: dict[int, RunningCommand] = {}  # by process id
         self.survivors: list[int] = []  # pipes that background processes still hold: read, so that these can go on
         self.groups: set[int] = set()  # where nothing else finds background processes again (macOS)
         self.inbox = bytearray()
         self.outbox: list[tuple[bytes, int]] = []
         self.backlog = 0
         self.null = os.open(os.devnull, os.O_RDONLY)
-        # What is opened in there shows or changes this process, not the caller's.
+        # The device of /proc, where an open file would show or change this process, not the caller's.
         self.proc = os.stat("/proc").st_dev if os.path.exists("/proc") else -1
-        self.woken, wake = os.pipe()
-        for fd in (self.woken, wake):
+        self.wakeup, wake = os.pipe()
+        for fd in (self.wakeup, wake):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would let `kill -INT 1` end the sandbox
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        if not isolated:
-            signal.signal(signal.SIGTERM, self._stop)
-
-    def _stop(self, *_: object) -> None:
-        self.end = 0.0
+        if not isolation:
+            signal.signal(signal.SIGTERM, lambda *_: setattr(self, "end", 0.0))
 
     def serve(self) -> None:
         """Until the host hangs up, or the sandbox's time is over."""
@@ -93,11 +91,11 @@ class Supervisor:
             ready = self._wait(now)
             if self.control.fileno() in ready and not self._receive():
                 return
-            if self.woken in ready:
-                os.read(self.woken, CHUNK)
-            for job in list(self.jobs.values()):
-                if job.pipe in ready:
-                    self._forward(job)
+            if self.wakeup in ready:
+                os.read(self.wakeup, CHUNK)
+            for command in list(self.commands.values()):
+                if command.pipe in ready:
+                    self._forward(command)
             for pipe in ready.intersection(self.survivors):
                 if _read(pipe) == b"":
                     os.close(pipe)
@@ -110,13 +108,13 @@ class Supervisor:
     def _wait(self, now: float) -> set[int]:
         poll = select.poll()
         poll.register(self.control, select.POLLIN | (select.POLLOUT if self.outbox else 0))
-        poll.register(self.woken, select.POLLIN)
+        poll.register(self.wakeup, select.POLLIN)
         until = self.end
-        for job in self.jobs.values():
-            if self.backlog < BACKLOG and job.pipe >= 0:
-                poll.register(job.pipe, select.POLLIN)
+        for command in self.commands.values():
+            if self.backlog < BACKLOG and command.pipe >= 0:
+                poll.register(command.pipe, select.POLLIN)
             # Nothing tells us when the last of a group is gone: ask often.
-            until = min(until, now + 0.02 if job.ending else job.deadline)
+            until = min(until, now + 0.02 if command.ending else command.deadline)
         for pipe in self.survivors:
             poll.register(pipe, select.POLLIN)
         return {fd for fd, _ in poll.poll(min(max(until - now, 0), 3600) * 1000 + 1)}
@@ -153,16 +151,16 @@ class Supervisor:
             data, file = self.outbox[0]
             rights = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("i", file))] if file >= 0 else []
             try:
-                sent = self.control.sendmsg([data], rights)
+                size = self.control.sendmsg([data], rights)
             except BlockingIOError:
                 return True
             except OSError:
                 return False
             if file >= 0:
                 os.close(file)
-            self.backlog -= sent
-            if sent < len(data):
-                self.outbox[0] = (data[sent:], -1)
+            self.backlog -= size
+            if size < len(data):
+                self.outbox[0] = (data[size:], -1)
             else:
                 del self.outbox[0]
         return True
@@ -174,12 +172,10 @@ class Supervisor:
         command = payload[cwd_end + env_length :]
         files: list[int] = []
         try:
-            if not stat.S_ISDIR(os.stat(cwd).st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, "")
-            if not os.access(cwd, os.X_OK):
-                raise PermissionError(errno.EACCES, "")
+            os.chdir(cwd)  # as the command will
+            os.chdir("/")
         except OSError as error:
-            self._send(FAILED, id, CODE.pack(error.errno or 0))
+            self._send(ERROR, id, ERRNO.pack(error.errno or 0))
             return
         try:
             files += os.pipe()
@@ -188,13 +184,13 @@ class Supervisor:
             pid = os.fork()
         except OSError as error:  # too many processes or files in here: the command's trouble, not the sandbox's end
             self._send(OUTPUT, id, f"cannot start the command: {error.strerror}\n".encode())
-            self._send(EXIT, id, ENDED.pack(126, False))
+            self._send(EXIT, id, RESULT.pack(126, False))
         else:
             if pid == 0:
                 self._become(command, files[1:], cwd, env)
             pipe = files.pop(0)
             os.set_blocking(pipe, False)
-            self.jobs[pid] = Job(id, pid, pipe, time.monotonic() + seconds)
+            self.commands[pid] = RunningCommand(id, pid, pipe, time.monotonic() + seconds)
             if sys.platform != "linux":
                 self.groups.add(pid)
         for file in files:
@@ -204,14 +200,14 @@ class Supervisor:
         """In the child: turn into the command, with its output and maybe its script in `files`. Never returns."""
         try:
             os.setsid()
-            for number in _OURS:
+            for number in _CHANGED_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             for source, target in ((self.null, 0), (files[0], 1), (files[0], 2)):
                 os.dup2(source, target)
             os.chdir(cwd)
             shell = [b"bash", b"-l", b"-c"]
-            if not self.isolated:
-                shell.insert(1, b"--noprofile")  # the host's profile may set what is nobody's business
+            if not self.isolation:
+                shell.insert(1, b"--noprofile")  # the host's profile may set private things
             for script in files[1:]:
                 os.set_inheritable(script, True)
                 command = b". /dev/fd/%d" % script
@@ -223,60 +219,61 @@ class Supervisor:
             os._exit(126)
 
     def _cancel(self, id: int) -> None:
-        for job in self.jobs.values():
-            if job.id == id:
-                job.ending, job.kill_at = True, time.monotonic()
+        for command in self.commands.values():
+            if command.id == id:
+                command.ending, command.kill_at = True, time.monotonic()
 
-    def _forward(self, job: Job) -> int:
+    def _forward(self, command: RunningCommand) -> int:
         """Pass a piece of output on; the number of bytes."""
-        data = _read(job.pipe)
+        data = _read(command.pipe)
         if data:
-            self._send(OUTPUT, job.id, data)
+            self._send(OUTPUT, command.id, data)
         elif data is not None:
-            os.close(job.pipe)
-            job.pipe = -1
+            os.close(command.pipe)
+            command.pipe = -1
         return len(data or b"")
 
     def _reap(self) -> None:
         for pid, status in _ended_children():
-            if job := self.jobs.get(pid):
+            if command := self.commands.get(pid):
                 code = os.waitstatus_to_exitcode(status)
-                job.exit_code = code if code >= 0 else 128 - code
+                command.exit_code = code if code >= 0 else 128 - code
 
     def _enforce(self, now: float) -> None:
-        for job in list(self.jobs.values()):
-            if job.exit_code is None and now >= job.deadline and not job.ending:
-                job.timed_out = job.ending = True
-                job.kill_at = now + GRACE
-                job.signal(signal.SIGTERM)
-            if job.ending and now >= job.kill_at:
-                job.signal(signal.SIGKILL)
-            if job.exit_code is not None and not (job.ending and job.signal(0) and now < job.kill_at + 2):
-                self._finish(job)
+        for command in list(self.commands.values()):
+            if command.exit_code is None and now >= command.deadline and not command.ending:
+                command.timed_out = command.ending = True
+                command.kill_at = now + GRACE
+                command.signal(signal.SIGTERM)
+            if command.ending and now >= command.kill_at:
+                command.signal(signal.SIGKILL)
+            has_processes = command.ending and command.signal(0) and now < command.kill_at + 2
+            if command.exit_code is not None and not has_processes:
+                self._finish(command)
 
-    def _finish(self, job: Job) -> None:
-        left = DRAIN
-        while job.pipe >= 0 and left > 0 and (size := self._forward(job)):
-            left -= size
-        if job.pipe >= 0:
-            self.survivors.append(job.pipe)
-        code = 124 if job.timed_out else job.exit_code
-        self._send(EXIT, job.id, ENDED.pack(code, job.timed_out))
-        del self.jobs[job.pid]
-        if job.pid in self.groups and not job.signal(0):
-            self.groups.remove(job.pid)
+    def _finish(self, command: RunningCommand) -> None:
+        rest = DRAIN
+        while command.pipe >= 0 and rest > 0 and (size := self._forward(command)):
+            rest -= size
+        if command.pipe >= 0:
+            self.survivors.append(command.pipe)
+        code = 124 if command.timed_out else command.exit_code
+        self._send(EXIT, command.id, RESULT.pack(code, command.timed_out))
+        del self.commands[command.pid]
+        if command.pid in self.groups and not command.signal(0):
+            self.groups.remove(command.pid)
 
     def _open(self, id: int, path: bytes, *, writing: bool) -> None:
         try:
             file = _open_for_writing(path) if writing else os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-            found = os.fstat(file)
-            if not stat.S_ISREG(found.st_mode) or found.st_dev == self.proc:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode) or status.st_dev == self.proc:
                 os.close(file)
-                raise OSError(errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EACCES, "")
+                raise OSError(errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EACCES, "")
             if writing:
                 os.ftruncate(file, 0)
         except OSError as error:
-            self._send(FAILED, id, CODE.pack(error.errno or 0))
+            self._send(ERROR, id, ERRNO.pack(error.errno or 0))
         else:
             self._send(FILE, id, file=file)
 
@@ -313,22 +310,22 @@ def _in_memory(command: bytes) -> int:
 
 
 def _read(pipe: int) -> bytes | None:
-    """What is there now; None: nothing; empty: nobody holds the other end any more."""
+    """What can be read now; None: nothing; empty: no process holds the other end any more."""
     try:
         return os.read(pipe, CHUNK)
     except BlockingIOError:
         return None
 
 
-def _shut_out(*, isolated: bool) -> None:
-    """Keep commands, which have the same user id, out of this process; and everything in here out of the host."""
+def _isolate_process(*, isolation: bool) -> None:
+    """Keep commands, which have the same user id, out of this process; and everything inside out of the host."""
     import ctypes
 
     libc, number = ctypes.CDLL(None, use_errno=True), ctypes.c_ulong
     set_dumpable, set_child_subreaper = 4, 36
     if libc.prctl(set_dumpable, number(0), number(0), number(0), number(0)):
         raise OSError(ctypes.get_errno(), "prctl")
-    if not isolated:
+    if not isolation:
         libc.prctl(set_child_subreaper, number(1), number(0), number(0), number(0))
         return
     if keyctl := _SYSCALL_KEYCTL.get(os.uname().machine):
@@ -345,7 +342,7 @@ def _shut_out(*, isolated: bool) -> None:
 
 
 def _kill_descendants(groups: set[int]) -> None:
-    """Without a PID namespace: end everything that was started from here. Whose parent dies becomes a child of ours."""
+    """Without a PID namespace: end everything that was started from here. Orphans become children of this process."""
     for _ in range(500):
         for target in [*(-group for group in groups), *_children()]:
             try:
@@ -359,39 +356,40 @@ def _kill_descendants(groups: set[int]) -> None:
 
 
 def _ended_children() -> list[tuple[int, int]]:
-    found = []
+    """(pid, wait status) of those that have ended since the last call."""
+    children = []
     try:
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            found.append(ended)
+        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+            children.append(child)
     except ChildProcessError:
         pass  # there are none at all
-    return found
+    return children
 
 
 def _children() -> list[int]:
-    found = []
+    children = []
     for name in os.listdir("/proc") if sys.platform == "linux" else []:
         try:
             with open(f"/proc/{int(name)}/stat", "rb") as file:
                 if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                    found.append(int(name))
+                    children.append(int(name))
         except (OSError, ValueError):
-            continue  # gone meanwhile, or not a process
-    return found
+            continue  # ended meanwhile, or not a process
+    return children
 
 
 def main() -> None:
     """Arguments: `isolated` or `plain`, and how many seconds the sandbox may live."""
-    isolated = sys.argv[1] == "isolated"
+    isolation = sys.argv[1] == "isolated"
     if sys.platform == "linux":
-        _shut_out(isolated=isolated)
+        _isolate_process(isolation=isolation)
     os.umask(0o022)
     control = socket(fileno=os.dup(0))
     control.setblocking(False)
-    supervisor = Supervisor(control, float(sys.argv[2]), isolated=isolated)
+    supervisor = Supervisor(control, float(sys.argv[2]), isolation=isolation)
     os.dup2(supervisor.null, 0)
     supervisor.serve()
-    if not isolated:
+    if not isolation:
         _kill_descendants(supervisor.groups)
     os._exit(0)
 

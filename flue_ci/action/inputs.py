@@ -1,0 +1,107 @@
+"""The inputs of action.yml, read once from the environment of the step (docs/action.md)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flue_ci.core.errors import UsageError
+from flue_ci.core.text import one_line
+from flue_ci.gate.policy import GateSettings, read_gate_settings
+from flue_ci.report.report import CONCLUSIONS
+from flue_ci.settings import Settings, read_settings
+
+_FAIL_ON = frozenset(("failed", "cancelled", "partial"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionInputs:
+    """What a step was given. Empty: not given. `gate` are the inputs that decide whether an event is for an agent,
+    `settings` keys and addresses. `rate_limit` is in requests an hour and person, 0 for no limit."""
+
+    settings: Settings = field(default_factory=Settings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    instruction: str = ""
+    model: str = ""
+    sandbox: str = "e2b"
+    template: str = ""
+    fail_on: frozenset[str] = _FAIL_ON
+    dry_run: bool = False
+    comment: bool = True
+    out: Path | None = None
+    rate_limit: int = 20
+    run_token: str = field(default_factory=lambda: secrets.token_hex(16))
+    has_reacted: bool = False
+    report: Path | None = None
+
+
+def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
+    """Raises `UsageError` for what an input cannot be."""
+
+    def text(name: str) -> str:
+        return environ.get(f"FLUE_CI_{name}", "").strip()
+
+    return ActionInputs(
+        settings=read_settings(environ),
+        gate=read_gate_settings(environ),
+        instruction=environ.get("FLUE_CI_INSTRUCTION", ""),
+        model=text("MODEL"),
+        sandbox=_sandbox(text("SANDBOX") or "e2b"),
+        template=text("TEMPLATE"),
+        fail_on=_conclusions(text("FAIL_ON")) or _FAIL_ON,
+        dry_run=_flag("dry-run", text("DRY_RUN")),
+        comment=_publishes(text("PUBLISH")),
+        out=_path(text("OUT")),
+        rate_limit=_rate_limit(text("RATE_LIMIT") or "20"),
+        run_token=text("RUN_TOKEN") or secrets.token_hex(16),
+        has_reacted=_flag("reacted", text("REACTED")),
+        report=_path(text("REPORT")),
+    )
+
+
+def _sandbox(name: str) -> str:
+    if name == "local":
+        raise UsageError(
+            "input `sandbox`: `local` shares a kernel with the runner and its secrets",
+            hint="leave the input away for e2b, or name a sandbox whose package the job installed",
+        )
+    return name
+
+
+def _conclusions(text: str) -> frozenset[str]:
+    words = frozenset(text.replace(",", " ").split())
+    if unknown := sorted(words - {*CONCLUSIONS, "none"}):
+        raise UsageError(
+            f"input `fail-on`: there is no conclusion `{one_line(unknown[0], 40)}`",
+            hint=f"known: {', '.join(CONCLUSIONS)}; `none` to fail on nothing",
+        )
+    return words
+
+
+def _rate_limit(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(
+            f"input `rate-limit` is {one_line(text, 40)!r}, not a number",
+            hint="requests an hour and person; 0 for no limit",
+        )
+    return int(text)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in ("", "true", "false"):
+        raise UsageError(f"input `{name}` is {one_line(text, 40)!r}", hint="write true or false")
+    return text.lower() == "true"
+
+
+def _publishes(text: str) -> bool:
+    if text not in ("", "comment", "none"):
+        raise UsageError(f"input `publish` is {one_line(text, 40)!r}", hint="write comment or none")
+    return text != "none"
+
+
+def _path(text: str) -> Path | None:
+    if not text:
+        return None
+    return Path(text)

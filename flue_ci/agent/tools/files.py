@@ -1,0 +1,145 @@
+"""The tools `read`, `write` and `edit`: files of the sandbox, as numbered lines and as exact text."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from flue_ci.agent.tools.edit import replace
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.core.messages import JSON
+from flue_ci.core.text import human_bytes, one_line, plural
+
+READ_LINES = 2_000
+READ_BYTES = 40_000  # of a file in one result
+READ_WHOLE_BYTES = 2_000_000  # larger files are cut inside the sandbox
+EDIT_BYTES = 10_000_000
+LINE_CHARS = 2_000
+
+
+class Read:
+    """A part of a text file, or the names in a directory."""
+
+    spec = tool_spec(
+        "read",
+        f"Read a text file with line numbers, {READ_LINES} lines at most at a time; says where it continues. Also "
+        "lists a directory.",
+        "path",
+        "offset limit",
+        path=("string", "relative to the repository, or absolute"),
+        offset=("integer", "first line, from 1"),
+        limit=("integer", "number of lines"),
+    )
+    writes = False
+
+    async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
+        """Raises `ToolError` for a binary file, and for an offset behind the end."""
+        box, path = context.sandbox, context.path(arguments["path"])
+        first = max(int(arguments.get("offset", 1)), 1)
+        count = min(max(int(arguments.get("limit", READ_LINES)), 1), READ_LINES)
+        try:
+            data = await box.read(path, limit=READ_WHOLE_BYTES)
+        except IsADirectoryError:
+            command = f"ls -Ap -- {shlex.quote(path)} | head -n 500"
+            listing = await box.exec(command, timeout=30, limit=RESULT_BYTES)
+            return ToolOutput(text=listing.output.decode("utf-8", "replace") or "[empty directory]", note="directory")
+        except ValueError:
+            return await self._read_part(path, first, count, context)
+        if b"\0" in data[:8_192]:
+            size = human_bytes(len(data))
+            raise ToolError(f"This is a binary file ({size}); look at it with bash (file, xxd, strings).")
+        lines = data.decode("utf-8", "replace").splitlines()
+        if not lines:
+            return ToolOutput(text="[the file is empty]", note="empty")
+        if first > len(lines):
+            raise ToolError(f"The file has {plural(len(lines), 'line')}; offset {first} is behind its end.")
+        return _number_lines(lines[first - 1 : first - 1 + count], first, len(lines))
+
+    async def _read_part(self, path: str, first: int, count: int, context: ToolContext) -> ToolOutput:
+        """The same for a file that is too large to be transferred."""
+        source = shlex.quote(path)
+        script = (
+            f"wc -l < {source}; sed -n '{first},{first + count - 1}p;{first + count}q' -- {source} "
+            f"| cut -b 1-{LINE_CHARS} | head -c 200000"
+        )
+        result = await context.sandbox.exec(script, timeout=60, limit=300_000)
+        total, _, body = result.output.decode("utf-8", "replace").partition("\n")
+        if not total.strip().isdigit():
+            raise ToolError(f"The file cannot be read: {one_line(total)}")
+        return _number_lines(body.splitlines(), first, max(int(total), first + body.count("\n") - 1))
+
+
+class Write:
+    """A new file, or new content of one."""
+
+    spec = tool_spec(
+        "write",
+        "Create a file or replace a whole one. Makes missing directories.",
+        "path content",
+        path=("string", ""),
+        content=("string", ""),
+    )
+    writes = True
+
+    async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
+        """Says how much it wrote."""
+        content = arguments["content"]
+        data = content.encode("utf-8", "surrogateescape")
+        await context.sandbox.write(context.path(arguments["path"]), data)
+        size = human_bytes(len(data))
+        return ToolOutput(text=f"Wrote {plural(content.count(chr(10)), 'line')}, {size}.", note=size)
+
+
+class Edit:
+    """An exact piece of a file replaced. Bytes that are not UTF-8 stay as they are."""
+
+    spec = tool_spec(
+        "edit",
+        "Replace an exact piece of a file. `old` must occur once, with its indentation, unless `all` is true.",
+        "path old new",
+        "all",
+        path=("string", ""),
+        old=("string", ""),
+        new=("string", ""),
+        all=("boolean", "replace every occurrence"),
+    )
+    writes = True
+
+    async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
+        """Raises `ToolError` for a piece that does not occur, or more than once."""
+        path = context.path(arguments["path"])
+        try:
+            data = await context.sandbox.read(path, limit=EDIT_BYTES)
+        except ValueError as error:
+            raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
+        before = data.decode("utf-8", "surrogateescape")
+        after, count = replace(before, arguments["old"], arguments["new"], everywhere=arguments.get("all", False))
+        await context.sandbox.write(path, after.encode("utf-8", "surrogateescape"))
+        line = _first_difference(before, after)
+        return ToolOutput(text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}")
+
+
+def _number_lines(lines: list[str], first: int, total: int) -> ToolOutput:
+    """`lines` with their numbers, as far as they fit, and where to read on. `total`: lines of the whole file."""
+    parts: list[str] = []
+    size = 0
+    for number, line in enumerate(lines, first):
+        text = f"{number:6}\t{line[:LINE_CHARS]}"
+        if len(line) > LINE_CHARS:
+            text += " [… line cut]"
+        size += len(text.encode("utf-8", "replace")) + 1
+        if size > READ_BYTES and parts:
+            break
+        parts.append(text)
+    last = first + len(parts) - 1
+    note = f"lines {first}–{last} of {total}"
+    if last < total:
+        parts.append(f"[{note}; continues: read again with offset={last + 1}]")
+    return ToolOutput(text="\n".join(parts), note=note)
+
+
+def _first_difference(before: str, after: str) -> int:
+    """The number of the first line that differs, from 1."""
+    old, new = before.splitlines(), after.splitlines()
+    pairs = enumerate(zip(old, new, strict=False), 1)
+    return next((number for number, (a, b) in pairs if a != b), min(len(old), len(new)) + 1)

@@ -1,0 +1,21 @@
+"""Tools by name: ours in one table, those of other packages by the entry point group `flue_ci.tools`.
+
+`TOOLS.load(name)` is a class or function without parameters that makes a `Tool` of that name for one run.
+"""
+
+from __future__ import annotations
+
+from flue_ci.core.registry import Registry
+
+TOOLS = Registry(
+    kind="tool",
+    group="flue_ci.tools",
+    built_in={
+        "bash": "flue_ci.agent.tools.bash:Bash",
+        "read": "flue_ci.agent.tools.files:Read",
+        "write": "flue_ci.agent.tools.files:Write",
+        "edit": "flue_ci.agent.tools.files:Edit",
+        "grep": "flue_ci.agent.tools.search:Grep",
+        "glob": "flue_ci.agent.tools.search:Glob",
+    },
+)

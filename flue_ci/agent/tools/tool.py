@@ -1,0 +1,102 @@
+"""What a tool is: how the model sees it, how it is called, what it answers, and the check that a call fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from flue_ci.core.messages import JSON, Outcome, ToolSpec
+from flue_ci.core.ports import Sandbox
+
+RESULT_BYTES = 13_000  # of a command's output in a result, so that with its notes it stays below 16 KB
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+class ToolError(Exception):
+    """A call that cannot be done. The message is the result that the model gets: what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """What a call acts on. `workdir` is the repository's absolute path inside the sandbox, `command_seconds` the
+    longest that one command may take, `calls` the number of calls in this turn of the model."""
+
+    sandbox: Sandbox
+    workdir: str
+    command_seconds: float
+    calls: int = 1
+
+    def path(self, path: str) -> str:
+        """`path` as the model gives it, absolute: it is relative to the repository, `~` is the home inside. Raises
+        `ToolError`."""
+        if "\0" in path:
+            raise ToolError("A path cannot contain a NUL character.")
+        if path == "~" or path.startswith("~/"):
+            return self.sandbox.info.home + path[1:]
+        if path in ("", "."):
+            return self.workdir
+        return path if path.startswith("/") else f"{self.workdir}/{path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOutput:
+    """A tool's answer: `text` for the model, `note` (one short line) for people. An `outcome` ends the run."""
+
+    text: str
+    note: str = ""
+    is_error: bool = False
+    outcome: Outcome | None = None
+
+
+class Tool(Protocol):
+    """Something that the model can call. One instance serves one run.
+
+    `spec` is the same bytes in every run: it is part of the cached prefix. `writes`: it changes files, so that it never
+    overlaps with another call. Its schema is of type object; types of its properties and required names are checked
+    before `call`, everything else by the tool itself.
+    """
+
+    spec: ToolSpec
+    writes: bool
+
+    async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
+        """Does it. Raises `ToolError`, what `Sandbox` raises, and nothing else. May overlap with other calls."""
+        ...
+
+
+def tool_spec(name: str, description: str, needs: str, optional: str = "", **properties: JSON) -> ToolSpec:
+    """A spec with simple arguments. `needs` (required) and `optional` are names, separated by blanks, that stand in
+    `properties`: name → (type, description or empty text). Every byte of it is sent with every run."""
+    shape = {}
+    for key, (kind, text) in properties.items():
+        shape[key] = {"type": kind}
+        if text:
+            shape[key]["description"] = text
+    assert set(shape) == {*needs.split(), *optional.split()}
+    schema = {"type": "object", "properties": shape, "required": needs.split(), "additionalProperties": False}
+    return ToolSpec(name=name, description=description, input_schema=schema)
+
+
+def check_arguments(spec: ToolSpec, arguments: Mapping[str, JSON]) -> None:
+    """Raises `ToolError` when names or types do not fit, with what the model should do instead."""
+    schema = spec.input_schema
+    properties: Mapping[str, JSON] = schema.get("properties", {})
+    for name in schema.get("required", ()):
+        if name not in arguments:
+            raise ToolError(f"{spec.name}: {name!r} is missing.")
+    for name, value in arguments.items():
+        if name not in properties:
+            if schema.get("additionalProperties") is False:
+                raise ToolError(f"{spec.name}: there is no argument {name!r}; it takes {', '.join(properties)}.")
+            continue
+        kind = properties[name].get("type")
+        if kind in _TYPES and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
+            raise ToolError(f"{spec.name}: {name!r} must be of type {kind}.")

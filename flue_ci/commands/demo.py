@@ -1,0 +1,60 @@
+"""`flue-ci demo`: a real run with a recorded model, in a small repository that is made for it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from flue_ci.commands.run import run_locally
+from flue_ci.core.errors import UsageError
+from flue_ci.git.command import run_git
+from flue_ci.run.plan import RunOptions
+
+AGENT = "fix-tests"
+_GIT_SETTINGS = (
+    "user.name=flue-ci",
+    "user.email=demo@flue-ci.invalid",
+    "commit.gpgsign=false",
+    "core.hooksPath=/dev/null",
+)
+
+
+def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -> int:
+    """Makes a small repository with a failing test and has a recorded agent fix it in the local sandbox. Returns the
+    exit code."""
+    with tempfile.TemporaryDirectory(prefix="flue-ci-demo-") as folder, as_file(files("flue_ci") / "demo") as demo:
+        repo = Path(folder) / "slugs"
+        shutil.copytree(demo / "repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
+        agents = repo / ".flue" / "agents"
+        agents.mkdir(parents=True)
+        shutil.copy(demo / f"{AGENT}.yml", agents)
+        _commit(repo)
+        print(
+            "A small repository with a failing test; a recorded model fixes it. Everything else is real.\n\n"
+            f"$ flue-ci run {AGENT}",
+            file=sys.stderr,
+        )
+        options = RunOptions(
+            agent=AGENT,
+            repo=repo,
+            sandbox="local",
+            no_isolation=not isolation,
+            out=out,
+            replay=demo / "recording.jsonl",
+            show_diff=True,
+        )
+        code = run_locally(options, environ)
+    if code == 0:
+        print("\nNext, in a repository of yours: flue-ci init, flue-ci doctor, flue-ci run fix-tests", file=sys.stderr)
+    return code
+
+
+def _commit(repo: Path) -> None:
+    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "Slugs, with a bug"]):
+        result = run_git(*arguments, cwd=repo, config=_GIT_SETTINGS)
+        if result.code:
+            raise UsageError(f"git could not make the demo's repository: {result.err.strip()}")

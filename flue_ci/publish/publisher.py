@@ -1,0 +1,85 @@
+"""What publishes a report: the protocol, and the loop over the publishers of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from flue_ci.core.errors import EXIT_FAILED, FlueError
+from flue_ci.core.ports import Forge
+from flue_ci.report.report import Failure, Published, Publishing, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishTarget:
+    """Where a report is to be published, and how.
+
+    `publishing` is what the spec of the trusted commit says. `repository` is `owner/name`; `number` the pull request
+    or issue, `thread` the review comment that asked for the run. `forge` is None in a local run; `quick_forge` is the
+    same one with few retries, for progress, which may be missing. `folder` holds the files of the run. `notify` takes
+    a line for the log, `show_error` a message and a hint for people.
+    """
+
+    publishing: Publishing
+    repository: str = ""
+    server_url: str = ""
+    number: int | None = None
+    thread: int | None = None
+    forge: Forge | None = None
+    quick_forge: Forge | None = None
+    folder: Path | None = None
+    notify: Callable[[str], None]
+    show_error: Callable[[str, str], None]
+
+
+class Publisher(Protocol):
+    """Puts one report where people look for it; an object for each run. `needs_forge`: it is left out in local runs."""
+
+    needs_forge: bool
+
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """Publishes. Report and patch have no secrets any more, but their texts are untrusted. Raises `FlueError` when
+        it cannot be done. `report.published` has what earlier publishers did."""
+        ...
+
+
+@runtime_checkable
+class ProgressPublisher(Publisher, Protocol):
+    """A publisher that also shows a run while it works."""
+
+    def begin(self, agent: str, render: Callable[[], str], target: PublishTarget) -> None:
+        """Shows the text of `render()` (Markdown) from now on, at intervals, until `publish`. Never raises."""
+        ...
+
+
+async def publish_report(
+    report: Report, patch: bytes, publishers: Mapping[str, Publisher], target: PublishTarget
+) -> Report:
+    """The report with `published` filled, in the order of `publishers` (by name).
+
+    A publisher that fails is a failure of the run, see `not_published`; the others go on. It is missing in
+    `published`, and its error has been shown.
+    """
+    report = replace(report, published=())  # a report that was read from a file may claim anything
+    for name, publisher in publishers.items():
+        try:
+            entry = await publisher.publish(report, patch, target)
+        except FlueError as error:
+            reason = f"publishing with `{name}` failed: {error}"
+            if name == "comment":
+                reason = f"the answer could not be posted: {error}"
+            report = not_published(report, reason, error)
+            target.show_error(reason, error.hint)
+        else:
+            report = replace(report, published=(*report.published, replace(entry, publisher=name)))
+    return report
+
+
+def not_published(report: Report, reason: str, error: FlueError) -> Report:
+    """The report after a publisher failed: a failure, or one more note when the run has failed already."""
+    if report.failure:
+        return replace(report, notes=(*report.notes, reason), exit_code=report.exit_code or EXIT_FAILED)
+    failure = Failure(stage="publish", message=str(error), hint=error.hint)
+    return replace(report, conclusion="failed", reason=reason, exit_code=EXIT_FAILED, failure=failure)

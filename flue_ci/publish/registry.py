@@ -1,0 +1,29 @@
+"""The publishers by name, and those that a run needs."""
+
+from __future__ import annotations
+
+from flue_ci.core.registry import Registry
+from flue_ci.publish.publisher import Publisher, PublishTarget
+from flue_ci.spec.schema import OTHER_PUBLISHERS
+
+PUBLISHERS = Registry(
+    kind="publisher",
+    group=OTHER_PUBLISHERS.group,
+    built_in={"comment": "flue_ci.publish.progress_comment:CommentPublisher"},
+)
+
+
+def load_publishers(changes: str, target: PublishTarget) -> dict[str, Publisher]:
+    """New publishers for one run: the one that `publish.changes` of the spec names, if any, then the comment, so that
+    it can show what became of the changes. Raises `UsageError` for one that cannot be imported."""
+    names = []
+    if changes not in ("patch", "none") and PUBLISHERS.knows(changes):
+        names.append(changes)
+    if target.publishing.comment != "none" and target.number is not None:
+        names.append("comment")
+    publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}
+    if target.forge is None:
+        for name in [name for name, publisher in publishers.items() if publisher.needs_forge]:
+            target.notify(f"`{name}` publishes in GitHub Actions only")
+            del publishers[name]
+    return publishers

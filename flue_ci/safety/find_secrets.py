@@ -1,0 +1,146 @@
+"""Where secrets are in a text: exact values with their usual encodings, and tokens of well-known kinds. Pure.
+
+A value is also found where it goes on over the ends of lines, as base64 is printed, and on both sides of a mark of ours
+that says that something was left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from urllib.parse import quote, quote_plus
+
+from flue_ci.safety.key_patterns import Span, find_keys
+
+MIN_LENGTH = 6  # shorter values occur in ordinary text
+MIN_LINE = 8  # the lines of a secret, such as a private key, are secrets themselves from this length on
+MIN_WRAPPED = 16  # shorter values are not looked for over the ends of lines: two ordinary words could make one
+MAX_OMISSIONS = 1_000  # marks that are looked at in a text
+_OMISSION = re.compile(r"\[…[^\]\n]{0,300}\]\n?")  # our mark, for example `[… 12 bytes left out …]`
+
+
+class SecretFinder:
+    """Finds `secrets`, which are exact values, and tokens of well-known kinds."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets for value in _values(secret) for form in encodings(value)}
+        wrappable = {form for form in forms if len(form) >= MIN_WRAPPED and form.split() == [form]}
+        self._wrappable = tuple(wrappable)
+        self._unwrappable = tuple(forms - wrappable)
+
+    def find(self, text: str) -> list[Span]:
+        """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
+        words = text.split()
+        keys = (span for _, span in find_keys(text, words))
+        spans: list[Span] = []
+        for start, end in sorted([*keys, *self.find_values(text, words)]):
+            if spans and start < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            elif start < end:
+                spans.append((start, end))
+        return spans
+
+    def find_values(self, text: str, words: Sequence[str]) -> Iterator[Span]:
+        """Only the exact values and their encodings, in no order; they may overlap. `words` is `text.split()`."""
+        without_space = "".join(words)
+        candidates = [form for form in self._wrappable if form in without_space]
+        for form in (*candidates, *self._unwrappable):
+            yield from _occurrences(form, text)
+        if candidates and "\n" in text:
+            yield from _find_wrapped(candidates, text.split("\n"))
+        for omission in islice(_omissions(text), MAX_OMISSIONS):
+            for form in (*self._wrappable, *self._unwrappable):
+                yield from _find_around(omission, form, text)
+
+
+def _occurrences(form: str, text: str) -> Iterator[Span]:
+    start = text.find(form)
+    while start >= 0:
+        yield start, start + len(form)
+        start = text.find(form, start + len(form))
+
+
+def _find_wrapped(forms: Sequence[str], lines: Sequence[str]) -> Iterator[Span]:
+    """Where forms go on over the ends of lines, whose white space at both ends does not count: in the lines `key: ab`
+    and `  cd` the form `abcd` is at 5 to 12."""
+    starts_in_content, starts_in_text = [], []  # of each line that is not blank
+    in_content = in_text = 0
+    for line in lines:
+        content = line.strip()
+        if content:
+            starts_in_content.append(in_content)
+            starts_in_text.append(in_text + len(line) - len(line.lstrip()))
+        in_content += len(content)
+        in_text += len(line) + 1
+
+    def to_text(position: int) -> int:
+        line = bisect_right(starts_in_content, position) - 1
+        return starts_in_text[line] + position - starts_in_content[line]
+
+    content_text = "".join(map(str.strip, lines))
+    for form in forms:
+        for start, end in _occurrences(form, content_text):
+            yield to_text(start), to_text(end - 1) + 1
+
+
+def _omissions(text: str) -> Iterator[Span]:
+    """Our marks of omission, each with the line end or the two blanks before it."""
+    start = text.find("[…")
+    while start >= 0:
+        if match := _OMISSION.match(text, start):
+            before = text[max(start - 2, 0) : start]
+            yield start - len(before) + len(before.rstrip(" \n")), match.end()
+        start = text.find("[…", start + 1)
+
+
+def _find_around(omission: Span, form: str, text: str) -> Iterator[Span]:
+    """The beginning of a form in front of a mark, and its end behind it: of `topsecret-value` the ends in
+    `topsec[…]t-value`. Pieces shorter than `MIN_LENGTH` are no secret."""
+    start, end = omission
+    before, after = text[max(start - len(form), 0) : start], text[end : end + len(form)]
+    if form[:MIN_LENGTH] in before:
+        length = _longest(len(before), lambda size: before.endswith(form[:size]))
+        yield start - length, start
+    if form[-MIN_LENGTH:] in after:
+        length = _longest(len(after), lambda size: after.startswith(form[-size:]))
+        yield end, end + length
+
+
+def _longest(limit: int, fits: Callable[[int], bool]) -> int:
+    return next((size for size in range(limit, MIN_LENGTH - 1, -1) if fits(size)), 0)
+
+
+def _values(secret: str) -> Iterator[str]:
+    """The secret, and its lines, without those that only frame a key (`-----BEGIN …`)."""
+    if len(secret) >= MIN_LENGTH:
+        yield secret
+    lines = [line.strip() for line in secret.splitlines()]
+    if len(lines) > 1:
+        yield from (line for line in lines if len(line) >= MIN_LINE and not line.startswith("-----"))
+
+
+def encodings(secret: str) -> Iterator[str]:
+    """How a value may stand in a text: as it is, in JSON, an address, HTML, hexadecimal digits or base64."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    yield secret
+    yield quote(raw, safe="")
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield quote(raw, safe="").lower()
+    yield quote_plus(raw)
+    yield html.escape(secret)
+    yield raw.hex()
+    yield raw.hex().upper()
+    # base64 of a longer text has the value in one of three alignments. The characters at both ends depend on the
+    # neighbours, so only those between them are looked for.
+    for offset, start in enumerate((0, 2, 3)):
+        digits = base64.b64encode(b"\0" * offset + raw).decode()
+        middle = digits[start:-4] if digits.endswith("=") else digits[start:]
+        if len(middle) >= MIN_LENGTH + 2:
+            yield middle
+            yield middle.replace("+", "-").replace("/", "_")

@@ -1,0 +1,33 @@
+# shellcheck shell=bash
+# As the user: lays out the work tree from the base, then makes the index what it was on the host, so that `git status`
+# prints the same.
+: "${home?}" "${name:?}" "${upload:?}" "${packs?}" "${base:?}" "${tree:?}" "${staged:?}"
+set -eu
+umask 022
+command -v git >/dev/null 2>&1 || exit 90
+command -v tar >/dev/null 2>&1 || exit 91
+root=$home/$name
+number=1
+while [ -e "$root" ] || [ -L "$root" ]; do
+  number=$((number + 1))
+  root=$home/$name-$number
+done
+mkdir -p "$root/.git"
+cd "$root"
+root=$(pwd -P)
+tar -xof "$home/$upload.tar" -C .git
+rm -f "$home/$upload.tar"
+for pack in $packs; do
+  mv "$home/$upload.$pack" ".git/objects/pack/$pack"
+  chmod 444 ".git/objects/pack/$pack"
+done
+workers=$((2 * $(nproc 2>/dev/null || echo 2))) # half of them wait for the disk
+git -c checkout.workers=$workers -c core.protectNTFS=false -c core.protectHFS=false read-tree -u --reset "$base"
+mkdir -p .git/flue-ci
+cp -p .git/index .git/flue-ci/index
+if [ "$staged" != "$tree" ]; then git read-tree --reset "$staged"; fi
+if [ -s .git/flue-ci/intent-to-add ]; then
+  GIT_LITERAL_PATHSPECS=1 git add -f -N --pathspec-from-file=.git/flue-ci/intent-to-add --pathspec-file-nul
+fi
+rm -f .git/info/attributes
+printf 'flue-ci-root=%s\n' "$root"

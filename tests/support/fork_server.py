@@ -1,0 +1,317 @@
+"""Starts commands: `flue-ci` in a process that need not import everything first, and any command as it is.
+
+A start of Python that imports two SDKs takes 1.5 s of processor time, a fork of a process that has done so a tenth of
+it. What such a fork has is its own: session, environment, directory, streams, signal handlers. How long a real start
+takes, and that it works, is tested with real starts (`program`).
+
+Each command is below a process of its own, its launcher, which ends when nothing that descends from the command lives
+any more.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import io
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+PROJECT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-P", "-m", "flue_ci")  # a real start
+_PR_SET_CHILD_SUBREAPER = 36
+# What packages import when they are first used; without these, each command would. Only a matter of speed.
+_IMPORTED_LATE = (
+    "anyio._backends._asyncio",
+    "h2.connection",
+    "httpcore2",
+    "jinja2.meta",
+    "jinja2.sandbox",
+    "jsonschema",
+)
+
+
+class Process:
+    """A command that was started. `pid` is its process id, and that of its process group and of its session; `launcher`
+    is the process below which all that descends from it stays."""
+
+    def __init__(self, status: int) -> None:
+        self._status = io.FileIO(status)
+        self._code: int | None = None
+        first = self._status.readline().split()
+        if not first:
+            raise RuntimeError(
+                "the fork server ended, or could not start a command: see what it wrote to standard error"
+            )
+        self.launcher, self.pid = (int(word) for word in first)
+
+    def send(self, number: signal.Signals) -> None:
+        """SIGINT as Ctrl-C sends it, to the whole process group; others as a runner does, to the command alone."""
+        if number == signal.SIGINT:
+            os.killpg(self.pid, number)
+        else:
+            os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> int:
+        """The exit code (128 + N for signal N), when everything is gone. Raises `TimeoutExpired`."""
+        if self._code is None:
+            if not select.select([self._status], [], [], seconds)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", seconds)
+            self._code = int(self._status.readline())
+            self._status.close()
+        return self._code
+
+    def has_ended(self) -> bool:
+        return self._code is not None or bool(select.select([self._status], [], [], 0)[0])
+
+    def kill(self, seconds: float = 60) -> None:
+        """Kills whatever of it still lives, and waits for that."""
+        until = time.monotonic() + seconds
+        while not self.has_ended():
+            for pid in descendants(self.launcher):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", seconds)
+            time.sleep(0.01)
+        self.wait(seconds)
+
+
+def descendants(root: int) -> dict[int, str]:
+    """Command lines of all living processes below one, by id."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if fields[0] != "Z":
+            parents[int(path.parent.name)] = int(fields[1])
+    below, added = {root}, True
+    while added:
+        more = {pid for pid, parent in parents.items() if parent in below} - below
+        below, added = below | more, bool(more)
+    lines: dict[int, str] = {}
+    for pid in below - {root}:
+        try:
+            lines[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+    return lines
+
+
+class ForkServer:
+    """The client's side of a process that has all imports, and starts commands. Any number may run at a time."""
+
+    def __init__(self) -> None:
+        client, server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
+        with server:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tests.support.fork_server", str(server.fileno())],
+                env=inherited | {"PYTHONPATH": str(PROJECT)},
+                pass_fds=[server.fileno()],
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the tests
+            )
+        self._socket = client
+        self._lock = threading.Lock()
+        atexit.register(self._end)
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        stdout: int,
+        stderr: int,
+        program: Sequence[str] = (),
+    ) -> Process:
+        """`flue-ci ARGUMENTS` in a fork; or a real start of `program` with these arguments, where one is named."""
+        request = {"program": [*program], "arguments": [*arguments], "env": dict(env), "cwd": str(cwd)}
+        reading, writing = os.pipe()
+        try:
+            with self._lock:
+                socket.send_fds(self._socket, [json.dumps(request).encode()], [stdout, stderr, writing])
+        finally:
+            os.close(writing)
+        return Process(reading)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float,
+        on_start: Callable[[int], None] = lambda _: None,
+    ) -> subprocess.CompletedProcess[str]:
+        """`flue-ci ARGUMENTS` in a fork to the end of all that descends from it, as `subprocess.run` with captured
+        text; `on_start` gets its process id. Raises `TimeoutExpired`, after which all of it is dead."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self.start(arguments, env=env, cwd=cwd, stdout=out.fileno(), stderr=err.fileno())
+            on_start(process.pid)
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            texts = []
+            for stream in (out, err):
+                stream.seek(0)
+                texts.append(stream.read().decode(errors="replace"))
+        return subprocess.CompletedProcess([*arguments], code, *texts)
+
+    def _end(self) -> None:
+        self._socket.close()
+        self._process.wait(10)
+
+
+@cache
+def fork_server() -> ForkServer:
+    """The one of this process."""
+    return ForkServer()
+
+
+# The server's side
+
+
+def _serve(connection: socket.socket) -> None:
+    while True:
+        data, fds, _, _ = socket.recv_fds(connection, 1_000_000, 3)
+        _reap()
+        if not data:
+            return
+        if not os.fork():
+            connection.close()
+            _exit_with(partial(_launch, json.loads(data), fds))
+        for fd in fds:
+            os.close(fd)
+
+
+def _reap() -> None:
+    """Launchers that have ended, so that their processor time counts as that of the tests."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
+def _exit_with(function: Callable[[], object]) -> NoReturn:
+    """A fork must not go on in its parent's code, whatever happens."""
+    try:
+        function()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(70)
+
+
+def _launch(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
+    """Starts the command, and writes two lines to its client: the launcher's and the command's process id, and in the
+    end the command's exit code."""
+    *streams, status = fds
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children of this process
+    command = os.fork()
+    if not command:
+        _exit_with(partial(_become, request, streams, status))
+    for fd in streams:
+        os.close(fd)
+    code = 0
+    while True:
+        try:
+            pid, wait_status = os.wait()
+        except ChildProcessError:
+            break
+        if pid == command:
+            exit_code = os.waitstatus_to_exitcode(wait_status)
+            code = exit_code if exit_code >= 0 else 128 - exit_code
+    os.write(status, f"{code}\n".encode())
+    os._exit(0)
+
+
+def _become(request: dict[str, Any], streams: Sequence[int], status: int) -> None:
+    """The command itself: in a session of its own, and with nothing of the server's that a real start does not have."""
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL if request["program"] else signal.default_int_handler)
+    os.chdir(request["cwd"])
+    for number, fd in enumerate(streams, 1):
+        os.dup2(fd, number)
+    os.write(status, f"{os.getppid()} {os.getpid()}\n".encode())
+    os.closerange(3, 1_024)
+    if request["program"]:
+        words = [*request["program"], *request["arguments"]]
+        os.execvpe(words[0], words, request["env"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    tempfile.tempdir = None
+    sys.argv = ["flue-ci", *request["arguments"]]
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    from flue_ci.__main__ import main
+
+    main()
+
+
+def _load() -> None:
+    """Imports everything that a command may need, the adapters' SDKs included. What cannot be imported is the business
+    of the command that needs it."""
+    import flue_ci
+
+    for found in pkgutil.walk_packages(flue_ci.__path__, "flue_ci."):
+        if not found.name.startswith(("flue_ci.__main__", "flue_ci.demo", "flue_ci.testing")):
+            with suppress(Exception):
+                for preload in _preloads(importlib.import_module(found.name)):
+                    preload()
+    for name in _IMPORTED_LATE:
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _preloads(module: ModuleType) -> Iterator[Callable[[], object]]:
+    """The functions `preload` of a module and of its classes; each imports an SDK."""
+    for value in vars(module).values():
+        if getattr(value, "__module__", "") == module.__name__:
+            yield from [each for each in (value, getattr(value, "preload", None)) if _name(each) == "preload"]
+
+
+def _name(value: object) -> str:
+    return str(getattr(value, "__name__", ""))
+
+
+def _check() -> None:
+    """What a fork would share with all others, or lose."""
+    threads = Path("/proc/self/task")  # also those of native code
+    assert len([*threads.iterdir()]) == 1, "a fork has only the thread that made it"
+    assert tempfile.tempdir is None, "TMPDIR was read at import"
+
+
+if __name__ == "__main__":
+    _load()
+    _check()
+    gc.collect()
+    gc.freeze()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
