@@ -282,9 +282,7 @@ def _model_options(spec: ModelSpec) -> ModelOptions:
         thinking=spec.thinking,
         base_url=spec.base_url,
     )
-    if spec.prices:
-        return replace(options, prices=spec.prices.to_prices())
-    return options
+    return replace(options, prices=spec.prices.to_prices()) if spec.prices else options
 
 
 def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:

@@ -198,9 +198,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
         for name in map(display_path, paths):
             if name not in invalid:
                 print(printable(redact(f"{name}: ok")))
-    if diagnostics:
-        return EXIT_USAGE
-    return EXIT_DONE
+    return EXIT_USAGE if diagnostics else EXIT_DONE
 
 
 @_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")
@@ -225,9 +223,7 @@ def list_(repo: Path, as_json: bool) -> int:
         print(json.dumps(listing, indent=2))
     else:
         print(as_text(listing))
-    if any(agent["problem"] for agent in listing):
-        return EXIT_USAGE
-    return EXIT_DONE
+    return EXIT_USAGE if any(agent["problem"] for agent in listing) else EXIT_DONE
 
 
 @_command(brief="Write a commented agent spec.", examples="flue-ci init\nflue-ci init review --github")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 # A busy machine is no defect, and the same code gives the same verdict twice. `--hypothesis-profile=explore` looks
 # for new cases, by hand and for long; those it finds become examples of their own.
@@ -38,7 +38,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return processors + max(1, processors // 2)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("property")
     if not config.getoption("--live"):
         live = [item for item in items if "live" in item.keywords]
         config.hook.pytest_deselected(items=live)

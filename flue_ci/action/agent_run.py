@@ -47,6 +47,7 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         report = folder.save(replace(_error_report(job, request, error), trigger=trigger), b"")
         return await publish_and_finish(job, report, b"", publishers, place, folder)
     job = job.with_redactor(run.redact)
+    place = replace(place, notify=job.say, show_error=job.error)  # a forge's error may repeat a secret of the spec
     if job.inputs.dry_run:
         return await _dry_run(job, run, spec)
     folder = _open_folder(job)

@@ -85,9 +85,7 @@ def render_discussion(
     pieces = [_Piece(time=each.created_at, text=_comment(each, block)) for each in comments]
     pieces += [_Piece(time=each.submitted_at, text=_review(each, block)) for each in reviews]
     room = budget - sum(map(len, opening))
-    talk_room = room
-    if discussion.files or discussion.checks:
-        talk_room = int(room * _TALK)
+    talk_room = int(room * _TALK) if discussion.files or discussion.checks else room
     sections = (
         ("Discussion, oldest first", "older comment", _newest(pieces, talk_room)),
         (

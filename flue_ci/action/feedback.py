@@ -18,9 +18,7 @@ from flue_ci.publish.comment import error_reply
 
 def comment_kind(event: Event) -> Literal["issue", "review"]:
     """Where the comment of an event stands: below the pull request or issue, or on a line of the diff."""
-    if event.comment_kind == "review":
-        return "review"
-    return "issue"
+    return "review" if event.comment_kind == "review" else "issue"
 
 
 async def react(context: JobContext, reaction: Reaction) -> None:

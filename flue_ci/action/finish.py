@@ -42,6 +42,7 @@ async def publish_and_finish(
     `patch` may have secrets. A `RunFolder` gets the report with `published`; another folder is only named.
     """
     report = await publish_report(report, job.redact.redact_value(patch), publishers, target)
+    report = job.redact.redact_value(report)  # an error of a publisher may repeat what it was sent
     if isinstance(folder, RunFolder):
         if publishers:
             report = folder.save(report, patch)

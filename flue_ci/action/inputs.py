@@ -102,6 +102,4 @@ def _publishes(text: str) -> bool:
 
 
 def _path(text: str) -> Path | None:
-    if not text:
-        return None
-    return Path(text)
+    return Path(text) if text else None

@@ -71,9 +71,7 @@ async def _trusted_spec(context: JobContext, target: Target, name: str) -> Agent
 def _trigger(report: Report, context: JobContext, target: Target) -> Trigger:
     """This job's own trigger. Of the report's only the page of its run is taken over, when it can be nothing else."""
     trigger = replace(trigger_of(context.event, target, run_url=context.job.run_url), actor="", in_thread=None)
-    url = ""
-    if report.trigger:
-        url = report.trigger.run_url
+    url = report.trigger.run_url if report.trigger else ""
     runs = re.escape(f"{context.job.settings.github.server_url}/{context.event.repo}/actions/runs/")
     if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", url, re.ASCII):  # it becomes part of Markdown
         return replace(trigger, run_url=url)

@@ -46,10 +46,11 @@ def _run_action(environ: Mapping[str, str]) -> int:
     decision = decide(event, inputs.gate)
     if not isinstance(decision, Allow):
         return job.skip(decision.reason)
-    if decision.command is None:
+    if not decision.command:
         event = event.without_request()
     with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
-        return asyncio.run(_respond(open_context(job, event, Path(scratch), signals), decision))
+        context = open_context(job, event, Path(scratch), signals)
+        return asyncio.run(_respond(context, decision))
 
 
 async def _respond(context: JobContext, decision: Allow) -> int:

@@ -54,9 +54,7 @@ class Agent:
 
     @property
     def name(self) -> str:
-        if self.spec:
-            return self.spec.name
-        return self.path.stem
+        return self.spec.name if self.spec else self.path.stem
 
     @property
     def triggers(self) -> AgentTriggers:
@@ -88,8 +86,9 @@ async def find_target(event: Event, forge: Forge, remote: Remote) -> Target:
     branch = event.default_branch
     if not branch:
         raise FlueError("the event does not name the repository's default branch")
-    ref, issue = f"refs/heads/{branch}", None
+    ref = f"refs/heads/{branch}"
     tip = await resolve(remote, ref)
+    issue = None
     if event.number:
         issue = await forge.issue(event.number)
     return Target(number=event.number, issue=issue, head=tip, ref=branch, fetch_ref=ref, trusted_sha=tip)

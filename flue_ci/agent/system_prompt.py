@@ -19,7 +19,7 @@ _RULES = Path(__file__).with_name("system_prompt.md")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skill:
-    """A skill of the trusted ref: its name, its one-line description, and where its files lie inside the sandbox."""
+    """A skill as the prompt lists it. `path` is the folder of its files inside the sandbox."""
 
     name: str
     description: str

@@ -54,9 +54,7 @@ def run_locally(options: RunOptions, environ: Mapping[str, str]) -> int:
             folder = _open_folder(options, settings, run.redact)
             return asyncio.run(_run(options, run, spec.publish.changes, folder, signals))
         except FlueError as error:
-            stage = "start"
-            if isinstance(error, SpecError):
-                stage = "spec"
+            stage = "spec" if isinstance(error, SpecError) else "start"
             if signals.phase < Phase.FILES:
                 failure = Failure(stage=stage, message=str(error), hint=error.hint)
                 _report_early(options, environ, failure, error.exit_code)
@@ -122,9 +120,7 @@ async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunF
     code = report.exit_code
     if options.apply and report.changes.patch:
         code = await _apply(options, run.redact, replace(result, report=report), folder)
-    if not was_read:
-        return code or EXIT_FAILED
-    return code
+    return code if was_read else code or EXIT_FAILED
 
 
 async def _publish(result: RunResult, changes: str, folder: RunFolder, redact: Redactor) -> Report:

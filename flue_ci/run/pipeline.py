@@ -107,9 +107,7 @@ async def run_agent(plan: RunPlan, services: RunServices, observe: Observer) -> 
     except asyncio.CancelledError:
         uncancel()
         run.signal = services.signal() or _SIGINT
-        hint = ""
-        if run.workspace:
-            hint = "The work so far is in the patch, when there is one."
+        hint = "The work so far is in the patch, when there is one." if run.workspace else ""
         run.fail("interrupted", hint=hint)
     except Exception as bug:  # noqa: BLE001 (the boundary: a bug must leave a report and no sandbox)
         trace = "".join(traceback.format_exception(bug))
@@ -161,9 +159,7 @@ async def _prepare(run: _Run, services: RunServices) -> None:
 
     async def open_sandbox() -> None:
         run.sandbox = await services.provider.open(request, run.record)
-        phase = "agent"
-        if run.plan.setup:
-            phase = "setup"
+        phase = "setup" if run.plan.setup else "agent"
         run.networks[phase] = str(request.network)
 
     async def read_source() -> None:
@@ -272,9 +268,7 @@ async def _end(run: _Run, services: RunServices) -> None:
 
 async def _rescue(run: _Run, services: RunServices) -> None:
     """What the agent did is worth a last try, also when the model failed or the run was interrupted."""
-    timeout = None
-    if run.signal:
-        timeout = services.rescue_seconds
+    timeout = services.rescue_seconds if run.signal else None
     try:
         async with asyncio.timeout(timeout):
             await _collect(run)

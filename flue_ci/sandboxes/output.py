@@ -15,7 +15,7 @@ class CommandOutput:
     """
 
     def __init__(self, limit: int, on_output: Callable[[bytes], None] | None) -> None:
-        self.collected = HeadTail(limit)
+        self.content = HeadTail(limit)
         self.error: Exception | None = None
         self._on_output = on_output
 
@@ -23,14 +23,14 @@ class CommandOutput:
         """With what has been collected."""
         return ExecResult(
             exit_code=exit_code,
-            output=self.collected.value(),
-            omitted_bytes=self.collected.omitted_bytes,
+            output=self.content.value(),
+            omitted_bytes=self.content.omitted_bytes,
             timed_out=timed_out,
             seconds=seconds,
         )
 
     def add(self, data: bytes) -> None:
-        self.collected.add(data)
+        self.content.add(data)
         if self._on_output is None or self.error is not None:
             return
         try:

@@ -28,7 +28,7 @@ from flue_ci.core.ports import Effort, Prices, Thinking
 from flue_ci.core.registry import Registry
 from flue_ci.core.text import AGENT_NAME, parse_duration
 from flue_ci.gate.event_types import event_names
-from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS
+from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS, NOT_SUPPORTED_YET
 from flue_ci.spec.yaml_document import Document
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
@@ -133,11 +133,12 @@ Texts = Annotated[tuple[Text, ...], Strict(False), _Several]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(event_names())})]
 Provider = Annotated[
-    Literal["anthropic", "bedrock", "vertex"], _or_registered(MODELS), _names_schema("anthropic", "bedrock", "vertex")
+    Literal["anthropic", "bedrock", "vertex"], _or_registered(MODELS), _names_schema("anthropic", *NOT_SUPPORTED_YET)
 ]
 Tool = Annotated[
     Literal["bash", "read", "write", "edit", "grep", "glob"], _or_registered(TOOLS), _names_schema(*TOOLS.built_in)
 ]
+Changes = Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], _or_registered(OTHER_PUBLISHERS)]
 Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Texts, list, tuple)]
 
 
@@ -307,9 +308,7 @@ class PublishSpec(Part):
     comment: Literal["sticky", "new", "none"] = _key(
         "sticky", "The comment with the report: one that is kept up to date, a new one each time, or none.", "sticky"
     )
-    changes: Annotated[
-        Literal["patch", "commit", "pull-request", "suggest", "none"], _or_registered(OTHER_PUBLISHERS)
-    ] = _key(
+    changes: Changes = _key(
         "patch", "What becomes of the agent's changes. `none`: the agent is not meant to change anything.", "patch"
     )
     review: bool = _key(False, "Whether the agent may write review comments on lines.", False)

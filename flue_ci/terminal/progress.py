@@ -52,9 +52,7 @@ class PlainView:
         self._out = out
 
     def observe(self, event: ProgressEvent) -> None:
-        lines = format_event(event)
-        if isinstance(event, CommandOutput):
-            lines = output_lines(event.data)
+        lines = output_lines(event.data) if isinstance(event, CommandOutput) else format_event(event)
         for line in lines:
             print(printable(line), file=self._out, flush=True)
 

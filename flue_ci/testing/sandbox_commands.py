@@ -129,8 +129,8 @@ class SandboxCommands:
         waits = sandbox.exec("until [ -e flag ]; do sleep 0.05; done; echo met", timeout=30)
         gives = sandbox.exec("touch flag", timeout=30)
         async with asyncio.timeout(HANG_SECONDS):
-            met, _ = await asyncio.gather(waits, gives)
-        assert met.output == b"met\n"
+            result, _ = await asyncio.gather(waits, gives)
+        assert result.output == b"met\n"
 
     # Commands: the text of the command
 

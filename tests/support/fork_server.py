@@ -135,7 +135,7 @@ class ForkServer:
             )
         self._socket = client
         self._lock = threading.Lock()
-        atexit.register(self._end)
+        atexit.register(self.close)
 
     def start(
         self,
@@ -182,9 +182,10 @@ class ForkServer:
                 texts.append(stream.read().decode(errors="replace"))
         return subprocess.CompletedProcess([*arguments], code, *texts)
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Ends the server, and with it all that still runs."""
         self._socket.close()
-        self._process.wait(10)
+        self._process.wait(30)
 
 
 @cache
@@ -201,6 +202,7 @@ def _serve(connection: socket.socket) -> None:
         data, fds, _, _ = socket.recv_fds(connection, 1_000_000, 3)
         _reap()
         if not data:
+            _kill_all()
             return
         if not os.fork():
             connection.close()
@@ -216,6 +218,19 @@ def _reap() -> None:
             pass
     except ChildProcessError:
         return
+
+
+def _kill_all() -> None:
+    """Ends what a test that failed has left; each launcher follows."""
+    for _ in range(100):
+        launchers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        for pid in [pid for launcher in launchers for pid in descendants(int(launcher))]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not launchers:
+            return
+        time.sleep(0.05)
+        _reap()
 
 
 def _exit_with(function: Callable[[], object]) -> NoReturn:

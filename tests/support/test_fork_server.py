@@ -7,12 +7,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.fork_server import COMMAND, PROJECT, Process, descendants, fork_server
+from tests.support.fork_server import COMMAND, PROJECT, ForkServer, Process, descendants, fork_server
 
 HANG_GUARD = 60.0  # seconds
 ENV = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
@@ -37,7 +38,11 @@ def wait_for(text: str, path: Path) -> None:
 
 
 def descriptors(pid: int) -> dict[str, Path]:
-    return {path.name: path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()}
+    links = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed just now
+            links[path.name] = path.readlink()
+    return links
 
 
 def is_open(path: Path, pid: int) -> bool:
@@ -122,3 +127,19 @@ def test_a_program_that_does_not_exist_is_an_error_of_the_command(tmp_path: Path
     assert start(tmp_path, [], ["/no/such/program"]).wait(HANG_GUARD) == 70
     assert "/no/such/program" in (tmp_path / "out").read_text()
     assert start(tmp_path, ["--version"]).wait(HANG_GUARD) == 0
+
+
+def test_a_server_ends_with_its_client_and_takes_along_what_still_runs(tmp_path: Path) -> None:
+    server = ForkServer()
+    with (tmp_path / "out").open("wb") as out:
+        process = server.start(
+            ["-c", "setsid sleep 300 & echo ready; sleep 300"],
+            env=ENV,
+            cwd=tmp_path,
+            stdout=out.fileno(),
+            stderr=out.fileno(),
+            program=["sh"],
+        )
+    wait_for("ready", tmp_path / "out")
+    server.close()
+    assert process.wait(HANG_GUARD) == 137

@@ -95,9 +95,9 @@ class RemoteCommand:
         clock = asyncio.get_running_loop().time
         deadline = clock() + _DRAIN
         while not stream.done() and clock() < deadline:
-            before = self.output.collected.total
+            before = self.output.content.total
             await asyncio.wait([stream], timeout=_QUIET)
-            if self.output.collected.total == before:
+            if self.output.content.total == before:
                 return
 
     def result(self, cwd: str, seconds: float) -> ExecResult:

@@ -26,7 +26,7 @@ KEY_HINT = "set E2B_API_KEY; a key is made at https://e2b.dev/dashboard under AP
 REACH_HINT = "check the network, E2B_DOMAIN and E2B_API_URL; https://status.e2b.dev shows whether E2B has trouble"
 
 
-class RequestRefused(SandboxError):
+class RequestRefusal(SandboxError):
     """E2B understood a request and declined it: nothing was started."""
 
 
@@ -125,11 +125,11 @@ def mask(text: str, secrets: tuple[str, ...]) -> str:
     return one_line(text, 300)
 
 
-def refusal_error(error: VendorError, text: str, template: str = "") -> RequestRefused:
+def refusal_error(error: VendorError, text: str, template: str = "") -> RequestRefusal:
     """What E2B refused, for the person who can do something about it. `text` describes the error."""
     if error.is_mismatch:
         hint = "install the e2b package that flue-ci asks for; the server may also not speak E2B's protocol"
-        return RequestRefused(f"the E2B SDK failed: {type(error.cause).__name__}: {text}", hint=hint)
+        return RequestRefusal(f"the E2B SDK failed: {type(error.cause).__name__}: {text}", hint=hint)
     message, hint = "E2B refused the request", "check `sandbox` in the spec against what E2B said"
     if error.status == 401:
         message, hint = "E2B did not accept the API key", f"check E2B_API_KEY: {KEY_HINT}"
@@ -142,7 +142,7 @@ def refusal_error(error: VendorError, text: str, template: str = "") -> RequestR
     elif "timeout" in text.lower():
         message = "E2B refused the sandbox's lifetime"
         hint = "lower `sandbox.timeout`: a Hobby plan allows 1h, a Pro plan 24h"
-    return RequestRefused(f"{message}: {text}", hint=hint)
+    return RequestRefusal(f"{message}: {text}", hint=hint)
 
 
 def unavailable_error(error: VendorError, text: str, duration: str) -> SandboxError:

@@ -20,7 +20,7 @@ from flue_ci.core.ports import SandboxRequest
 from flue_ci.core.retry import Retry
 from flue_ci.core.text import human_seconds
 from flue_ci.sandboxes.e2b import errors
-from flue_ci.sandboxes.e2b.errors import RequestRefused, VendorError, vendor_call
+from flue_ci.sandboxes.e2b.errors import RequestRefusal, VendorError, vendor_call
 from flue_ci.sandboxes.e2b.network import check_network, policy
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
 from flue_ci.sandboxes.e2b.timeouts import Timeouts
@@ -75,7 +75,9 @@ class E2BProvider:
     @classmethod
     def missing_keys(cls, settings: Settings) -> tuple[str, ...]:
         """See `registry.SandboxAdapter`."""
-        return () if settings.e2b_api_key.strip() else ("E2B_API_KEY",)
+        if settings.e2b_api_key.strip():
+            return ()
+        return ("E2B_API_KEY",)
 
     @classmethod
     async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
@@ -120,9 +122,9 @@ class E2BProvider:
         self.check(request)
         try:
             return await self._open(request, observe)
-        except SandboxLost as lost:
+        except SandboxLost as error:
             # E2B loses about one sandbox in a hundred in its first seconds. Nothing has happened in it: take another.
-            observe(Notice(text=f"{lost}; starting another"))
+            observe(Notice(text=f"{error}; starting another"))
             return await self._open(request, observe)
 
     def _check_key(self) -> None:
@@ -136,7 +138,7 @@ class E2BProvider:
             cleanup.push_async_callback(self._kill_attempt, mark)
             try:
                 vendor = await self._create(request, mark, secrets, observe)
-            except RequestRefused:
+            except RequestRefusal:
                 cleanup.pop_all()  # nothing was started
                 raise
             sandbox = E2BSandbox(vendor, request, timeouts=self.timeouts, observe=observe, secrets=secrets)
@@ -205,7 +207,7 @@ class E2BProvider:
         async def kill_all() -> None:
             with suppress(SandboxError, TimeoutError):
                 async with asyncio.timeout(self.timeouts.kill.timeout * 0.5):
-                    for sandbox_id, _ in await self._list({_ATTEMPT: mark}):
+                    for sandbox_id, _ in await self.list({_ATTEMPT: mark}):
                         await self.kill(sandbox_id)
 
         await finish(kill_all())
@@ -215,9 +217,7 @@ class E2BProvider:
         if not metadata:
             raise SandboxError("sandboxes are only listed by the metadata of a run")
         self._check_key()
-        return await self._list(metadata)
 
-    async def _list(self, metadata: Mapping[str, str]) -> SandboxList:
         async def pages() -> SandboxList:
             from e2b import AsyncSandbox, SandboxQuery
 

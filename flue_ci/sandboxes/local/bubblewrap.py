@@ -82,12 +82,16 @@ def sandbox_uid() -> int | None:
 def interpreter() -> str:
     """The Python that runs us, as seen from inside (it is bound there at its own path)."""
     exact = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    return str(exact if exact.exists() else Path(sys.executable).resolve())
+    if not exact.exists():
+        exact = Path(sys.executable).resolve()
+    return str(exact)
 
 
 def path_variable() -> str:
     """The system's programs first, then those of a Python that is not the system's."""
-    return SYSTEM_PATH if _python_is_system() else f"{SYSTEM_PATH}:{sys.base_prefix}/bin"
+    if _python_is_system():
+        return SYSTEM_PATH
+    return f"{SYSTEM_PATH}:{sys.base_prefix}/bin"
 
 
 def prepare(private: Path) -> None:
@@ -166,7 +170,7 @@ def check_host(*, isolation: bool) -> None:
 
 def start_error(log: str) -> SandboxError:
     """What bubblewrap's own output means on this machine, and what to do."""
-    reason = log.splitlines()[-1] if log else "it gave no reason"
+    reason = (log.splitlines() or ["it gave no reason"])[-1]
     matches = (hint for setting, value, hint in _KERNEL_HINTS if _kernel_setting(setting) == value)
     hint = next(matches, _CONTAINER_HINT)
     return SandboxError(f"bubblewrap could not make a sandbox: {reason}", hint=f"{hint}, {_NO_ISOLATION}")

@@ -87,7 +87,9 @@ class SupervisorClient:
 
     async def open(self, path: str, *, writing: bool) -> int:
         """A descriptor of the regular file, resolved inside; the caller closes it. Written files are made empty."""
-        kind = supervisor.WRITE if writing else supervisor.READ
+        kind = supervisor.READ
+        if writing:
+            kind = supervisor.WRITE
         file = await self._request(kind, _encode(path), path)
         assert isinstance(file, int)
         return file

@@ -144,7 +144,7 @@ class LocalSandbox:
         """
         client = await self.client(user)
         output = CommandOutput(limit, on_output)
-        directory = self._path(cwd, user) if cwd else self._homes[user]
+        directory = self._path(cwd or self._homes[user], user)
         variables = {**self._environment(user), **self._request.env, **(env or {})}
         start = time.monotonic()
         code, timed_out = await client.run(command, directory, variables, timeout, output)
@@ -219,7 +219,9 @@ class LocalSandbox:
     async def client(self, user: User) -> SupervisorClient:
         """The running supervisor of the user, started when there is none. Raises `SandboxLost` for a closed sandbox."""
         self._check_open()
-        account: User = user if self._isolation else "user"
+        account: User = "user"
+        if self._isolation:
+            account = user
         async with self._lock:
             if client := self._clients.get(account):
                 return client
@@ -274,7 +276,9 @@ def _check_network(network: Network, *, isolation: bool) -> None:
 
 async def _in_thread_if(is_large: bool, work: Callable[[], _T]) -> _T:
     """Not cut short by cancellation: the work closes its own files."""
-    return await asyncio.shield(asyncio.to_thread(work)) if is_large else work()
+    if is_large:
+        return await asyncio.shield(asyncio.to_thread(work))
+    return work()
 
 
 def _read(file: int, size: int) -> bytes:

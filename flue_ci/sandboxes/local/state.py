@@ -125,7 +125,9 @@ def start_time(pid: int) -> str:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             return ""
-        return "" if fields[0] == b"Z" else fields[19].decode()
+        if fields[0] == b"Z":
+            return ""
+        return fields[19].decode()
     ps = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return ps.stdout.strip()
 
@@ -137,7 +139,7 @@ def kill_tree(pid: int) -> None:
     right to do so. When we run as root, bubblewrap drops its capabilities, and the sandbox is another user's.
     """
     children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat") if sys.platform == "linux" else ():
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_bytes().rpartition(b")")[2].split()[1])
         except OSError:

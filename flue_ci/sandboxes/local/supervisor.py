@@ -107,7 +107,9 @@ class Supervisor:
 
     def _wait(self, now: float) -> set[int]:
         poll = select.poll()
-        poll.register(self.control, select.POLLIN | (select.POLLOUT if self.outbox else 0))
+        poll.register(self.control, select.POLLIN)
+        if self.outbox:
+            poll.modify(self.control, select.POLLIN | select.POLLOUT)
         poll.register(self.wakeup, select.POLLIN)
         until = self.end
         for command in self.commands.values():
