@@ -51,7 +51,6 @@ HOMES = {
     "yaml": ("spec.yaml_document",),
     "jinja2": ("spec.template",),
     "jsonschema": ("spec.result_schema", "testing"),
-    "referencing": ("spec.result_schema",),
     "pydantic": ("spec.schema", "report.report"),
     "pydantic_core": ("spec.schema",),
     "rich": ("terminal",),

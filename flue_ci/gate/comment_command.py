@@ -35,7 +35,9 @@ def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> Comm
     any case. The instruction goes to the end of the comment.
     """
     text = text[:MAX_TEXT].replace("\r\n", "\n")
-    starts, mentions = _trigger_pattern(trigger), _mention_pattern(phrase)
+    starts = re.compile(rf" {{0,3}}[*_~]{{0,3}}{re.escape(trigger)}(?![\w/.@:-])", re.IGNORECASE) if trigger else None
+    word = re.escape(phrase.lstrip("@"))
+    mentions = re.compile(rf"(?<![\w@/.`+-])@{word}(?![\w/@-]|\.\w)", re.IGNORECASE) if word else None
     anywhere = re.compile(re.escape(trigger), re.IGNORECASE)
     if not (starts and anywhere.search(text)) and not (mentions and mentions.search(text)):
         return None  # most comments are none of ours: their lines need not be read one by one
@@ -47,19 +49,6 @@ def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> Comm
             return _parse_command(text[position + match.end() :], mention=True)
         position += len(line) + 1
     return None
-
-
-def _trigger_pattern(trigger: str) -> re.Pattern[str] | None:
-    if not trigger:
-        return None
-    return re.compile(rf" {{0,3}}[*_~]{{0,3}}{re.escape(trigger)}(?![\w/.@:-])", re.IGNORECASE)
-
-
-def _mention_pattern(phrase: str) -> re.Pattern[str] | None:
-    word = re.escape(phrase.lstrip("@"))
-    if not word:
-        return None
-    return re.compile(rf"(?<![\w@/.`+-])@{word}(?![\w/@-]|\.\w)", re.IGNORECASE)
 
 
 def _parse_command(rest: str, *, mention: bool) -> CommentCommand:

@@ -3,13 +3,13 @@ needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import did_you_mean
-from flue_ci.spec.yaml_document import KeyPath
+from flue_ci.spec.yaml_document import KeyPath, format_path
 
 _NOT_ALLOWED = " is not allowed here in a JSON Schema"
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
@@ -22,7 +22,7 @@ def violations(schema: Mapping[str, object], value: object) -> list[str]:
     errors = sorted(
         Draft202012Validator(schema).iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path]
     )
-    return [f"result{_format_path(error.absolute_path)}: {error.message}" for error in errors]
+    return [f"{format_path(('result', *error.absolute_path))}: {error.message}" for error in errors]
 
 
 def schema_flaws(schema: Mapping[str, object]) -> list[tuple[KeyPath, Diagnostic]]:
@@ -80,7 +80,3 @@ def _resolve(node: Any, parts: list[str]) -> object:
         except (LookupError, TypeError):
             return None
     return node
-
-
-def _format_path(parts: Iterable[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)

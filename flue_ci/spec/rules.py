@@ -43,6 +43,7 @@ def _check_unique(path: KeyPath, names: Sequence[str], noun: str, problems: Prob
 
 
 def templates(spec: AgentSpec, problems: Problems) -> None:
+    """Both templates can be read, and there is something to do."""
     for key, template in (("instructions", spec.instructions), ("prompt", spec.prompt)):
         problems.add_flaw((key,), template_flaw(template))
     if not spec.prompt.strip():
@@ -50,6 +51,7 @@ def templates(spec: AgentSpec, problems: Problems) -> None:
 
 
 def model(spec: AgentSpec, problems: Problems) -> None:
+    """The address of the server, and what the model takes."""
     choice = spec.model
     if choice.base_url is not None and (reason := _url_flaw(choice.base_url)):
         problems.add(("model", "base_url"), reason, "such as https://llm.example.com")
@@ -77,6 +79,7 @@ def _url_flaw(url: str) -> str:
 
 
 def triggers(spec: AgentSpec, problems: Problems) -> None:
+    """Events, labels, roles and the logins of bots."""
     path: KeyPath = ("triggers",)
     _check_unique((*path, "events"), spec.triggers.events, "event", problems)
     for index, event in enumerate(spec.triggers.events):
@@ -123,6 +126,7 @@ def _variable_flaw(name: str, noun: str) -> Diagnostic | None:
 
 
 def hosts(spec: AgentSpec, problems: Problems) -> None:
+    """The hosts of both phases of the network."""
     network = spec.sandbox.network
     for phase, egress in (("setup", network.setup), ("agent", network.agent)):
         if isinstance(egress, str):
@@ -136,6 +140,7 @@ def hosts(spec: AgentSpec, problems: Problems) -> None:
 
 
 def inject(spec: AgentSpec, problems: Problems) -> None:
+    """Headers that the network adds to requests."""
     network = spec.sandbox.network
     for index, rule in enumerate(network.inject):
         path: KeyPath = ("sandbox", "network", "inject", index)
@@ -150,6 +155,7 @@ def inject(spec: AgentSpec, problems: Problems) -> None:
 
 
 def limits(spec: AgentSpec, problems: Problems) -> None:
+    """The agent's time ends before its sandbox does."""
     minutes, timeout = spec.limits.minutes, spec.sandbox.timeout
     if minutes * 60 <= timeout:
         return
@@ -161,6 +167,7 @@ def limits(spec: AgentSpec, problems: Problems) -> None:
 
 
 def cost(spec: AgentSpec, problems: Problems) -> None:
+    """A limit on dollars needs a price."""
     name, provider = spec.model.name, spec.model.provider
     if spec.limits.cost_usd is None or spec.model.prices is not None or price_of(provider, name) is not None:
         return
@@ -172,6 +179,7 @@ def cost(spec: AgentSpec, problems: Problems) -> None:
 
 
 def checks(spec: AgentSpec, problems: Problems) -> None:
+    """Each check has a name of its own, in one line."""
     names: set[str] = set()
     for index, check in enumerate(spec.checks):
         if check.name in names:
@@ -182,6 +190,7 @@ def checks(spec: AgentSpec, problems: Problems) -> None:
 
 
 def lists(spec: AgentSpec, problems: Problems) -> None:
+    """Tools and skills."""
     _check_unique(("tools",), spec.tools, "tool", problems)
     if not spec.tools:
         problems.add(("tools",), "must not be empty", "leave it out for all of them")
@@ -194,6 +203,7 @@ def lists(spec: AgentSpec, problems: Problems) -> None:
 
 
 def result(spec: AgentSpec, problems: Problems) -> None:
+    """A JSON Schema of an object."""
     if spec.result is None:
         return
     from flue_ci.spec.result_schema import schema_flaws
@@ -225,6 +235,7 @@ def _count_values(value: object) -> int:
 
 
 def engine(spec: AgentSpec, problems: Problems) -> None:
+    """Keys that work with our own loop only."""
     if not isinstance(spec.engine, ProgramSpec):
         return
     for key in ("result", "tools"):
@@ -234,6 +245,7 @@ def engine(spec: AgentSpec, problems: Problems) -> None:
 
 
 def publish(spec: AgentSpec, problems: Problems) -> None:
+    """Labels and protected paths."""
     _check_labels(("publish", "labels"), spec.publish.labels, problems)
     _check_unique(("publish", "protect"), spec.publish.protect, "pattern", problems)
     for index, glob in enumerate(spec.publish.protect):

@@ -37,24 +37,22 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "pr": ("number", "title", "body", "author", "base", "head", "labels", "url"),
     "issue": ("number", "title", "body", "author", "labels", "url"),
 }
-# fmt: off
-FILTERS = frozenset((
-    "abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby", "indent", "int",
-    "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace",
-    "reverse", "select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim", "truncate",
-    "unique", "upper",
-))
+_FILTER_NAMES = """
+abs capitalize count d default dictsort first float groupby indent int items join last length list lower map max min
+reject rejectattr replace reverse select selectattr sort string sum title tojson trim truncate unique upper
+"""
+_TEXT_METHODS = """
+capitalize count endswith find lower lstrip removeprefix removesuffix rstrip split splitlines startswith strip
+title upper
+"""
+FILTERS = frozenset(_FILTER_NAMES.split())
 _SMALL_FILTERS = frozenset(("d", "default", "first", "last", "length", "lower", "title", "trim", "upper"))
 _METHODS: Mapping[type, frozenset[str]] = {
-    str: frozenset((
-        "capitalize", "count", "endswith", "find", "lower", "lstrip", "removeprefix", "removesuffix", "rstrip",
-        "split", "splitlines", "startswith", "strip", "title", "upper",
-    )),
+    str: frozenset(_TEXT_METHODS.split()),
     dict: frozenset(("get", "items", "keys", "values")),
     list: frozenset(("count", "index")),
     tuple: frozenset(("count", "index")),
 }
-# fmt: on
 _BRACES = re.compile(r"\{[{%#]")
 
 
