@@ -30,5 +30,5 @@ class CommandOutput(HeadTail):
 
     def result(self, exit_code: int, *, timed_out: bool, seconds: float) -> ExecResult:
         """With what has been collected."""
-        data, omitted = self.value(), self.omitted_bytes
-        return ExecResult(exit_code=exit_code, output=data, omitted_bytes=omitted, timed_out=timed_out, seconds=seconds)
+        data, rest = self.value(), self.omitted_bytes
+        return ExecResult(exit_code=exit_code, output=data, omitted_bytes=rest, timed_out=timed_out, seconds=seconds)

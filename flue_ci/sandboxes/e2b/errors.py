@@ -16,10 +16,10 @@ from flue_ci.core.errors import SandboxError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
 
-_MISSING = re.compile(
+_NO_FILE = re.compile(
     "no such file|not a directory|path is a file|file name too long|too many levels of symbolic links|does not exist"
 )
-_DENIED = re.compile("permission denied|operation not permitted|read-only file system")
+_NO_ACCESS = re.compile("permission denied|operation not permitted|read-only file system")
 KEY_HINT = "set E2B_API_KEY; a key is made at https://e2b.dev/dashboard under API Keys"
 REACH_HINT = "check the network, E2B_DOMAIN and E2B_API_URL; https://status.e2b.dev shows whether E2B has trouble"
 
@@ -80,21 +80,20 @@ class VendorError(Exception):
         self.exit_code: int | None = None
         self.is_gone = self.is_permanent = self.is_missing_file = self.is_invalid_argument = False
         self.is_mismatch = self.is_refusal = isinstance(cause, TypeError | AttributeError | KeyError | ImportError)
-        if not self.is_mismatch:
-            self._classify()
-
-    def _classify(self) -> None:
+        if self.is_mismatch:
+            return
         import e2b
 
-        cause = self.cause
         self.is_gone = isinstance(cause, e2b.SandboxNotRunningException | e2b.SandboxNotFoundException)
         self.is_invalid_argument = isinstance(cause, e2b.InvalidArgumentException)
         self.is_missing_file = isinstance(cause, e2b.NotFoundException) and not self.is_gone
         is_wrong_key = isinstance(cause, e2b.AuthenticationException)
         is_full = isinstance(cause, e2b.NotEnoughSpaceException)
         self.is_permanent = self.is_gone or self.is_invalid_argument or is_wrong_key or is_full
-        if is_wrong_key or self.is_gone:
-            self.status = 401 if is_wrong_key else 404
+        if is_wrong_key:
+            self.status = 401
+        elif self.is_gone:
+            self.status = 404
         elif isinstance(status := getattr(cause, "status_code", None), int):
             self.status = status
         is_refused_status = 400 <= self.status < 500 and self.status not in (408, 409, 425, 429)
@@ -112,17 +111,13 @@ class VendorError(Exception):
             return self.cause
         if self.is_gone:
             return None
-        if self.is_missing_file or _MISSING.search(text):
+        if self.is_missing_file or _NO_FILE.search(text):
             return FileNotFoundError(f"no such file in the sandbox: {path}")
         if "is a directory" in text:
             return IsADirectoryError(f"is a directory in the sandbox: {path}")
-        if _DENIED.search(text):
+        if _NO_ACCESS.search(text):
             return PermissionError(f"not allowed in the sandbox: {path}")
         return None
-
-    def describe(self, secrets: tuple[str, ...]) -> str:
-        """One printable line without any of `secrets`."""
-        return mask(str(self), secrets)
 
 
 def mask(text: str, secrets: tuple[str, ...]) -> str:

@@ -154,7 +154,7 @@ class E2BProvider:
             try:
                 return await self._create_once(request, mark, key, observe)
             except VendorError as error:
-                text = error.describe(secrets)
+                text = errors.mask(str(error), secrets)
                 if error.is_refusal:
                     raise errors.refusal_error(error, text, request.template) from error
                 wait = retry.next_wait()
@@ -240,7 +240,7 @@ class E2BProvider:
                 async with vendor_call(30):
                     return await call()
             except VendorError as error:
-                text = error.describe((self._key,))
+                text = errors.mask(str(error), (self._key,))
                 if error.is_refusal:
                     raise errors.refusal_error(error, text) from error
                 wait = retry.next_wait()

@@ -208,7 +208,7 @@ class E2BSandbox:
                 if error.is_gone:
                     return
                 if error.is_refusal:
-                    text = f"E2B does not extend the sandbox's life: {error.describe(self._secrets)}"
+                    text = f"E2B does not extend the sandbox's life: {mask(str(error), self._secrets)}"
                     self._observe(Notice(text=text))
                     return
                 pause = self._timeouts.heartbeat / 4
@@ -238,7 +238,7 @@ class E2BSandbox:
             except VendorError as error:
                 wait = retry.next_wait()
                 if error.is_refusal or wait is None:
-                    text = error.describe(self._secrets)
+                    text = mask(str(error), self._secrets)
                     break
             await asyncio.sleep(wait)
         ttl = human_seconds(self._timeouts.ttl)
@@ -291,6 +291,6 @@ class E2BSandbox:
             hint = "raise `sandbox.timeout` in the spec"
             return SandboxLost(f"sandbox {self.info.id} used up its time of {limit}; {doing}", hint=hint)
         if error is not None:
-            doing = f"{doing}: {error.describe(self._secrets)}"
+            doing = f"{doing}: {mask(str(error), self._secrets)}"
         hint = "start the run again; https://status.e2b.dev shows whether E2B has trouble"
         return SandboxLost(f"sandbox {self.info.id} is lost: {doing}", hint=hint)

@@ -117,9 +117,11 @@ def _wrapper(view: MountView, cleanup: ExitStack) -> tuple[list[str], list[int]]
     options: list[int] = []
 
     def bubblewrap(arguments: list[str]) -> list[str]:
-        options.append(_memory_file(arguments))
-        cleanup.callback(os.close, options[-1])
-        return [bwrap, "--args", str(options[-1]), "--"]
+        file = cleanup.enter_context(os.fdopen(os.memfd_create("options"), "wb", buffering=0))
+        file.write(b"".join(os.fsencode(argument) + b"\0" for argument in arguments))
+        file.seek(0)
+        options.append(file.fileno())
+        return [bwrap, "--args", str(file.fileno()), "--"]
 
     command: list[str] = []
     if sandbox_uid() is not None:
@@ -219,11 +221,3 @@ def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
 
 def _python_is_system() -> bool:
     return Path(sys.base_prefix).is_relative_to("/usr")
-
-
-def _memory_file(options: list[str]) -> int:
-    file = os.memfd_create("options")
-    with open(file, "wb", closefd=False) as stream:
-        stream.write(b"".join(os.fsencode(option) + b"\0" for option in options))
-    os.lseek(file, 0, os.SEEK_SET)
-    return file

@@ -76,9 +76,8 @@ class Supervisor:
         self.commands: dict[int, RunningCommand] = {}  # by process id
         self.survivors: list[int] = []  # pipes that background processes still hold: read, so that these can go on
         self.groups: set[int] = set()  # where nothing else finds background processes again (macOS)
-        self.inbox = bytearray()
+        self.inbox, self.backlog = bytearray(), 0
         self.outbox: list[tuple[bytes, int]] = []
-        self.backlog = 0
         self.null = os.open(os.devnull, os.O_RDONLY)
         # The device of /proc, where an open file would show or change this process, not the caller's.
         self.proc = os.stat("/proc").st_dev if os.path.exists("/proc") else -1
