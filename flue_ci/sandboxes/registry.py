@@ -28,17 +28,13 @@ class SandboxAdapter(Protocol):
 
     def from_settings(self, settings: Settings) -> SandboxProvider:
         """A provider for the keys and addresses in `settings`. Asks nothing; works without keys too."""
-        ...
 
     def missing_keys(self, settings: Settings) -> tuple[str, ...]:
         """Names of the environment variables that a run needs and that are not set."""
-        ...
 
     async def diagnose(self, settings: Settings, *, offline: bool) -> Diagnostic:
         """Whether it works here and now, for `flue-ci doctor`; `key` is the name that people see. Never raises
         `FlueError`, ends within 30 seconds, starts nothing that lasts. `offline`: without the network."""
-        ...
 
     def preload(self) -> None:
         """Imports the SDK. Blocks; called in a thread, before the first use or not at all."""
-        ...

@@ -14,9 +14,9 @@ import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.core.ports import HeaderRule, Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.sandboxes.e2b.errors import Timeouts
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
-from flue_ci.sandboxes.e2b.timeouts import Timeouts
 from flue_ci.testing.sandbox_commands import HEARTBEAT, REQUEST, read_eventually
 from flue_ci.testing.sandbox_contract import SandboxContract, ignore
 from tests.support.e2b_server import E2BServer

@@ -16,10 +16,9 @@ from flue_ci.core.events import Notice, ProgressEvent
 from flue_ci.core.ports import HeaderRule, Network, SandboxRequest
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.sandboxes.e2b.command import classify_exit
-from flue_ci.sandboxes.e2b.errors import VendorError, vendor_call
+from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, vendor_call
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
-from flue_ci.sandboxes.e2b.timeouts import Timeouts
 from tests.support.e2b_server import E2BServer
 
 FAST = Timeouts(

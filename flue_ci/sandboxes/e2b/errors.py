@@ -1,29 +1,40 @@
-"""The failures of the E2B SDK: `vendor_call` turns each into a `VendorError`, which says what it means for us.
+"""Calls to the E2B SDK: how long they may take, and what their failures mean.
 
-The SDK wraps only a part of them: `httpx`, `connectrpc`, `pyqwest` and JSON failures come through raw. `e2b` is
+The SDK wraps only a part of its failures: `httpx`, `connectrpc`, `pyqwest` and JSON failures come through raw. `e2b` is
 imported late, because `--help` and the other sandboxes do not need it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from flue_ci.core.errors import SandboxError
+from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
 
-_MISSING_WORDS = (
-    "no such file",
-    "not a directory",
-    "path is a file",
-    "file name too long",
-    "too many levels of symbolic links",
-    "does not exist",
+_NO_FILE = re.compile(
+    "no such file|not a directory|path is a file|file name too long|too many levels of symbolic links|does not exist"
 )
-_DENIED_WORDS = ("permission denied", "operation not permitted", "read-only file system")
+_NO_ACCESS = re.compile("permission denied|operation not permitted|read-only file system")
 KEY_HINT = "set E2B_API_KEY; a key is made at https://e2b.dev/dashboard under API Keys"
 REACH_HINT = "check the network, E2B_DOMAIN and E2B_API_URL; https://status.e2b.dev shows whether E2B has trouble"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long the adapter waits, in seconds, and how often it tries again. Tests shorten the times."""
+
+    ttl: float = 300.0  # after which E2B ends a sandbox whose life is not extended
+    heartbeat: float = 80.0  # between extensions
+    create: float = 120.0  # one attempt to start a sandbox
+    start: RetryPolicy = field(default=RetryPolicy(timeout=180.0))  # all attempts to start one
+    repeat: RetryPolicy = field(default=RetryPolicy(attempts=3, first_wait=0.3))  # calls that may be repeated
+    reconnect: RetryPolicy = field(default=RetryPolicy(attempts=4, first_wait=0.3))  # to a command; its start is one
+    kill: RetryPolicy = field(default=RetryPolicy(timeout=6.0, first_wait=0.3, growth=1.0))  # the end of a sandbox
 
 
 class RequestRefusal(SandboxError):
@@ -62,22 +73,17 @@ class VendorError(Exception):
     """
 
     def __init__(self, cause: Exception) -> None:
-        text = str(cause)
-        if not text and isinstance(cause, TimeoutError):
-            text = "no answer in time"
-        super().__init__(text or type(cause).__name__)
+        text = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
+        super().__init__(str(cause) or text)
         self.cause = cause
         self.status = 0
         self.exit_code: int | None = None
         self.is_gone = self.is_permanent = self.is_missing_file = self.is_invalid_argument = False
         self.is_mismatch = self.is_refusal = isinstance(cause, TypeError | AttributeError | KeyError | ImportError)
-        if not self.is_mismatch:
-            self._classify()
-
-    def _classify(self) -> None:
+        if self.is_mismatch:
+            return
         import e2b
 
-        cause = self.cause
         self.is_gone = isinstance(cause, e2b.SandboxNotRunningException | e2b.SandboxNotFoundException)
         self.is_invalid_argument = isinstance(cause, e2b.InvalidArgumentException)
         self.is_missing_file = isinstance(cause, e2b.NotFoundException) and not self.is_gone
@@ -105,17 +111,13 @@ class VendorError(Exception):
             return self.cause
         if self.is_gone:
             return None
-        if self.is_missing_file or any(words in text for words in _MISSING_WORDS):
+        if self.is_missing_file or _NO_FILE.search(text):
             return FileNotFoundError(f"no such file in the sandbox: {path}")
         if "is a directory" in text:
             return IsADirectoryError(f"is a directory in the sandbox: {path}")
-        if any(words in text for words in _DENIED_WORDS):
+        if _NO_ACCESS.search(text):
             return PermissionError(f"not allowed in the sandbox: {path}")
         return None
-
-    def describe(self, secrets: tuple[str, ...]) -> str:
-        """One printable line without any of `secrets`."""
-        return mask(str(self), secrets)
 
 
 def mask(text: str, secrets: tuple[str, ...]) -> str:

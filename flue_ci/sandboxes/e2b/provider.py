@@ -6,6 +6,7 @@ A sandbox whose life is not extended ends by itself within five minutes: even a 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,10 +21,9 @@ from flue_ci.core.ports import SandboxRequest
 from flue_ci.core.retry import Retry
 from flue_ci.core.text import human_seconds
 from flue_ci.sandboxes.e2b import errors
-from flue_ci.sandboxes.e2b.errors import RequestRefusal, VendorError, vendor_call
+from flue_ci.sandboxes.e2b.errors import RequestRefusal, Timeouts, VendorError, vendor_call
 from flue_ci.sandboxes.e2b.network import check_network, policy
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
-from flue_ci.sandboxes.e2b.timeouts import Timeouts
 from flue_ci.sandboxes.registry import OWN_METADATA
 from flue_ci.settings import Settings
 
@@ -75,9 +75,7 @@ class E2BProvider:
     @classmethod
     def missing_keys(cls, settings: Settings) -> tuple[str, ...]:
         """See `registry.SandboxAdapter`."""
-        if settings.e2b_api_key.strip():
-            return ()
-        return ("E2B_API_KEY",)
+        return () if settings.e2b_api_key.strip() else ("E2B_API_KEY",)
 
     @classmethod
     async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
@@ -102,9 +100,7 @@ class E2BProvider:
     @staticmethod
     def preload() -> None:
         """See `registry.SandboxAdapter`."""
-        from e2b import AsyncSandbox
-
-        _ = AsyncSandbox
+        importlib.import_module("e2b")
 
     def check(self, request: SandboxRequest) -> None:
         """See `ports.SandboxProvider`."""
@@ -135,7 +131,7 @@ class E2BProvider:
         mark = uuid.uuid4().hex
         secrets = (self._key, *(rule.value for network in request.networks for rule in network.inject))
         async with AsyncExitStack() as cleanup:
-            cleanup.push_async_callback(self._kill_attempt, mark)
+            cleanup.push_async_callback(lambda: finish(self._kill_attempt(mark)))
             try:
                 vendor = await self._create(request, mark, secrets, observe)
             except RequestRefusal:
@@ -158,7 +154,7 @@ class E2BProvider:
             try:
                 return await self._create_once(request, mark, key, observe)
             except VendorError as error:
-                text = error.describe(secrets)
+                text = errors.mask(str(error), secrets)
                 if error.is_refusal:
                     raise errors.refusal_error(error, text, request.template) from error
                 wait = retry.next_wait()
@@ -203,14 +199,10 @@ class E2BProvider:
 
     async def _kill_attempt(self, mark: str) -> None:
         """Kills what an `open` may have started without an answer."""
-
-        async def kill_all() -> None:
-            with suppress(SandboxError, TimeoutError):
-                async with asyncio.timeout(self.timeouts.kill.timeout * 0.5):
-                    for sandbox_id, _ in await self.list({_ATTEMPT: mark}):
-                        await self.kill(sandbox_id)
-
-        await finish(kill_all())
+        with suppress(SandboxError, TimeoutError):
+            async with asyncio.timeout(self.timeouts.kill.timeout * 0.5):
+                for sandbox_id, _ in await self.list({_ATTEMPT: mark}):
+                    await self.kill(sandbox_id)
 
     async def list(self, metadata: Mapping[str, str]) -> SandboxList:
         """See `ports.SandboxProvider`. Raises `SandboxError`, also without metadata, which matches those of others."""
@@ -248,7 +240,7 @@ class E2BProvider:
                 async with vendor_call(30):
                     return await call()
             except VendorError as error:
-                text = error.describe((self._key,))
+                text = errors.mask(str(error), (self._key,))
                 if error.is_refusal:
                     raise errors.refusal_error(error, text) from error
                 wait = retry.next_wait()

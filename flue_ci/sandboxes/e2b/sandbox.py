@@ -18,11 +18,10 @@ from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest,
 from flue_ci.core.retry import Retry
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, human_seconds
-from flue_ci.sandboxes.e2b.command import RemoteCommand
-from flue_ci.sandboxes.e2b.errors import VendorError, mask, vendor_call
+from flue_ci.sandboxes.e2b.command import OUR_GRACE, RemoteCommand, account
+from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, vendor_call
 from flue_ci.sandboxes.e2b.network import policy
-from flue_ci.sandboxes.e2b.process import OUR_GRACE, RemoteProcess, account
-from flue_ci.sandboxes.e2b.timeouts import Timeouts
+from flue_ci.sandboxes.output import CommandOutput
 
 T = TypeVar("T")
 
@@ -35,13 +34,7 @@ class E2BSandbox:
     """See `ports.Sandbox`. `vendor` is the SDK's sandbox; `secrets` are values that no message may hold."""
 
     def __init__(
-        self,
-        vendor: Any,
-        request: SandboxRequest,
-        *,
-        timeouts: Timeouts,
-        observe: Observer,
-        secrets: tuple[str, ...],
+        self, vendor: Any, request: SandboxRequest, *, timeouts: Timeouts, observe: Observer, secrets: tuple[str, ...]
     ) -> None:
         self._vendor, self._request, self._observe = vendor, request, observe
         self._timeouts, self._secrets = timeouts, secrets
@@ -68,8 +61,6 @@ class E2BSandbox:
         if not self._home.startswith("/"):
             raise self._loss_error(None, "it has no home directory")
 
-    # Commands
-
     async def exec(  # noqa: PLR0913 (the contract)
         self,
         command: str,
@@ -85,10 +76,11 @@ class E2BSandbox:
         if not 0 < timeout < math.inf:
             raise ValueError(f"a command needs a finite time, not {timeout}")
         self._check_open()
-        remote = RemoteCommand(command, timeout, limit, on_output)
-        process = RemoteProcess(
-            self._vendor,
-            remote,
+        remote = RemoteCommand(
+            vendor=self._vendor,
+            text=command.encode(errors="replace").decode(),
+            timeout=timeout,
+            output=CommandOutput(limit, on_output),
             cwd=cwd and self._path(cwd),
             env=env or {},
             user=user,
@@ -98,18 +90,14 @@ class E2BSandbox:
         if remote.file:
             await self.write(remote.file, remote.text.encode(), user=user)
         start = time.monotonic()
-        await self._supervise(process)
+        await self._supervise(remote)
         return remote.result(cwd, time.monotonic() - start)
 
-    async def _supervise(self, process: RemoteProcess) -> None:
+    async def _supervise(self, command: RemoteCommand) -> None:
         """Until the command is over, the sandbox is closed, or no answer comes; then nothing of it is left running."""
-        command = process.command
-        stream = asyncio.create_task(process.wait())
-        watches: list[asyncio.Task[Any]] = [
-            stream,
-            asyncio.create_task(command.is_over.wait()),
-            asyncio.create_task(self._is_closed.wait()),
-        ]
+        stream = asyncio.create_task(command.wait())
+        events = (command.is_over, self._is_closed)
+        watches: list[asyncio.Task[Any]] = [stream, *(asyncio.create_task(event.wait()) for event in events)]
         seconds = command.timeout + OUR_GRACE
         try:
             await asyncio.wait(watches, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -124,21 +112,18 @@ class E2BSandbox:
         finally:
             for watch in watches:
                 watch.cancel()
-            await finish(self._end_command(process, watches))
+            await finish(self._end_command(command, watches))
 
-    async def _end_command(self, process: RemoteProcess, watches: list[asyncio.Task[Any]]) -> None:
+    async def _end_command(self, command: RemoteCommand, watches: list[asyncio.Task[Any]]) -> None:
         await asyncio.gather(*watches, return_exceptions=True)
         if not self._is_closed.is_set():
-            await process.end()
-
-    # Files
+            await command.kill()
 
     async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
         """See `ports.Sandbox`."""
         target = self._path(path)
-        most = math.inf
+        most = math.inf if limit is None else limit
         if limit is not None:
-            most = limit
             await self._check_size(target, limit, user)
 
         async def download() -> bytes:
@@ -157,9 +142,14 @@ class E2BSandbox:
 
     async def _check_size(self, path: str, limit: int, user: User) -> None:
         """Before a byte is moved. A special file would never end, or never begin."""
-        entry = await self._file_info(path, path, user)
-        if entry.symlink_target and entry.symlink_target != path:
-            entry = await self._file_info(entry.symlink_target, path, user)
+
+        async def look() -> Any:
+            entry = await self._vendor.files.get_info(path, user=account(user))
+            if entry.symlink_target and entry.symlink_target != path:
+                return await self._vendor.files.get_info(entry.symlink_target, user=account(user))
+            return entry
+
+        entry = await self._repeat(look, f"{path} could not be looked at", path=path, user=user)
         kind = getattr(entry.type, "value", "")
         if kind == "dir":
             raise IsADirectoryError(f"is a directory in the sandbox: {path}")
@@ -167,15 +157,6 @@ class E2BSandbox:
             raise PermissionError(f"not a regular file in the sandbox: {path}")
         if kind == "file" and entry.size > limit:
             raise ValueError(f"{path} has {entry.size:,} bytes; the limit is {limit:,}")
-
-    async def _file_info(self, name: str, path: str, user: User) -> Any:
-        """The SDK's entry of file `name`, to which `path` led."""
-        return await self._repeat(
-            lambda: self._vendor.files.get_info(name, user=account(user)),
-            f"{path} could not be looked at",
-            path=path,
-            user=user,
-        )
 
     async def write(self, path: str, data: bytes | Path, *, user: User = "user") -> None:
         """See `ports.Sandbox`."""
@@ -192,8 +173,6 @@ class E2BSandbox:
                 await files.write(target, data, user=name, use_octet_stream=True, request_timeout=seconds)
 
         await self._repeat(upload, f"{path} could not be written", path=target, user=user, seconds=seconds)
-
-    # Network, life
 
     async def set_network(self, network: Network) -> None:
         """See `ports.Sandbox`. E2B's rules leave existing connections alone: when less is to be reachable, the ordinary
@@ -216,7 +195,8 @@ class E2BSandbox:
 
     async def _keep_alive(self) -> None:
         """Extends the sandbox's life in small steps until its whole time is used up."""
-        ttl, pause = self._timeouts.ttl, self._timeouts.heartbeat
+        ttl = self._timeouts.ttl
+        pause = self._timeouts.heartbeat
         while self._remaining_seconds() > ttl - pause:
             await asyncio.sleep(pause)
             pause = self._timeouts.heartbeat
@@ -228,8 +208,8 @@ class E2BSandbox:
                 if error.is_gone:
                     return
                 if error.is_refusal:
-                    text = error.describe(self._secrets)
-                    self._observe(Notice(text=f"E2B does not extend the sandbox's life: {text}"))
+                    text = f"E2B does not extend the sandbox's life: {mask(str(error), self._secrets)}"
+                    self._observe(Notice(text=text))
                     return
                 pause = self._timeouts.heartbeat / 4
 
@@ -258,13 +238,11 @@ class E2BSandbox:
             except VendorError as error:
                 wait = retry.next_wait()
                 if error.is_refusal or wait is None:
-                    text = error.describe(self._secrets)
+                    text = mask(str(error), self._secrets)
                     break
             await asyncio.sleep(wait)
         ttl = human_seconds(self._timeouts.ttl)
         self._observe(Notice(text=f"could not make sure that sandbox {self.info.id} ended ({text}); it does in {ttl}"))
-
-    # For all of them
 
     def _path(self, path: str) -> str:
         if "\0" in path or path.encode(errors="replace").decode() != path:
@@ -313,6 +291,6 @@ class E2BSandbox:
             hint = "raise `sandbox.timeout` in the spec"
             return SandboxLost(f"sandbox {self.info.id} used up its time of {limit}; {doing}", hint=hint)
         if error is not None:
-            doing = f"{doing}: {error.describe(self._secrets)}"
+            doing = f"{doing}: {mask(str(error), self._secrets)}"
         hint = "start the run again; https://status.e2b.dev shows whether E2B has trouble"
         return SandboxLost(f"sandbox {self.info.id} is lost: {doing}", hint=hint)

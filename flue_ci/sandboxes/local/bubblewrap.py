@@ -10,23 +10,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from importlib.resources import files
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO
 
 from flue_ci.core.errors import SandboxError
 from flue_ci.sandboxes.local import supervisor
 
-if TYPE_CHECKING:
-    from importlib.abc import InspectLoader
-
 HOME = "/home/user"
 ROOT_HOME = "/root"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SUPERVISOR = "/run/flue-ci/supervisor"
+_SUPERVISOR = "/run/flue-ci/supervisor"
 
 # As the real root we become this user first. Without that the sandbox's user is root to the kernel: it could write
 # /proc/sys/kernel/core_pattern and change the modes of the host's device files, whatever namespaces it is in.
@@ -34,24 +34,7 @@ SUPERVISOR = "/run/flue-ci/supervisor"
 SANDBOX_UID = 65_533
 
 _NO_ISOLATION = "or run commands unprotected with --no-isolation"
-_INSTALL = (
-    f"install bubblewrap (apt install bubblewrap, dnf install bubblewrap or pacman -S bubblewrap), {_NO_ISOLATION}"
-)
-_KERNEL_HINTS = (  # setting below /proc/sys, the value that forbids user namespaces, what to do
-    (
-        "kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "AppArmor keeps users from making user namespaces: add an AppArmor profile for bwrap that allows `userns` "
-        "(https://ubuntu.com/blog/ubuntu-23-10-restricted-unprivileged-user-namespaces), "
-        "or sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-    ),
-    ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
-    ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=10000"),
-)
-_CONTAINER_HINT = (
-    "in a container bubblewrap needs user namespaces and mounts, for example docker run --cap-add SYS_ADMIN "
-    "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"
-)
+_INSTALL = "install bubblewrap (apt install bubblewrap, dnf install bubblewrap or pacman -S bubblewrap), "
 
 # Of /etc only what programs need to work. Left out on purpose: private keys, and configuration of package managers and
 # git, which often holds tokens.
@@ -79,19 +62,15 @@ def sandbox_uid() -> int | None:
     return SANDBOX_UID if os.geteuid() == 0 else None
 
 
-def interpreter() -> str:
+def _interpreter() -> Path:
     """The Python that runs us, as seen from inside (it is bound there at its own path)."""
     exact = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    if not exact.exists():
-        exact = Path(sys.executable).resolve()
-    return str(exact)
+    return exact if exact.exists() else Path(sys.executable).resolve()
 
 
 def path_variable() -> str:
     """The system's programs first, then those of a Python that is not the system's."""
-    if _python_is_system():
-        return SYSTEM_PATH
-    return f"{SYSTEM_PATH}:{sys.base_prefix}/bin"
+    return SYSTEM_PATH if _python_is_system() else f"{SYSTEM_PATH}:{sys.base_prefix}/bin"
 
 
 def prepare(private: Path) -> None:
@@ -100,54 +79,29 @@ def prepare(private: Path) -> None:
     (etc / "passwd").write_text(_PASSWD)
     (etc / "group").write_text(_GROUP)
     (etc / "hosts").write_text(_LOCAL_HOSTS)
-    try:
-        names = Path("/etc/hosts").read_text()
-    except OSError:
-        names = ""
-    (etc / "hosts-open").write_text(_LOCAL_HOSTS + names)
+    (etc / "hosts-open").write_text(_LOCAL_HOSTS + _text(Path("/etc/hosts")))
     # Compiled, which saves the parsing on every start. The loader takes the cached form only when it fits the source.
-    loader = cast("InspectLoader", supervisor.__spec__.loader)
-    code = marshal.dumps(loader.get_code(supervisor.__name__))
-    (private / "supervisor").write_bytes(MAGIC_NUMBER + bytes(12) + code)
+    code = SourceFileLoader(supervisor.__name__, supervisor.__file__).get_code(supervisor.__name__)
+    (private / "supervisor").write_bytes(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
     for file in (private / "supervisor", *etc.iterdir()):
         file.chmod(0o644)  # our umask may be stricter
 
 
-def start_isolated(
-    view: MountView, program: list[str], *, stdin: IO[bytes] | int, stderr: IO[bytes] | int
+def start_supervisor(
+    view: MountView, seconds: float, control: int, log: IO[bytes], *, isolation: bool
 ) -> subprocess.Popen[bytes]:
-    """Start `program` as the first process of a new sandbox. Options travel in memory files, never on a command line.
+    """Start it as the first process of a new sandbox, or beside it without isolation; it ends itself after `seconds`.
 
-    Raises `SandboxError` when bubblewrap is not installed; that it refuses shows only in the exit code and on `stderr`.
+    Raises `SandboxError` when bubblewrap is not installed; that it refuses shows only in the exit code and in `log`.
     """
-    if not (bwrap := shutil.which("bwrap")):
-        raise SandboxError("bubblewrap is not installed", hint=_INSTALL)
-    binds = list(_private_binds(view))
-    with ExitStack() as files:
-        options: list[int] = []
-
-        def bubblewrap(arguments: list[str]) -> list[str]:
-            options.append(_memory_file(arguments))
-            files.callback(os.close, options[-1])
-            return [bwrap, "--args", str(options[-1]), "--"]
-
-        command: list[str] = []
-        if sandbox_uid() is not None:
-            if not (setpriv := shutil.which("setpriv")):
-                raise SandboxError("setpriv (util-linux) is not installed", hint="install it, or do not run as root")
-            # Sources may lie where only root gets (a Python in /root): an outer mount namespace makes them reachable.
-            outer = ["--die-with-parent", "--dev-bind", "/", "/", "--tmpfs", "/tmp"]  # noqa: S108 (its own)
-            for number, (kind, source, target) in enumerate(binds):
-                outer += [kind, source, f"/tmp/{number}"]  # noqa: S108
-                binds[number] = (kind, f"/tmp/{number}", target)  # noqa: S108
-            user = [f"--reuid={SANDBOX_UID}", f"--regid={SANDBOX_UID}", "--clear-groups", "--inh-caps=-all"]
-            command = [*bubblewrap(outer), setpriv, *user]
-        command += [*bubblewrap(_options(view, binds)), *program]
+    path, mode = (_SUPERVISOR, "isolated") if isolation else (str(view.private / "supervisor"), "plain")
+    with ExitStack() as cleanup:
+        wrapper, options = _wrapper(view, cleanup) if isolation else ([], [])
         return subprocess.Popen(
-            command,
-            stdin=stdin,
+            [*wrapper, _interpreter(), "-I", "-S", path, mode, str(max(seconds, 0.0))],
+            stdin=control,
             stdout=subprocess.DEVNULL,
-            stderr=stderr,
+            stderr=log,
             env={},
             cwd="/",
             pass_fds=options,
@@ -155,30 +109,64 @@ def start_isolated(
         )
 
 
+def _wrapper(view: MountView, cleanup: ExitStack) -> tuple[list[str], list[int]]:
+    """The command line that goes before a program in the sandbox, and the memory files that bubblewrap's options travel
+    in, never on a command line."""
+    bwrap = _program("bwrap", "bubblewrap", _INSTALL + _NO_ISOLATION)
+    binds = list(_private_binds(view))
+    options: list[int] = []
+
+    def bubblewrap(arguments: list[str]) -> list[str]:
+        file = cleanup.enter_context(os.fdopen(os.memfd_create("options"), "wb", buffering=0))
+        file.write(b"".join(os.fsencode(argument) + b"\0" for argument in arguments))
+        file.seek(0)
+        options.append(file.fileno())
+        return [bwrap, "--args", str(file.fileno()), "--"]
+
+    command: list[str] = []
+    if sandbox_uid() is not None:
+        setpriv = _program("setpriv", "setpriv (util-linux)", "install it, or do not run as root")
+        # Sources may lie where only root gets (a Python in /root): an outer mount namespace makes them reachable.
+        outer = ["--die-with-parent", "--dev-bind", "/", "/", "--tmpfs", "/tmp"]  # noqa: S108 (its own)
+        for number, (kind, source, target) in enumerate(binds):
+            outer += [kind, source, f"/tmp/{number}"]  # noqa: S108
+            binds[number] = (kind, f"/tmp/{number}", target)  # noqa: S108
+        user = [f"--reuid={SANDBOX_UID}", f"--regid={SANDBOX_UID}", "--clear-groups", "--inh-caps=-all"]
+        command = [*bubblewrap(outer), setpriv, *user]
+    return [*command, *bubblewrap(_options(view, binds))], options
+
+
+def _program(name: str, package: str, hint: str) -> str:
+    path = shutil.which(name)
+    if not path:
+        raise SandboxError(f"{package} is not installed", hint=hint)
+    return path
+
+
 def check_host(*, isolation: bool) -> None:
     """Raise `SandboxError` for what this machine lacks. Whether the kernel allows it shows at the start."""
     if not Path("/bin/bash").exists():
         raise SandboxError("/bin/bash is not installed", hint="install bash, or use --sandbox e2b")
     if isolation and sys.platform != "linux":
-        raise SandboxError(
-            "the local sandbox needs bubblewrap, which exists only on Linux",
-            hint=f"use --sandbox e2b, {_NO_ISOLATION}",
-        )
-    if isolation and not shutil.which("bwrap"):
-        raise SandboxError("bubblewrap is not installed", hint=_INSTALL)
+        hint = f"use --sandbox e2b, {_NO_ISOLATION}"
+        raise SandboxError("the local sandbox needs bubblewrap, which exists only on Linux", hint=hint)
+    if isolation:
+        _program("bwrap", "bubblewrap", _INSTALL + _NO_ISOLATION)
 
 
 def start_error(log: str) -> SandboxError:
     """What bubblewrap's own output means on this machine, and what to do."""
     reason = (log.splitlines() or ["it gave no reason"])[-1]
-    matches = (hint for setting, value, hint in _KERNEL_HINTS if _kernel_setting(setting) == value)
-    hint = next(matches, _CONTAINER_HINT)
+    hints = tomllib.loads((files("flue_ci.sandboxes.local") / "kernel_hints.toml").read_text("utf-8"))
+    matches = (each["hint"] for each in hints["setting"] if _text(Path(each["file"])).strip() == each["value"])
+    hint = next(matches, hints["otherwise"])
     return SandboxError(f"bubblewrap could not make a sandbox: {reason}", hint=f"{hint}, {_NO_ISOLATION}")
 
 
-def _kernel_setting(name: str) -> str:
+def _text(path: Path) -> str:
+    """The text of a file of the host; empty when there is none, or we may not read it."""
     try:
-        return Path("/proc/sys", name).read_text().strip()
+        return path.read_text()
     except OSError:
         return ""
 
@@ -222,7 +210,7 @@ def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
     yield "--ro-bind", str(private / "etc" / "passwd"), "/etc/passwd"
     yield "--ro-bind", str(private / "etc" / "group"), "/etc/group"
     yield "--ro-bind", str(private / "etc" / hosts), "/etc/hosts"
-    yield "--ro-bind", str(private / "supervisor"), SUPERVISOR
+    yield "--ro-bind", str(private / "supervisor"), _SUPERVISOR
     if not _python_is_system():
         # Not the whole prefix: with ~/.local as prefix that would show keyrings.
         for part in ("bin", "lib", "lib64", "include"):
@@ -233,11 +221,3 @@ def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
 
 def _python_is_system() -> bool:
     return Path(sys.base_prefix).is_relative_to("/usr")
-
-
-def _memory_file(options: list[str]) -> int:
-    file = os.memfd_create("options")
-    with open(file, "wb", closefd=False) as stream:
-        stream.write(b"".join(os.fsencode(option) + b"\0" for option in options))
-    os.lseek(file, 0, os.SEEK_SET)
-    return file

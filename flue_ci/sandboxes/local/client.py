@@ -9,10 +9,11 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO
 
+from flue_ci.core.concurrency import finish
 from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.sandboxes.local import bubblewrap, state, supervisor
 from flue_ci.sandboxes.output import CommandOutput
@@ -34,15 +35,12 @@ class SupervisorClient:
     """One supervisor with everything that it started."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, log: IO[bytes]) -> None:
-        self.process = process
-        self._control = control
-        self._log = log
+        self.process, self._control, self._log = process, control, log
         self._loop = asyncio.get_running_loop()
         self._requests: dict[int, PendingRequest] = {0: PendingRequest(future=self._loop.create_future())}
         self._last_id = 0
-        self._inbox = bytearray()
+        self._inbox, self._outbox = bytearray(), bytearray()
         self._files: list[int] = []
-        self._outbox = bytearray()
         self._is_connected = True
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._on_readable)
@@ -54,10 +52,11 @@ class SupervisorClient:
         with ExitStack() as cleanup, remote_control:
             cleanup.callback(control.close)
             log = cleanup.enter_context(tempfile.TemporaryFile())
-            client = cls(_start(view, seconds, remote_control, log, isolation=isolation), control, log)
+            process = bubblewrap.start_supervisor(view, seconds, remote_control.fileno(), log, isolation=isolation)
+            client = cls(process, control, log)
             cleanup.pop_all()
-        with ExitStack() as cleanup:
-            cleanup.callback(client.stop)
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(client.close)
             try:
                 async with asyncio.timeout(_START_SECONDS):
                     await client._requests[0].future
@@ -66,8 +65,7 @@ class SupervisorClient:
                 if isolation:
                     raise bubblewrap.start_error(text) from error
                 raise SandboxError(f"the supervisor did not start: {text[-300:]}") from error
-            cleanup.pop_all()
-        del client._requests[0]
+            closing.pop_all()
         return client
 
     async def run(
@@ -87,10 +85,7 @@ class SupervisorClient:
 
     async def open(self, path: str, *, writing: bool) -> int:
         """A descriptor of the regular file, resolved inside; the caller closes it. Written files are made empty."""
-        kind = supervisor.READ
-        if writing:
-            kind = supervisor.WRITE
-        file = await self._request(kind, _encode(path), path)
+        file = await self._request(supervisor.WRITE if writing else supervisor.READ, _encode(path), path)
         assert isinstance(file, int)
         return file
 
@@ -108,20 +103,16 @@ class SupervisorClient:
         try:
             async with asyncio.timeout(seconds + _LATE_SECONDS):
                 return await future
-        except TimeoutError:
-            self._withdraw(id, future)
-            raise SandboxLost("the local sandbox does not answer any more") from None
-        except asyncio.CancelledError:
-            self._withdraw(id, future)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if not future.done() or future.cancelled() or future.exception():
+                self._send(supervisor.CANCEL, id, b"")
+            elif isinstance(file := future.result(), int):
+                os.close(file)  # came at the moment of the cancellation
+            if isinstance(error, TimeoutError):
+                raise SandboxLost("the local sandbox does not answer any more") from None
             raise
         finally:
             del self._requests[id]
-
-    def _withdraw(self, id: int, future: asyncio.Future[bytes | int]) -> None:
-        if not future.done() or future.cancelled() or future.exception():
-            self._send(supervisor.CANCEL, id, b"")
-        elif isinstance(file := future.result(), int):
-            os.close(file)  # came at the moment of the cancellation
 
     def _send(self, kind: int, id: int, payload: bytes) -> None:
         if self._is_connected:
@@ -134,7 +125,7 @@ class SupervisorClient:
         except BlockingIOError:
             size = 0
         except OSError:
-            self.disconnect()
+            self._disconnect()
             return
         del self._outbox[:size]
         if self._outbox:
@@ -151,22 +142,14 @@ class SupervisorClient:
             data, files = b"", []
         self._files += files
         if not data:
-            self.disconnect()
+            self._disconnect()
             return
         self._inbox += data
-        start, header = 0, supervisor.HEADER.size
-        while len(self._inbox) - start >= header:
-            kind, id, length = supervisor.HEADER.unpack_from(self._inbox, start)
-            if len(self._inbox) - start < header + length:
-                break
-            self._on_frame(kind, id, bytes(self._inbox[start + header : start + header + length]))
-            start += header + length
-        del self._inbox[:start]
+        for frame in supervisor.take_frames(self._inbox):
+            self._on_frame(*frame)
 
     def _on_frame(self, kind: int, id: int, payload: bytes) -> None:
-        result: bytes | int = payload
-        if kind == supervisor.FILE:
-            result = self._files.pop(0)
+        result = self._files.pop(0) if kind == supervisor.FILE else payload
         request = self._requests.get(id)
         if request is None or request.future.done():
             if isinstance(result, int):
@@ -179,18 +162,17 @@ class SupervisorClient:
                 request.future.set_exception(request.output.error)
                 self._send(supervisor.CANCEL, id, b"")
         elif kind == supervisor.ERROR:
-            number = supervisor.ERRNO.unpack(payload)[0]
-            request.future.set_exception(file_error(number, request.path))
+            request.future.set_exception(file_error(supervisor.ERRNO.unpack(payload)[0], request.path))
         else:
             request.future.set_result(result)
 
-    def stop(self) -> None:
-        """Ends the supervisor and all inside. Blocks, at most about four seconds."""
-        self.disconnect()
-        self.wait()
+    async def close(self) -> None:
+        """Ends the supervisor and all inside, within about four seconds. Callers get `SandboxLost`."""
+        self._disconnect()
+        await finish(asyncio.to_thread(self._wait))
 
-    def disconnect(self) -> None:
-        """The loop's part of `stop`: the supervisor ends itself and all inside; callers get `SandboxLost`."""
+    def _disconnect(self) -> None:
+        """After that the supervisor ends itself and all inside."""
         if not self._is_connected:
             return
         error = self._loss_error()
@@ -204,16 +186,13 @@ class SupervisorClient:
             if not request.future.done():
                 request.future.set_exception(error)
 
-    def wait(self) -> None:
-        """The part of `stop` that blocks: until all processes are gone."""
+    def _wait(self) -> None:
         try:
             self.process.wait(2)
         except subprocess.TimeoutExpired:
             state.kill_tree(self.process.pid)
-            try:
+            with suppress(subprocess.TimeoutExpired):  # the kernel does not let go of it
                 self.process.wait(2)
-            except subprocess.TimeoutExpired:
-                pass  # the kernel does not let go of it
         self._log.close()
 
     def _log_text(self) -> str:
@@ -242,16 +221,3 @@ def file_error(number: int, path: str) -> OSError:
     if number == errno.EISDIR:
         return IsADirectoryError(number, os.strerror(number), path)
     return PermissionError(errno.EACCES, os.strerror(number), path)
-
-
-def _start(
-    view: bubblewrap.MountView, seconds: float, control: socket.socket, log: IO[bytes], *, isolation: bool
-) -> subprocess.Popen[bytes]:
-    python, life = [bubblewrap.interpreter(), "-I", "-S"], str(max(seconds, 0.0))
-    if isolation:
-        program = [*python, bubblewrap.SUPERVISOR, "isolated", life]
-        return bubblewrap.start_isolated(view, program, stdin=control.fileno(), stderr=log)
-    program = [*python, str(view.private / "supervisor"), "plain", life]
-    return subprocess.Popen(
-        program, stdin=control.fileno(), stdout=subprocess.DEVNULL, stderr=log, env={}, cwd="/", start_new_session=True
-    )

@@ -12,9 +12,8 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 from flue_ci.core.concurrency import finish
 from flue_ci.core.errors import Diagnostic, SandboxError, SandboxLost
@@ -25,8 +24,6 @@ from flue_ci.sandboxes.local.client import SupervisorClient, file_error
 from flue_ci.sandboxes.output import CommandOutput
 from flue_ci.settings import Settings
 
-_T = TypeVar("_T")
-_INLINE_BYTES = 1 << 18  # that are written at once; a thread would cost more
 _CLOSE_SECONDS = 6.0
 
 
@@ -110,17 +107,14 @@ class LocalSandbox:
     """One private directory on the host and a supervisor that sees it; a second one for root, from its first use on."""
 
     def __init__(self, request: SandboxRequest, private: Path, *, isolation: bool) -> None:
-        self._request = request
-        self._private = private
-        self._isolation = isolation
+        self._request, self._private, self._isolation = request, private, isolation
         self._network = request.network
         self._deadline = time.monotonic() + request.max_seconds
         self._clients: dict[User, SupervisorClient] = {}
         self._lock = asyncio.Lock()  # while supervisors are started or replaced
         self._closing: asyncio.Task[None] | None = None
-        self._homes: dict[User, str] = {"user": bubblewrap.HOME, "root": bubblewrap.ROOT_HOME}
-        if not isolation:
-            self._homes = {"user": str(private / "home"), "root": str(private / "root")}
+        homes = (bubblewrap.HOME, bubblewrap.ROOT_HOME) if isolation else (private / "home", private / "root")
+        self._homes: dict[User, str] = {"user": str(homes[0]), "root": str(homes[1])}
 
     @property
     def info(self) -> SandboxInfo:
@@ -159,7 +153,7 @@ class LocalSandbox:
             os.close(file)
             raise ValueError(f"{path} has {size:,} bytes, more than {limit:,}")
         try:
-            return await _in_thread_if(size > _INLINE_BYTES, partial(_read, file, size))
+            return await asyncio.shield(asyncio.to_thread(_read, file, size))  # it closes the file, also when cancelled
         except OSError as error:
             raise file_error(error.errno or errno.EIO, path) from error
 
@@ -171,9 +165,8 @@ class LocalSandbox:
             cleanup.enter_context(source)
             file = await client.open(self._path(path, user), writing=True)
             cleanup.pop_all()
-        is_large = isinstance(data, Path) or len(data) > _INLINE_BYTES
         try:
-            await _in_thread_if(is_large, partial(_write, file, source))
+            await asyncio.shield(asyncio.to_thread(_write, file, source))
         except OSError as error:
             raise file_error(error.errno or errno.EIO, path) from error
 
@@ -191,8 +184,7 @@ class LocalSandbox:
         self._check_open()
         async with self._lock:
             if client := self._clients.pop("user", None):
-                client.disconnect()
-                await asyncio.to_thread(client.wait)
+                await client.close()
         await self.client("user")
 
     async def close(self) -> None:
@@ -202,15 +194,10 @@ class LocalSandbox:
         await finish(asyncio.wait([self._closing]))
 
     async def _close(self) -> None:
-        for client in self._clients.values():
-            client.disconnect()
-        await asyncio.to_thread(self._remove)
-
-    def _remove(self) -> None:
         deadline = time.monotonic() + _CLOSE_SECONDS
-        for client in self._clients.values():
-            client.wait()
-        state.remove_directory(self._private, seconds=max(deadline - time.monotonic(), 1))
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+        seconds = max(deadline - time.monotonic(), 1)
+        await asyncio.to_thread(state.remove_directory, self._private, seconds=seconds)
 
     def _check_open(self) -> None:
         if self._closing:
@@ -219,9 +206,7 @@ class LocalSandbox:
     async def client(self, user: User) -> SupervisorClient:
         """The running supervisor of the user, started when there is none. Raises `SandboxLost` for a closed sandbox."""
         self._check_open()
-        account: User = "user"
-        if self._isolation:
-            account = user
+        account: User = user if self._isolation else "user"
         async with self._lock:
             if client := self._clients.get(account):
                 return client
@@ -233,8 +218,7 @@ class LocalSandbox:
             view = bubblewrap.MountView(private=self._private, network=has_network, root=is_root)
             client = await SupervisorClient.start(view, seconds, isolation=self._isolation)
             if self._closing:  # meanwhile
-                client.disconnect()
-                await asyncio.to_thread(client.wait)
+                await client.close()
                 self._check_open()
             self._clients[account] = client
             processes = [client.process.pid for client in self._clients.values()]
@@ -256,14 +240,8 @@ class LocalSandbox:
         if not self._isolation:
             name = pwd.getpwuid(os.geteuid()).pw_name
             path = os.environ.get("PATH", bubblewrap.SYSTEM_PATH)
-        return {
-            "PATH": path,
-            "HOME": self._homes[user],
-            "USER": name,
-            "LOGNAME": name,
-            "LANG": "C.UTF-8",
-            "SHELL": "/bin/bash",
-        }
+        names = {"USER": name, "LOGNAME": name}
+        return {"PATH": path, "HOME": self._homes[user], **names, "LANG": "C.UTF-8", "SHELL": "/bin/bash"}
 
 
 def _check_network(network: Network, *, isolation: bool) -> None:
@@ -272,13 +250,6 @@ def _check_network(network: Network, *, isolation: bool) -> None:
         raise SandboxError("the local sandbox cannot inject headers: it has no egress proxy", hint=hint)
     if isolation and network.mode == "hosts":
         raise SandboxError(f"the local sandbox cannot restrict the network to hosts ({network})", hint=hint)
-
-
-async def _in_thread_if(is_large: bool, work: Callable[[], _T]) -> _T:
-    """Not cut short by cancellation: the work closes its own files."""
-    if is_large:
-        return await asyncio.shield(asyncio.to_thread(work))
-    return work()
 
 
 def _read(file: int, size: int) -> bytes:

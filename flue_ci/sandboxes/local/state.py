@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import stat
@@ -13,24 +12,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from flue_ci.sandboxes.local import supervisor
+
 PREFIX = "flue-ci-"
 _NOTE = "flue-run.json"
-_ID = re.compile(r"[a-z0-9_]{4,32}")
 _PARTS = {"home": 0o700, "root": 0o700, "tmp": 0o1777, "var-tmp": 0o1777, "etc": 0o755}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrphanState:
-    """A private directory with its note. `processes` are (pid, start time) of what flue-ci, the `owner`, started for
-    it."""
+    """A private directory with its note. `processes` are (pid, start time) of what flue-ci started for it."""
 
     id: str
     path: Path
     metadata: Mapping[str, str]
-    owner: tuple[int, str]
     isolation: bool
     processes: tuple[tuple[int, str], ...]
 
@@ -48,16 +47,10 @@ def create_directory(parent: Path | None, owner_of_parts: int | None) -> Path:
 
 def write_note(path: Path, metadata: Mapping[str, str], processes: list[int], *, isolation: bool) -> None:
     """Write down whose directory it is and which processes belong to it; replaces an earlier note."""
-    text = json.dumps(
-        {
-            "metadata": dict(metadata),
-            "isolated": isolation,
-            "owner": [os.getpid(), start_time(os.getpid())],
-            "processes": [[pid, start_time(pid)] for pid in processes],
-        }
-    )
+    entries = [(pid, start_time(pid)) for pid in processes]
     fresh = path / f"{_NOTE}.new"
-    fresh.write_text(text, encoding="utf-8")
+    note = {"metadata": dict(metadata), "isolated": isolation, "processes": entries}
+    fresh.write_text(json.dumps(note), encoding="utf-8")
     fresh.replace(path / _NOTE)
 
 
@@ -66,9 +59,7 @@ def find_orphans(parent: Path | None) -> Iterator[OrphanState]:
     for path in sorted((parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*")):
         try:
             status = path.lstat()
-            if not stat.S_ISDIR(status.st_mode) or stat.S_IMODE(status.st_mode) != 0o700:
-                continue
-            if status.st_uid != os.geteuid():
+            if status.st_mode != stat.S_IFDIR | 0o700 or status.st_uid != os.geteuid():
                 continue
             data = json.loads((path / _NOTE).read_text(encoding="utf-8"))
             yield OrphanState(
@@ -76,7 +67,6 @@ def find_orphans(parent: Path | None) -> Iterator[OrphanState]:
                 path=path,
                 metadata={str(key): str(value) for key, value in data["metadata"].items()},
                 isolation=bool(data["isolated"]),
-                owner=(int(data["owner"][0]), str(data["owner"][1])),
                 processes=tuple((int(pid), str(time)) for pid, time in data["processes"]),
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -85,8 +75,7 @@ def find_orphans(parent: Path | None) -> Iterator[OrphanState]:
 
 def end_orphan(sandbox_id: str, parent: Path | None) -> bool:
     """End the processes of a sandbox and remove its directory. False when there is none of that id."""
-    orphans = find_orphans(parent)
-    orphan = next((orphan for orphan in orphans if orphan.id == sandbox_id and _ID.fullmatch(sandbox_id)), None)
+    orphan = next((orphan for orphan in find_orphans(parent) if orphan.id == sandbox_id), None)
     if orphan is None:
         return False
     pids = [pid for pid, started_at in orphan.processes if started_at and start_time(pid) == started_at]
@@ -103,17 +92,11 @@ def end_orphan(sandbox_id: str, parent: Path | None) -> bool:
 
 def remove_directory(path: Path, *, seconds: float) -> None:
     """Remove a private directory with all that is in it. What takes longer than `seconds` goes on by itself."""
-    deadline = time.monotonic() + seconds
-    for command in (("rm", "-rf", "--"), ("chmod", "-R", "u+rwX", "--"), ("rm", "-rf", "--")):
-        if not path.exists():
-            return
-        try:
-            quiet = subprocess.DEVNULL
-            worker = subprocess.Popen([*command, path], stdout=quiet, stderr=quiet, start_new_session=True)
-            worker.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            return
-        except OSError:  # a PATH without these programs
+    script, quiet = 'rm -rf -- "$0" || { chmod -R u+rwX -- "$0"; rm -rf -- "$0"; }', subprocess.DEVNULL
+    command = ["/bin/sh", "-c", script, str(path)]
+    worker = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    with suppress(subprocess.TimeoutExpired):
+        if worker.wait(seconds):  # also on a PATH without these programs
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -138,21 +121,13 @@ def kill_tree(pid: int) -> None:
     Killing the parent is not enough: the kernel signals a child for `--die-with-parent` only when the parent had the
     right to do so. When we run as root, bubblewrap drops its capabilities, and the sandbox is another user's.
     """
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_bytes().rpartition(b")")[2].split()[1])
-        except OSError:
-            continue  # gone meanwhile
-        children.setdefault(parent, []).append(int(path.parent.name))
+    children = supervisor.child_processes()
     tree = [pid]
     for member in tree:  # grows while we go
         tree += children.get(member, [])
     for member in tree:
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(member, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
 
 
 def _await_end(pids: list[int], seconds: float) -> None:

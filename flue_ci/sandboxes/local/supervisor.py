@@ -31,9 +31,18 @@ BACKLOG = 1 << 20  # bytes on their way to the host; above it no command's outpu
 DRAIN = 1 << 20  # bytes read at most from a pipe whose command has ended; what was written before is less than that
 LONG = 100_000  # bytes; the kernel takes 128 KiB in one argument
 
-# Commands get the default of these back.
-_CHANGED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGTERM)
-_SYSCALL_KEYCTL = {"x86_64": 250, "aarch64": 219}
+
+def take_frames(inbox: bytearray) -> list[tuple[int, int, bytes]]:
+    """(kind, number of the request, payload) of the complete frames, which are removed from `inbox`."""
+    frames = []
+    while len(inbox) >= HEADER.size:
+        kind, id, length = HEADER.unpack_from(inbox)
+        end = HEADER.size + length
+        if len(inbox) < end:
+            break
+        frames.append((kind, id, bytes(inbox[HEADER.size : end])))
+        del inbox[:end]
+    return frames
 
 
 class RunningCommand:
@@ -62,15 +71,13 @@ class Supervisor:
     """The loop: one socket to the host, any number of commands."""
 
     def __init__(self, control: socket, seconds: float, *, isolation: bool) -> None:
-        self.control = control
+        self.control, self.isolation = control, isolation
         self.end = time.monotonic() + seconds
-        self.isolation = isolation
         self.commands: dict[int, RunningCommand] = {}  # by process id
         self.survivors: list[int] = []  # pipes that background processes still hold: read, so that these can go on
         self.groups: set[int] = set()  # where nothing else finds background processes again (macOS)
-        self.inbox = bytearray()
+        self.inbox, self.backlog = bytearray(), 0
         self.outbox: list[tuple[bytes, int]] = []
-        self.backlog = 0
         self.null = os.open(os.devnull, os.O_RDONLY)
         # The device of /proc, where an open file would show or change this process, not the caller's.
         self.proc = os.stat("/proc").st_dev if os.path.exists("/proc") else -1
@@ -107,17 +114,14 @@ class Supervisor:
 
     def _wait(self, now: float) -> set[int]:
         poll = select.poll()
-        poll.register(self.control, select.POLLIN)
-        if self.outbox:
-            poll.modify(self.control, select.POLLIN | select.POLLOUT)
-        poll.register(self.wakeup, select.POLLIN)
+        poll.register(self.control, select.POLLIN | (select.POLLOUT if self.outbox else 0))
         until = self.end
         for command in self.commands.values():
             if self.backlog < BACKLOG and command.pipe >= 0:
                 poll.register(command.pipe, select.POLLIN)
             # Nothing tells us when the last of a group is gone: ask often.
             until = min(until, now + 0.02 if command.ending else command.deadline)
-        for pipe in self.survivors:
+        for pipe in (self.wakeup, *self.survivors):
             poll.register(pipe, select.POLLIN)
         return {fd for fd, _ in poll.poll(min(max(until - now, 0), 3600) * 1000 + 1)}
 
@@ -129,12 +133,7 @@ class Supervisor:
         except OSError:
             return False
         self.inbox += data
-        while len(self.inbox) >= HEADER.size:
-            kind, id, length = HEADER.unpack_from(self.inbox)
-            if len(self.inbox) < HEADER.size + length:
-                break
-            payload = bytes(self.inbox[HEADER.size : HEADER.size + length])
-            del self.inbox[: HEADER.size + length]
+        for kind, id, payload in take_frames(self.inbox):
             if kind == RUN:
                 self._run(id, payload)
             elif kind == CANCEL:
@@ -202,7 +201,7 @@ class Supervisor:
         """In the child: turn into the command, with its output and maybe its script in `files`. Never returns."""
         try:
             os.setsid()
-            for number in _CHANGED_SIGNALS:
+            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGTERM):  # those that we changed
                 signal.signal(number, signal.SIG_DFL)
             for source, target in ((self.null, 0), (files[0], 1), (files[0], 2)):
                 os.dup2(source, target)
@@ -304,9 +303,8 @@ def _in_memory(command: bytes) -> int:
         name = f"/tmp/flue-ci-command-{os.getpid()}-{time.monotonic_ns()}"  # noqa: S108 (exclusive, and nameless at once)
         file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         os.unlink(name)
-    text = memoryview(b"exec %d<&-; " % file + command + b"\n")
-    while text:
-        text = text[os.write(file, text) :]
+    with open(file, "wb", closefd=False) as stream:
+        stream.write(b"exec %d<&-; " % file + command + b"\n")
     os.lseek(file, 0, os.SEEK_SET)
     return file
 
@@ -330,8 +328,8 @@ def _isolate_process(*, isolation: bool) -> None:
     if not isolation:
         libc.prctl(set_child_subreaper, number(1), number(0), number(0), number(0))
         return
-    if keyctl := _SYSCALL_KEYCTL.get(os.uname().machine):
-        join_session_keyring = 1
+    keyctl, join_session_keyring = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine), 1
+    if keyctl:
         libc.syscall(number(keyctl), number(join_session_keyring), None)  # the host's keys stay with the host
     # Abstract Unix sockets (X11, D-Bus) belong to the network namespace, which is the host's while the network is open.
     # Landlock closes them from Linux 6.12 on; an older kernel answers with an error, and there is no other means.
@@ -346,13 +344,14 @@ def _isolate_process(*, isolation: bool) -> None:
 def _kill_descendants(groups: set[int]) -> None:
     """Without a PID namespace: end everything that was started from here. Orphans become children of this process."""
     for _ in range(500):
-        for target in [*(-group for group in groups), *_children()]:
+        children = child_processes().get(os.getpid(), [])
+        for target in [*(-group for group in groups), *children]:
             try:
                 os.kill(target, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
         _ended_children()
-        if not _children():
+        if not children:
             return
         time.sleep(0.003)
 
@@ -368,15 +367,16 @@ def _ended_children() -> list[tuple[int, int]]:
     return children
 
 
-def _children() -> list[int]:
-    children = []
+def child_processes() -> dict[int, list[int]]:
+    """The children of every process, by process id. Empty on a system without /proc."""
+    children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if sys.platform == "linux" else []:
         try:
             with open(f"/proc/{int(name)}/stat", "rb") as file:
-                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                    children.append(int(name))
+                parent = int(file.read().rpartition(b")")[2].split()[1])
         except (OSError, ValueError):
             continue  # ended meanwhile, or not a process
+        children.setdefault(parent, []).append(int(name))
     return children
 
 
