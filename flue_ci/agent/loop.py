@@ -15,17 +15,7 @@ from flue_ci.agent.tools.ending import FINISH, Finish, GiveUp
 from flue_ci.agent.tools.tool import Tool, ToolContext
 from flue_ci.agent.tools.toolbox import Toolbox, make_tools
 from flue_ci.core.events import ConversationEnded, Observer, TurnEnded, TurnStarted
-from flue_ci.core.messages import (
-    Conversation,
-    Message,
-    ModelRequest,
-    Outcome,
-    Prompt,
-    Reply,
-    ToolResult,
-    ToolResults,
-    Usage,
-)
+from flue_ci.core.messages import Conversation, Message, Outcome, Prompt, Reply, ToolResult, ToolResults, Usage
 from flue_ci.core.ports import EngineRequirements, Model, Sandbox, Task
 
 REMINDERS = 3  # to answer with `finish`, or after a reply that was cut off
@@ -118,9 +108,7 @@ class AgentLoop:
     async def _turns(self, state: _State) -> Outcome:
         while True:
             state.observe(TurnStarted(turn=state.usage.turns + 1))
-            conversation = state.conversation
-            request = ModelRequest(system=conversation.system, tools=conversation.tools, messages=conversation.messages)
-            reply = await self._model.turn(request, state.observe)
+            reply = await self._model.turn(state.conversation, state.observe)
             state.usage += reply.usage
             state.last_text = reply.text.strip() or state.last_text
             state.observe(TurnEnded(turn=state.usage.turns, reply=reply, total=state.usage))

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from flue_ci.core.errors import UsageError
-from flue_ci.core.messages import JSON, Message, ModelRequest, Prompt, Reply, StopReason, ToolCall, ToolResults, Usage
+from flue_ci.core.messages import JSON, Conversation, Message, Prompt, Reply, StopReason, ToolCall, ToolResults, Usage
 
 VERSION = 1
 RESULT_CHARS = 4000  # of a tool result: enough to show where two differ
@@ -49,7 +49,7 @@ def header(model: str) -> dict[str, JSON]:
     return {"flue_ci_recording": VERSION, "model": model}
 
 
-def summarize_request(request: ModelRequest) -> dict[str, JSON]:
+def summarize_request(request: Conversation) -> dict[str, JSON]:
     """What was new to the model in `request`: the messages since its last reply, and the names of the tools."""
     since = max((index + 1 for index, entry in enumerate(request.messages) if isinstance(entry, Reply)), default=0)
     summary: dict[str, JSON] = {"entries": len(request.messages), "tools": [spec.name for spec in request.tools]}
@@ -76,7 +76,7 @@ def _clip(text: str) -> str:
     return f"{text[: RESULT_CHARS // 2]}\n[…]\n{text[-RESULT_CHARS // 2 :]}"
 
 
-def turn_to_json(reply: Reply, displayed_text: str, request: ModelRequest) -> dict[str, JSON]:
+def turn_to_json(reply: Reply, displayed_text: str, request: Conversation) -> dict[str, JSON]:
     """The line of one turn."""
     line = asdict(reply)
     for call in line["calls"]:

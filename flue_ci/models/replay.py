@@ -15,7 +15,7 @@ from typing import Any
 
 from flue_ci.core.errors import ModelError, UsageError
 from flue_ci.core.events import Notice, Observer, ProgressEvent, TextDelta, TurnRestarted
-from flue_ci.core.messages import ModelRequest, Reply
+from flue_ci.core.messages import Conversation, Reply
 from flue_ci.core.ports import Model
 from flue_ci.core.text import one_line
 from flue_ci.models.recording import RecordedTurn, header, load, summarize_request, turn_to_json
@@ -51,7 +51,7 @@ class Recorder(Model):
     def prepare(self) -> None:
         self._model.prepare()
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """The other model's turn."""
         pieces: list[str] = []
 
@@ -104,7 +104,7 @@ class Replay(Model):
     def prepare(self) -> None:
         """Nothing: the file is read already."""
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """The recorded turn. Raises `ModelError` when there is none, or when the request no longer fits it."""
         if self._next == len(self._turns):
             raise ModelError(
@@ -123,7 +123,7 @@ class Replay(Model):
     async def close(self) -> None:
         """Nothing is open."""
 
-    def _compare(self, summary: Mapping[str, Any], request: ModelRequest, observe: Observer) -> None:
+    def _compare(self, summary: Mapping[str, Any], request: Conversation, observe: Observer) -> None:
         if text := difference(summary, summarize_request(request)):
             raise ModelError(
                 f"The recording no longer fits at turn {self._next}: {text}",
@@ -133,7 +133,7 @@ class Replay(Model):
             self._has_warned = True
             observe(Notice(text="The instructions are not those of the recording; its answers are used."))
 
-    def _check_tools(self, turn: RecordedTurn, request: ModelRequest) -> None:
+    def _check_tools(self, turn: RecordedTurn, request: Conversation) -> None:
         """Refuses a call of a tool that was offered when recorded and is not offered now. A call of a tool that was
         never offered is the model's own error, and is replayed."""
         current = {spec.name for spec in request.tools}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import ModelError, UsageError
-from flue_ci.core.messages import Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec, Usage
+from flue_ci.core.messages import Conversation, Message, Prompt, Reply, ToolResult, ToolResults, ToolSpec, Usage
 from flue_ci.models.replay import Recorder, Replay
 from flue_ci.safety.redact import Redactor
 from tests.support.conversations import SYSTEM, TOOLS, Watcher, claude, request
@@ -58,7 +58,7 @@ async def play(path: Path, first: ToolResult = FIRST, second: tuple[ToolResult, 
     replay = Replay(path)
     replies: list[Reply] = []
     for _ in range(3):
-        later = ModelRequest(
+        later = Conversation(
             system=other.get("system", SYSTEM),
             tools=other.get("tools", TOOLS),
             messages=tuple(entries_of(replies, first, second)),
@@ -306,7 +306,7 @@ async def test_a_tool_that_was_never_offered_is_the_models_own_error_and_is_play
     with MessagesServer([Turn(blocks=[tool("fly", {"to": "moon"})])]) as server:
         await Recorder(claude(server), path).turn(request(), Watcher())
     more = (*TOOLS, ToolSpec(name="new", description="A tool of a later version.", input_schema={"type": "object"}))
-    later = ModelRequest(system=SYSTEM, tools=more, messages=(Prompt(text="Fix it."),))
+    later = Conversation(system=SYSTEM, tools=more, messages=(Prompt(text="Fix it."),))
     assert [call.name for call in (await Replay(path).turn(later, Watcher())).calls] == ["fly"]
 
 

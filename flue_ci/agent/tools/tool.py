@@ -69,7 +69,6 @@ class Tool(Protocol):
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """Does it. Raises `ToolError`, what `Sandbox` raises, and nothing else. May overlap with other calls."""
-        ...
 
 
 def tool_spec(name: str, description: str, needs: str, optional: str = "", **properties: JSON) -> ToolSpec:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from flue_ci.core.errors import Diagnostic, ModelError, UsageError
 from flue_ci.core.events import Notice, Observer, TextDelta, TurnRestarted
-from flue_ci.core.messages import ModelRequest, Reply, Usage
+from flue_ci.core.messages import Conversation, Reply, Usage
 from flue_ci.core.ports import Model, ModelOptions
 from flue_ci.core.text import human_seconds, one_line
 from flue_ci.models.claude import lazy_import
@@ -135,7 +135,7 @@ class Claude(Model):
             reason = self._describe(error)
             raise ModelError(f"There is no usable key: {reason}", hint="Set ANTHROPIC_API_KEY.") from None
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """See `Model`. Usage includes what the server reported for attempts that broke."""
         body = self._writer.body(request)
         retry = TurnRetry(self._settings.retry, clock=self._clock, chance=self._chance)

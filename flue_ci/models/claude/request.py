@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from flue_ci.core.messages import JSON, Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec
+from flue_ci.core.messages import JSON, Conversation, Message, Prompt, Reply, ToolResult, ToolResults, ToolSpec
 from flue_ci.core.ports import ModelOptions
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.models.capabilities import ADAPTIVE, ALWAYS_THINK, conflict
@@ -98,7 +98,7 @@ class RequestWriter:
         self._prefix: tuple[str, tuple[ToolSpec, ...], bytes] | None = None
         self._messages: list[tuple[Message, bytes]] = []
 
-    def body(self, request: ModelRequest) -> bytes:
+    def body(self, request: Conversation) -> bytes:
         """The request's body, messages last."""
         bodies = [self._message(index, message) for index, message in enumerate(request.messages)]
         anchor = find_anchor(request.messages)
@@ -106,7 +106,7 @@ class RequestWriter:
             bodies[anchor] = encode_json(_message(request.messages[anchor], breakpoint=True))
         return self._opening(request) + b",".join(body for body in bodies if body) + b"]}"
 
-    def _opening(self, request: ModelRequest) -> bytes:
+    def _opening(self, request: Conversation) -> bytes:
         """Everything before the first message."""
         if self._prefix is None or self._prefix[:2] != (request.system, request.tools):
             fields = dict(self._head)
