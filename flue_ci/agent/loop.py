@@ -140,11 +140,12 @@ async def _answer(reply: Reply, state: _State) -> Outcome | None:
 
 
 def _remind(state: _State, text: str, reason: str, limit: int = REMINDERS) -> Outcome | None:
-    """Asks once more, or fails for `reason` after `limit` reminders."""
+    """Asks once more (with nothing to add when `text` is empty), or fails for `reason` after `limit` reminders."""
     state.reminders += 1
     if state.reminders > limit:
         return Outcome(status="failed", reason=reason, summary=state.last_text)
-    state.messages.append(Prompt(text=text))
+    if text:
+        state.messages.append(Prompt(text=text))
     return None
 
 
@@ -160,10 +161,7 @@ async def _run_calls(reply: Reply, state: _State) -> Outcome | None:
     if all(call.name != FINISH for call in reply.calls):
         state.reminders = 0
         return None
-    state.reminders += 1
-    if state.reminders > REMINDERS:
-        return Outcome(status="failed", reason="the model's result never fitted the schema", summary=state.last_text)
-    return None
+    return _remind(state, "", "the model's result never fitted the schema")
 
 
 def _with_note(results: tuple[ToolResult, ...], note: str) -> tuple[ToolResult, ...]:

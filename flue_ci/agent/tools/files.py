@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from flue_ci.agent.tools.edit import replace
-from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.text import human_bytes, one_line, plural
 
@@ -20,16 +20,7 @@ LINE_CHARS = 2_000
 class Read:
     """A part of a text file, or the names in a directory."""
 
-    spec = tool_spec(
-        "read",
-        f"Read a text file with line numbers, {READ_LINES} lines at most at a time; says where it continues. Also "
-        "lists a directory.",
-        "path",
-        "offset limit",
-        path=("string", "relative to the repository, or absolute"),
-        offset=("integer", "first line, from 1"),
-        limit=("integer", "number of lines"),
-    )
+    spec = built_in_spec("read")
     writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -72,13 +63,7 @@ class Read:
 class Write:
     """A new file, or new content of one."""
 
-    spec = tool_spec(
-        "write",
-        "Create a file or replace a whole one. Makes missing directories.",
-        "path content",
-        path=("string", ""),
-        content=("string", ""),
-    )
+    spec = built_in_spec("write")
     writes = True
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -93,16 +78,7 @@ class Write:
 class Edit:
     """An exact piece of a file replaced. Bytes that are not UTF-8 stay as they are."""
 
-    spec = tool_spec(
-        "edit",
-        "Replace an exact piece of a file. `old` must occur once, with its indentation, unless `all` is true.",
-        "path old new",
-        "all",
-        path=("string", ""),
-        old=("string", ""),
-        new=("string", ""),
-        all=("boolean", "replace every occurrence"),
-    )
+    spec = built_in_spec("edit")
     writes = True
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
