@@ -60,6 +60,11 @@ class ToolCall:
     input: Mapping[str, JSON] | None
     raw: str = ""
 
+    @property
+    def input_block(self) -> Mapping[str, JSON]:
+        """The input as models accept it again: always an object."""
+        return {"INVALID_JSON": self.raw} if self.input is None else self.input
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:

@@ -89,7 +89,6 @@ class Claude(Model):
             )
         if offline:
             return Diagnostic(key="Anthropic", severity="ok", message="the key is set (not asked)")
-        address = settings.anthropic_base_url or "api.anthropic.com"
         try:
             model = cls.from_options(ModelOptions(name=DEFAULT_MODEL), settings)
             try:
@@ -98,6 +97,7 @@ class Claude(Model):
                 await model.close()
         except (ModelError, UsageError) as error:
             return Diagnostic(key="Anthropic", message=str(error), hint=error.hint)
+        address = settings.anthropic_base_url or "api.anthropic.com"
         message = f"{address} answers, the key is good for {DEFAULT_MODEL}"
         return Diagnostic(key="Anthropic", severity="ok", message=message)
 
@@ -287,27 +287,17 @@ class Claude(Model):
 
     def _mask_key(self, text: str) -> str:
         """`text` without the key: a server might repeat it."""
-        if not self._settings.api_key:
-            return text
-        return text.replace(self._settings.api_key, "***")
+        key = self._settings.api_key
+        return text.replace(key, "***") if key else text
 
 
 def _error_response(status: int, body: object, headers: dict[str, str]) -> ErrorResponse:
     """The API's error body, or what a proxy on the way sent instead."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
-        message = ""
-        if isinstance(body, str) and not body.lstrip().startswith("<"):  # a proxy's page explains nothing
-            message = body
-        return ErrorResponse(status=status, message=message, headers=headers)
+        is_text = isinstance(body, str) and not body.lstrip().startswith("<")  # a proxy's page explains nothing
+        return ErrorResponse(status=status, message=str(body) if is_text else "", headers=headers)
     details = error.get("details")
-    code = ""
-    if isinstance(details, dict):
-        code = str(details.get("error_code") or "")
-    return ErrorResponse(
-        status=status,
-        type=str(error.get("type") or ""),
-        code=code,
-        message=str(error.get("message") or ""),
-        headers=headers,
-    )
+    code = details.get("error_code") if isinstance(details, dict) else None
+    kind, code, message = (str(value or "") for value in (error.get("type"), code, error.get("message")))
+    return ErrorResponse(status=status, type=kind, code=code, message=message, headers=headers)
