@@ -67,8 +67,6 @@ def read_value(kind: Any, value: Any, place: str) -> Any:
 
     Raises `ValueError` that names `place` or the place inside of it.
     """
-    if kind is Any:
-        return value
     options = get_args(kind) if get_origin(kind) is UnionType else (kind,)
     for option in options:
         if _fits(option, value):
@@ -85,7 +83,7 @@ def _fits(kind: Any, value: Any) -> bool:
         return isinstance(value, list)
     if origin is Mapping or is_dataclass(kind):
         return isinstance(value, dict)
-    return type(value) is kind or (kind is float and type(value) is int)
+    return kind is Any or type(value) is kind or (kind is float and type(value) is int)
 
 
 def _convert(kind: Any, value: Any, place: str) -> Any:

@@ -85,8 +85,7 @@ def first_few(names: Sequence[str], count: int) -> str:
 
 def closest_match(word: str, candidates: Iterable[str]) -> str | None:
     """The known word that was probably meant, or None."""
-    matches = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)
-    return next(iter(matches), None)
+    return next(iter(difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> str:

@@ -54,9 +54,8 @@ def summarize_request(request: Conversation) -> dict[str, JSON]:
     """What was new to the model in `request`: the messages since its last reply, and the names of the tools."""
     since = max((index + 1 for index, entry in enumerate(request.messages) if isinstance(entry, Reply)), default=0)
     summary: dict[str, JSON] = {"entries": len(request.messages), "tools": [spec.name for spec in request.tools]}
-    if since == 0:
-        summary["system"] = request.system
-    return {**summary, "new": [_summarize(message) for message in request.messages[since:]]}
+    system = {} if since else {"system": request.system}
+    return {**summary, **system, "new": [_summarize(message) for message in request.messages[since:]]}
 
 
 def _summarize(message: Message) -> JSON:
@@ -68,9 +67,8 @@ def _summarize(message: Message) -> JSON:
 
 
 def _clip(text: str) -> str:
-    if len(text) <= RESULT_CHARS:
-        return text
-    return f"{text[: RESULT_CHARS // 2]}\n[…]\n{text[-RESULT_CHARS // 2 :]}"
+    half = RESULT_CHARS // 2
+    return text if len(text) <= RESULT_CHARS else f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
 def turn_to_json(reply: Reply, displayed_text: str, request: Conversation) -> dict[str, JSON]:

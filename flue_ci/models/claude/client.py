@@ -11,8 +11,8 @@ import json
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 30.0
 CHECK_SECONDS = 20.0
 READ_OUT_SECONDS = 2.0
+_NO_ANSWER = "the model's API did not answer within"
 
 
 class Claude(Model):
@@ -158,13 +159,10 @@ class Claude(Model):
         """Asks the API for the model by name: are address, key and name good? Free, no retries. Raises `ModelError`."""
         client = await self._ready()
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                with self._vendor_errors(self._translate):
-                    await client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
-        except TimeoutError:
-            raise ModelError(f"The model's API did not answer within {human_seconds(CHECK_SECONDS)}") from None
+            async with self._bounded(CHECK_SECONDS, _NO_ANSWER, self._translate):
+                await client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
         except RetryableError as error:
-            raise ModelError(f"Cannot reach {error.reason}") from None
+            raise ModelError(error.reason[0].upper() + error.reason[1:]) from None
 
     async def close(self) -> None:
         if self._client is not None:
@@ -197,25 +195,15 @@ class Claude(Model):
         """Sends the request and waits for the response's headers."""
         from anthropic import AsyncStream
 
-        limit = self._settings.first_byte_seconds
-        try:
-            async with asyncio.timeout(limit):
-                with self._vendor_errors(self._translate):
-                    return await client.post(
-                        "/v1/messages", content=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
-                    )
-        except TimeoutError:
-            raise RetryableError(f"the model's API did not answer within {human_seconds(limit)}") from None
+        async with self._bounded(self._settings.first_byte_seconds, _NO_ANSWER, self._translate):
+            return await client.post(
+                "/v1/messages", content=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
+            )
 
     async def _next(self, events: Any) -> str | None:
         """The data of the next event (a ping has some, too); None at the end of the stream."""
-        limit = self._settings.idle_seconds
-        try:
-            async with asyncio.timeout(limit):
-                with self._vendor_errors(self._broken_stream):
-                    event = await anext(events, None)
-        except TimeoutError:
-            raise RetryableError(f"the model's answer stopped for {human_seconds(limit)}") from None
+        async with self._bounded(self._settings.idle_seconds, "the model's answer stopped for", self._broken_stream):
+            event = await anext(events, None)
         return str(event.data) if event else None
 
     async def _read_out(self, events: Any) -> None:
@@ -247,13 +235,19 @@ class Claude(Model):
             cost_usd = cost("anthropic", message.model, tokens)
         return replace(tokens, cost_usd=cost_usd)
 
-    @contextmanager
-    def _vendor_errors(self, translate: Callable[[Exception], Exception]) -> Iterator[None]:
-        """Inside, what the SDK and the libraries below it raise is translated."""
+    @asynccontextmanager
+    async def _bounded(
+        self, seconds: float, silence: str, translate: Callable[[Exception], Exception]
+    ) -> AsyncIterator[None]:
+        """Inside, what the SDK and the libraries below it raise is translated, and `silence` ends after `seconds`."""
         try:
-            yield
-        except Exception as error:  # noqa: BLE001 (the vendor's failures have no common class)
-            raise translate(error) from None
+            async with asyncio.timeout(seconds):
+                try:
+                    yield
+                except Exception as error:  # noqa: BLE001 (the vendor's failures have no common class)
+                    raise translate(error) from None
+        except TimeoutError:
+            raise RetryableError(f"{silence} {human_seconds(seconds)}") from None
 
     def _broken_stream(self, error: Exception) -> RetryableError:
         return RetryableError(f"the model's answer broke off ({self._describe(error)})")

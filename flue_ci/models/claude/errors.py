@@ -18,10 +18,8 @@ MOST_BREAKS = 10  # streams of one turn that may break: each costs the tokens of
 _RETRYABLE_STATUS = (408, 409, 429)
 _RETRYABLE_TYPES = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
 _SPENT_CODES = (
-    "contract_spend_limit_reached",
-    "enforced_spend_limit_reached",
-    "linked_organization_spend_limit_reached",
-    "linked_organization_billing_unavailable",
+    *("contract_spend_limit_reached", "enforced_spend_limit_reached"),
+    *("linked_organization_spend_limit_reached", "linked_organization_billing_unavailable"),
 )
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -140,10 +138,8 @@ class TurnRetry:
             raise _out_of_reach(error, f"the answer broke off {plural(self._breaks, 'time')}")
         seconds = self._retry.next_wait(error.wait)
         if seconds is None:
-            how = f"gave up after {human_seconds(self._retry.elapsed)}"
-            if error.wait is not None:
-                how = f"asked to wait {human_seconds(error.wait)}, {how}"
-            raise _out_of_reach(error, how)
+            demand = "" if error.wait is None else f"asked to wait {human_seconds(error.wait)}, "
+            raise _out_of_reach(error, f"{demand}gave up after {human_seconds(self._retry.elapsed)}")
         return seconds
 
 
