@@ -159,16 +159,13 @@ class HeadTail:
         room = max(self._half - len(self._head), 0)
         self._head += data[:room]
         self._tail += data[room:][-self._half :]
-        if len(self._tail) > 2 * self._half:
-            del self._tail[: -self._half]
+        del self._tail[: -self._half]
 
     @property
     def omitted_bytes(self) -> int:
-        return max(self.total - len(self._head) - min(len(self._tail), self._half), 0)
+        return self.total - len(self._head) - len(self._tail)
 
     def value(self) -> bytes:
         """Everything, or head, a line that says how many bytes are missing, and tail."""
-        tail = bytes(self._tail[-self._half :])
-        if not self.omitted_bytes:
-            return bytes(self._head) + tail
-        return bytes(self._head) + f"\n[… {self.omitted_bytes:,} bytes left out …]\n".encode() + tail
+        marker = f"\n[… {self.omitted_bytes:,} bytes left out …]\n" if self.omitted_bytes else ""
+        return bytes(self._head) + marker.encode() + bytes(self._tail)

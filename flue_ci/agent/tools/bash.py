@@ -50,9 +50,7 @@ class Bash:
             if seconds < context.command_seconds:
                 ending += f"; `timeout` may be up to {context.command_seconds:.0f}"
         output = _clip(result.output.decode("utf-8", "replace"), file)
-        text = f"[no output; {ending}]"
-        if output.strip():
-            text = output.rstrip("\n") + f"\n[{ending}]"
+        text = output.rstrip("\n") + f"\n[{ending}]" if output.strip() else f"[no output; {ending}]"
         return ToolOutput(text=text, note=ending.split(";")[0], is_error=result.exit_code != 0)
 
 
