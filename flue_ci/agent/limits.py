@@ -55,7 +55,7 @@ class Budget:
         if self._has_warned:
             return None
         reason = self._nearest_limit(usage, previous)
-        self._has_warned = reason is not None
+        self._has_warned = bool(reason)
         return f"{reason} {_LAST_WORDS}" if reason else None
 
     def _nearest_limit(self, usage: Usage, previous: Usage) -> str | None:

@@ -15,17 +15,7 @@ from flue_ci.agent.tools.ending import FINISH, Finish, GiveUp
 from flue_ci.agent.tools.tool import Tool, ToolContext
 from flue_ci.agent.tools.toolbox import Toolbox, make_tools
 from flue_ci.core.events import ConversationEnded, Observer, TurnEnded, TurnStarted
-from flue_ci.core.messages import (
-    Conversation,
-    Message,
-    ModelRequest,
-    Outcome,
-    Prompt,
-    Reply,
-    ToolResult,
-    ToolResults,
-    Usage,
-)
+from flue_ci.core.messages import Conversation, Message, Outcome, Prompt, Reply, ToolResult, ToolResults, Usage
 from flue_ci.core.ports import EngineRequirements, Model, Sandbox, Task
 
 REMINDERS = 3  # to answer with `finish`, or after a reply that was cut off
@@ -118,9 +108,7 @@ class AgentLoop:
     async def _turns(self, state: _State) -> Outcome:
         while True:
             state.observe(TurnStarted(turn=state.usage.turns + 1))
-            conversation = state.conversation
-            request = ModelRequest(system=conversation.system, tools=conversation.tools, messages=conversation.messages)
-            reply = await self._model.turn(request, state.observe)
+            reply = await self._model.turn(state.conversation, state.observe)
             state.usage += reply.usage
             state.last_text = reply.text.strip() or state.last_text
             state.observe(TurnEnded(turn=state.usage.turns, reply=reply, total=state.usage))
@@ -152,11 +140,12 @@ async def _answer(reply: Reply, state: _State) -> Outcome | None:
 
 
 def _remind(state: _State, text: str, reason: str, limit: int = REMINDERS) -> Outcome | None:
-    """Asks once more, or fails for `reason` after `limit` reminders."""
+    """Asks once more (with nothing to add when `text` is empty), or fails for `reason` after `limit` reminders."""
     state.reminders += 1
     if state.reminders > limit:
         return Outcome(status="failed", reason=reason, summary=state.last_text)
-    state.messages.append(Prompt(text=text))
+    if text:
+        state.messages.append(Prompt(text=text))
     return None
 
 
@@ -172,10 +161,7 @@ async def _run_calls(reply: Reply, state: _State) -> Outcome | None:
     if all(call.name != FINISH for call in reply.calls):
         state.reminders = 0
         return None
-    state.reminders += 1
-    if state.reminders > REMINDERS:
-        return Outcome(status="failed", reason="the model's result never fitted the schema", summary=state.last_text)
-    return None
+    return _remind(state, "", "the model's result never fitted the schema")
 
 
 def _with_note(results: tuple[ToolResult, ...], note: str) -> tuple[ToolResult, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.core.ports import Limits, Network, Task
-from flue_ci.core.text import human_seconds
+from flue_ci.core.text import clip, human_seconds
 
 GUIDANCE_CHARS = 32_000
 _RULES = Path(__file__).with_name("system_prompt.md")
@@ -48,8 +48,8 @@ def build_task(parts: PromptParts, workdir: str) -> Task:
     sections = [rules, _surroundings(parts)]
     if parts.instructions.strip():
         sections.append(f"# Instructions\n{parts.instructions.strip()}")
-    if parts.guidance.strip():
-        sections.append(f"# The repository's AGENTS.md\n{_clip(parts.guidance.strip())}")
+    if guidance := clip(parts.guidance.strip(), GUIDANCE_CHARS, "\n[… cut; the rest is in AGENTS.md]"):
+        sections.append(f"# The repository's AGENTS.md\n{guidance}")
     if parts.skills:
         skills = "\n".join(
             f"- {skill.name}: {skill.description} (read {skill.path}/SKILL.md)" for skill in parts.skills
@@ -84,9 +84,3 @@ def _surroundings(parts: PromptParts) -> str:
     if parts.result_schema:
         lines.append("Give your result by calling `finish`, alone, when everything else is done.")
     return "\n".join(lines)
-
-
-def _clip(text: str) -> str:
-    if len(text) <= GUIDANCE_CHARS:
-        return text
-    return text[:GUIDANCE_CHARS] + "\n[… cut; the rest is in AGENTS.md]"

@@ -44,10 +44,10 @@ def conversation_from_json(text: str) -> Conversation:
             raise ValueError(f"its keys are not {_KEY}, system, tools and messages")
         if value[_KEY] != VERSION:
             raise ValueError(f"its version is {value[_KEY]!r}; this flue-ci reads {VERSION}")
-        messages = _read(tuple[Any, ...], value["messages"], "messages")
+        messages = read_value(tuple[Any, ...], value["messages"], "messages")
         return Conversation(
-            system=_read(str, value["system"], "system"),
-            tools=_read(tuple[ToolSpec, ...], value["tools"], "tools"),
+            system=read_value(str, value["system"], "system"),
+            tools=read_value(tuple[ToolSpec, ...], value["tools"], "tools"),
             messages=tuple(_read_message(item, f"messages[{index}]") for index, item in enumerate(messages)),
         )
     except (ValueError, RecursionError) as error:
@@ -58,14 +58,15 @@ def _read_message(value: Any, place: str) -> Message:
     if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= _KINDS.keys():
         raise ValueError(f"{place} is not an object with one key of {', '.join(_KINDS)}")
     ((name, body),) = value.items()
-    message: Message = _read(_KINDS[name], body, f"{place}.{name}")
+    message: Message = read_value(_KINDS[name], body, f"{place}.{name}")
     return message
 
 
-def _read(kind: Any, value: Any, place: str) -> Any:
-    """`value` as an instance of the type `kind`, which is one of those that `messages` is made of."""
-    if kind is Any:
-        return value
+def read_value(kind: Any, value: Any, place: str) -> Any:
+    """`value`, read from JSON, as an instance of the type `kind`, which is one of those that `messages` is made of.
+
+    Raises `ValueError` that names `place` or the place inside of it.
+    """
     options = get_args(kind) if get_origin(kind) is UnionType else (kind,)
     for option in options:
         if _fits(option, value):
@@ -82,17 +83,17 @@ def _fits(kind: Any, value: Any) -> bool:
         return isinstance(value, list)
     if origin is Mapping or is_dataclass(kind):
         return isinstance(value, dict)
-    return type(value) is kind or (kind is float and type(value) is int)
+    return kind is Any or type(value) is kind or (kind is float and type(value) is int)
 
 
 def _convert(kind: Any, value: Any, place: str) -> Any:
     if get_origin(kind) is tuple:
-        return tuple(_read(get_args(kind)[0], item, f"{place}[{index}]") for index, item in enumerate(value))
+        return tuple(read_value(get_args(kind)[0], item, f"{place}[{index}]") for index, item in enumerate(value))
     if is_dataclass(kind):
         types = get_type_hints(kind)
         if value.keys() != types.keys():
             raise ValueError(f"{place} does not have exactly the keys {', '.join(types)}")
-        return kind(**{name: _read(types[name], item, f"{place}.{name}") for name, item in value.items()})  # type: ignore[operator]
+        return kind(**{name: read_value(types[name], item, f"{place}.{name}") for name, item in value.items()})  # type: ignore[operator]
     return value
 
 

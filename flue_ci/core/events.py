@@ -111,19 +111,9 @@ class CommandEnded:
     seconds: float
 
 
-ProgressEvent = (
-    StageStarted
-    | StageEnded
-    | Notice
-    | TurnStarted
-    | TextDelta
-    | TurnRestarted
-    | TurnEnded
-    | ToolStarted
-    | ToolEnded
-    | ConversationEnded
-    | CommandStarted
-    | CommandOutput
-    | CommandEnded
-)
+StageEvent = StageStarted | StageEnded
+TurnEvent = TurnStarted | TextDelta | TurnRestarted | TurnEnded
+ToolEvent = ToolStarted | ToolEnded
+CommandEvent = CommandStarted | CommandOutput | CommandEnded
+ProgressEvent = StageEvent | Notice | TurnEvent | ToolEvent | ConversationEnded | CommandEvent
 Observer = Callable[[ProgressEvent], None]

@@ -60,6 +60,11 @@ class ToolCall:
     input: Mapping[str, JSON] | None
     raw: str = ""
 
+    @property
+    def input_block(self) -> Mapping[str, JSON]:
+        """The input as models accept it again: always an object."""
+        return {"INVALID_JSON": self.raw} if self.input is None else self.input
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
@@ -112,17 +117,9 @@ Message = Prompt | Reply | ToolResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRequest:
-    """The request for one turn: a prefix that stays byte-identical (system, tools) and the messages so far."""
-
-    system: str
-    tools: tuple[ToolSpec, ...]
-    messages: tuple[Message, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A conversation that has ended, whole: what is needed to go on with it later. It may end with any message."""
+    """A prefix that stays byte-identical (system, tools) and the messages so far: the request for one turn and, when it
+    has ended with any message, all that is needed to go on with it later."""
 
     system: str
     tools: tuple[ToolSpec, ...]

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.core.events import Observer
-from flue_ci.core.messages import Message, ModelRequest, Outcome, Reply
+from flue_ci.core.messages import Conversation, Message, Outcome, Reply
 
 User = Literal["user", "root"]
 
@@ -119,28 +119,22 @@ class Sandbox(Protocol):
         reach (with its own `$HOME`). Any size of `command` works (long ones travel as a file). Background processes
         may outlive the command and do not hold it up.
         """
-        ...
 
     async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
         """The file's bytes. More than `limit` bytes: `ValueError` with the real size, nothing transferred as far as
         possible."""
-        ...
 
     async def write(self, path: str, data: bytes | Path, *, user: User = "user") -> None:
         """Write a file, creating parents, replacing what was there. A `Path` is a file of the host, streamed."""
-        ...
 
     async def set_network(self, network: Network) -> None:
         """Switch egress for what runs from now on. May end processes that still run in the background."""
-        ...
 
     async def end_processes(self) -> None:
         """End every process of the ordinary user that still runs. Files and network stay."""
-        ...
 
     async def close(self) -> None:
         """Kill the sandbox with everything in it. Idempotent, bounded (about six seconds), never raises."""
-        ...
 
 
 class SandboxProvider(Protocol):
@@ -150,19 +144,15 @@ class SandboxProvider(Protocol):
 
     def check(self, request: SandboxRequest) -> None:
         """Raise `SandboxError` for what this provider cannot do, in any phase, before anything happens or costs."""
-        ...
 
     async def open(self, request: SandboxRequest, observe: Observer) -> Sandbox:
         """Start one. When this raises or is cancelled, nothing is left running."""
-        ...
 
     async def list(self, metadata: Mapping[str, str]) -> list[tuple[str, Mapping[str, str]]]:
         """(id, metadata) of running sandboxes whose metadata contain all of `metadata`."""
-        ...
 
     async def kill(self, sandbox_id: str) -> bool:
         """End one by its id, with everything in it. True when it was running."""
-        ...
 
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
@@ -209,24 +199,20 @@ class Model(Protocol):
     @property
     def name(self) -> str:
         """The model's name as the vendor spells it."""
-        ...
 
     def prepare(self) -> None:
         """Imports and opens what `turn` needs. Blocks; called in a thread while the sandbox starts, perhaps more than
         once. Raises `ModelError`. `turn` works without it."""
-        ...
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """One complete turn, its text observed as `TextDelta` while it comes.
 
         Faults that may pass are repeated inside, announced by a `Notice` and, when text had come already, a
         `TurnRestarted`; the usage then includes the broken attempts. Raises `ModelError`.
         """
-        ...
 
     async def close(self) -> None:
         """Ends its connections. Idempotent."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,15 +259,12 @@ class Engine(Protocol):
     @property
     def requirements(self) -> EngineRequirements:
         """Known before the sandbox is requested."""
-        ...
 
     async def prepare(self) -> None:
         """Gets ready while the sandbox starts. Raises `FlueError`."""
-        ...
 
     async def run(self, task: Task, sandbox: Sandbox, observe: Observer) -> Outcome:
         """Returns an `Outcome` for every ending that the model or a limit causes; raises only `FlueError`."""
-        ...
 
 
 Reaction = Literal["eyes", "confused", "rocket", "+1", "-1"]
@@ -293,7 +276,6 @@ class Discussions(Protocol):
 
     async def me(self) -> Account:
         """The account that our own comments come from. `id` 0: it cannot be known, only the login."""
-        ...
 
     async def pull(self, number: int) -> PullRequest: ...
 
@@ -301,32 +283,25 @@ class Discussions(Protocol):
 
     async def pulls_of(self, sha: str) -> list[PullRequest]:
         """Open pull requests of this repository whose head is that commit, also those of forks."""
-        ...
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
         """Everything that people wrote and that checks reported. `pull` None: `number` is an issue. Parts that this
         token may not read are missing, with a note."""
-        ...
 
     async def comments(self, number: int, kind: Literal["issue", "review"] = "issue") -> list[Comment]:
         """All comments below an issue or pull request, or all on lines of its diff; oldest first."""
-        ...
 
     async def comment(self, number: int, body: str) -> Comment:
         """A new comment. It is written once, also when the first answer got lost."""
-        ...
 
     async def reply(self, number: int, to: int, body: str) -> Comment:
         """A comment in the thread of review comment `to`, written once."""
-        ...
 
     async def edit(self, comment: Comment, body: str) -> Comment:
         """The comment with its new body. `ForgeError` with status 404 or 410: it was deleted."""
-        ...
 
     async def react(self, number: int, comment: Comment | None, reaction: Reaction) -> None:
         """On a comment, or on the issue or pull request itself."""
-        ...
 
 
 class Roles(Protocol):
@@ -335,7 +310,6 @@ class Roles(Protocol):
     async def role(self, login: str) -> str:
         """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
         or a custom one); `none` for unknown users."""
-        ...
 
 
 class RateHistory(Protocol):
@@ -343,11 +317,9 @@ class RateHistory(Protocol):
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """Comments (of both kinds) that the user wrote anywhere in this repository since then."""
-        ...
 
     async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
         """When that workflow (the name of its file) was started by the user, since then; newest first."""
-        ...
 
 
 class Forge(Discussions, Roles, RateHistory, Protocol):
@@ -361,4 +333,3 @@ class Forge(Discussions, Roles, RateHistory, Protocol):
 
     async def close(self) -> None:
         """Ends the connections. Idempotent."""
-        ...

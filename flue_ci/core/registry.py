@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from flue_ci.core.errors import UsageError
-from flue_ci.core.text import closest_match
+from flue_ci.core.text import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,9 @@ class Registry:
         imported."""
         target = self.built_in.get(name) or self._entry_point(name)
         if not target:
-            near = closest_match(name, self.built_in)
-            suggestion = f"did you mean `{near}`? " if near else ""
-            raise UsageError(
-                f"there is no {self.kind} {name!r}",
-                hint=f"{suggestion}choose one of {', '.join(self.built_in)}, or install the package that brings it",
-            )
+            advice = f"choose one of {', '.join(self.built_in)}, or install the package that brings it"
+            hint = f"{did_you_mean(name, self.built_in)} {advice}".lstrip()
+            raise UsageError(f"there is no {self.kind} {name!r}", hint=hint)
         module, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)

@@ -61,8 +61,7 @@ class Retry:
         Call it once after each failure. `retry_after` is the wait that the service asked for; it is taken as it is.
         """
         policy = self._policy
-        wait = retry_after
-        if wait is None:
+        if (wait := retry_after) is None:
             wait = min(policy.first_wait * policy.growth**self._failures, policy.max_wait)
             wait *= 1 + policy.jitter * (2 * self._chance() - 1)
         self._failures += 1
@@ -88,5 +87,4 @@ def parse_retry_after(headers: Mapping[str, str], now: float | None = None) -> f
         date = email.utils.parsedate_to_datetime(text).timestamp()
     except ValueError:
         return None
-    current = time.time() if now is None else now
-    return max(date - current, 0.0)
+    return max(date - (time.time() if now is None else now), 0.0)

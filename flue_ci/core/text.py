@@ -25,7 +25,7 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[
 
 def parse_duration(text: str) -> float:
     """Seconds of `90s`, `10m`, `1.5h`, `1h30m`. Raises `ValueError` for anything else, also for zero."""
-    if not (_DURATION.sub("", text) == "" and text):
+    if not text or _DURATION.sub("", text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
     if seconds <= 0:
@@ -50,12 +50,12 @@ def human_seconds(seconds: float) -> str:
 def human_bytes(size: int) -> str:
     """`812 B`, `4.1 KB`, `390 MB` (powers of 1000)."""
     amount = float(size)
-    for unit in ("B", "KB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            digits = int(unit != "B" and amount < 100)
-            return f"{amount:.{digits}f} {unit}"
+    units = ["B", "KB", "MB", "GB"]
+    while amount >= 1000 and len(units) > 1:
         amount /= 1000
-    raise AssertionError("unreachable")
+        del units[0]
+    digits = int(units[0] != "B" and amount < 100)
+    return f"{amount:.{digits}f} {units[0]}"
 
 
 def human_count(number: int) -> str:
@@ -71,29 +71,21 @@ def human_cost(cost_usd: float | None) -> str:
     """`$0.042`, `$1.20`, `cost unknown`."""
     if cost_usd is None:
         return "cost unknown"
-    if 0 < cost_usd < 1:
-        return f"${cost_usd:.3f}"
-    return f"${cost_usd:.2f}"
+    return f"${cost_usd:.3f}" if 0 < cost_usd < 1 else f"${cost_usd:.2f}"
 
 
 def plural(count: int, noun: str) -> str:
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun}s"
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def first_few(names: Sequence[str], count: int) -> str:
     """`a, b, c, …`: the first `count` names, and a sign that there are more."""
-    few = list(names[:count])
-    if len(names) > count:
-        few.append("…")
-    return ", ".join(few)
+    return ", ".join([*names[:count], "…"] if len(names) > count else names)
 
 
 def closest_match(word: str, candidates: Iterable[str]) -> str | None:
     """The known word that was probably meant, or None."""
-    matches = difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)
-    return next(iter(matches), None)
+    return next(iter(difflib.get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> str:
@@ -106,30 +98,18 @@ def plain(text: str) -> str:
     """`text` without terminal sequences and invisible or control characters; newlines and tabs stay, CRLF becomes
     LF. Joiners stay in emoji and in scripts that need them."""
     lines = _ANSI.sub("", text.replace("\r\n", "\n")).split("\n")
-    return "\n".join(map(_visible, lines))
+    return "\n".join(_without_joiners(_INVISIBLE.sub("", line)) for line in lines)
 
 
-def _visible(line: str) -> str:
-    if line.isascii() and line.isprintable():
-        return line
-    return _without_joiners(_INVISIBLE.sub("", line))
-
-
-def _without_joiners(text: str) -> str:
+def _without_joiners(line: str) -> str:
     """Decided from left to right by what stands before in the result, so that a second look changes nothing."""
-    if not _JOINERS.search(text):
-        return text
-    parts: list[str] = []
-    at, before = 0, ""
-    for joiner in _JOINERS.finditer(text):
-        if joiner.start() > at:
-            parts.append(text[at : joiner.start()])
-            before = text[joiner.start() - 1]
-        at = joiner.end()
-        if _belongs(before, joiner[0], text[at : at + 1]):
-            parts.append(joiner[0])
-            before = joiner[0]
-    return "".join([*parts, text[at:]])
+    if not _JOINERS.search(line):
+        return line
+    chars: list[str] = []
+    for index, char in enumerate(line):
+        if not _JOINERS.match(char) or _belongs("".join(chars[-1:]), char, line[index + 1 : index + 2]):
+            chars.append(char)
+    return "".join(chars)
 
 
 def _belongs(before: str, joiner: str, after: str) -> bool:
@@ -152,9 +132,7 @@ def printable(text: str) -> str:
 def one_line(text: str, limit: int = 120) -> str:
     """`text` as one printable line of at most `limit` characters."""
     line = " ".join(plain(text).split())
-    if len(line) <= limit:
-        return line
-    return line[: limit - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
@@ -181,16 +159,13 @@ class HeadTail:
         room = max(self._half - len(self._head), 0)
         self._head += data[:room]
         self._tail += data[room:][-self._half :]
-        if len(self._tail) > 2 * self._half:
-            del self._tail[: -self._half]
+        del self._tail[: -self._half]
 
     @property
     def omitted_bytes(self) -> int:
-        return max(self.total - len(self._head) - min(len(self._tail), self._half), 0)
+        return self.total - len(self._head) - len(self._tail)
 
     def value(self) -> bytes:
         """Everything, or head, a line that says how many bytes are missing, and tail."""
-        tail = bytes(self._tail[-self._half :])
-        if not self.omitted_bytes:
-            return bytes(self._head) + tail
-        return bytes(self._head) + f"\n[… {self.omitted_bytes:,} bytes left out …]\n".encode() + tail
+        marker = f"\n[… {self.omitted_bytes:,} bytes left out …]\n" if self.omitted_bytes else ""
+        return bytes(self._head) + marker.encode() + bytes(self._tail)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from flue_ci.core.ports import Effort, Thinking
 from flue_ci.models.prices import CLAUDE_PROVIDERS, family
 
@@ -15,6 +13,7 @@ ADAPTIVE = (
 )
 ALWAYS_THINK = ("claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-", "claude-mythos-")
 _OLDER = ("claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-5")  # thinking by budgets only: not used here
+_HIGHEST = ("xhigh", "max")
 _NO_EFFORT = ("claude-sonnet-4-5", "claude-haiku-4-5")
 
 
@@ -25,28 +24,23 @@ def conflict(provider: str, model: str, effort: Effort | None, thinking: Thinkin
     """
     if provider not in CLAUDE_PROVIDERS:
         return ""
-    return next((problem for is_broken, problem in _claude_rules(family(model), effort, thinking) if is_broken), "")
-
-
-def _claude_rules(model: str, effort: Effort | None, thinking: Thinking | None) -> Iterator[tuple[bool, str]]:
-    """(whether the choice breaks the rule, the rule as a sentence)."""
+    model = family(model)
     between, off = thinking == "between_tools", thinking == "none"
     is_listed = model in ADAPTIVE or model in _OLDER or model.startswith(ALWAYS_THINK)
-    yield bool(effort) and model in _NO_EFFORT, f"{model} has no `effort`"
-    yield (
-        between and model != "claude-sonnet-5-5" and is_listed,
-        f"`thinking: between_tools` is for claude-sonnet-5-5 only, not for {model}",
-    )
-    yield (
-        between and effort in ("xhigh", "max"),
-        f"`thinking: between_tools` needs an `effort` of low, medium or high, not {effort}",
-    )
-    yield (
-        off and model.startswith(ALWAYS_THINK),
-        f"the thinking of {model} cannot be turned off; a low `effort` makes it short",
-    )
-    yield off and effort in ("xhigh", "max"), f"`thinking: none` and `effort: {effort}` do not go together"
-    yield (
-        thinking in ("summarized", "omitted") and model in _OLDER,
-        f"{model} has no adaptive thinking; leave `thinking` away",
-    )
+    rules = {
+        f"{model} has no `effort`": effort and model in _NO_EFFORT,
+        f"`thinking: between_tools` is for claude-sonnet-5-5 only, not for {model}": (
+            between and model != "claude-sonnet-5-5" and is_listed
+        ),
+        f"`thinking: between_tools` needs an `effort` of low, medium or high, not {effort}": (
+            between and effort in _HIGHEST
+        ),
+        f"the thinking of {model} cannot be turned off; a low `effort` makes it short": (
+            off and model.startswith(ALWAYS_THINK)
+        ),
+        f"`thinking: none` and `effort: {effort}` do not go together": off and effort in _HIGHEST,
+        f"{model} has no adaptive thinking; leave `thinking` away": (
+            thinking in ("summarized", "omitted") and model in _OLDER
+        ),
+    }
+    return next((problem for problem, is_broken in rules.items() if is_broken), "")

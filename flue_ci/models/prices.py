@@ -18,16 +18,13 @@ from flue_ci.core.ports import Prices
 CLAUDE_PROVIDERS = ("anthropic", "bedrock", "vertex")  # who serve Anthropic's models, at the same prices
 _FILE = Path(__file__).with_name("prices.json")
 _VERSION_SUFFIX = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
-
-
 _Steps = list[list[float]]  # [longest prompt in tokens or null, input, output, cache write, cache read]
 
 
 @cache
 def _table(provider: str) -> Mapping[str, _Steps]:
     """Model → the steps of its prices, in the order of their prompts."""
-    if provider in CLAUDE_PROVIDERS:
-        provider = "anthropic"
+    provider = "anthropic" if provider in CLAUDE_PROVIDERS else provider
     table: Mapping[str, _Steps] = json.loads(_FILE.read_text("utf-8")).get(provider, {})
     return table
 

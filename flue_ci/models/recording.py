@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
+from flue_ci.core.conversation import read_value
 from flue_ci.core.errors import UsageError
-from flue_ci.core.messages import JSON, Message, ModelRequest, Prompt, Reply, StopReason, ToolCall, ToolResults, Usage
+from flue_ci.core.messages import JSON, Conversation, Message, Prompt, Reply, ToolResults, Usage
 
 VERSION = 1
 RESULT_CHARS = 4000  # of a tool result: enough to show where two differ
@@ -49,34 +50,28 @@ def header(model: str) -> dict[str, JSON]:
     return {"flue_ci_recording": VERSION, "model": model}
 
 
-def summarize_request(request: ModelRequest) -> dict[str, JSON]:
+def summarize_request(request: Conversation) -> dict[str, JSON]:
     """What was new to the model in `request`: the messages since its last reply, and the names of the tools."""
     since = max((index + 1 for index, entry in enumerate(request.messages) if isinstance(entry, Reply)), default=0)
     summary: dict[str, JSON] = {"entries": len(request.messages), "tools": [spec.name for spec in request.tools]}
-    if since == 0:
-        summary["system"] = request.system
-    return {**summary, "new": [_summarize(message) for message in request.messages[since:]]}
+    system = {} if since else {"system": request.system}
+    return {**summary, **system, "new": [_summarize(message) for message in request.messages[since:]]}
 
 
 def _summarize(message: Message) -> JSON:
     if isinstance(message, Prompt):
         return {"prompt": message.text}
     assert isinstance(message, ToolResults)
-    return {
-        "results": [
-            {"is_error": result.is_error, "note": result.note, "content": _clip(result.content)}
-            for result in message.results
-        ]
-    }
+    parts = ((result.is_error, result.note, _clip(result.content)) for result in message.results)
+    return {"results": [{"is_error": is_error, "note": note, "content": content} for is_error, note, content in parts]}
 
 
 def _clip(text: str) -> str:
-    if len(text) <= RESULT_CHARS:
-        return text
-    return f"{text[: RESULT_CHARS // 2]}\n[…]\n{text[-RESULT_CHARS // 2 :]}"
+    half = RESULT_CHARS // 2
+    return text if len(text) <= RESULT_CHARS else f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
-def turn_to_json(reply: Reply, displayed_text: str, request: ModelRequest) -> dict[str, JSON]:
+def turn_to_json(reply: Reply, displayed_text: str, request: Conversation) -> dict[str, JSON]:
     """The line of one turn."""
     line = asdict(reply)
     for call in line["calls"]:
@@ -117,15 +112,12 @@ def _turn(path: Path, number: int, line: bytes) -> RecordedTurn:
     value = _object(path, number, line)
     try:
         _check_keys(value, _TURN_KEYS, "a turn")
-        fields, summary = value["reply"], value.get("seen")
-        _check_keys(fields, _REPLY_KEYS, "`reply`")
-        reply = _reply(fields, turn=number - 1)
-        text = fields.get("shown", reply.text)
-        if not isinstance(text, str):
-            raise TypeError("`shown` is not text")
+        reply_fields, summary = value["reply"], value.get("seen")
+        _check_keys(reply_fields, _REPLY_KEYS, "`reply`")
+        text = reply_fields.pop("shown", reply_fields.get("text", ""))
         if summary is not None:
             _check_summary(summary)
-        return RecordedTurn(reply, text, summary)
+        return RecordedTurn(_reply(reply_fields, turn=number - 1), read_value(str, text, "reply.shown"), summary)
     except KeyError as error:
         raise UsageError(f"{path}:{number}: {error} is missing") from None
     except (TypeError, ValueError, AttributeError) as error:
@@ -153,46 +145,28 @@ def _check_keys(value: Any, keys: frozenset[str], name: str) -> None:
         raise ValueError(f"{name} has no `{min(unknown)}`; it has {', '.join(sorted(keys))}")
 
 
-def _reply(fields: Mapping[str, Any], turn: int) -> Reply:
-    text = fields.get("text", "")
-    calls = tuple(_calls(fields.get("calls", []), turn))
-    default = "tool_use" if calls else "end_turn"
-    stop_reason = fields.get("stop_reason", default)
-    if not isinstance(text, str) or stop_reason not in get_args(StopReason):
-        raise ValueError(f"`stop_reason` is one of {', '.join(get_args(StopReason))}, and `text` is text")
-    usage = fields.get("usage", {})
+def _reply(reply_fields: Mapping[str, Any], turn: int) -> Reply:
+    """The reply, with what the file leaves away."""
+    calls = [_call(call, f"call_{turn}_{number}") for number, call in enumerate(reply_fields.get("calls", ()), 1)]
+    stop_reason = reply_fields.get("stop_reason", "tool_use" if calls else "end_turn")
+    usage, blocks = reply_fields.get("usage", {}), reply_fields.get("blocks")
     _check_keys(usage, _USAGE_KEYS, "`usage`")
-    for name, amount in usage.items():
-        if not isinstance(amount, int | float) and (name, amount) != ("cost_usd", None):
-            raise TypeError("`usage` holds numbers")
-    blocks = fields.get("blocks")
-    if blocks is None:
-        blocks = _blocks(text, calls)
-    return Reply(
-        text=text,
-        calls=calls,
-        stop_reason=stop_reason,
-        stop_detail=str(fields.get("stop_detail", stop_reason)),
-        usage=Usage(**{"turns": 1, **usage}),
-        blocks=tuple(dict(block) for block in blocks),
-        model=str(fields.get("model", "")),
-    )
+    values = {"text": "", "stop_reason": stop_reason, "stop_detail": stop_reason, "model": "", **reply_fields}
+    values |= {"calls": calls, "usage": asdict(Usage(turns=1)) | usage, "blocks": blocks or []}
+    reply: Reply = read_value(Reply, values, "reply")
+    return replace(reply, blocks=tuple(_blocks(reply))) if blocks is None else reply
 
 
-def _calls(items: list[Mapping[str, Any]], turn: int) -> Iterator[ToolCall]:
-    for number, item in enumerate(items, 1):
-        _check_keys(item, _CALL_KEYS, "a call")
-        id, name = item.get("id", f"call_{turn}_{number}"), item["name"]
-        if "raw" in item:
-            yield ToolCall(id=id, name=name, input=None, raw=str(item["raw"]))
-        else:
-            yield ToolCall(id=id, name=name, input=dict(item["input"]))
+def _call(call: Mapping[str, Any], id: str) -> dict[str, JSON]:
+    _check_keys(call, _CALL_KEYS, "a call")
+    if "raw" in call:
+        return {"id": id, "name": call["name"], **call, "input": None}
+    return {"id": id, "name": call["name"], **call, "input": dict(call["input"]), "raw": ""}
 
 
-def _blocks(text: str, calls: tuple[ToolCall, ...]) -> Iterator[dict[str, JSON]]:
+def _blocks(reply: Reply) -> Iterator[dict[str, JSON]]:
     """The blocks of a reply that has none in the file, as Anthropic's API has them."""
-    if text.strip():
-        yield {"type": "text", "text": text}
-    for call in calls:
-        value = {"INVALID_JSON": call.raw} if call.input is None else dict(call.input)
-        yield {"type": "tool_use", "id": call.id, "name": call.name, "input": value}
+    if reply.text.strip():
+        yield {"type": "text", "text": reply.text}
+    for call in reply.calls:
+        yield {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.input_block)}

@@ -27,19 +27,15 @@ class ModelAdapter(Protocol):
     @classmethod
     def from_options(cls, options: ModelOptions, settings: Settings) -> Model:
         """The model. Opens nothing yet. Raises `UsageError` for options that it cannot follow."""
-        ...
 
     @staticmethod
     def missing_keys(settings: Settings) -> tuple[str, ...]:
         """The names of environment variables that are needed and not set; `settings.environ` has all variables."""
-        ...
 
     @classmethod
     async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
         """Whether key and address work, for `doctor`. Its `key` is the vendor's name. `offline`: without asking."""
-        ...
 
     @staticmethod
     def preload() -> None:
         """Imports the vendor's SDK. Called in a thread, early; may be called again."""
-        ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import TextIOWrapper
 from itertools import zip_longest
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from flue_ci.core.errors import ModelError, UsageError
 from flue_ci.core.events import Notice, Observer, ProgressEvent, TextDelta, TurnRestarted
-from flue_ci.core.messages import ModelRequest, Reply
+from flue_ci.core.messages import Conversation, Reply
 from flue_ci.core.ports import Model
 from flue_ci.core.text import one_line
 from flue_ci.models.recording import RecordedTurn, header, load, summarize_request, turn_to_json
@@ -25,7 +26,7 @@ _NUMBER = re.compile(r"\d+")
 _HEX = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,}\b")
 
 
-class Recorder(Model):
+class Recorder:
     """A model whose turns are written to `path`, each as soon as it is complete; an existing file is replaced.
 
     Nothing of the transport is written, so no key. `redact` takes the secrets out of a JSON value. When writing fails
@@ -33,6 +34,7 @@ class Recorder(Model):
     """
 
     def __init__(self, model: Model, path: Path, *, redact: Callable[[object], object] = lambda value: value) -> None:
+        self.name = model.name
         self._model = model
         self._path = path
         self._redact = redact
@@ -44,14 +46,10 @@ class Recorder(Model):
             self._close_file()
             raise UsageError(f"Cannot write the recording {path}: {error.strerror}") from None
 
-    @property
-    def name(self) -> str:
-        return self._model.name
-
     def prepare(self) -> None:
         self._model.prepare()
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """The other model's turn."""
         pieces: list[str] = []
 
@@ -80,31 +78,25 @@ class Recorder(Model):
             self._file.flush()
 
     def _close_file(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.close()
-            except OSError:
-                pass  # it was flushed line by line; what could not be written has been reported
+        if self._file is not None:
+            with suppress(OSError):  # it was flushed line by line; what could not be written has been reported
+                self._file.close()
+            self._file = None
 
 
-class Replay(Model):
+class Replay:
     """A model that answers from the recording in `path`. Raises `UsageError`, with the line, for another file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._name, self._turns = load(path)
+        self.name, self._turns = load(path)
         self._next = 0
         self._has_warned = False
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     def prepare(self) -> None:
         """Nothing: the file is read already."""
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """The recorded turn. Raises `ModelError` when there is none, or when the request no longer fits it."""
         if self._next == len(self._turns):
             raise ModelError(
@@ -123,7 +115,7 @@ class Replay(Model):
     async def close(self) -> None:
         """Nothing is open."""
 
-    def _compare(self, summary: Mapping[str, Any], request: ModelRequest, observe: Observer) -> None:
+    def _compare(self, summary: Mapping[str, Any], request: Conversation, observe: Observer) -> None:
         if text := difference(summary, summarize_request(request)):
             raise ModelError(
                 f"The recording no longer fits at turn {self._next}: {text}",
@@ -133,7 +125,7 @@ class Replay(Model):
             self._has_warned = True
             observe(Notice(text="The instructions are not those of the recording; its answers are used."))
 
-    def _check_tools(self, turn: RecordedTurn, request: ModelRequest) -> None:
+    def _check_tools(self, turn: RecordedTurn, request: Conversation) -> None:
         """Refuses a call of a tool that was offered when recorded and is not offered now. A call of a tool that was
         never offered is the model's own error, and is replayed."""
         current = {spec.name for spec in request.tools}
@@ -157,8 +149,8 @@ def difference(recording: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     for before, after in zip(old, new, strict=False):
         if text := _entry_difference(before, after, is_first=current["entries"] == 1):
             return text
-    if len(old) != len(new) or recording.get("entries", current["entries"]) != current["entries"]:
-        entries = recording.get("entries", current["entries"] - len(new) + len(old))
+    entries = recording.get("entries", current["entries"] - len(new) + len(old))
+    if len(old) != len(new) or entries != current["entries"]:
         return f"a conversation of {entries} entries was recorded, this one has {current['entries']}"
     return ""
 
@@ -187,8 +179,8 @@ def _ending_difference(recording: Mapping[str, Any], current: Mapping[str, Any])
     is_same_kind = recording.get("is_error", current["is_error"]) == current["is_error"]
     if is_same_kind and old in ("", new):
         return ""
-    words = {True: "failed", False: "succeeded"}
-    before, after = words[bool(recording.get("is_error"))], words[bool(current["is_error"])]
+    before = "failed" if recording.get("is_error") else "succeeded"
+    after = "failed" if current["is_error"] else "succeeded"
     return f"{before}{old} when recorded, {after}{new} now"
 
 

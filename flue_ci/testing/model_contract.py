@@ -25,7 +25,6 @@ from flue_ci.core.events import Notice, ProgressEvent, TextDelta, TurnRestarted
 from flue_ci.core.messages import (
     Conversation,
     Message,
-    ModelRequest,
     Prompt,
     Reply,
     ToolCall,
@@ -175,7 +174,7 @@ class ModelContract:
 async def _turn(model: Model, *messages: Message) -> tuple[Reply, list[ProgressEvent]]:
     """One turn, and what was observed of it."""
     events: list[ProgressEvent] = []
-    request = ModelRequest(system="s", tools=TOOLS, messages=messages or (Prompt(text="Fix it."),))
+    request = Conversation(system="s", tools=TOOLS, messages=messages or (Prompt(text="Fix it."),))
     async with asyncio.timeout(SECONDS):
         return await model.turn(request, events.append), events
 

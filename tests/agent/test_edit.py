@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from flue_ci.agent.tools.edit import replace
+from flue_ci.agent.tools.files import replace_text
 from flue_ci.agent.tools.tool import ToolError
 
 
 def test_one_occurrence_is_replaced() -> None:
-    assert replace("a b c", "b", "x") == ("a x c", 1)
+    assert replace_text("a b c", "b", "x") == ("a x c", 1)
 
 
 def test_an_empty_search_text_is_refused_with_the_way_out() -> None:
     with pytest.raises(ToolError, match="use `write`"):
-        replace("abc", "", "x")
+        replace_text("abc", "", "x")
 
 
 def test_several_occurrences_are_refused_with_their_lines() -> None:
     with pytest.raises(ToolError, match=r"3 times \(lines 1, 2, 4\)"):
-        replace("x\nx\n\nx\n", "x", "y")
+        replace_text("x\nx\n\nx\n", "x", "y")
 
 
 def test_all_replaces_every_one() -> None:
-    assert replace("x x", "x", "y", everywhere=True) == ("y y", 2)
+    assert replace_text("x x", "x", "y", everywhere=True) == ("y y", 2)
 
 
 def test_no_change_is_refused() -> None:
     with pytest.raises(ToolError, match="nothing would change"):
-        replace("x", "x", "x")
+        replace_text("x", "x", "x")
 
 
 def test_other_indentation_is_pointed_at() -> None:
     with pytest.raises(ToolError, match="line 2"):
-        replace("a\n    return x\nb\n", "\treturn x", "y")
+        replace_text("a\n    return x\nb\n", "\treturn x", "y")
 
 
 def test_the_nearest_line_is_pointed_at() -> None:
     with pytest.raises(ToolError, match=r"nearest is line 2.*return total"):
-        replace("def f():\n    return total_of(x)\n", "return total_off(x)", "y")
+        replace_text("def f():\n    return total_of(x)\n", "return total_off(x)", "y")
 
 
 def test_a_file_with_crlf_keeps_its_line_ends() -> None:
-    assert replace("a\r\nb\r\nc\r\n", "a\nb", "x\ny") == ("x\r\ny\r\nc\r\n", 1)
+    assert replace_text("a\r\nb\r\nc\r\n", "a\nb", "x\ny") == ("x\r\ny\r\nc\r\n", 1)
 
 
 @pytest.mark.parametrize("text", ["", "   \n"])
 def test_nothing_similar_is_said_plainly(text: str) -> None:
     with pytest.raises(ToolError, match="does not occur"):
-        replace(text, "something", "else")
+        replace_text(text, "something", "else")

@@ -349,7 +349,7 @@ async def test_check_says_whether_key_and_model_are_good_without_spending_a_toke
             await claude(server, model="claude-sonet-5-5").check()
         assert error.value.hint == "Did you mean claude-sonnet-5-5?"
         assert server.requests == []
-    with pytest.raises(ModelError, match="Cannot reach the model's API"):
+    with pytest.raises(ModelError, match="The model's API cannot be reached"):
         await claude(server).check()
 
 

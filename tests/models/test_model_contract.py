@@ -14,7 +14,7 @@ import pytest
 
 from flue_ci.core.errors import ModelError
 from flue_ci.core.events import Notice, Observer, TextDelta, TurnRestarted
-from flue_ci.core.messages import ModelRequest, Reply
+from flue_ci.core.messages import Conversation, Reply
 from flue_ci.core.ports import Model
 from flue_ci.models.replay import Recorder, Replay
 from flue_ci.testing.model_contract import Answer, ModelContract
@@ -113,7 +113,7 @@ class MemoryModel(Model):
     def prepare(self) -> None:
         pass
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         while True:
             answer = self.answers.pop(0)
             if answer.fault is None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flue_ci.core.errors import ModelError, UsageError
-from flue_ci.core.messages import Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec, Usage
+from flue_ci.core.messages import Conversation, Message, Prompt, Reply, ToolResult, ToolResults, ToolSpec, Usage
 from flue_ci.models.replay import Recorder, Replay
 from flue_ci.safety.redact import Redactor
 from tests.support.conversations import SYSTEM, TOOLS, Watcher, claude, request
@@ -58,7 +58,7 @@ async def play(path: Path, first: ToolResult = FIRST, second: tuple[ToolResult, 
     replay = Replay(path)
     replies: list[Reply] = []
     for _ in range(3):
-        later = ModelRequest(
+        later = Conversation(
             system=other.get("system", SYSTEM),
             tools=other.get("tools", TOOLS),
             messages=tuple(entries_of(replies, first, second)),
@@ -275,12 +275,12 @@ HEADER = '{"flue_ci_recording": 1, "model": "m"}\n'
         (HEADER + '{"reply": {"txt": "a"}}\n', "`reply` has no `txt`"),
         (HEADER + '{"reply": {"text": 7}}\n', ":2: not a recorded turn"),
         (HEADER + '{"reply": []}\n', "`reply` is not an object"),
-        (HEADER + '{"reply": {"stop_reason": "bored"}}\n', "`stop_reason` is one of"),
+        (HEADER + '{"reply": {"stop_reason": "bored"}}\n', "reply.stop_reason is not one of end_turn, "),
         (HEADER + '{"reply": {"calls": [{"input": {}}]}}\n', ":2: 'name' is missing"),
         (HEADER + '{"reply": {"calls": [{"name": "bash"}]}}\n', ":2: 'input' is missing"),
         (HEADER + '{"reply": {"calls": [{"name": "bash", "input": "ls"}]}}\n', ":2: not a recorded turn"),
         (HEADER + '{"reply": {"usage": {"tokens": 5}}}\n', "`usage` has no `tokens`"),
-        (HEADER + '{"reply": {"usage": {"input_tokens": "5"}}}\n', "`usage` holds numbers"),
+        (HEADER + '{"reply": {"usage": {"input_tokens": "5"}}}\n', "reply.usage.input_tokens is not a whole number"),
         (HEADER + '{"reply": {"blocks": ["x"]}}\n', ":2: not a recorded turn"),
         (HEADER + '{"reply": {}, "seen": {"new": [{"prompt": 5}]}}\n', "a part of `seen` is not text"),
         (HEADER + '{"reply": {}, "seen": {"new": [{"results": [7]}]}}\n', "a result of `seen` is not an object"),
@@ -306,7 +306,7 @@ async def test_a_tool_that_was_never_offered_is_the_models_own_error_and_is_play
     with MessagesServer([Turn(blocks=[tool("fly", {"to": "moon"})])]) as server:
         await Recorder(claude(server), path).turn(request(), Watcher())
     more = (*TOOLS, ToolSpec(name="new", description="A tool of a later version.", input_schema={"type": "object"}))
-    later = ModelRequest(system=SYSTEM, tools=more, messages=(Prompt(text="Fix it."),))
+    later = Conversation(system=SYSTEM, tools=more, messages=(Prompt(text="Fix it."),))
     assert [call.name for call in (await Replay(path).turn(later, Watcher())).calls] == ["fly"]
 
 

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from flue_ci.core.events import Notice, ProgressEvent, TextDelta, TurnRestarted
-from flue_ci.core.messages import Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec
+from flue_ci.core.messages import Conversation, Message, Prompt, Reply, ToolResult, ToolResults, ToolSpec
 from flue_ci.core.ports import ModelOptions
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.models.claude.client import Claude
@@ -84,8 +84,8 @@ def claude(server: MessagesServer, clock: Clock | None = None, **fields: Any) ->
     return Claude(own, clock=clock, sleep=clock.sleep, chance=lambda: 0.5)
 
 
-def request(*entries: Message) -> ModelRequest:
-    return ModelRequest(system=SYSTEM, tools=TOOLS, messages=entries or (Prompt(text="Fix it."),))
+def request(*entries: Message) -> Conversation:
+    return Conversation(system=SYSTEM, tools=TOOLS, messages=entries or (Prompt(text="Fix it."),))
 
 
 def results(reply: Reply, content: str = "done", *, is_error: bool = False, note: str = "") -> ToolResults:

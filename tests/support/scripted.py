@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flue_ci.core.events import Observer, TextDelta
-from flue_ci.core.messages import ModelRequest, Reply, StopReason, ToolCall, Usage
+from flue_ci.core.messages import Conversation, Reply, StopReason, ToolCall, Usage
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, User
 
 
@@ -36,14 +36,14 @@ class ScriptedModel:
 
     name = "scripted"
 
-    def __init__(self, *replies: Reply | Exception | Callable[[ModelRequest], Reply]) -> None:
+    def __init__(self, *replies: Reply | Exception | Callable[[Conversation], Reply]) -> None:
         self._replies = list(replies)
-        self.requests: list[ModelRequest] = []
+        self.requests: list[Conversation] = []
 
     def prepare(self) -> None:
         pass
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         self.requests.append(request)
         answer = self._replies.pop(0)
         if isinstance(answer, Exception):

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
-from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_seconds
@@ -19,16 +19,7 @@ OUTPUT_FOLDER = ".flue-output"  # in the sandbox's home, so that two runs withou
 class Bash:
     """Runs commands in the repository. May overlap with itself."""
 
-    spec = tool_spec(
-        "bash",
-        "Run a shell command in the repository. Output and errors come back in order, with the exit code. Long "
-        "output is cut in the middle and kept in a file. Calls of one turn run at the same time; join steps that "
-        "depend on each other with &&.",
-        "command",
-        "timeout",
-        command=("string", ""),
-        timeout=("number", f"seconds, default {DEFAULT_SECONDS:.0f}; then everything it started is ended"),
-    )
+    spec = built_in_spec("bash")
     writes = False
 
     def __init__(self) -> None:
@@ -59,9 +50,7 @@ class Bash:
             if seconds < context.command_seconds:
                 ending += f"; `timeout` may be up to {context.command_seconds:.0f}"
         output = _clip(result.output.decode("utf-8", "replace"), file)
-        text = f"[no output; {ending}]"
-        if output.strip():
-            text = output.rstrip("\n") + f"\n[{ending}]"
+        text = output.rstrip("\n") + f"\n[{ending}]" if output.strip() else f"[no output; {ending}]"
         return ToolOutput(text=text, note=ending.split(";")[0], is_error=result.exit_code != 0)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from flue_ci.agent.tools.tool import ToolContext, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import ToolContext, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON, Outcome, ToolSpec
 
 FINISH = "finish"
+_ALONE = "Call `{}` alone, after the results of the other calls."
 
 
 class Finish:
@@ -39,7 +40,7 @@ class Finish:
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """An error result that lists what does not fit, at most twenty lines."""
         if context.calls > 1:
-            return _refuse_company(FINISH)
+            return _refuse(_ALONE.format(FINISH))
         if problems := self._violations(self._schema, arguments["result"]):
             lines = "\n".join(f"- {problem}" for problem in problems[:20])
             return _refuse(f"The result does not fit its schema:\n{lines}")
@@ -49,18 +50,13 @@ class Finish:
 class GiveUp:
     """Ends the run without success."""
 
-    spec = tool_spec(
-        "give_up",
-        "End the run because the task cannot be done. Say why; nothing is hidden by it.",
-        "reason",
-        reason=("string", ""),
-    )
+    spec = built_in_spec("give_up")
     writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """The reason becomes the run's."""
         if context.calls > 1:
-            return _refuse_company("give_up")
+            return _refuse(_ALONE.format("give_up"))
         reason = arguments["reason"]
         return _end(Outcome(status="gave-up", reason=reason or "no reason given", summary=reason))
 
@@ -71,7 +67,3 @@ def _end(outcome: Outcome) -> ToolOutput:
 
 def _refuse(text: str) -> ToolOutput:
     return ToolOutput(text=text, note="refused", is_error=True)
-
-
-def _refuse_company(name: str) -> ToolOutput:
-    return _refuse(f"Call `{name}` alone, after the results of the other calls.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Mapping
 
-from flue_ci.agent.tools.edit import replace
-from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.text import human_bytes, one_line, plural
 
@@ -20,16 +20,7 @@ LINE_CHARS = 2_000
 class Read:
     """A part of a text file, or the names in a directory."""
 
-    spec = tool_spec(
-        "read",
-        f"Read a text file with line numbers, {READ_LINES} lines at most at a time; says where it continues. Also "
-        "lists a directory.",
-        "path",
-        "offset limit",
-        path=("string", "relative to the repository, or absolute"),
-        offset=("integer", "first line, from 1"),
-        limit=("integer", "number of lines"),
-    )
+    spec = built_in_spec("read")
     writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -72,13 +63,7 @@ class Read:
 class Write:
     """A new file, or new content of one."""
 
-    spec = tool_spec(
-        "write",
-        "Create a file or replace a whole one. Makes missing directories.",
-        "path content",
-        path=("string", ""),
-        content=("string", ""),
-    )
+    spec = built_in_spec("write")
     writes = True
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -93,16 +78,7 @@ class Write:
 class Edit:
     """An exact piece of a file replaced. Bytes that are not UTF-8 stay as they are."""
 
-    spec = tool_spec(
-        "edit",
-        "Replace an exact piece of a file. `old` must occur once, with its indentation, unless `all` is true.",
-        "path old new",
-        "all",
-        path=("string", ""),
-        old=("string", ""),
-        new=("string", ""),
-        all=("boolean", "replace every occurrence"),
-    )
+    spec = built_in_spec("edit")
     writes = True
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -113,7 +89,7 @@ class Edit:
         except ValueError as error:
             raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
         before = data.decode("utf-8", "surrogateescape")
-        after, count = replace(before, arguments["old"], arguments["new"], everywhere=arguments.get("all", False))
+        after, count = replace_text(before, arguments["old"], arguments["new"], everywhere=arguments.get("all", False))
         await context.sandbox.write(path, after.encode("utf-8", "surrogateescape"))
         line = _first_difference(before, after)
         return ToolOutput(text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}")
@@ -143,3 +119,63 @@ def _first_difference(before: str, after: str) -> int:
     old, new = before.splitlines(), after.splitlines()
     pairs = enumerate(zip(old, new, strict=False), 1)
     return next((number for number, (a, b) in pairs if a != b), min(len(old), len(new)) + 1)
+
+
+def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> tuple[str, int]:
+    """The new text and the number of replacements. Line ends of the file win: LF in `old` and `new` matches a CRLF
+    file.
+
+    Raises `ToolError` when `old` is empty, equals `new`, does not occur, or occurs more than once and not
+    `everywhere`.
+    """
+    if not old:
+        raise ToolError(
+            "`old` is empty. Give the exact text to replace; use `write` to make a new file or replace a whole one."
+        )
+    if old == new:
+        raise ToolError("`old` and `new` are the same; nothing would change.")
+    if old not in text and "\r\n" in text and "\r\n" not in old:
+        old, new = old.replace("\n", "\r\n"), new.replace("\n", "\r\n")
+    count = text.count(old)
+    if count == 0:
+        raise ToolError("`old` does not occur in the file. " + _closest(text, old))
+    if count > 1 and not everywhere:
+        lines = ", ".join(str(line) for line in _lines_of(text, old))
+        raise ToolError(
+            f"`old` occurs {count} times (lines {lines}). Add neighbouring lines until it is unique, or set `all`."
+        )
+    return text.replace(old, new), count
+
+
+def _lines_of(text: str, piece: str) -> list[int]:
+    """The lines at which `piece` occurs, at most ten."""
+    lines: list[int] = []
+    start = text.find(piece)
+    while start >= 0 and len(lines) < 10:
+        lines.append(text.count("\n", 0, start) + 1)
+        start = text.find(piece, start + len(piece))
+    return lines
+
+
+def _closest(text: str, old: str) -> str:
+    """A sentence about the place that was probably meant, so that the next try is right."""
+    words = [line.strip() for line in old.splitlines() if line.strip()]
+    lines = text.splitlines()[:20_000]
+    bare_lines = [line.strip() for line in lines]
+    if not lines:
+        return "The file is empty."
+    if not words:
+        return "It consists of blanks only; copy the text with its neighbours from `read`."
+    for index, line in enumerate(bare_lines):
+        if line != words[0]:
+            continue
+        following = [item for item in bare_lines[index : index + 3 * len(words)] if item]
+        if following[: len(words)] == words:
+            return f"The same words stand at line {index + 1} with other blanks or indentation; copy them from `read`."
+    near = []
+    if len(lines) <= 5_000:
+        near = difflib.get_close_matches(words[0], bare_lines, n=1, cutoff=0.6)
+    if near:
+        index = bare_lines.index(near[0])
+        return f"The nearest is line {index + 1}: {lines[index].strip()[:200]!r}. Read it again; it may have changed."
+    return "Nothing similar was found. Read the file again; it may be another file or may have changed."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, tool_spec
+from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import plural
@@ -17,16 +17,7 @@ PATHS = 1_000
 class Grep:
     """Lines that match a regular expression."""
 
-    spec = tool_spec(
-        "grep",
-        "Search file contents by regular expression (ignored files left out). Gives path:line:text.",
-        "pattern",
-        "path glob ignore_case",
-        pattern=("string", ""),
-        path=("string", "file or directory, default the repository"),
-        glob=("string", "only files like **/*.py"),
-        ignore_case=("boolean", ""),
-    )
+    spec = built_in_spec("grep")
     writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -34,15 +25,11 @@ class Grep:
         values = {
             "path": context.path(arguments.get("path", ".")),
             "pattern": arguments["pattern"],
-            "glob": "",
-            "case": "",
+            "glob": f":(glob){arguments['glob']}" if arguments.get("glob") else "",
+            "case": "-i" if arguments.get("ignore_case") else "",
             "lines": str(MATCHES + 1),
             "bytes": str(LINE_BYTES + 1),
         }
-        if arguments.get("glob"):
-            values["glob"] = f":(glob){arguments['glob']}"
-        if arguments.get("ignore_case"):
-            values["case"] = "-i"
         exit_code, output = await _search("grep.sh", values | {"syntax": "-P"}, context)
         if exit_code > 1 and "PCRE" in output:  # this git was built without Perl's expressions
             exit_code, output = await _search("grep.sh", values | {"syntax": "-E"}, context)
@@ -52,14 +39,7 @@ class Grep:
 class Glob:
     """Files whose names fit a pattern."""
 
-    spec = tool_spec(
-        "glob",
-        "List files by name pattern such as src/**/*.ts (ignored files left out).",
-        "pattern",
-        "path",
-        pattern=("string", ""),
-        path=("string", "directory, default the repository"),
-    )
+    spec = built_in_spec("glob")
     writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -86,9 +66,7 @@ def read_grep(exit_code: int, output: str) -> ToolOutput:
     for index, line in enumerate(lines):
         if len(line.encode()) > LINE_BYTES:
             lines[index] += " [… line cut]"
-    count = "1 match"
-    if len(lines) > 1:
-        count = f"{len(lines)} matches"
+    count = "1 match" if len(lines) == 1 else f"{len(lines)} matches"
     return _first_lines(lines, MATCHES, "narrow the pattern, or set path or glob", count)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from flue_ci.core.messages import JSON, Outcome, ToolSpec
 from flue_ci.core.ports import Sandbox
 
 RESULT_BYTES = 13_000  # of a command's output in a result, so that with its notes it stays below 16 KB
+_SPECS = tomllib.loads(Path(__file__).with_name("specs.toml").read_text("utf-8"))
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -69,7 +72,6 @@ class Tool(Protocol):
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """Does it. Raises `ToolError`, what `Sandbox` raises, and nothing else. May overlap with other calls."""
-        ...
 
 
 def tool_spec(name: str, description: str, needs: str, optional: str = "", **properties: JSON) -> ToolSpec:
@@ -83,6 +85,12 @@ def tool_spec(name: str, description: str, needs: str, optional: str = "", **pro
     assert set(shape) == {*needs.split(), *optional.split()}
     schema = {"type": "object", "properties": shape, "required": needs.split(), "additionalProperties": False}
     return ToolSpec(name=name, description=description, input_schema=schema)
+
+
+def built_in_spec(name: str) -> ToolSpec:
+    """The spec of one of our own tools, as `specs.toml` has it."""
+    fields = _SPECS[name]
+    return tool_spec(name, fields["description"], fields["needs"], fields.get("optional", ""), **fields["properties"])
 
 
 def check_arguments(spec: ToolSpec, arguments: Mapping[str, JSON]) -> None:

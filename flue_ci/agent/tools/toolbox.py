@@ -14,6 +14,12 @@ from flue_ci.core.events import Observer, ToolEnded, ToolStarted
 from flue_ci.core.messages import Outcome, ToolCall, ToolResult, ToolSpec
 from flue_ci.core.text import closest_match, one_line
 
+_FILE_ERRORS = {
+    FileNotFoundError: "There is no file {!r}. Paths are relative to the repository; look with glob or bash ls.",
+    IsADirectoryError: "{!r} is a directory.",
+    PermissionError: "{!r} cannot be opened: permission denied.",
+}
+
 
 def make_tools(names: Sequence[str]) -> list[Tool]:
     """New tools of these names: ours in the order of the table, others as they are named. Raises `UsageError`."""
@@ -59,18 +65,15 @@ class Toolbox:
             output = await self._output(call, context)
         except ToolError as error:
             output = _error(str(error))
-        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-            output = _error(_file_error(error, (call.input or {}).get("path", "")))
+        except tuple(_FILE_ERRORS) as error:
+            text = next(text for kind, text in _FILE_ERRORS.items() if isinstance(error, kind))
+            output = _error(text.format((call.input or {}).get("path", "")))
         except UnicodeEncodeError:
-            output = ToolOutput(
-                text="The arguments hold half a character; send the call again.", note="no text", is_error=True
-            )
+            text = "The arguments hold half a character; send the call again."
+            output = ToolOutput(text=text, note="no text", is_error=True)
+        seconds = time.monotonic() - start
         result = ToolResult(
-            call_id=call.id,
-            content=output.text,
-            is_error=output.is_error,
-            seconds=time.monotonic() - start,
-            note=output.note,
+            call_id=call.id, content=output.text, is_error=output.is_error, seconds=seconds, note=output.note
         )
         observe(ToolEnded(call=call, result=result))
         return result, output.outcome
@@ -90,11 +93,3 @@ class Toolbox:
 
 def _error(text: str) -> ToolOutput:
     return ToolOutput(text=text, note=one_line(text, 80), is_error=True)
-
-
-def _file_error(error: OSError, path: str) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"There is no file {path!r}. Paths are relative to the repository; look with glob or bash ls."
-    if isinstance(error, IsADirectoryError):
-        return f"{path!r} is a directory."
-    return f"{path!r} cannot be opened: permission denied."

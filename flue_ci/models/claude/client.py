@@ -11,15 +11,15 @@ import json
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flue_ci.core.errors import Diagnostic, ModelError, UsageError
 from flue_ci.core.events import Notice, Observer, TextDelta, TurnRestarted
-from flue_ci.core.messages import ModelRequest, Reply, Usage
+from flue_ci.core.messages import Conversation, Reply, Usage
 from flue_ci.core.ports import Model, ModelOptions
 from flue_ci.core.text import human_seconds, one_line
 from flue_ci.models.claude import lazy_import
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 30.0
 CHECK_SECONDS = 20.0
 READ_OUT_SECONDS = 2.0
+_NO_ANSWER = "the model's API did not answer within"
 
 
 class Claude(Model):
@@ -89,7 +90,6 @@ class Claude(Model):
             )
         if offline:
             return Diagnostic(key="Anthropic", severity="ok", message="the key is set (not asked)")
-        address = settings.anthropic_base_url or "api.anthropic.com"
         try:
             model = cls.from_options(ModelOptions(name=DEFAULT_MODEL), settings)
             try:
@@ -98,6 +98,7 @@ class Claude(Model):
                 await model.close()
         except (ModelError, UsageError) as error:
             return Diagnostic(key="Anthropic", message=str(error), hint=error.hint)
+        address = settings.anthropic_base_url or "api.anthropic.com"
         message = f"{address} answers, the key is good for {DEFAULT_MODEL}"
         return Diagnostic(key="Anthropic", severity="ok", message=message)
 
@@ -135,7 +136,7 @@ class Claude(Model):
             reason = self._describe(error)
             raise ModelError(f"There is no usable key: {reason}", hint="Set ANTHROPIC_API_KEY.") from None
 
-    async def turn(self, request: ModelRequest, observe: Observer) -> Reply:
+    async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """See `Model`. Usage includes what the server reported for attempts that broke."""
         body = self._writer.body(request)
         retry = TurnRetry(self._settings.retry, clock=self._clock, chance=self._chance)
@@ -158,13 +159,10 @@ class Claude(Model):
         """Asks the API for the model by name: are address, key and name good? Free, no retries. Raises `ModelError`."""
         client = await self._ready()
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                with self._vendor_errors(self._translate):
-                    await client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
-        except TimeoutError:
-            raise ModelError(f"The model's API did not answer within {human_seconds(CHECK_SECONDS)}") from None
+            async with self._bounded(CHECK_SECONDS, _NO_ANSWER, self._translate):
+                await client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
         except RetryableError as error:
-            raise ModelError(f"Cannot reach {error.reason}") from None
+            raise ModelError(error.reason[0].upper() + error.reason[1:]) from None
 
     async def close(self) -> None:
         if self._client is not None:
@@ -197,25 +195,15 @@ class Claude(Model):
         """Sends the request and waits for the response's headers."""
         from anthropic import AsyncStream
 
-        limit = self._settings.first_byte_seconds
-        try:
-            async with asyncio.timeout(limit):
-                with self._vendor_errors(self._translate):
-                    return await client.post(
-                        "/v1/messages", content=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
-                    )
-        except TimeoutError:
-            raise RetryableError(f"the model's API did not answer within {human_seconds(limit)}") from None
+        async with self._bounded(self._settings.first_byte_seconds, _NO_ANSWER, self._translate):
+            return await client.post(
+                "/v1/messages", content=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
+            )
 
     async def _next(self, events: Any) -> str | None:
         """The data of the next event (a ping has some, too); None at the end of the stream."""
-        limit = self._settings.idle_seconds
-        try:
-            async with asyncio.timeout(limit):
-                with self._vendor_errors(self._broken_stream):
-                    event = await anext(events, None)
-        except TimeoutError:
-            raise RetryableError(f"the model's answer stopped for {human_seconds(limit)}") from None
+        async with self._bounded(self._settings.idle_seconds, "the model's answer stopped for", self._broken_stream):
+            event = await anext(events, None)
         return str(event.data) if event else None
 
     async def _read_out(self, events: Any) -> None:
@@ -247,13 +235,19 @@ class Claude(Model):
             cost_usd = cost("anthropic", message.model, tokens)
         return replace(tokens, cost_usd=cost_usd)
 
-    @contextmanager
-    def _vendor_errors(self, translate: Callable[[Exception], Exception]) -> Iterator[None]:
-        """Inside, what the SDK and the libraries below it raise is translated."""
+    @asynccontextmanager
+    async def _bounded(
+        self, seconds: float, silence: str, translate: Callable[[Exception], Exception]
+    ) -> AsyncIterator[None]:
+        """Inside, what the SDK and the libraries below it raise is translated, and `silence` ends after `seconds`."""
         try:
-            yield
-        except Exception as error:  # noqa: BLE001 (the vendor's failures have no common class)
-            raise translate(error) from None
+            async with asyncio.timeout(seconds):
+                try:
+                    yield
+                except Exception as error:  # noqa: BLE001 (the vendor's failures have no common class)
+                    raise translate(error) from None
+        except TimeoutError:
+            raise RetryableError(f"{silence} {human_seconds(seconds)}") from None
 
     def _broken_stream(self, error: Exception) -> RetryableError:
         return RetryableError(f"the model's answer broke off ({self._describe(error)})")
@@ -287,27 +281,17 @@ class Claude(Model):
 
     def _mask_key(self, text: str) -> str:
         """`text` without the key: a server might repeat it."""
-        if not self._settings.api_key:
-            return text
-        return text.replace(self._settings.api_key, "***")
+        key = self._settings.api_key
+        return text.replace(key, "***") if key else text
 
 
 def _error_response(status: int, body: object, headers: dict[str, str]) -> ErrorResponse:
     """The API's error body, or what a proxy on the way sent instead."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
-        message = ""
-        if isinstance(body, str) and not body.lstrip().startswith("<"):  # a proxy's page explains nothing
-            message = body
-        return ErrorResponse(status=status, message=message, headers=headers)
+        is_text = isinstance(body, str) and not body.lstrip().startswith("<")  # a proxy's page explains nothing
+        return ErrorResponse(status=status, message=str(body) if is_text else "", headers=headers)
     details = error.get("details")
-    code = ""
-    if isinstance(details, dict):
-        code = str(details.get("error_code") or "")
-    return ErrorResponse(
-        status=status,
-        type=str(error.get("type") or ""),
-        code=code,
-        message=str(error.get("message") or ""),
-        headers=headers,
-    )
+    code = details.get("error_code") if isinstance(details, dict) else None
+    kind, code, message = (str(value or "") for value in (error.get("type"), code, error.get("message")))
+    return ErrorResponse(status=status, type=kind, code=code, message=message, headers=headers)

@@ -5,8 +5,10 @@ Pure: it sees status, type and headers, not the SDK. Error types and codes: Anth
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flue_ci.core.errors import ModelError
 from flue_ci.core.retry import Retry, RetryPolicy, parse_retry_after
@@ -18,10 +20,8 @@ MOST_BREAKS = 10  # streams of one turn that may break: each costs the tokens of
 _RETRYABLE_STATUS = (408, 409, 429)
 _RETRYABLE_TYPES = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
 _SPENT_CODES = (
-    "contract_spend_limit_reached",
-    "enforced_spend_limit_reached",
-    "linked_organization_spend_limit_reached",
-    "linked_organization_billing_unavailable",
+    *("contract_spend_limit_reached", "enforced_spend_limit_reached"),
+    *("linked_organization_spend_limit_reached", "linked_organization_billing_unavailable"),
 )
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -30,21 +30,6 @@ _STATUS_OF_TYPE = {
     "permission_error": 403,
     "not_found_error": 404,
     "request_too_large": 413,
-}
-_EXPLANATIONS = {
-    400: (
-        "The model's API refused the request",
-        "Check the model's settings in the spec: effort, thinking, max_output_tokens.",
-    ),
-    401: (
-        "The model's API refused the key",
-        "Set ANTHROPIC_API_KEY to a valid key; if ANTHROPIC_BASE_URL is set, the key must belong to that server.",
-    ),
-    403: ("The key may not do this", "Check that the key's workspace may use this model, or use another key."),
-    404: (
-        "There is no Messages API at this address",
-        "Check ANTHROPIC_BASE_URL: it is the server's address without /v1/messages.",
-    ),
 }
 
 
@@ -103,18 +88,17 @@ def _may_pass(status: int, response: ErrorResponse) -> bool:
 def _explain(status: int, response: ErrorResponse, model: str) -> tuple[str, str]:
     """What happened, and what to do."""
     message = response.message.lower()
-    if status == 402 or response.code in _SPENT_CODES or "credit balance" in message:
-        return "The account has nothing left to spend", "Add credit or raise the spend limit in the provider's console."
-    if status == 413 or "prompt is too long" in message:
-        return (
-            "The conversation is too long for the model",
-            "Give a smaller task, or a model with a larger context window.",
-        )
+    if response.code in _SPENT_CODES or "credit balance" in message:
+        status = 402
+    elif status != 402 and "prompt is too long" in message:
+        status = 413
     if status == 404 and response.type:
         near = closest_match(family(model), [name for name in known_models("anthropic") if name != model])
         hint = f"Did you mean {near}?" if near else "Check the model's name."
         return f"The model's API does not know {model}", hint
-    return _EXPLANATIONS.get(status, ("The model's API refused the request", ""))
+    texts = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
+    text = texts.get(str(status), {"summary": "The model's API refused the request", "hint": ""})
+    return text["summary"], text["hint"]
 
 
 class TurnRetry:
@@ -140,10 +124,8 @@ class TurnRetry:
             raise _out_of_reach(error, f"the answer broke off {plural(self._breaks, 'time')}")
         seconds = self._retry.next_wait(error.wait)
         if seconds is None:
-            how = f"gave up after {human_seconds(self._retry.elapsed)}"
-            if error.wait is not None:
-                how = f"asked to wait {human_seconds(error.wait)}, {how}"
-            raise _out_of_reach(error, how)
+            demand = "" if error.wait is None else f"asked to wait {human_seconds(error.wait)}, "
+            raise _out_of_reach(error, f"{demand}gave up after {human_seconds(self._retry.elapsed)}")
         return seconds
 
 

@@ -7,7 +7,6 @@ copied; a package that does not look as expected is imported in the ordinary way
 
 from __future__ import annotations
 
-import gc
 import importlib
 import re
 import sys
@@ -19,47 +18,39 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from flue_ci.core.startup import fast_startup
+
 _IMPORT = re.compile(r"^from (\.[\w.]*) import (\([^)]*\)|[^\n(]*)", re.MULTILINE)
 _NAME = re.compile(r"(\w+)(?: as (\w+))?")
 _EMPTY = re.compile(r"^(?:#.*|from __future__ import annotations)$|\s+", re.MULTILINE)
-
+_USED_NAMES = ("APIConnectionError", "APIStatusError", "AsyncAnthropic", "AsyncStream", "CredentialsError", "Timeout")
 Origins = dict[str, tuple[str, str]]  # name → (relative module, name in it)
 
 
 def preload() -> None:
-    """Imports the SDK without collecting garbage meanwhile: 2,900 modules hold none, and looking for it costs 0.2 s."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        _import_sdk()
-    finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
-
-
-def _import_sdk() -> None:
+    """Imports the SDK, without collecting garbage meanwhile."""
     if "anthropic" in sys.modules:
         return
-    try:
-        with lazy_imports("anthropic"):
-            from anthropic import (  # noqa: F401 (all that is used here)
-                APIConnectionError,
-                APIStatusError,
-                AsyncAnthropic,
-                AsyncStream,
-                CredentialsError,
-                Timeout,
-            )
-    except Exception:  # noqa: BLE001 (an SDK of another shape: the ordinary way takes longer and always works)
-        unload("anthropic")
-        import anthropic  # noqa: F401
+    with fast_startup():
+        try:
+            with _lazy_imports():
+                sdk = importlib.import_module("anthropic")
+                for name in _USED_NAMES:
+                    getattr(sdk, name)
+        except Exception:  # noqa: BLE001 (an SDK of another shape: the ordinary way takes longer and always works)
+            for name in [name for name in sys.modules if _is_of_sdk(name)]:
+                del sys.modules[name]
+            importlib.import_module("anthropic")
+
+
+def _is_of_sdk(module: str) -> bool:
+    return module == "anthropic" or module.startswith("anthropic.")
 
 
 @contextmanager
-def lazy_imports(package: str) -> Iterator[None]:
-    """Inside, packages of `package` that only offer names import them on first use; `package` itself in any case."""
-    finder = _Finder(package)
+def _lazy_imports() -> Iterator[None]:
+    """Inside, packages of the SDK that only offer names import them on first use; `anthropic` itself in any case."""
+    finder = _Finder()
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -67,13 +58,7 @@ def lazy_imports(package: str) -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-def unload(package: str) -> None:
-    """Takes the package out of the interpreter, so that it can be imported anew."""
-    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
-        del sys.modules[name]
-
-
-def find_origins(source: str) -> tuple[Origins, bool]:
+def _find_origins(source: str) -> tuple[Origins, bool]:
     """Where a package's names come from, and whether the package does nothing but offer them."""
     origins: Origins = {}
     for module, names in _IMPORT.findall(source):
@@ -82,7 +67,7 @@ def find_origins(source: str) -> tuple[Origins, bool]:
     return origins, not _EMPTY.sub("", _IMPORT.sub("", source))
 
 
-class LazyPackage(ModuleType):
+class _LazyPackage(ModuleType):
     """A package whose names are imported one by one. A name of unknown origin makes it an ordinary package."""
 
     _origins: Origins
@@ -110,24 +95,21 @@ class _LazyLoader(Loader):
         self._origins = origins
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = LazyPackage(spec.name)
+        module = _LazyPackage(spec.name)
         module._origins, module._loader = self._origins, self._loader
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Executes nothing; `LazyPackage` imports each name on first use."""
+        """Executes nothing; `_LazyPackage` imports each name on first use."""
 
 
 class _Finder(MetaPathFinder):
-    def __init__(self, package: str) -> None:
-        self._package = package
-
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != self._package and not name.startswith(f"{self._package}."):
+        if not _is_of_sdk(name):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec and spec.loader and spec.origin and spec.submodule_search_locations:
-            origins, only_offers = find_origins(Path(spec.origin).read_text(encoding="utf-8"))
-            if only_offers or name == self._package:
+            origins, only_offers = _find_origins(Path(spec.origin).read_text(encoding="utf-8"))
+            if only_offers or name == "anthropic":
                 spec.loader = _LazyLoader(spec.loader, origins)
         return spec

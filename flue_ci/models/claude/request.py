@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from flue_ci.core.messages import JSON, Message, ModelRequest, Prompt, Reply, ToolResult, ToolResults, ToolSpec
+from flue_ci.core.messages import JSON, Conversation, Message, Prompt, Reply, ToolResult, ToolResults, ToolSpec
 from flue_ci.core.ports import ModelOptions
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.models.capabilities import ADAPTIVE, ALWAYS_THINK, conflict
@@ -78,9 +78,7 @@ def encode_json(value: JSON) -> bytes:
 
 def whole_characters(text: str) -> str:
     """`text` with surrogate pairs joined and lone surrogates replaced."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class RequestWriter:
@@ -95,10 +93,9 @@ class RequestWriter:
         # On the request itself it marks the last block, so that no message changes when the conversation grows.
         head["cache_control"] = _EPHEMERAL
         self._head = head
-        self._prefix: tuple[str, tuple[ToolSpec, ...], bytes] | None = None
         self._messages: list[tuple[Message, bytes]] = []
 
-    def body(self, request: ModelRequest) -> bytes:
+    def body(self, request: Conversation) -> bytes:
         """The request's body, messages last."""
         bodies = [self._message(index, message) for index, message in enumerate(request.messages)]
         anchor = find_anchor(request.messages)
@@ -106,17 +103,15 @@ class RequestWriter:
             bodies[anchor] = encode_json(_message(request.messages[anchor], breakpoint=True))
         return self._opening(request) + b",".join(body for body in bodies if body) + b"]}"
 
-    def _opening(self, request: ModelRequest) -> bytes:
+    def _opening(self, request: Conversation) -> bytes:
         """Everything before the first message."""
-        if self._prefix is None or self._prefix[:2] != (request.system, request.tools):
-            fields = dict(self._head)
-            if request.tools:
-                tools = [_tool(spec) for spec in request.tools]
-                fields["tools"] = [*tools[:-1], {**tools[-1], "cache_control": _EPHEMERAL}]
-            if request.system.strip():
-                fields["system"] = [{"type": "text", "text": request.system, "cache_control": _EPHEMERAL}]
-            self._prefix = (request.system, request.tools, encode_json(fields)[:-1] + b',"messages":[')
-        return self._prefix[2]
+        fields = dict(self._head)
+        if request.tools:
+            tools = [_tool(spec) for spec in request.tools]
+            fields["tools"] = [*tools[:-1], {**tools[-1], "cache_control": _EPHEMERAL}]
+        if request.system.strip():
+            fields["system"] = [{"type": "text", "text": request.system, "cache_control": _EPHEMERAL}]
+        return encode_json(fields)[:-1] + b',"messages":['
 
     def _message(self, index: int, message: Message) -> bytes:
         if index >= len(self._messages) or self._messages[index][0] is not message:
@@ -179,12 +174,9 @@ def _blocks(reply: Reply) -> list[Mapping[str, JSON]]:
 
 
 def _result(result: ToolResult) -> JSON:
-    block: dict[str, JSON] = {"type": "tool_result", "tool_use_id": result.call_id, "content": result.content}
-    if not result.content.strip():
-        block["content"] = "(no output)"  # the API refuses blank text
-    if result.is_error:
-        block["is_error"] = True
-    return block
+    content = result.content if result.content.strip() else "(no output)"  # the API refuses blank text
+    block = {"type": "tool_result", "tool_use_id": result.call_id, "content": content}
+    return {**block, "is_error": True} if result.is_error else block
 
 
 def _tool(spec: ToolSpec) -> dict[str, JSON]:

@@ -33,7 +33,13 @@ _DELTAS = {
     "input_json_delta": "input",
 }
 _MAX_DEPTH = 100  # levels of nested input; no tool needs more, and deeper ones exceed the JSON encoder's recursion
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+# The API's counts → ours.
+_COUNTS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_input_tokens": "cache_read_tokens",
+    "cache_creation_input_tokens": "cache_write_tokens",
+}
 
 
 @dataclass(slots=True)
@@ -48,11 +54,9 @@ class _Block:
         return str(self.start.get("type"))
 
     def text_of(self, name: str) -> str:
+        """The field's text as it is so far."""
         first = self.start.get(name)
-        text = "".join(self.pieces.get(name, ()))
-        if isinstance(first, str):
-            text = first + text
-        return whole_characters(text)
+        return whole_characters((first if isinstance(first, str) else "") + "".join(self.pieces.get(name, ())))
 
 
 class MessageAccumulator:
@@ -128,18 +132,13 @@ class MessageAccumulator:
 
     def _count(self, usage: Mapping[str, Any] | None) -> None:
         """Counts are cumulative: the latest holds."""
-        for name in _COUNTS:
+        for name, field_name in _COUNTS.items():
             if usage and isinstance(count := usage.get(name), int):
-                self._counts[name] = count
+                self._counts[field_name] = count
 
     def tokens(self) -> Usage:
         """The tokens that the server reported so far, without turn and cost."""
-        return Usage(
-            input_tokens=self._counts.get("input_tokens", 0),
-            output_tokens=self._counts.get("output_tokens", 0),
-            cache_read_tokens=self._counts.get("cache_read_input_tokens", 0),
-            cache_write_tokens=self._counts.get("cache_creation_input_tokens", 0),
-        )
+        return Usage(**self._counts)
 
     def reply(self, usage: Usage) -> Reply:
         """The turn; only when `is_complete`. Raises `ProtocolError` for a tool call without name or id."""
@@ -151,10 +150,11 @@ class MessageAccumulator:
             block = self._blocks[index]
             if block.kind == "tool_use":
                 call = _call(block)
-                if index == order[-1] and self._is_cut_off(block, call):
+                has_no_end = call.input is None or not block.text_of("input")
+                if index == order[-1] and has_no_end and self._stop_reason in _CUT_OFF:
                     continue
                 calls.append(call)
-                blocks.append({**block.start, "input": _input_block(call)})
+                blocks.append({**block.start, "input": call.input_block})
             elif block.kind == "text":
                 text = block.text_of("text")
                 texts.append(text)
@@ -172,10 +172,6 @@ class MessageAccumulator:
             model=self.model,
         )
 
-    def _is_cut_off(self, block: _Block, call: ToolCall) -> bool:
-        """Whether a limit came before the end of the last call's input."""
-        return self._stop_reason in _CUT_OFF and (call.input is None or not block.text_of("input"))
-
 
 def _call(block: _Block) -> ToolCall:
     id, name = block.start.get("id"), block.start.get("name")
@@ -185,16 +181,7 @@ def _call(block: _Block) -> ToolCall:
     if not raw:
         return ToolCall(id=id, name=name, input=dict(block.start.get("input") or {}))
     value = _object(raw)
-    if value is None:
-        return ToolCall(id=id, name=name, input=None, raw=raw)
-    return ToolCall(id=id, name=name, input=value)
-
-
-def _input_block(call: ToolCall) -> Mapping[str, JSON]:
-    """The input as the API accepts it again: always an object."""
-    if call.input is None:
-        return {"INVALID_JSON": call.raw}
-    return call.input
+    return ToolCall(id=id, name=name, input=value, raw=raw if value is None else "")
 
 
 def _object(raw: str) -> dict[str, JSON] | None:
@@ -232,14 +219,10 @@ def _other(block: _Block) -> dict[str, JSON]:
     fields = dict(block.start)
     for name in block.pieces:
         text = block.text_of(name)
-        fields[name] = text
-        if name == "input":
-            fields[name] = _object(text) or {}
+        fields[name] = text if name != "input" else _object(text) or {}
     return fields
 
 
 def _detail(stop_reason: str, details: Mapping[str, Any]) -> str:
-    explanation = ""
-    if isinstance(details, Mapping):
-        explanation = details.get("explanation") or details.get("category") or ""
-    return f"{stop_reason}: {explanation}".removesuffix(": ")
+    explanation = (details.get("explanation") or details.get("category")) if isinstance(details, Mapping) else None
+    return f"{stop_reason}: {explanation or ''}".removesuffix(": ")
