@@ -29,7 +29,8 @@ def markdown(report: Report, patch: bytes = b"") -> str:
     if report.instruction:
         header += f"\n> {_words(report.instruction)}"
     diffs = [] if report.changes.refused else diff_blocks(patch)
-    middle = sections(report, diffs, hosts=_hosts(report), has_patch=bool(patch))
+    host = urlsplit(report.trigger.run_url).hostname if report.trigger else None
+    middle = sections(report, diffs, hosts=(host or "", *report.publish.links), has_patch=bool(patch))
     return "\n\n".join(part for part in (header, *middle, footer(report)) if part) + "\n"
 
 
@@ -53,25 +54,17 @@ def sections(
     if removals:
         note = f"shown as text in what the agent said: {summarize_removals(removals)}"
         report = replace(report, notes=(*report.notes, note))
-    setup = report.setup
-    if all(result.passed for result in setup):
-        setup = ()
+    setup = () if all(result.passed for result in report.setup) else report.setup[:rows]
     return [
         summary,
         failure_section(report),
         changes_section(report.changes, has_patch=has_patch, rows=rows),
         commands_section("Checks", report.checks[:rows]),
-        commands_section("Setup", setup[:rows]),
+        commands_section("Setup", setup),
         result_section(report),
         "\n".join(diffs),
         notes_section(report),
     ]
-
-
-def _hosts(report: Report) -> tuple[str, ...]:
-    if report.trigger and (host := urlsplit(report.trigger.run_url).hostname):
-        return host, *report.publish.links
-    return report.publish.links
 
 
 def failure_section(report: Report) -> str:
@@ -80,8 +73,7 @@ def failure_section(report: Report) -> str:
     if failure is None:
         return ""
     text = f"**Failed at {_words(failure.stage)}.** {escape(failure.message)}"
-    hint = plain(failure.hint)
-    if hint:
+    if hint := plain(failure.hint):
         text += "\n\n" + (code_block(hint) if "\n" in hint else escape(hint))
     return text
 
@@ -109,14 +101,12 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
     if not results:
         return ""
     table = "\n".join([f"| {title} | command | exit code | time |", "|:--|:--|--:|--:|", *map(_command_row, results)])
-    outputs = [
-        details(
-            f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}", code_block(result.output.rstrip())
-        )
-        for result in results
-        if not result.passed and result.output.strip()
-    ]
-    return "\n\n".join([table, *outputs])
+    parts = [table]
+    for result in results:
+        if not result.passed and result.output.strip():
+            summary = f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}"
+            parts.append(details(summary, code_block(result.output.rstrip())))
+    return "\n\n".join(parts)
 
 
 def _command_row(result: CommandResult) -> str:
@@ -156,16 +146,14 @@ def footer(report: Report) -> str:
     """Model, turns, tokens, cost, time, sandbox and its network, spec."""
     usage, sandbox = report.usage, report.sandbox
     tokens = f"{human_count(usage.cache_read_tokens)} cached, {human_count(usage.output_tokens)} out"
+    template = inline_code(sandbox.template)
     parts = [
         _words(report.model or "no model"),
         plural(usage.turns, "turn"),
         f"{human_count(usage.total_tokens)} tokens ({tokens})",
         human_cost(usage.cost_usd),
+        f"{_words(sandbox.provider)} sandbox {template}" if sandbox.template else "no sandbox",
     ]
-    if sandbox.template:
-        parts.append(f"{_words(sandbox.provider)} sandbox {inline_code(sandbox.template)}")
-    else:
-        parts.append("no sandbox")
     if sandbox.network:
         parts.append(f"network {_words(' · '.join(f'{phase}: {mode}' for phase, mode in sandbox.network.items()))}")
     if sandbox.secrets:
@@ -181,12 +169,8 @@ def footer(report: Report) -> str:
 
 def without_binary(patch: bytes) -> str:
     """The patch as text, with one line in place of the data of each binary file."""
-    text = patch.decode("utf-8", "replace")
-    return re.sub(
-        r"(?m)^GIT binary patch\n(?:(?:literal|delta) \d+\n(?:[A-Za-z].*\n)*\n)+",
-        "Binary data, in changes.patch\n",
-        text,
-    )
+    data = r"(?m)^GIT binary patch\n(?:(?:literal|delta) \d+\n(?:[A-Za-z].*\n)*\n)+"
+    return re.sub(data, "Binary data, in changes.patch\n", patch.decode("utf-8", "replace"))
 
 
 def _words(text: str) -> str:
