@@ -105,12 +105,12 @@ class RunFolder:
         return replace(report, notes=(*report.notes, self.trouble), exit_code=report.exit_code or EXIT_FAILED)
 
     def _close(self) -> None:
-        if self._transcript is not None:
-            transcript, self._transcript = self._transcript, None
-            try:
+        transcript, self._transcript = self._transcript, None
+        try:
+            if transcript:
                 transcript.close()
-            except OSError as error:
-                self.trouble = f"the transcript ends early: {error}"
+        except OSError as error:
+            self.trouble = f"the transcript ends early: {error}"
 
 
 def load(folder: Path) -> tuple[Report, bytes]:

@@ -55,15 +55,19 @@ def sections(
         note = f"shown as text in what the agent said: {summarize_removals(removals)}"
         report = replace(report, notes=(*report.notes, note))
     setup = () if all(result.passed for result in report.setup) else report.setup[:rows]
+    result = ""
+    if report.result is not None:
+        result = f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
+    notes = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in report.notes[:30])
     return [
         summary,
         failure_section(report),
         changes_section(report.changes, has_patch=has_patch, rows=rows),
         commands_section("Checks", report.checks[:rows]),
         commands_section("Setup", setup),
-        result_section(report),
+        result,
         "\n".join(diffs),
-        notes_section(report),
+        details("Notes", notes) if notes else "",
     ]
 
 
@@ -116,13 +120,6 @@ def _command_row(result: CommandResult) -> str:
     return f"| {mark} {_words(result.name)} | {command} | {code} | {duration} |"
 
 
-def result_section(report: Report) -> str:
-    """The typed result as JSON."""
-    if report.result is None:
-        return ""
-    return f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
-
-
 def diff_blocks(patch: bytes) -> list[str]:
     """The patch, one collapsed block per file."""
     blocks = []
@@ -132,14 +129,6 @@ def diff_blocks(patch: bytes) -> list[str]:
             diff = clip(part, 100_000, "\n… cut; all of it is in changes.patch")
             blocks.append(details(_diff_title(names), code_block(diff.rstrip(), "diff")))
     return blocks
-
-
-def notes_section(report: Report) -> str:
-    """At most 30 notes, collapsed."""
-    if not report.notes:
-        return ""
-    lines = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in report.notes[:30])
-    return details("Notes", lines)
 
 
 def footer(report: Report) -> str:
