@@ -73,8 +73,7 @@ def sections(
 
 def failure_section(report: Report) -> str:
     """Where it failed, and the hint: as a code block when it has several lines."""
-    failure = report.failure
-    if failure is None:
+    if not (failure := report.failure):
         return ""
     text = f"**Failed at {_words(failure.stage)}.** {escape(failure.message)}"
     if hint := plain(failure.hint):
@@ -91,8 +90,7 @@ def changes_section(changes: Changes, *, has_patch: bool, rows: int = 200) -> st
         return ""
     files = plural(len(changes.files), "file")
     table = [f"| {files} | +{changes.added} | −{changes.deleted} |", "|:--|--:|--:|"]
-    table += [f"| {_file_cell(file)} | {_lines_cells(file)} |" for file in changes.files[:rows]]
-    text = "\n".join(table)
+    text = "\n".join([*table, *map(_file_row, changes.files[:rows])])
     if len(changes.files) > rows:
         text += f"\n\n… and {plural(len(changes.files) - rows, 'more file')}"
     if has_patch:
@@ -104,8 +102,8 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
     """One row a command with the exit code that the host recorded, then the output of those that failed."""
     if not results:
         return ""
-    table = "\n".join([f"| {title} | command | exit code | time |", "|:--|:--|--:|--:|", *map(_command_row, results)])
-    parts = [table]
+    table = [f"| {title} | command | exit code | time |", "|:--|:--|--:|--:|", *map(_command_row, results)]
+    parts = ["\n".join(table)]
     for result in results:
         if not result.passed and result.output.strip():
             summary = f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}"
@@ -173,14 +171,11 @@ def _diff_title(names: str) -> str:
     return f"<code>{html(new if old == new else names)}</code>"
 
 
-def _file_cell(file: ChangedFile) -> str:
-    cell = inline_code(file.path)
+def _file_row(file: ChangedFile) -> str:
+    name = inline_code(file.path)
     if file.old_path:
-        cell = f"{inline_code(file.old_path)} → {cell}"
+        name = f"{inline_code(file.old_path)} → {name}"
     if file.binary:
-        return f"{cell} (binary)"
-    return cell if file.kind == "modified" else f"{cell} ({file.kind.replace('-', ' ')})"
-
-
-def _lines_cells(file: ChangedFile) -> str:
-    return " | " if file.binary else f"+{file.added} | −{file.deleted}"
+        return f"| {name} (binary) |  |  |"
+    kind = "" if file.kind == "modified" else f" ({file.kind.replace('-', ' ')})"
+    return f"| {name}{kind} | +{file.added} | −{file.deleted} |"

@@ -67,20 +67,15 @@ def untrusted_markdown(text: str, hosts: Collection[str] = (), counts: Counter[s
     lines: list[str] = []
     fence, indent, certain = "", 0, True
     for line in plain(text).strip("\n").rstrip().split("\n"):
-        if fence and fence[0] not in line:
-            lines.append(_dedent(line, indent))
-            continue
-        if not fence and _is_plain(line):
-            certain = certain or not line.strip(" \t")
-            lines.append(line)
-            continue
-        match = _FENCE.match(line)
         content = line.strip(" \t")  # other white space neither ends a paragraph nor stands behind a fence
         if fence:
-            lines.append(_dedent(line, indent))
-            if match and set(content) == {fence[0]} and len(content) >= len(fence):
+            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
+            if len(content) >= len(fence) and not content.strip(fence[0]) and _FENCE.match(line):
                 fence = ""
-        elif match:
+        elif _is_plain(line):
+            certain = certain or not content
+            lines.append(line)
+        elif match := _FENCE.match(line):
             indent, fence, certain = len(match[1]), match[2], True
             lines.append(line[indent:])
         else:
@@ -89,10 +84,6 @@ def untrusted_markdown(text: str, hosts: Collection[str] = (), counts: Counter[s
     if fence:
         lines.append(fence)
     return "\n".join(lines)
-
-
-def _dedent(line: str, indent: int) -> str:
-    return line[min(indent, len(line) - len(line.lstrip(" "))) :]
 
 
 def _is_plain(line: str) -> bool:
