@@ -7,7 +7,7 @@ footer always stay. Pure; all text is untrusted and goes through `safety.markdow
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -57,8 +57,7 @@ def killed_run_comment(body: str, run_url: str) -> str:
     if not match or not run_url or f"]({run_url})" not in body or not rest.startswith(_AT_WORK):
         return ""
     return (
-        f"{line}\n### 🛑 {escape(match[1])}: the job ended before it could answer · [log of the job]({run_url})"
-        "\n\n"
+        f"{line}\n### 🛑 {escape(match[1])}: the job ended before it could answer · {_log_link(run_url)}\n\n"
         "It ran out of time or memory, somebody cancelled it twice, or it met a bug of flue-ci: the log says which. "
         "What the agent had done is lost; its sandbox is gone. Ask again, with a longer `timeout-minutes` for the job "
         "or smaller `limits` in the spec if it was time."
@@ -76,17 +75,15 @@ def report_comment(report: Report, patch: bytes, *, server_url: str, previous: s
 
     `previous` is the body of the comment that this one replaces: a run without a result of its own keeps it.
     """
-    in_thread = report.trigger.in_thread if report.trigger else None
-    earlier = ""
-    if report.conclusion in ("failed", "cancelled"):
-        earlier = _collapse_previous(previous)
-    top = f"{marker(report.agent, in_thread)}\n{header(report)}"
-    return _fit(report, patch, top, earlier, server_url, fits=_fits_body)
+    first = f"{marker(report.agent, report.trigger.in_thread if report.trigger else None)}\n"
+    previous = _collapse_previous(previous) if report.conclusion in ("failed", "cancelled") else ""
+    limit = 2 * (LONGEST_BODY - len(first))
+    return first + _fit(report, patch, server_url, previous=previous, encoding="utf-16-le", limit=limit)
 
 
 def summary_page(report: Report, patch: bytes, *, server_url: str) -> str:
     """The report as a job's summary, of at most `LONGEST_SUMMARY` bytes."""
-    return _fit(report, patch, header(report), "", server_url, fits=_fits_summary)
+    return _fit(report, patch, server_url, encoding="utf-8", limit=LONGEST_SUMMARY)
 
 
 def header(report: Report) -> str:
@@ -160,75 +157,55 @@ def _describe_usage(usage: Usage) -> str:
     return f" {plural(usage.turns, 'turn')} · {tokens} tokens · {human_cost(usage.cost_usd)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Content:
-    """The parts of a report that a text has, and what was left out of it."""
-
-    report: Report
-    diffs: list[str]
-    previous: str = ""
-    rows: int = 200
-    omissions: tuple[str, ...] = ()
-
-
-def _fit(report: Report, patch: bytes, top: str, previous: str, server_url: str, *, fits: Callable[[str], bool]) -> str:
-    """The fullest text that fits."""
-    diffs = [] if report.changes.refused else render.diff_blocks(patch)
+def _fit(report: Report, patch: bytes, server_url: str, *, previous: str = "", encoding: str, limit: int) -> str:
+    """The fullest text of at most `limit` bytes in `encoding`; no marker is in it."""
     hosts = (urlsplit(server_url).hostname or "", *report.publish.links)
-    text = ""
-    for content in _ever_smaller(report, diffs, previous):
-        middle = render.sections(content.report, content.diffs, hosts=hosts, has_patch=bool(patch), rows=content.rows)
-        parts = [top, *middle, content.previous]
-        if content.omissions:
-            parts.append(
-                f"_Left out here, for want of room: {', '.join(content.omissions)}. The report has all of it._"
-            )
-        text = "\n\n".join(part for part in (*parts, render.footer(content.report)) if part)
-        start = len(MARKER) if text.startswith(MARKER) else 0
-        text = text[:start] + text[start:].replace(MARKER, MARKER.replace(" ", ""))  # the only marker is the first line
-        if fits(text):
+    top, text = header(report), ""
+    for content, diffs, rows, bottom in _ever_smaller(report, patch, previous):
+        middle = render.sections(content, diffs, hosts=hosts, has_patch=bool(patch), rows=rows)
+        parts = (top, *middle, bottom, render.footer(content))
+        text = "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
+        if len(text.encode(encoding, "surrogatepass")) <= limit:
             break
     return text
 
 
-def _ever_smaller(report: Report, diffs: list[str], previous: str) -> Iterator[_Content]:
-    """Everything, and then less and less of it."""
-    yield _Content(report=report, diffs=diffs, previous=previous)
-    yield _Content(report=report, diffs=diffs)
-    bare = replace(
-        report,
-        setup=tuple(replace(result, output="") for result in report.setup),
-        checks=tuple(replace(result, output="") for result in report.checks),
-    )
-    omissions: tuple[str, ...] = ("the output of commands",)
-    yield _Content(report=bare, diffs=diffs, omissions=omissions)
+def _ever_smaller(report: Report, patch: bytes, previous: str) -> Iterator[tuple[Report, list[str], int, str]]:
+    """Everything, and then less and less of it: the report, the diffs, the rows of a table, and the text below."""
+    diffs = [] if report.changes.refused else render.diff_blocks(patch)
+    yield report, diffs, 200, previous
+    yield report, diffs, 200, ""
+    checks = tuple(replace(result, output="") for result in report.checks)
+    report = replace(report, checks=checks, setup=tuple(replace(result, output="") for result in report.setup))
+    omissions = "the output of commands"
+    yield report, diffs, 200, _describe_omissions(omissions)
     for count in (len(diffs) * 3 // 4, len(diffs) // 2, len(diffs) // 4, 10, 3, 1, 0):
         if count < len(diffs):
-            fewer = f"the diffs of {plural(len(diffs) - count, 'file')}"
-            yield _Content(report=bare, diffs=diffs[:count], omissions=(*omissions, fewer))
-    if diffs:
-        omissions = (*omissions, f"the diffs of {plural(len(diffs), 'file')}")
+            omissions = f"the output of commands, the diffs of {plural(len(diffs) - count, 'file')}"
+            yield report, diffs[:count], 200, _describe_omissions(omissions)
     for length in (20_000, 5_000, 1_000, 200, 50):
         rows = max(length // 200, 5)
-        yield _Content(report=_shorten(bare, length, rows), diffs=[], rows=rows, omissions=(*omissions, "long texts"))
+        yield _shorten(report, length, rows), [], rows, _describe_omissions(f"{omissions}, long texts")
+
+
+def _describe_omissions(omissions: str) -> str:
+    return f"_Left out here, for want of room: {omissions}. The report has all of it._"
 
 
 def _shorten(report: Report, length: int, count: int) -> Report:
     """The report with texts of at most `length` characters and lists of at most `count` items."""
 
-    def cut(text: str) -> str:
+    def cut(text: str, length: int = length) -> str:
         return clip(text, length, " … (cut; all of it is in report.json)")
 
     failure, sandbox = report.failure, report.sandbox
-    if failure:
-        failure = replace(failure, message=cut(failure.message), hint=cut(failure.hint))
     return replace(
         report,
         reason=cut(report.reason),
         summary=cut(report.summary),
         result=report.result if len(str(report.result)) <= length else None,
-        failure=failure,
-        notes=tuple(clip(note, 200, " … (cut; all of it is in report.json)") for note in report.notes[:count]),
+        failure=failure and replace(failure, message=cut(failure.message), hint=cut(failure.hint)),
+        notes=tuple(cut(note, 200) for note in report.notes[:count]),
         changes=replace(report.changes, refused=cut(report.changes.refused or "") or None),
         sandbox=replace(sandbox, secrets=sandbox.secrets[:count], network=dict([*sandbox.network.items()][:count])),
     )
@@ -241,11 +218,3 @@ def _collapse_previous(previous: str) -> str:
         return ""
     body = body.partition(_PREVIOUS)[0].strip()
     return f"{_PREVIOUS}\n\n{body}\n\n</details>"
-
-
-def _fits_body(text: str) -> bool:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2 <= LONGEST_BODY
-
-
-def _fits_summary(text: str) -> bool:
-    return len(text.encode("utf-8", "surrogatepass")) <= LONGEST_SUMMARY

@@ -6,7 +6,7 @@ Only a comment with our marker, written by our own account, is ever edited.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -82,8 +82,7 @@ class CommentPublisher:
         try:
             await self._adopt(forge, agent, target)
             while True:
-                text = render()
-                if text != body:
+                if (text := render()) != body:
                     # A write that was cancelled could end after the report's, or make a second comment.
                     await finish(self._write(forge, text, target))
                     body = text
@@ -97,10 +96,9 @@ class CommentPublisher:
         if target.publishing.comment == "sticky":
             kind: Literal["issue", "review"] = "review" if target.thread else "issue"
             comments, me = await asyncio.gather(forge.comments(target.number, kind), forge.me())
-            self._comment = newest_of_ours(comments, agent, me, in_thread=target.thread)
-        self._previous = ""
-        if self._comment:
-            self._previous = self._comment.body
+            matches = [comment for comment in reversed(comments) if is_ours(comment.body, agent, target.thread)]
+            self._comment = next((comment for comment in matches if _is_same_account(comment.author, me)), None)
+        self._previous = self._comment.body if self._comment else ""
 
     async def _write(self, forge: Discussions, body: str, target: PublishTarget) -> Comment:
         assert target.number is not None
@@ -125,16 +123,6 @@ async def finish_killed_comments(
             await forge.edit(comment, body)
             count += 1
     return count
-
-
-def newest_of_ours(
-    comments: Sequence[Comment], agent: str, me: Account, *, in_thread: int | None = None
-) -> Comment | None:
-    """The newest comment with the agent's marker that our account wrote: anybody can write the marker."""
-    for comment in reversed(comments):
-        if is_ours(comment.body, agent, in_thread) and _is_same_account(comment.author, me):
-            return comment
-    return None
 
 
 def _is_same_account(author: Account, me: Account) -> bool:

@@ -42,7 +42,6 @@ class Publisher(Protocol):
     async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
         """Publishes. Report and patch have no secrets any more, but their texts are untrusted. Raises `FlueError` when
         it cannot be done. `report.published` has what earlier publishers did."""
-        ...
 
 
 @runtime_checkable
@@ -51,7 +50,6 @@ class ProgressPublisher(Publisher, Protocol):
 
     def begin(self, agent: str, render: Callable[[], str], target: PublishTarget) -> None:
         """Shows the text of `render()` (Markdown) from now on, at intervals, until `publish`. Never raises."""
-        ...
 
 
 async def publish_report(

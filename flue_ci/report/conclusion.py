@@ -65,9 +65,7 @@ def conclude(record: RunRecord) -> Verdict:
         return _failure("; ".join(failures))
     if not record.changed_files and record.wants_changes and outcome.result is None:
         return Verdict(conclusion="no-op", reason="the agent changed nothing", exit_code=EXIT_DONE)
-    reason = "nothing changed"
-    if record.changed_files:
-        reason = f"{plural(record.changed_files, 'file')} changed"
+    reason = f"{plural(record.changed_files, 'file')} changed" if record.changed_files else "nothing changed"
     if record.checks:
         reason += f", {plural(len(record.checks), 'check')} passed"
     return Verdict(conclusion="success", reason=reason, exit_code=EXIT_DONE)

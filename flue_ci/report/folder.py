@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tempfile
 import time
@@ -59,12 +60,9 @@ class RunFolder:
             return
         if self._transcript is None or isinstance(event, _PIECES):
             return
-        line = {
-            "v": TRANSCRIPT_VERSION,
-            "t": round(time.monotonic() - self._start, 3),
-            "event": _snake_case(type(event).__name__),
-            "data": asdict(event),
-        }
+        name = re.sub(r"(?<=.)(?=[A-Z])", "_", type(event).__name__).lower()
+        seconds = round(time.monotonic() - self._start, 3)
+        line = {"v": TRANSCRIPT_VERSION, "t": seconds, "event": name, "data": asdict(event)}
         try:
             self._transcript.write(json.dumps(line).encode() + b"\n")
             self._transcript.flush()
@@ -107,21 +105,20 @@ class RunFolder:
         return replace(report, notes=(*report.notes, self.trouble), exit_code=report.exit_code or EXIT_FAILED)
 
     def _close(self) -> None:
-        if self._transcript is not None:
-            transcript, self._transcript = self._transcript, None
-            try:
+        transcript, self._transcript = self._transcript, None
+        try:
+            if transcript:
                 transcript.close()
-            except OSError as error:
-                self.trouble = f"the transcript ends early: {error}"
+        except OSError as error:
+            self.trouble = f"the transcript ends early: {error}"
 
 
 def load(folder: Path) -> tuple[Report, bytes]:
     """The report of a saved run and its patch. Raises `FlueError` when there is none or it is damaged."""
     try:
         report = from_json(_read(folder / "report.json"))
-        if name := _patch_name(report):
-            return report, _read(folder / name)
-        return report, b""
+        name = _patch_name(report)
+        return report, _read(folder / name) if name else b""
     except OSError as error:
         raise FlueError(
             f"{folder} holds no saved run: {error.strerror} ({error.filename})", hint="give the folder that --out named"
@@ -158,7 +155,3 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise FlueError(f"{path} is no file of at most {human_bytes(MAX_BYTES)}")
         return file.read(MAX_BYTES)
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")

@@ -29,7 +29,8 @@ def markdown(report: Report, patch: bytes = b"") -> str:
     if report.instruction:
         header += f"\n> {_words(report.instruction)}"
     diffs = [] if report.changes.refused else diff_blocks(patch)
-    middle = sections(report, diffs, hosts=_hosts(report), has_patch=bool(patch))
+    host = urlsplit(report.trigger.run_url).hostname if report.trigger else None
+    middle = sections(report, diffs, hosts=(host or "", *report.publish.links), has_patch=bool(patch))
     return "\n\n".join(part for part in (header, *middle, footer(report)) if part) + "\n"
 
 
@@ -53,35 +54,29 @@ def sections(
     if removals:
         note = f"shown as text in what the agent said: {summarize_removals(removals)}"
         report = replace(report, notes=(*report.notes, note))
-    setup = report.setup
-    if all(result.passed for result in setup):
-        setup = ()
+    setup = () if all(result.passed for result in report.setup) else report.setup[:rows]
+    result = ""
+    if report.result is not None:
+        result = f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
+    notes = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in report.notes[:30])
     return [
         summary,
         failure_section(report),
         changes_section(report.changes, has_patch=has_patch, rows=rows),
         commands_section("Checks", report.checks[:rows]),
-        commands_section("Setup", setup[:rows]),
-        result_section(report),
+        commands_section("Setup", setup),
+        result,
         "\n".join(diffs),
-        notes_section(report),
+        details("Notes", notes) if notes else "",
     ]
-
-
-def _hosts(report: Report) -> tuple[str, ...]:
-    if report.trigger and (host := urlsplit(report.trigger.run_url).hostname):
-        return host, *report.publish.links
-    return report.publish.links
 
 
 def failure_section(report: Report) -> str:
     """Where it failed, and the hint: as a code block when it has several lines."""
-    failure = report.failure
-    if failure is None:
+    if not (failure := report.failure):
         return ""
     text = f"**Failed at {_words(failure.stage)}.** {escape(failure.message)}"
-    hint = plain(failure.hint)
-    if hint:
+    if hint := plain(failure.hint):
         text += "\n\n" + (code_block(hint) if "\n" in hint else escape(hint))
     return text
 
@@ -95,8 +90,7 @@ def changes_section(changes: Changes, *, has_patch: bool, rows: int = 200) -> st
         return ""
     files = plural(len(changes.files), "file")
     table = [f"| {files} | +{changes.added} | −{changes.deleted} |", "|:--|--:|--:|"]
-    table += [f"| {_file_cell(file)} | {_lines_cells(file)} |" for file in changes.files[:rows]]
-    text = "\n".join(table)
+    text = "\n".join([*table, *map(_file_row, changes.files[:rows])])
     if len(changes.files) > rows:
         text += f"\n\n… and {plural(len(changes.files) - rows, 'more file')}"
     if has_patch:
@@ -108,15 +102,13 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
     """One row a command with the exit code that the host recorded, then the output of those that failed."""
     if not results:
         return ""
-    table = "\n".join([f"| {title} | command | exit code | time |", "|:--|:--|--:|--:|", *map(_command_row, results)])
-    outputs = [
-        details(
-            f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}", code_block(result.output.rstrip())
-        )
-        for result in results
-        if not result.passed and result.output.strip()
-    ]
-    return "\n\n".join([table, *outputs])
+    table = [f"| {title} | command | exit code | time |", "|:--|:--|--:|--:|", *map(_command_row, results)]
+    parts = ["\n".join(table)]
+    for result in results:
+        if not result.passed and result.output.strip():
+            summary = f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}"
+            parts.append(details(summary, code_block(result.output.rstrip())))
+    return "\n\n".join(parts)
 
 
 def _command_row(result: CommandResult) -> str:
@@ -124,13 +116,6 @@ def _command_row(result: CommandResult) -> str:
     code = "timeout" if result.timed_out else result.exit_code
     command, duration = inline_code(result.command), human_seconds(result.seconds)
     return f"| {mark} {_words(result.name)} | {command} | {code} | {duration} |"
-
-
-def result_section(report: Report) -> str:
-    """The typed result as JSON."""
-    if report.result is None:
-        return ""
-    return f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
 
 
 def diff_blocks(patch: bytes) -> list[str]:
@@ -144,28 +129,18 @@ def diff_blocks(patch: bytes) -> list[str]:
     return blocks
 
 
-def notes_section(report: Report) -> str:
-    """At most 30 notes, collapsed."""
-    if not report.notes:
-        return ""
-    lines = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in report.notes[:30])
-    return details("Notes", lines)
-
-
 def footer(report: Report) -> str:
     """Model, turns, tokens, cost, time, sandbox and its network, spec."""
     usage, sandbox = report.usage, report.sandbox
     tokens = f"{human_count(usage.cache_read_tokens)} cached, {human_count(usage.output_tokens)} out"
+    template = inline_code(sandbox.template)
     parts = [
         _words(report.model or "no model"),
         plural(usage.turns, "turn"),
         f"{human_count(usage.total_tokens)} tokens ({tokens})",
         human_cost(usage.cost_usd),
+        f"{_words(sandbox.provider)} sandbox {template}" if sandbox.template else "no sandbox",
     ]
-    if sandbox.template:
-        parts.append(f"{_words(sandbox.provider)} sandbox {inline_code(sandbox.template)}")
-    else:
-        parts.append("no sandbox")
     if sandbox.network:
         parts.append(f"network {_words(' · '.join(f'{phase}: {mode}' for phase, mode in sandbox.network.items()))}")
     if sandbox.secrets:
@@ -181,12 +156,8 @@ def footer(report: Report) -> str:
 
 def without_binary(patch: bytes) -> str:
     """The patch as text, with one line in place of the data of each binary file."""
-    text = patch.decode("utf-8", "replace")
-    return re.sub(
-        r"(?m)^GIT binary patch\n(?:(?:literal|delta) \d+\n(?:[A-Za-z].*\n)*\n)+",
-        "Binary data, in changes.patch\n",
-        text,
-    )
+    data = r"(?m)^GIT binary patch\n(?:(?:literal|delta) \d+\n(?:[A-Za-z].*\n)*\n)+"
+    return re.sub(data, "Binary data, in changes.patch\n", patch.decode("utf-8", "replace"))
 
 
 def _words(text: str) -> str:
@@ -200,14 +171,11 @@ def _diff_title(names: str) -> str:
     return f"<code>{html(new if old == new else names)}</code>"
 
 
-def _file_cell(file: ChangedFile) -> str:
-    cell = inline_code(file.path)
+def _file_row(file: ChangedFile) -> str:
+    name = inline_code(file.path)
     if file.old_path:
-        cell = f"{inline_code(file.old_path)} → {cell}"
+        name = f"{inline_code(file.old_path)} → {name}"
     if file.binary:
-        return f"{cell} (binary)"
-    return cell if file.kind == "modified" else f"{cell} ({file.kind.replace('-', ' ')})"
-
-
-def _lines_cells(file: ChangedFile) -> str:
-    return " | " if file.binary else f"+{file.added} | −{file.deleted}"
+        return f"| {name} (binary) |  |  |"
+    kind = "" if file.kind == "modified" else f" ({file.kind.replace('-', ' ')})"
+    return f"| {name}{kind} | +{file.added} | −{file.deleted} |"

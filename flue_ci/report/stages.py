@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-STEPS = {
-    "prepare": "Start the sandbox, fetch the commit",
-    "upload": "Copy the repository in",
-    "setup": "Set up",
-    "agent": "Let the agent work",
-    "collect": "Collect the changes",
-    "checks": "Run the checks",
+_STAGES = {
+    "prepare": ("Start the sandbox, fetch the commit", "Starting the sandbox and reading the repository"),
+    "upload": ("Copy the repository in", "Copying the repository in"),
+    "setup": ("Set up", "Setting up"),
+    "agent": ("Let the agent work", "Agent at work"),
+    "collect": ("Collect the changes", "Collecting the changes"),
+    "checks": ("Run the checks", "Checking"),
 }
-_ACTIVITIES = {
-    "prepare": "Starting the sandbox and reading the repository",
-    "upload": "Copying the repository in",
-    "setup": "Setting up",
-    "agent": "Agent at work",
-    "collect": "Collecting the changes",
-    "checks": "Checking",
-}
+STEPS = {stage: step for stage, (step, _) in _STAGES.items()}
 
 
 def describe_activity(stage: str) -> str:
     """What happens in that stage: `Copying the repository in`."""
-    return _ACTIVITIES.get(stage, stage)
+    return _STAGES.get(stage, ("", stage))[1]

@@ -13,6 +13,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from urllib.parse import quote, quote_plus
 
 from flue_ci.safety.key_patterns import Span, find_keys
@@ -68,23 +69,20 @@ def _occurrences(form: str, text: str) -> Iterator[Span]:
 def _find_wrapped(forms: Sequence[str], lines: Sequence[str]) -> Iterator[Span]:
     """Where forms go on over the ends of lines, whose white space at both ends does not count: in the lines `key: ab`
     and `  cd` the form `abcd` is at 5 to 12."""
-    starts_in_content, starts_in_text = [], []  # of each line that is not blank
+    content = "".join(map(str.strip, lines))
+    starts = list[Span]()  # of each line, in `content` and in the text; when some start together, the last has content
     in_content = in_text = 0
     for line in lines:
-        content = line.strip()
-        if content:
-            starts_in_content.append(in_content)
-            starts_in_text.append(in_text + len(line) - len(line.lstrip()))
-        in_content += len(content)
+        starts.append((in_content, in_text + len(line) - len(line.lstrip())))
+        in_content += len(line.strip())
         in_text += len(line) + 1
 
     def to_text(position: int) -> int:
-        line = bisect_right(starts_in_content, position) - 1
-        return starts_in_text[line] + position - starts_in_content[line]
+        start_in_content, start_in_text = starts[bisect_right(starts, position, key=itemgetter(0)) - 1]
+        return start_in_text + position - start_in_content
 
-    content_text = "".join(map(str.strip, lines))
     for form in forms:
-        for start, end in _occurrences(form, content_text):
+        for start, end in _occurrences(form, content):
             yield to_text(start), to_text(end - 1) + 1
 
 
@@ -127,15 +125,8 @@ def _values(secret: str) -> Iterator[str]:
 def encodings(secret: str) -> Iterator[str]:
     """How a value may stand in a text: as it is, in JSON, an address, HTML, hexadecimal digits or base64."""
     raw = secret.encode("utf-8", "surrogateescape")
-    yield secret
-    yield quote(raw, safe="")
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield quote(raw, safe="").lower()
-    yield quote_plus(raw)
-    yield html.escape(secret)
-    yield raw.hex()
-    yield raw.hex().upper()
+    yield from (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], html.escape(secret))
+    yield from (quote(raw, safe=""), quote(raw, safe="").lower(), quote_plus(raw), raw.hex(), raw.hex().upper())
     # base64 of a longer text has the value in one of three alignments. The characters at both ends depend on the
     # neighbours, so only those between them are looked for.
     for offset, start in enumerate((0, 2, 3)):

@@ -91,10 +91,9 @@ def _read_tokens() -> Iterator[KeyPattern]:
     """The rows of `tokens.txt`."""
     for line in Path(__file__).with_name("tokens.txt").read_text("utf-8").splitlines():
         if not line.startswith("#"):
-            kind, prefixes, rest = map(str.strip, line.split(" | "))
-            words = tuple(prefixes.split())
-            regex = rf"(?a:\b(?:{'|'.join(map(re.escape, words))}){rest})"
-            yield KeyPattern(kind, words, regex, is_token=True)
+            kind, names, rest = map(str.strip, line.split(" | "))
+            prefixes = tuple(names.split())
+            yield KeyPattern(kind, prefixes, rf"(?a:\b(?:{'|'.join(map(re.escape, prefixes))}){rest})", is_token=True)
 
 
 KEY_PATTERNS = (

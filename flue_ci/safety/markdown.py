@@ -13,22 +13,20 @@ from flue_ci.safety.sanitize import ACTIVE_SYNTAX, neutralize
 _FENCE = re.compile(r"((?:[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+){0,9}[ \t]*)(`{3,}(?=[^`]*$)|~{3,})")
 _SPAN = r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)"
 _SIGNS = re.compile("[`~<&@＠﹫#＃\\[\\]$\\\\]")
+_ACTIVE = re.compile(rf"{ACTIVE_SYNTAX}|&(?=#?\w+;)|[\\`*_\[\]<>|#~]", re.IGNORECASE)  # for GitHub or Markdown
 _ADDRESS = r"<https?://[^\s<>`|]+>"
 
 
 def escape(text: str) -> str:
     """Text that Markdown and HTML show as it is. Mentions, references and addresses are shown as code."""
-    parts, position = [], 0
-    text = plain(text)
-    for match in ACTIVE_SYNTAX.finditer(text):
-        parts += [_escape_signs(text[position : match.start()]), inline_code(match[0])]
-        position = match.end()
-    return "".join([*parts, _escape_signs(text[position:])])
+    return _ACTIVE.sub(_escape_match, plain(text))
 
 
-def _escape_signs(text: str) -> str:
-    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", text)
+def _escape_match(match: re.Match[str]) -> str:
+    text = match[0]
+    if len(text) > 1:
+        return inline_code(text)
+    return "&amp;" if text == "&" else f"\\{text}"
 
 
 def html(text: str) -> str:
@@ -39,7 +37,7 @@ def html(text: str) -> str:
 def inline_code(text: str) -> str:
     """Inline code that survives backticks, line breaks and table cells."""
     line = one_line(text, 200).replace("|", "\\|")
-    ticks = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
+    ticks = "`" * (max(map(len, re.findall(r"`+", line)), default=0) + 1)
     pad = " " if "`" in line else ""
     return f"{ticks}{pad}{line}{pad}{ticks}"
 
@@ -47,8 +45,7 @@ def inline_code(text: str) -> str:
 def code_block(text: str, language: str = "") -> str:
     """A code block whose fence is longer than any run of backticks inside."""
     text = plain(text)
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
+    fence = "`" * (max(map(len, re.findall(r"`{3,}", text)), default=2) + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
 
@@ -70,20 +67,15 @@ def untrusted_markdown(text: str, hosts: Collection[str] = (), counts: Counter[s
     lines: list[str] = []
     fence, indent, certain = "", 0, True
     for line in plain(text).strip("\n").rstrip().split("\n"):
-        if fence and fence[0] not in line:
-            lines.append(_dedent(line, indent))
-            continue
-        if not fence and _is_plain(line):
-            certain = certain or not line.strip(" \t")
-            lines.append(line)
-            continue
-        match = _FENCE.match(line)
         content = line.strip(" \t")  # other white space neither ends a paragraph nor stands behind a fence
         if fence:
-            lines.append(_dedent(line, indent))
-            if match and set(content) == {fence[0]} and len(content) >= len(fence):
+            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
+            if len(content) >= len(fence) and not content.strip(fence[0]) and _FENCE.match(line):
                 fence = ""
-        elif match:
+        elif _is_plain(line):
+            certain = certain or not content
+            lines.append(line)
+        elif match := _FENCE.match(line):
             indent, fence, certain = len(match[1]), match[2], True
             lines.append(line[indent:])
         else:
@@ -92,10 +84,6 @@ def untrusted_markdown(text: str, hosts: Collection[str] = (), counts: Counter[s
     if fence:
         lines.append(fence)
     return "\n".join(lines)
-
-
-def _dedent(line: str, indent: int) -> str:
-    return line[min(indent, len(line) - len(line.lstrip(" "))) :]
 
 
 def _is_plain(line: str) -> bool:

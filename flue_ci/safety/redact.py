@@ -52,10 +52,8 @@ class Redactor:
         return self._finder.find(text)
 
     def redact_value(self, value: _Value) -> _Value:
-        """The same for everything inside a value: strings, bytes, collections with their keys, dataclasses.
-
-        A field of a dataclass whose type is a `Literal` keeps a value of that type: it is a word of ours.
-        """
+        """The same for everything inside a value: strings, bytes, collections with their keys, dataclasses. A field
+        whose type is a `Literal` keeps a value of that type: it is a word of ours."""
         clean: _Value = self._redact(value, MAX_DEPTH)
         return clean
 
@@ -85,12 +83,10 @@ class Redactor:
         if isinstance(value, list | tuple):
             return type(value)([self._redact(item, depth - 1) for item in value])
         if is_dataclass(value) and not isinstance(value, type):
-            literals = _literals(type(value))
+            words = _literals(type(value))
             items = {field.name: getattr(value, field.name) for field in fields(value)}
-            own = {name for name, words in literals.items() if items[name] in words}
-            return replace(
-                value, **{name: self._redact(item, depth - 1) for name, item in items.items() if name not in own}
-            )
+            texts = {name: item for name, item in items.items() if name not in words or item not in words[name]}
+            return replace(value, **{name: self._redact(item, depth - 1) for name, item in texts.items()})
         return value
 
 
@@ -101,11 +97,12 @@ def _literals(kind: type) -> Mapping[str, tuple[object, ...]]:
         hints = get_type_hints(kind)
     except (NameError, AttributeError):  # a type that is imported for type checkers only
         return {}
-    words = {}
+    words: dict[str, tuple[object, ...]] = {}
     for name, hint in hints.items():
-        members = [hint, *get_args(hint)]
-        words[name] = tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
-    return {name: values for name, values in words.items() if values}
+        for member in (hint, *get_args(hint)):
+            if get_origin(member) is Literal:
+                words[name] = (*words.get(name, ()), *get_args(member))
+    return words
 
 
 class StreamRedactor:
@@ -133,7 +130,8 @@ class StreamRedactor:
                 self._in_key = True
             elif "-----END" in line:
                 self._in_key = False
-            if self._size > self._max_pending or not (self._in_key or _may_go_on(line)):
+            last_word = "".join(line.rsplit(None, 1)[-1:])
+            if self._size > self._max_pending or not (self._in_key or len(last_word) >= MIN_LINE):
                 parts.append(self._flush())
         if len(self._open_line) > self._max_pending:
             parts.append(self._flush() + self._flush_front())
@@ -159,11 +157,6 @@ class StreamRedactor:
                 cut = start
         text, self._open_line = self._open_line[:cut], self._open_line[cut:]
         return self._redact.mask(text)
-
-
-def _may_go_on(line: str) -> bool:
-    words = line.rsplit(None, 1)
-    return bool(words) and len(words[-1]) >= MIN_LINE
 
 
 def added_lines(patch: bytes) -> bytes:

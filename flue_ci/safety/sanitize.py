@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -19,12 +19,8 @@ _FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})")
 _SPAN = r"(?<!`)(?P<ticks>`+)(?!`)(?:.|\n(?![ \t]*\n))+?(?<!`)(?P=ticks)(?!`)"
 _MAX_TICKS = 2_000  # in a text with more backticks, code spans are not looked for
 _OPENERS = r"<!--|<\?|<!\[CDATA\[|<!(?=[A-Za-z])"
-_CLOSERS = {
-    "<!--": re.compile("--!?>"),
-    "<?": re.compile(r"\?>"),
-    "<![CDATA[": re.compile(r"\]\]>"),
-    "<!": re.compile(">"),
-}
+_ENDS = {"<!--": "--!?>", "<?": r"\?>", "<![CDATA[": r"\]\]>", "<!": ">"}
+_CLOSERS = {opener: re.compile(end) for opener, end in _ENDS.items()}
 _COMMENT_START = re.compile(_OPENERS)
 _SPAN_OR_COMMENT_START = re.compile(f"{_SPAN}|{_OPENERS}")
 _COMMENT_LINE = re.compile(r"^ {0,3}(?:<!--|<\?|<!\[CDATA\[|<![A-Za-z]).*", re.DOTALL | re.MULTILINE)
@@ -52,7 +48,7 @@ _CALLS = re.compile(
     r"|(?<![&#])(?:[A-Za-z0-9][\w.-]{0,80}/[\w.-]{1,120})?#\d(?:[\w@#./-]*\w)?"
     r"|GH-\d(?:[\w@#./-]*\w)?)"
 )
-ACTIVE_SYNTAX = re.compile(f"{_ADDRESS.pattern}|{_CALLS.pattern}", re.IGNORECASE)  # what GitHub turns into a link
+ACTIVE_SYNTAX = f"{_ADDRESS.pattern}|{_CALLS.pattern}"  # a regular expression for what GitHub turns into a link
 _THREAD = re.compile(r"/(?:issues|pull|discussions|commit)/", re.IGNORECASE)
 
 
@@ -67,12 +63,13 @@ class SanitizedText:
 def sanitize_for_model(text: str) -> SanitizedText:
     """Only what a reader of the rendered page would see: nothing that only a machine reads."""
     counts: Counter[str] = Counter()
-    text = _visible(text, counts)
+    visible = unicodedata.normalize("NFC", plain(text))
+    if difference := len(text.replace("\r\n", "\n")) - len(visible):
+        counts["invisible characters"] += max(difference, 0)
+    text = visible
     if "<" in text:
-        text = "".join(
-            part if is_code or "<" not in part else _without_tags(part, counts)
-            for is_code, part in _without_comments(text, counts)
-        )
+        parts = _without_comments(text, counts)
+        text = "".join(part if is_code or "<" not in part else _without_tags(part, counts) for is_code, part in parts)
     return SanitizedText(text=text, removals=dict(counts))
 
 
@@ -144,13 +141,6 @@ def _is_allowed_url(address: str, hosts: Collection[str]) -> bool:
     return matches_host(host, filter(None, hosts))
 
 
-def _visible(text: str, counts: Counter[str]) -> str:
-    visible = unicodedata.normalize("NFC", plain(text))
-    if difference := len(text.replace("\r\n", "\n")) - len(visible):
-        counts["invisible characters"] += max(difference, 0)
-    return visible
-
-
 def _without_comments(text: str, counts: Counter[str]) -> list[tuple[bool, str]]:
     """The parts of `_split_code` without comments and the like outside of code. Removing one may make another of the
     text around it, so there are several passes."""
@@ -162,22 +152,14 @@ def _without_comments(text: str, counts: Counter[str]) -> list[tuple[bool, str]]
         counts["hidden comments"] += 1
         text = "".join(part for _, part in rest)
         parts = list(_split_code(text))
-    start = _unclosed_comment(parts)
-    if start is None:
-        return parts
-    counts["hidden comments"] += 1
-    return list(_split_code(text[:start]))
-
-
-def _unclosed_comment(parts: Iterable[tuple[bool, str]]) -> int | None:
-    """Where a comment begins that does not end: it hides the rest of the text."""
     position = 0
     for is_code, part in parts:
         has_start = not is_code and ("<!" in part or "<?" in part)
         if has_start and (match := _COMMENT_LINE.search(part)):
-            return position + match.start()
+            counts["hidden comments"] += 1
+            return list(_split_code(text[: position + match.start()]))  # a comment without end hides the rest
         position += len(part)
-    return None
+    return parts
 
 
 def _without_tags(text: str, counts: Counter[str]) -> str:
@@ -192,18 +174,15 @@ def _without_closed_comments(text: str) -> str:
     pattern = _SPAN_OR_COMMENT_START if text.count("`") < _MAX_TICKS else _COMMENT_START
     parts, position, without_end = [], 0, set[str]()
     while match := pattern.search(text, position):
-        opener, end, closer = match[0], match.end(), None
+        opener, end = match[0], match.end()
+        parts.append(text[position:end])
         if opener[0] == "<" and opener not in without_end:
-            # `<!-->` and `<!--->` are whole comments
-            start = match.start() + (2 if opener == "<!--" else len(opener))
-            closer = _CLOSERS[opener].search(text, start)
-            if closer is None:
+            start = match.start() + 2 if opener == "<!--" else end  # `<!-->` and `<!--->` are whole comments
+            if closer := _CLOSERS[opener].search(text, start):
+                parts[-1] = text[position : match.start()]
+                end = closer.end()
+            else:
                 without_end.add(opener)
-        if closer:
-            parts.append(text[position : match.start()])
-            end = closer.end()
-        else:
-            parts.append(text[position:end])
         position = end
     return "".join([*parts, text[position:]])
 
@@ -216,18 +195,17 @@ def _split_code(text: str) -> Iterator[tuple[bool, str]]:
             lines.append(line)
             continue
         match = None if in_comment else _FENCE.match(line.rstrip("\n"))
-        if fence:
-            lines.append(line)
-            if match and match[2][0] == fence[0] and len(match[2]) >= len(fence) and not line.strip("`~ \t\n"):
-                yield True, "".join(lines)
-                fence, lines = "", []
-        elif match:
+        if match and not fence:
             if lines:
                 yield False, "".join(lines)
             fence, lines = match[2], [line]
-        else:
-            lines.append(line)
+            continue
+        lines.append(line)
+        if not fence:
             in_comment = "-->" not in line if in_comment else _opens_comment(line)
+        elif match and match[2][0] == fence[0] and len(match[2]) >= len(fence) and not line.strip("`~ \t\n"):
+            yield True, "".join(lines)
+            fence, lines = "", []
     if lines:
         yield bool(fence), "".join(lines)
 

@@ -19,20 +19,8 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Reaction
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
+from flue_ci.forges.github import parse
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
-from flue_ci.forges.github.parse import (
-    is_same_comment,
-    parse_account,
-    parse_annotation,
-    parse_comment,
-    parse_file,
-    parse_issue,
-    parse_number,
-    parse_object,
-    parse_pull,
-    parse_review,
-    parse_text,
-)
 from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
 
 FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
@@ -91,15 +79,15 @@ class GitHub:
             if error.status == 404:
                 return "none"
             raise
-        return parse_text(data, "role_name") or parse_text(data, "permission") or "none"
+        return parse.text(data, "role_name") or parse.text(data, "permission") or "none"
 
     async def pull(self, number: int) -> PullRequest:
         """The pull request. Raises `ForgeError` with status 404 when there is none."""
-        return parse_pull(await self._fetch("read the pull request", f"/pulls/{number}"))
+        return parse.pull(await self._fetch("read the pull request", f"/pulls/{number}"))
 
     async def issue(self, number: int) -> Issue:
         """The issue. Raises `ForgeError` with status 404 when there is none."""
-        return parse_issue(await self._fetch("read the issue", f"/issues/{number}"))
+        return parse.issue(await self._fetch("read the issue", f"/issues/{number}"))
 
     async def pulls_of(self, sha: str) -> list[PullRequest]:
         """GitHub's index of commits does not know those of forks: then the open pull requests are searched, the most
@@ -109,35 +97,33 @@ class GitHub:
             items = await self._list(
                 "read the pull requests", "/pulls", state="open", sort="updated", direction="desc", max_pages=3
             )
-        names = [parse_text(parse_object(parse_object(item, "base"), "repo"), "full_name") for item in items]
+        names = [parse.text(parse.mapping(parse.mapping(item, "base"), "repo"), "full_name") for item in items]
         items = [item for item, name in zip(items, names, strict=True) if name.lower() == self._repo.lower()]
-        return [pull for pull in map(parse_pull, items) if pull.state == "open" and pull.head_sha == sha]
+        return [pull for pull in map(parse.pull, items) if pull.state == "open" and pull.head_sha == sha]
 
     async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
         """All pages, oldest comment first."""
         items = await self._list("read the comments", f"/{_FOLDERS[kind]}/{number}/comments")
-        return [parse_comment(item, kind) for item in items]
+        return [parse.comment(item, kind) for item in items]
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """At most the newest 300 comments of each kind are looked at."""
 
         async def fetch(kind: Kind) -> list[Comment]:
-            path = f"/{_FOLDERS[kind]}/comments"
-            items = await self._list(
-                "count recent requests", path, since=since, sort="created", direction="desc", max_pages=3
-            )
-            return [parse_comment(item, kind) for item in items]
+            query = {"since": since, "sort": "created", "direction": "desc"}
+            items = await self._list("count recent requests", f"/{_FOLDERS[kind]}/comments", max_pages=3, **query)
+            comments = [parse.comment(item, kind) for item in items]
+            return [comment for comment in comments if comment.author.login == login and comment.created_at >= since]
 
         issue_comments, review_comments = await together(fetch("issue"), fetch("review"))
-        comments = [*issue_comments, *review_comments]
-        return [comment for comment in comments if comment.author.login == login and comment.created_at >= since]
+        return [*issue_comments, *review_comments]
 
     async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
         """Source: https://docs.github.com/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow"""
         path = f"/actions/workflows/{quote(workflow, safe='')}/runs"
         query = {"actor": login, "created": f">={since}", "exclude_pull_requests": "true"}
         items = await self._list("count recent runs", path, key="workflow_runs", max_pages=3, **query)
-        return [parse_text(item, "created_at") for item in items if parse_text(item.get("actor"), "login") == login]
+        return [parse.text(item, "created_at") for item in items if parse.text(item.get("actor"), "login") == login]
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
         """The parts are read at the same time. What the token may not read is missing, with a note."""
@@ -156,7 +142,7 @@ class GitHub:
         if pull is None:
             comments, issue = await together(issue_comments, self.issue(number))
             hidden_ids = await self._minimized_ids(comments, notes)
-            values = tuple(parse_comment(item, "issue", hidden_ids) for item in comments)
+            values = tuple(parse.comment(item, "issue", hidden_ids) for item in comments)
             return Discussion(issue=issue, comments=values, notes=tuple(notes))
         comments, reviews, review_comments, files, checks = await together(
             issue_comments,
@@ -171,11 +157,11 @@ class GitHub:
         return Discussion(
             pull=pull,
             comments=(
-                *(parse_comment(item, "issue", hidden_ids) for item in comments),
-                *(parse_comment(item, "review", hidden_ids) for item in review_comments),
+                *(parse.comment(item, "issue", hidden_ids) for item in comments),
+                *(parse.comment(item, "review", hidden_ids) for item in review_comments),
             ),
-            reviews=tuple(parse_review(item, hidden_ids) for item in reviews if item.get("state") != "PENDING"),
-            files=tuple(parse_file(item) for item in files),
+            reviews=tuple(parse.review(item, hidden_ids) for item in reviews if item.get("state") != "PENDING"),
+            files=tuple(parse.file(item) for item in files),
             checks=checks,
             notes=tuple(sorted(notes)),
         )
@@ -194,7 +180,7 @@ class GitHub:
             if error.status not in (404, 422):
                 raise
             data = await self._fetch("read the comment to reply to", f"/pulls/comments/{to}")
-            first = parse_comment(data, "review").reply_to
+            first = parse.comment(data, "review").reply_to
             if first is None:
                 raise
         return await self._create_comment(f"{path}/{first}/replies", path, "review", body)
@@ -202,13 +188,11 @@ class GitHub:
     async def edit(self, comment: Comment, body: str) -> Comment:
         """The comment as it is now. Raises `ForgeError` with status 404 when it was deleted."""
         path = f"/{_FOLDERS[comment.kind]}/comments/{comment.id}"
-        return parse_comment(await self._fetch("edit a comment", path, "PATCH", {"body": body}), comment.kind)
+        return parse.comment(await self._fetch("edit a comment", path, "PATCH", {"body": body}), comment.kind)
 
     async def react(self, number: int, comment: Comment | None, reaction: Reaction) -> None:
         """GitHub keeps one reaction of a kind by the same account."""
-        path = f"/issues/{number}"
-        if comment:
-            path = f"/{_FOLDERS[comment.kind]}/comments/{comment.id}"
+        path = f"/{_FOLDERS[comment.kind]}/comments/{comment.id}" if comment else f"/issues/{number}"
         await self._fetch("react", f"{path}/reactions", "POST", {"content": reaction})
 
     async def close(self) -> None:
@@ -221,26 +205,26 @@ class GitHub:
         it, it is the account that all of them have."""
         if not self._token.startswith("ghs_"):
             try:
-                return parse_account(await self._fetch("find out who we are", self._user_url))
+                return parse.account(await self._fetch("find out who we are", self._user_url))
             except ForgeError as error:
                 if error.status not in (403, 404):
                     raise
         try:
-            viewer = parse_object(await self._graphql(_VIEWER_QUERY, {}), "viewer")
+            viewer = parse.mapping(await self._graphql(_VIEWER_QUERY, {}), "viewer")
         except ForgeError as error:
             if error.status == 401:
                 raise
             viewer = {}
-        login = parse_text(viewer, "login") or _BOT
-        me = Account(id=parse_number(viewer, "databaseId"), login=login)
+        login = parse.text(viewer, "login") or _BOT
+        me = Account(id=parse.number(viewer, "databaseId"), login=login)
         return replace(me, kind="Bot") if login.endswith("[bot]") else me
 
     async def _failed_checks(self, sha: str, notes: list[str]) -> tuple[FailedCheck, ...]:
         """The latest run of each check, where that did not succeed."""
         try:
             runs = await self._list("read the checks", f"/commits/{sha}/check-runs", key="check_runs", max_pages=3)
-            runs.sort(key=lambda run: parse_number(run, "id"))
-            latest = {(parse_text(run.get("app"), "slug"), parse_text(run, "name")): run for run in runs}
+            runs.sort(key=lambda run: parse.number(run, "id"))
+            latest = {(parse.text(run.get("app"), "slug"), parse.text(run, "name")): run for run in runs}
             failures = [run for run in latest.values() if run.get("conclusion") in _FAILURES]
             if len(failures) > MAX_CHECKS:
                 notes.append(f"only the last {MAX_CHECKS} of {len(failures)} failed checks are listed")
@@ -253,16 +237,14 @@ class GitHub:
 
     async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
         output = run.get("output")
-        annotations: list[dict[str, Any]] = []
-        if parse_number(output, "annotations_count"):
-            path = f"/check-runs/{parse_number(run, 'id')}/annotations"
-            annotations = await self._list("read annotations", path, max_pages=5)
+        path, count = f"/check-runs/{parse.number(run, 'id')}/annotations", parse.number(output, "annotations_count")
+        annotations = await self._list("read annotations", path, max_pages=5) if count else []
         return FailedCheck(
-            name=parse_text(run, "name"),
-            conclusion=parse_text(run, "conclusion"),
-            url=parse_text(run, "html_url"),
-            summary=parse_text(output, "summary") or parse_text(output, "title"),
-            annotations=tuple(parse_annotation(item) for item in annotations[-MAX_ANNOTATIONS:]),
+            name=parse.text(run, "name"),
+            conclusion=parse.text(run, "conclusion"),
+            url=parse.text(run, "html_url"),
+            summary=parse.text(output, "summary") or parse.text(output, "title"),
+            annotations=tuple(parse.annotation(item) for item in annotations[-MAX_ANNOTATIONS:]),
         )
 
     async def _minimized_ids(self, items: list[dict[str, Any]], notes: list[str]) -> frozenset[str]:
@@ -273,7 +255,7 @@ class GitHub:
             for start in range(0, len(ids), PER_PAGE):
                 data = await self._graphql(_MINIMIZED_QUERY, {"ids": ids[start : start + PER_PAGE]})
                 nodes = [node for node in data.get("nodes") or () if isinstance(node, dict)]
-                hidden_ids |= {parse_text(node, "id") for node in nodes if node.get("isMinimized") is True}
+                hidden_ids |= {parse.text(node, "id") for node in nodes if node.get("isMinimized") is True}
         except ForgeError:
             notes.append("which comments are hidden could not be read")
         return frozenset(hidden_ids)
@@ -285,9 +267,9 @@ class GitHub:
         async def find_existing() -> dict[str, Any] | None:
             me = await self.me()
             items = await self._list("look for the comment", list_path, since=since)
-            return next((item for item in items if is_same_comment(item, body, me)), None)
+            return next((item for item in items if parse.is_same_comment(item, body, me)), None)
 
-        return parse_comment(await self._fetch("write a comment", path, "POST", {"body": body}, find_existing), kind)
+        return parse.comment(await self._fetch("write a comment", path, "POST", {"body": body}, find_existing), kind)
 
     async def _fetch(
         self, purpose: str, path: str, verb: str = "GET", body: Any = None, find_existing: FindExisting | None = None

@@ -129,10 +129,8 @@ def send(request: ApiRequest, transport: Callable[..., tuple[int, Mapping[str, A
             message = message.replace(part, "***")
         return ApiResponse(0, {}, {"message": message})
     lower_case = {str(name).lower(): str(value) for name, value in headers.items()}
-    if not text:
-        return ApiResponse(status, lower_case, None)
     try:
-        return ApiResponse(status, lower_case, json.loads(text))
+        return ApiResponse(status, lower_case, json.loads(text) if text else None)
     except ValueError:
         if 200 <= status < 300:
             status = 0

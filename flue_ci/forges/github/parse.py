@@ -1,5 +1,5 @@
-"""GitHub's JSON as our values. Fields that are missing or of another type become empty: answers differ by the age and
-kind of the server."""
+"""GitHub's JSON as our values, for example `parse.comment(item, "issue")`. Fields that are missing or of another type
+become empty: answers differ by the age and kind of the server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 def is_same_comment(data: Mapping[str, Any], body: str, me: Account) -> bool:
     """Whether `data` is a comment with that body which `me` wrote; kinds of line ends do not count."""
-    author = parse_account(data.get("user"))
+    author = account(data.get("user"))
     same_author = author.id == me.id if me.id else author.login == me.login
-    return same_author and _normalize(parse_text(data, "body")) == _normalize(body)
+    return same_author and _normalize(text(data, "body")) == _normalize(body)
 
 
 def _normalize(body: str) -> str:
@@ -28,95 +28,95 @@ def _value(data: Any, name: str, kind: type[T]) -> T | None:
     return None
 
 
-def parse_text(data: Any, name: str) -> str:
+def text(data: Any, name: str) -> str:
     """The text `name` of a JSON object, or ""."""
     return _value(data, name, str) or ""
 
 
-def parse_number(data: Any, name: str) -> int:
+def number(data: Any, name: str) -> int:
     """The integer `name` of a JSON object, or 0."""
     return _value(data, name, int) or 0
 
 
-def parse_object(data: Any, name: str) -> Mapping[str, Any]:
+def mapping(data: Any, name: str) -> Mapping[str, Any]:
     """The object `name` of a JSON object, or an empty one."""
     return _value(data, name, dict) or {}
 
 
-def parse_account(data: Any) -> Account:
+def account(data: Any) -> Account:
     """A user, a bot or an organization; an empty account for one that was deleted (null)."""
-    login, kind = parse_text(data, "login"), parse_text(data, "type")
-    return Account(id=parse_number(data, "id"), login=login, kind=kind or "User")
+    login, kind = text(data, "login"), text(data, "type")
+    return Account(id=number(data, "id"), login=login, kind=kind or "User")
 
 
 def _texts(data: Any, *names: str, **renames: str) -> dict[str, Any]:
     """The texts `names` of a JSON object, and those that it has under another name: `url="html_url"`."""
-    return {name: parse_text(data, renames.get(name, name)) for name in (*names, *renames)}
+    return {name: text(data, renames.get(name, name)) for name in (*names, *renames)}
 
 
 def _thread(data: Mapping[str, Any]) -> dict[str, Any]:
     """What an issue and a pull request have in common."""
     return {
-        "number": parse_number(data, "number"),
-        "author": parse_account(data.get("user")),
-        "labels": tuple(parse_text(label, "name") for label in _value(data, "labels", list) or ()),
+        "number": number(data, "number"),
+        "author": account(data.get("user")),
+        "labels": tuple(text(label, "name") for label in _value(data, "labels", list) or ()),
         **_texts(data, "title", "body", "state", "created_at", url="html_url"),
     }
 
 
-def parse_pull(data: Mapping[str, Any]) -> PullRequest:
+def pull(data: Mapping[str, Any]) -> PullRequest:
     """Source: https://docs.github.com/rest/pulls/pulls#get-a-pull-request"""
-    base, head = parse_object(data, "base"), parse_object(data, "head")
-    head_repo = parse_object(head, "repo")
+    base, head = mapping(data, "base"), mapping(data, "head")
+    head_repo = mapping(head, "repo")
     return PullRequest(
         **_thread(data),
-        base_ref=parse_text(base, "ref"),
-        base_repo_id=parse_number(parse_object(base, "repo"), "id"),
-        head_ref=parse_text(head, "ref"),
-        head_sha=parse_text(head, "sha"),
-        head_repo=parse_text(head_repo, "full_name"),
-        head_repo_id=parse_number(head_repo, "id") or None,
+        base_ref=text(base, "ref"),
+        base_repo_id=number(mapping(base, "repo"), "id"),
+        head_ref=text(head, "ref"),
+        head_sha=text(head, "sha"),
+        head_repo=text(head_repo, "full_name"),
+        head_repo_id=number(head_repo, "id") or None,
     )
 
 
-def parse_issue(data: Mapping[str, Any]) -> Issue:
+def issue(data: Mapping[str, Any]) -> Issue:
     """Source: https://docs.github.com/rest/issues/issues#get-an-issue"""
     return Issue(**_thread(data), is_pull_request=bool(data.get("pull_request")))
 
 
-def parse_comment(
+def comment(
     data: Mapping[str, Any], kind: Literal["issue", "review"], minimized_ids: frozenset[str] = frozenset()
 ) -> Comment:
     """A comment of that kind. `minimized_ids` are the node ids of comments that people have hidden."""
     return Comment(
-        id=parse_number(data, "id"),
+        id=number(data, "id"),
         kind=kind,
-        author=parse_account(data.get("user")),
+        author=account(data.get("user")),
         is_minimized=data.get("node_id") in minimized_ids,
-        line=parse_number(data, "line") or None,
-        reply_to=parse_number(data, "in_reply_to_id") or None,
+        line=number(data, "line") or None,
+        reply_to=number(data, "in_reply_to_id") or None,
         **_texts(data, "body", "created_at", "updated_at", "path", url="html_url", hunk="diff_hunk"),
     )
 
 
-def parse_review(data: Mapping[str, Any], minimized_ids: frozenset[str]) -> Review:
+def review(data: Mapping[str, Any], minimized_ids: frozenset[str]) -> Review:
     """A review as a whole. Source: https://docs.github.com/rest/pulls/reviews"""
     return Review(
-        id=parse_number(data, "id"),
-        author=parse_account(data.get("user")),
+        id=number(data, "id"),
+        author=account(data.get("user")),
         is_minimized=data.get("node_id") in minimized_ids,
         **_texts(data, "body", "state", "submitted_at", url="html_url"),
     )
 
 
-def parse_file(data: Mapping[str, Any]) -> FileDiff:
+def file(data: Mapping[str, Any]) -> FileDiff:
     """A changed file of a pull request. Source: https://docs.github.com/rest/pulls/pulls#list-pull-requests-files"""
-    additions, deletions = parse_number(data, "additions"), parse_number(data, "deletions")
+    additions, deletions = number(data, "additions"), number(data, "deletions")
     texts = _texts(data, "status", "patch", path="filename", old_path="previous_filename")
     return FileDiff(additions=additions, deletions=deletions, **texts)
 
 
-def parse_annotation(data: Mapping[str, Any]) -> Annotation:
+def annotation(data: Mapping[str, Any]) -> Annotation:
     """A line of a failing check. Source: https://docs.github.com/rest/checks/runs#list-check-run-annotations"""
     texts = _texts(data, "path", "message", "title", level="annotation_level")
-    return Annotation(line=parse_number(data, "start_line"), **texts)
+    return Annotation(line=number(data, "start_line"), **texts)

@@ -29,9 +29,7 @@ def requested_wait(response: ApiResponse) -> float | None:
     seconds = parse_retry_after(response.headers)
     if seconds is None and response.rate_limited:
         reset = _seconds_to_reset(response)
-        seconds = _DEFAULT_LIMIT_WAIT
-        if reset is not None:
-            seconds = reset + 1.0
+        return _DEFAULT_LIMIT_WAIT if reset is None else reset + 1.0
     return seconds
 
 
