@@ -17,7 +17,7 @@ from pathlib import Path
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import one_line
 from flue_ci.git.command import Git, GitCommandError, GitResult, check_version
-from flue_ci.git.own_files import is_inside_repository
+from flue_ci.git.path_rules import is_inside_repository
 
 _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
