@@ -26,7 +26,7 @@ from flue_ci.core.ports import (
 )
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
-from flue_ci.git.own_files import read_repository_file
+from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand

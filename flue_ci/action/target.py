@@ -12,8 +12,7 @@ from pathlib import Path
 from flue_ci.core.discussion import Issue, PullRequest
 from flue_ci.core.errors import Diagnostic, FlueError, SpecError
 from flue_ci.core.ports import Forge
-from flue_ci.gate.event import Event
-from flue_ci.gate.event_types import AFTER_CHECKS, WITH_COMMIT
+from flue_ci.gate.event import AFTER_CHECKS, WITH_COMMIT, Event
 from flue_ci.gate.policy import AgentTriggers
 from flue_ci.git.fetch import Remote, fetch_commit, resolve, trusted_files
 from flue_ci.report.report import Trigger

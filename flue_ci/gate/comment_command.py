@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_TEXT = 70_000  # characters that are read; GitHub's own limit is 65,536
+_NOTHING = "(?!)"  # a regular expression that matches nowhere
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 _NAME = re.compile(r"[\s*_~:,]*([a-z0-9][a-z0-9-]*)(?![\w/.@]\w)[*_~.,:;!?]*", re.IGNORECASE)
-_MARKUP = (" ", "\t", ">", "`", "~")  # a line that begins with none of them is neither quote nor code
 _EDGES = " \t*_~:,;.!-–—"
 
 
@@ -35,17 +35,17 @@ def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> Comm
     any case. The instruction goes to the end of the comment.
     """
     text = text[:MAX_TEXT].replace("\r\n", "\n")
-    starts = re.compile(rf" {{0,3}}[*_~]{{0,3}}{re.escape(trigger)}(?![\w/.@:-])", re.IGNORECASE) if trigger else None
-    word = re.escape(phrase.lstrip("@"))
-    mentions = re.compile(rf"(?<![\w@/.`+-])@{word}(?![\w/@-]|\.\w)", re.IGNORECASE) if word else None
-    anywhere = re.compile(re.escape(trigger), re.IGNORECASE)
-    if not (starts and anywhere.search(text)) and not (mentions and mentions.search(text)):
+    word = re.escape(trigger) or _NOTHING
+    starts = re.compile(rf" {{0,3}}[*_~]{{0,3}}{word}(?![\w/.@:-])", re.IGNORECASE)
+    name = re.escape(phrase.lstrip("@")) or _NOTHING
+    mentions = re.compile(rf"(?<![\w@/.`+-])@{name}(?![\w/@-]|\.\w)", re.IGNORECASE)
+    if not re.search(word, text, re.IGNORECASE) and not mentions.search(text):
         return None  # most comments are none of ours: their lines need not be read one by one
     position = 0
     for line, is_own in _own_lines(text):
-        if starts and is_own and line and (match := starts.match(line)):
+        if is_own and (match := starts.match(line)):
             return _parse_command(text[position + match.end() :], mention=False)
-        if mentions and is_own and "@" in line and (match := mentions.search(_running_text(line))):
+        if is_own and "@" in line and (match := mentions.search(_running_text(line))):
             return _parse_command(text[position + match.end() :], mention=True)
         position += len(line) + 1
     return None
@@ -71,24 +71,18 @@ def _own_lines(text: str) -> Iterator[tuple[str, bool]]:
         if in_html_comment:
             in_html_comment = "-->" not in line
             yield line, False
-            continue
-        if not fence and line[:1] not in _MARKUP and "<!--" not in line:
-            yield line, True
-            continue
-        match = _FENCE.match(line)
-        if fence:
+        elif fence:
+            match = _FENCE.match(line)
             if match and match[1][0] == fence[0] and len(match[1]) >= len(fence) and not line.strip(" `~\t"):
                 fence = ""
             yield line, False
-            continue
-        if match:
+        elif match := _FENCE.match(line):
             fence = match[1]
             yield line, False
-            continue
-        is_quote = line.startswith(("    ", "\t")) or line.lstrip(" ").startswith(">")
-        start = line.rfind("<!--")
-        in_html_comment = start >= 0 and "-->" not in line[start:]
-        yield line, not is_quote
+        else:
+            start = line.rfind("<!--")
+            in_html_comment = start >= 0 and "-->" not in line[start:]
+            yield line, not line.startswith(("    ", "\t")) and not line.lstrip(" ").startswith(">")
 
 
 def _running_text(line: str) -> str:
@@ -106,20 +100,14 @@ def _blank(match: re.Match[str]) -> str:
 
 def _without_code(line: str) -> str:
     """The line with code spans blanked: a run of backticks ends at the next run of the same length."""
-    runs = [(match.start(), match.end()) for match in re.finditer(r"`+", line)]
-    later: dict[int, list[int]] = {}  # indexes of runs by their length, the next one last
-    for index in range(len(runs) - 1, -1, -1):
-        later.setdefault(runs[index][1] - runs[index][0], []).append(index)
-    parts, position, index = [], 0, 0
-    while index < len(runs):
-        start, end = runs[index]
-        candidates = later[end - start]
-        while candidates and candidates[-1] <= index:
-            candidates.pop()
-        if candidates:
-            index = candidates[-1]
-            stop = runs[index][1]
-            parts += [line[position:start], " " * (stop - start)]
-            position = stop
-        index += 1
-    return "".join([*parts, line[position:]])
+    runs = list(re.finditer(r"`+", line))
+    last = {len(run[0]): run for run in runs}  # of each length
+    characters = list(line)
+    opening: re.Match[str] | None = None
+    for run in runs:
+        if opening is None and last[len(run[0])] is not run:
+            opening = run
+        elif opening and len(opening[0]) == len(run[0]):
+            characters[opening.start() : run.end()] = " " * (run.end() - opening.start())
+            opening = None
+    return "".join(characters)

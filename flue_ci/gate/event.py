@@ -1,23 +1,44 @@
 """What happened on GitHub, read from a job's environment and the event's payload. Standard library only, Python 3.9:
-the gate needs it before anything is installed.
+the gate needs it before anything is installed. Also the one table of events for the gate and `flue-ci validate`.
 
 Payloads are hostile and incomplete: a member that is missing, null or of another type is absent here, never an error.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from flue_ci.gate.event_types import AFTER_CHECKS, AUTOMATIC, COMMENTS, EVENTS
-
+# What `triggers.events` of a spec may name: each event with its actions, () for one that has none. Source: GitHub's
+# page on events that trigger workflows, 2026-11.
+EVENTS: dict[str, tuple[str, ...]] = {
+    name: tuple(actions) for name, actions in json.loads(Path(__file__).with_name("events.json").read_bytes()).items()
+}
+# Events that bring a text, which may ask for an agent. A review can do both: ask, or start an agent as an event.
+COMMENTS = ("issue_comment", "pull_request_review_comment", "pull_request_review")
+AGENT_EVENTS = tuple(dict.fromkeys((*COMMENTS, *EVENTS)))
+# Events without a person whose role could be asked for.
+AUTOMATIC = ("schedule", "push", "merge_group")
+# Events about the commit that GITHUB_SHA names: of a release, the commit of its tag.
+WITH_COMMIT = ("push", "schedule", "workflow_dispatch", "merge_group", "release")
+# Events about a commit that something else ran on; it may be the head of a pull request.
+AFTER_CHECKS = ("workflow_run", "check_run", "check_suite")
 _MAX_TEXT = 300_000  # characters of one text; GitHub's own limit is 65,536
 # The members of the payload that hold the text, the checked commit, and what the person or program that dispatched
 # the event wrote (`agent` and `instruction`).
 _COMMENT_KEYS = dict.fromkeys(COMMENTS, "comment") | {"pull_request_review": "review"}
 _CHECKS_KEYS = {name: name for name in AFTER_CHECKS}
 _INPUT_KEYS = {"workflow_dispatch": "inputs", "repository_dispatch": "client_payload"}
+
+
+def event_names() -> tuple[str, ...]:
+    """The events as specs write them: `pull_request.opened`, `schedule`."""
+    return tuple(
+        f"{name}.{action}" if action else name for name, actions in EVENTS.items() for action in actions or ("",)
+    )
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import Union
 
 from flue_ci.core.text import closest_match, one_line
 from flue_ci.gate.comment_command import CommentCommand, find_command
-from flue_ci.gate.event import Event
-from flue_ci.gate.event_types import AGENT_EVENTS, COMMENTS, EVENTS
+from flue_ci.gate.event import AGENT_EVENTS, COMMENTS, EVENTS, Event
 
 MARKER = "<!-- flue-ci"  # every comment of ours begins with it
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -143,9 +142,7 @@ def _decide_activity(event: Event, settings: GateSettings) -> Decision:
     """An event that asks for nothing by a text. Those that GitHub gives no secrets to end here."""
     if event.name not in ("pull_request", "pull_request_review"):
         return Allow()
-    owner = ""
-    if event.from_fork:
-        owner = "a fork"
+    owner = "a fork" if event.from_fork else ""
     if event.actor == "dependabot[bot]":
         owner = "Dependabot"
     if not owner:
@@ -205,10 +202,9 @@ def _choose_by_event(event: Event, candidates: Sequence[AgentTriggers], *, any_e
     ]
     if not listeners and any_event and not is_label and event.name not in COMMENTS:
         listeners = list(candidates)
-    if not listeners and is_label:
-        return Skip(f"no agent listens to the label {one_line(event.label, 60)}")
     if not listeners:
-        return Skip(f"no agent listens to {event.signature}")
+        what = f"the label {one_line(event.label, 60)}" if is_label else event.signature
+        return Skip(f"no agent listens to {what}")
     if len(listeners) > 1:
         names = ", ".join(_names(listeners))
         return Skip(f"several agents listen to {event.signature} ({names}); set `agent:` in the workflow, one a job")

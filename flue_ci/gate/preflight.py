@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flue_ci.core.text import one_line
-from flue_ci.gate.event import Event, parse_event
-from flue_ci.gate.event_types import COMMENTS
+from flue_ci.gate.event import COMMENTS, Event, parse_event
 from flue_ci.gate.policy import DEFAULT_ROLES, Allow, decide, read_gate_settings
 from flue_ci.gate.workflow_commands import workflow_command, write_output
 
@@ -70,10 +69,8 @@ class GitHubApi:
         elif event.number:
             self._request("POST", f"/issues/{event.number}/reactions", {"content": content})
 
-    def _request(self, method: str, path: str, body: object = None) -> Any:
-        data = None
-        if body is not None:
-            data = json.dumps(body).encode()
+    def _request(self, method: str, path: str, body: object = None, *, is_last: bool = False) -> Any:
+        data = None if body is None else json.dumps(body).encode()
         headers = {
             "Accept": "application/vnd.github+json",
             "Authorization": f"Bearer {self._token}",
@@ -83,18 +80,15 @@ class GitHubApi:
         request = urllib.request.Request(  # noqa: S310 (the scheme is the runner's own)
             f"{self._base}/repos/{self._repo}{path}", data=data, headers=headers, method=method
         )
-        for is_last in (False, True):
-            try:
-                with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
-                    return json.loads(response.read(_MAX_RESPONSE_BYTES) or b"{}")
-            except urllib.error.HTTPError as error:
-                wait = error.headers.get("Retry-After", "")
-                if not wait and error.code >= 500:
-                    wait = "1"
-                if is_last or not wait.isdigit() or int(wait) > _MAX_WAIT_SECONDS:
-                    raise
-                time.sleep(int(wait))
-        raise AssertionError("unreachable")
+        try:
+            with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
+                return json.loads(response.read(_MAX_RESPONSE_BYTES) or b"{}")
+        except urllib.error.HTTPError as error:
+            wait = error.headers.get("Retry-After", "1" if error.code >= 500 else "")
+            if is_last or not wait.isdigit() or int(wait) > _MAX_WAIT_SECONDS:
+                raise
+        time.sleep(int(wait))
+        return self._request(method, path, body, is_last=True)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -190,13 +184,10 @@ def _react(api: GitHubApi, event: Event, content: str) -> bool:
 
 
 def _outputs(refusal: str, *, has_reacted: bool = False) -> dict[str, str]:
-    outputs = {
-        "proceed": "true",
-        "conclusion": "",
+    return {
+        "proceed": str(not refusal).lower(),
+        "conclusion": "skipped" if refusal else "",
         "reason": one_line(refusal, 1_000),
         "run-token": secrets.token_hex(16),
         "reacted": str(has_reacted).lower(),
     }
-    if refusal:
-        outputs.update(proceed="false", conclusion="skipped")
-    return outputs

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import one_line
-from flue_ci.git.command import Git, GitResult, check_version, command_error
-from flue_ci.git.own_files import is_inside_repository
+from flue_ci.git.command import Git, GitCommandError, GitResult, check_version
+from flue_ci.git.path_rules import is_inside_repository
 
 _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
@@ -56,6 +56,12 @@ class Checkout:
     def partial(self) -> bool:
         """Objects that are not needed for the current commit may be missing."""
         return any(key.endswith(".promisor") for key in self.settings)
+
+    def with_objects(self, git: Git) -> Git:
+        """`git`, which also sees the objects of the checkout."""
+        # `:` separates the entries, and `"` starts a quoted one.
+        text = str(self.objects).replace("\\", "\\\\").replace('"', '\\"')
+        return git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=f'"{text}"')
 
 
 async def find_checkout(repo: Path) -> Checkout:
@@ -113,7 +119,7 @@ def _check_kind(repo: Path, result: GitResult) -> str:
             f"{repo} is not a git repository", hint="Run this in a checkout, or name one with --repo DIR."
         )
     if result.code:
-        raise command_error(f"{repo} cannot be read", result)
+        raise GitCommandError(f"{repo} cannot be read", result)
     bare, inside, object_format = result.out.decode().split()
     if bare == "true":
         raise WorkspaceError(
@@ -126,7 +132,7 @@ def _check_kind(repo: Path, result: GitResult) -> str:
 
 def _paths(repo: Path, result: GitResult) -> list[Path]:
     if result.code:
-        raise command_error(f"{repo} cannot be read", result)
+        raise GitCommandError(f"{repo} cannot be read", result)
     lines = result.out.removesuffix(b"\n").split(b"\n")
     if len(lines) != 6:
         raise WorkspaceError(f"{repo} has a line break in its path", hint="Move it to a directory with a plainer name.")
@@ -184,7 +190,7 @@ def _settings(result: GitResult, top: Path) -> dict[str, str]:
     is true.
     """
     if result.code not in (0, 1):
-        raise command_error("git config", result)
+        raise GitCommandError("git config", result)
     fields = [os.fsdecode(field) for field in result.out.split(b"\0")]
     settings: dict[str, str] = {}
     for scope, entry in zip(fields[::2], fields[1::2], strict=False):

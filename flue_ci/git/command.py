@@ -46,21 +46,9 @@ _THEIR_CONFIG = {"GIT_ALLOW_PROTOCOL": "none"}
 _WITH_MEMORY_LIMIT = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _SMALL_WINDOWS = ("-c", "core.packedGitWindowSize=32m", "-c", "core.packedGitLimit=256m")
 _CHUNK = 1 << 16
+TIMEOUT_CODE = 124  # the exit code where git was ended because it took too long
 # A few objects can stand for billions of files, all of which git would list. Lists of honest repositories stay below.
 MAX_OUTPUT_BYTES = 512_000_000
-
-
-class GitCommandError(WorkspaceError):
-    """git ended with an exit code that is no result. `code` is that, `stderr` its messages, head and tail."""
-
-    def __init__(self, message: str, *, code: int, stderr: str, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
-        self.stderr = stderr
-
-
-class TooMuchOutput(WorkspaceError):
-    """git wrote more bytes than the limit and was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +63,26 @@ class GitResult:
     def line(self) -> str:
         """Standard output as one line, for commands that print one name."""
         return os.fsdecode(self.out.removesuffix(b"\n"))
+
+    @property
+    def reason(self) -> str:
+        """The last error message as one line, or the exit code where there is none."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(("fatal:", "error:"))]
+        last = (errors or lines or [f"exit code {self.code}"])[-1]
+        return one_line(last.removeprefix("fatal:").removeprefix("error:"), 300)
+
+
+class GitCommandError(WorkspaceError):
+    """git ended with an exit code that is no result. The message is `what` and the reason in `result`."""
+
+    def __init__(self, what: str, result: GitResult) -> None:
+        super().__init__(f"{what}: {result.reason}")
+        self.result = result
+
+
+class TooMuchOutput(WorkspaceError):
+    """git wrote more bytes than the limit and was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +125,14 @@ class Git:
             async with asyncio.timeout(timeout):
                 result = await _communicate(process, stdin, limit)
         except TimeoutError:
-            raise GitCommandError(f"git {args[0]}: no end after {timeout:.0f} seconds", code=124, stderr="") from None
+            result = GitResult(code=TIMEOUT_CODE, out=b"", err=f"no end after {timeout:.0f} seconds")
+            raise GitCommandError(f"git {args[0]}", result) from None
         finally:
             await _end(process)
         if len(result.out) > limit:
             raise TooMuchOutput(f"git {args[0]}: more than {limit} bytes")
         if ok is not None and result.code not in ok:
-            raise command_error(f"git {args[0]}", result)
+            raise GitCommandError(f"git {args[0]}", result)
         return result
 
     async def _start(self, args: tuple[str, ...]) -> asyncio.subprocess.Process:
@@ -209,6 +218,12 @@ async def read_objects(git: Git, names: Iterable[str], *, limit: int | None = No
     return contents
 
 
+async def pack_objects(git: Git, names: Iterable[str], *options: str, target: str = "objects/pack/pack") -> str:
+    """Packs objects into `TARGET-NAME.pack`, with an index beside it; returns the NAME."""
+    command = ("pack-objects", *options, "--delta-base-offset", "-q", target)
+    return (await git.run(*command, stdin=join_lines(names))).line
+
+
 def join_lines(names: Iterable[str]) -> bytes:
     """One name on each line, as git reads them from standard input."""
     return "".join(f"{name}\n" for name in names).encode()
@@ -217,26 +232,6 @@ def join_lines(names: Iterable[str]) -> bytes:
 def split_nul(out: bytes) -> list[bytes]:
     """The fields of an output with `-z`, where a NUL ends each."""
     return [field for field in out.split(b"\0") if field]
-
-
-def command_error(what: str, result: GitResult) -> GitCommandError:
-    """The error for a command that failed: `what`, and why."""
-    message = f"{what}: {failure_reason(result.err, result.code)}"
-    return GitCommandError(message, code=result.code, stderr=result.err)
-
-
-def failure_reason(stderr: str, code: int) -> str:
-    """The last error message of git as one line, or the exit code where there is none."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    last = (errors or lines or [f"exit code {code}"])[-1]
-    return one_line(last.removeprefix("fatal:").removeprefix("error:"), 300)
-
-
-def quote_alternate(path: Path) -> str:
-    """A path for `GIT_ALTERNATE_OBJECT_DIRECTORIES`, where `:` separates and `"` starts a quoted entry."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
 
 
 def plain_environment() -> dict[str, str]:
@@ -257,19 +252,10 @@ def _options(settings: Iterable[str]) -> tuple[str, ...]:
 
 async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> GitResult:
     assert process.stdin and process.stdout and process.stderr
-    _, output, errors = await together(
-        _feed(process.stdin, stdin), _read(process, process.stdout, limit), _read_bounded(process.stderr)
-    )
+    process.stdin.write(stdin)  # nothing waits for it: git may end without reading everything
+    process.stdin.close()
+    output, errors = await together(_read(process, process.stdout, limit), _read_bounded(process.stderr))
     return GitResult(code=await process.wait(), out=output, err=errors)
-
-
-async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError):  # git may end without reading everything
-        pipe.write(data)
-        await pipe.drain()
-    with suppress(BrokenPipeError, ConnectionResetError):
-        pipe.close()
-        await pipe.wait_closed()
 
 
 async def _read(process: asyncio.subprocess.Process, pipe: asyncio.StreamReader, limit: int) -> bytes:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_bytes, human_seconds, one_line
-from flue_ci.git.command import Git, GitCommandError, GitResult, failure_reason, git_in, read_objects, split_nul
+from flue_ci.git.command import TIMEOUT_CODE, Git, GitCommandError, GitResult, git_in, read_objects, split_nul
 from flue_ci.git.path_rules import path_problem
 from flue_ci.git.source import Source, commit_notes, new_repository, safe_name, size_of
 
@@ -319,18 +319,18 @@ def _local_ref(sha: str, depth: int) -> str:
 
 def _http_status(error: GitCommandError) -> int:
     """The HTTP status behind a failure as far as git prints it; 0 for another failure."""
-    if re.search(r"could not read (?:Username|Password)|Authentication failed", error.stderr):
+    if re.search(r"could not read (?:Username|Password)|Authentication failed", error.result.err):
         return 401
-    if re.search(r"repository '[^']*' not found", error.stderr):
+    if re.search(r"repository '[^']*' not found", error.result.err):
         return 404
-    match = re.search(r"(?:returned error: |RPC failed; HTTP )(\d{3})\b", error.stderr)
+    match = re.search(r"(?:returned error: |RPC failed; HTTP )(\d{3})\b", error.result.err)
     return int(match[1]) if match else 0
 
 
 def _is_temporary(error: GitCommandError) -> bool:
     status = _http_status(error)
     if not status:
-        return bool(_TEMPORARY.search(error.stderr))
+        return bool(_TEMPORARY.search(error.result.err))
     return status == 429 or status >= 500
 
 
@@ -338,14 +338,14 @@ def _translate_error(remote: Remote, error: GitCommandError) -> FlueError:
     """git's failure in our words, with what to do next."""
     status, host = _http_status(error), urlsplit(remote.url).hostname
     rights = "the job needs: permissions: {contents: read}"
-    if _MISSING.search(error.stderr):
+    if _MISSING.search(error.result.err):
         return _NotOnServer(f"{host} has not got (any more) the commit that was asked for", status=404)
-    if match := re.search(r"object [0-9a-f]{40}: (\w+: .*)", error.stderr):
+    if match := re.search(r"object [0-9a-f]{40}: (\w+: .*)", error.result.err):
         return WorkspaceError(
             f"the repository holds an object that is not accepted: {one_line(match[1], 200)}",
             hint="git fsck shows more in a clone",
         )
-    if error.code == 124 and not error.stderr:
+    if error.result.code == TIMEOUT_CODE:
         return ForgeError(
             f"{host} did not send the repository within {human_seconds(remote.timeout_seconds)}",
             hint="set `workspace.history` to less",
@@ -364,12 +364,12 @@ def _translate_error(remote: Remote, error: GitCommandError) -> FlueError:
     if status in refusals:
         message, hint = refusals[status]
         return ForgeError(message, hint=hint, status=status)
-    cause = failure_reason(error.stderr, error.code)
+    cause = error.result.reason
     hint = ""
     if status:
         cause = f"it answers {status}"
-    elif match := _CAUSE.search(error.stderr):
+    elif match := _CAUSE.search(error.result.err):
         cause = one_line(match[1], 200)
-    if status >= 500 or _CAUSE.search(error.stderr):
+    if status >= 500 or _CAUSE.search(error.result.err):
         hint = "is its status page all green?"
     return ForgeError(f"git cannot fetch from {host}: {cause}", hint=hint, status=status)

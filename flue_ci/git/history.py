@@ -10,30 +10,26 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from flue_ci.git.command import Git, join_lines, quote_alternate
+from flue_ci.git.checkout import Checkout, index_entries
+from flue_ci.git.command import Git, join_lines, pack_objects
 
 _FEW_OBJECTS = 4096
 _PACK_MAGIC = b"\xfftOc\x00\x00\x00\x02"
 
 
-async def copy_history(
-    git: Git, *, objects: Path, head: str, depth: int, shallow: frozenset[str], file_count: int
-) -> None:
-    """Fills the bare repository at `git.cwd` with `head` and the last `depth` generations of commits (0: all).
+async def copy_history(git: Git, checkout: Checkout, depth: int) -> None:
+    """Fills the bare repository at `git.cwd` with the checkout's commit and the last `depth` generations (0: all).
 
-    `objects` is the other repository's object directory, `shallow` the commits at which its history was cut off,
-    `file_count` the number of files of `head`. Depth counts as in `git fetch --depth`; commits whose parents stay
-    behind are listed in our `shallow` file. Raises `GitCommandError`, for example when objects are missing (a partial
-    clone).
+    Depth counts as in `git fetch --depth`; commits whose parents stay behind are listed in our `shallow` file. Raises
+    `GitCommandError`, for example when objects are missing (a partial clone).
     """
-    both = git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=quote_alternate(objects))
-    _write_shallow(git.cwd, shallow)
-    _write_shallow(git.cwd, await _boundary(both, head, depth, shallow))
-    packs = [idx for idx in objects.glob("pack/pack-*.idx") if _is_candidate(idx, file_count)]
+    both, head = checkout.with_objects(git), checkout.head
+    _write_shallow(git.cwd, checkout.shallow)
+    _write_shallow(git.cwd, await _boundary(both, head, depth, checkout.shallow))
+    file_count = index_entries(checkout.index)
+    packs = [idx for idx in checkout.objects.glob("pack/pack-*.idx") if _is_candidate(idx, file_count)]
     if not packs or not await _copy_packs(both, packs, head):
-        await both.run(
-            "pack-objects", "--revs", "--delta-base-offset", "-q", "objects/pack/pack", stdin=join_lines([head])
-        )
+        await pack_objects(both, [head], "--revs")
 
 
 def cut_points(
@@ -107,8 +103,7 @@ async def _copy_packs(git: Git, packs: list[Path], head: str) -> bool:
             missing -= names
             copies += 1
     if copies and missing:
-        lines = join_lines(name.hex() for name in sorted(missing))
-        await git.run("pack-objects", "--delta-base-offset", "-q", "objects/pack/pack", stdin=lines)
+        await pack_objects(git, [name.hex() for name in sorted(missing)])
     return copies > 0
 
 

@@ -1,11 +1,13 @@
 """Which paths and symbolic links from strangers are accepted. The strictest file system among those of users decides:
-names that only Windows or macOS would take for `.git` are refused everywhere.
+names that only Windows or macOS would take for `.git` are refused everywhere. And which files of a checkout are read:
+its text is trusted, but its links may lead elsewhere.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 from flue_ci.core.text import one_line
 
@@ -76,6 +78,23 @@ def display_name(name: str) -> str:
 def fold_path(path: str) -> str:
     """The same text for all paths that some file system takes for one: without case, accents composed or not."""
     return "/".join(map(_fold_name, path.split("/")))
+
+
+def is_inside_repository(root: Path, path: Path) -> bool:
+    """True for a regular file that, all links followed, lies in `root` and not in its `.git`."""
+    try:
+        real, top = path.resolve(strict=True), root.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return real.is_file() and real.is_relative_to(top) and ".git" not in real.relative_to(top).parts
+
+
+def read_repository_file(root: Path, path: Path, limit: int) -> str:
+    """At most `limit` bytes of such a file as text; empty for any other. Raises `OSError` when it cannot be read."""
+    if not is_inside_repository(root, path):
+        return ""
+    with path.resolve().open("rb") as file:
+        return file.read(limit).decode("utf-8", "replace")
 
 
 def _is_git(part: str) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import human_bytes, one_line, plural
 from flue_ci.git.checkout import Checkout, index_entries
-from flue_ci.git.command import Git, join_lines, object_sizes, quote_alternate, read_objects, split_nul
+from flue_ci.git.command import Git, object_sizes, pack_objects, read_objects, split_nul
 
 OVERLAY_LIMIT = 200_000_000  # bytes of changed and untracked files that are sent
 # For every path, before anything in the tree: no conversion of line ends, no filters, no drivers. `!` means
@@ -74,8 +74,9 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
     view = _view(git, checkout, memory)
     (git.cwd / "info/attributes").unlink(missing_ok=True)
     _copy_index(checkout, git.cwd)
-    both = view.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=quote_alternate(checkout.objects))
-    status = await _status(both, checkout)
+    both = checkout.with_objects(view)
+    options = ("--porcelain=v2", "-z", "--untracked-files=all", "--ignore-submodules=all", "--no-renames")
+    status = parse_status((await replace(both, cwd=checkout.top).run("status", *options)).out)
     same = await _same_in_lfs(both, checkout, status)
     paths = [path for path in status.disk_changes if path not in same] + status.untracked_files
     head_tree = (await both.run("rev-parse", "--verify", f"{checkout.head}^{{tree}}")).line
@@ -84,8 +85,7 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
         _check_size(checkout.top, paths)
         (git.cwd / "info/attributes").write_text(NEUTRAL_ATTRIBUTES)
         if status.index_blobs:
-            names = join_lines(status.index_blobs)
-            await both.run("pack-objects", "--delta-base-offset", "-q", "objects/pack/pack", stdin=names)
+            await pack_objects(both, status.index_blobs)
         if status.index_changes:
             index_tree = (await view.run("write-tree", "--missing-ok")).line
         await _update_index(replace(view, cwd=checkout.top), status, paths)
@@ -129,13 +129,6 @@ def _copy_index(checkout: Checkout, git_dir: Path) -> None:
             shutil.copy2(path, git_dir / path.name)
     if checkout.index.exists():
         shutil.copy2(checkout.index, git_dir / "index")
-
-
-async def _status(git: Git, checkout: Checkout) -> _Status:
-    result = await replace(git, cwd=checkout.top).run(
-        "status", "--porcelain=v2", "-z", "--untracked-files=all", "--ignore-submodules=all", "--no-renames"
-    )
-    return parse_status(result.out)
 
 
 def parse_status(out: bytes) -> _Status:

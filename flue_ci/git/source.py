@@ -15,12 +15,11 @@ from pathlib import Path
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import first_few, plural
-from flue_ci.git.checkout import Checkout, find_checkout, index_entries
+from flue_ci.git.checkout import Checkout, find_checkout
 from flue_ci.git.command import Git, GitCommandError, TooMuchOutput, git_in, read_objects
 from flue_ci.git.history import copy_history
 from flue_ci.git.snapshot import MEMORY_BYTES, Snapshot, take_snapshot
 
-_EXCLUDE = "info/exclude"
 _NOTES_BYTES = 2_000_000
 _OVERLAY_AUTHOR = {
     f"GIT_{who}_{what}": value
@@ -102,24 +101,13 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path, memor
 
 async def _copy_history(git: Git, checkout: Checkout, depth: int) -> list[str]:
     """Returns notes for people. Of a partial clone, in which older objects are missing, only the commit is copied."""
-
-    async def copy(generations: int) -> None:
-        await copy_history(
-            git,
-            objects=checkout.objects,
-            head=checkout.head,
-            depth=generations,
-            shallow=checkout.shallow,
-            file_count=index_entries(checkout.index),
-        )
-
     try:
         try:
-            await copy(depth)
+            await copy_history(git, checkout, depth)
         except GitCommandError:
             if not checkout.partial or depth == 1:
                 raise
-            await copy(1)
+            await copy_history(git, checkout, 1)
             return ["the checkout is a partial clone: only its current commit travels, without history"]
     except GitCommandError as error:
         raise WorkspaceError(
@@ -169,7 +157,7 @@ def new_repository(git_dir: Path, *, head: str, object_format: str = "sha1", exc
         (git_dir / directory).mkdir(parents=True)
     (git_dir / "HEAD").write_text(f"{head}\n")
     (git_dir / "config").write_text(repository_config(object_format, bare=True))
-    (git_dir / _EXCLUDE).write_bytes(exclude)
+    (git_dir / "info/exclude").write_bytes(exclude)
     return git_dir.absolute()
 
 

@@ -1,10 +1,10 @@
-"""Checks an event as a spec names it: `pull_request.opened`, `schedule`. The table of events is `gate.event_types`."""
+"""Checks an event as a spec names it: `pull_request.opened`, `schedule`. The table of events is `gate.event`."""
 
 from __future__ import annotations
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import did_you_mean, one_line
-from flue_ci.gate.event_types import EVENTS, event_names
+from flue_ci.gate.event import EVENTS, event_names
 
 _COMMENT_EVENTS = ("issue_comment", "pull_request_review_comment", "discussion_comment", "commit_comment")
 # Events of GitHub that a workflow can start on but an agent cannot work on: why, and what to use instead.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flue_ci.core.errors import Diagnostic, SpecError, UsageError
 from flue_ci.core.text import did_you_mean, human_bytes, one_line
-from flue_ci.git.own_files import is_inside_repository
+from flue_ci.git.path_rules import is_inside_repository
 from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.problems import Problems

@@ -27,7 +27,7 @@ from flue_ci.core.errors import Diagnostic
 from flue_ci.core.ports import Effort, Prices, Thinking
 from flue_ci.core.registry import Registry
 from flue_ci.core.text import AGENT_NAME, parse_duration
-from flue_ci.gate.event_types import event_names
+from flue_ci.gate.event import event_names
 from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS, NOT_SUPPORTED_YET
 from flue_ci.spec.yaml_document import Document
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from flue_ci.agent.system_prompt import Skill
 from flue_ci.core.errors import SpecError, UsageError
 from flue_ci.core.text import AGENT_NAME, did_you_mean
-from flue_ci.git.own_files import is_inside_repository, read_repository_file
+from flue_ci.git.path_rules import is_inside_repository, read_repository_file
 from flue_ci.spec.yaml_document import parse
 
 FOLDER = ".agents/skills"

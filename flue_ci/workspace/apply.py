@@ -9,12 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from flue_ci.core.errors import UsageError, WorkspaceError
 from flue_ci.core.text import first_few, one_line, plural
 from flue_ci.git.checkout import Checkout, find_checkout
-from flue_ci.git.command import Git, failure_reason, split_nul
+from flue_ci.git.command import Git, split_nul
 from flue_ci.git.snapshot import take_snapshot
 from flue_ci.git.source import Source
 
@@ -35,22 +36,17 @@ async def apply_patch(repo: Path, source: Source, patch: bytes) -> None:
     arguments = ("apply", "--binary", "--whitespace=nowarn")
     check = await git.run(*arguments, "--check", stdin=patch, ok=None)
     if check.code:
-        cause = failure_reason(check.err, check.code)
-        raise UsageError(f"the changes do not fit the working tree: {cause}", hint=_REMEDY)
+        raise UsageError(f"the changes do not fit the working tree: {check.reason}", hint=_REMEDY)
     paths = await _patch_paths(git, patch)
-    with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="before-") as directory:
-        backup = Path(directory)
-        _back_up(checkout.top, paths, backup)
-        success = False
-        try:
-            result = await git.run(*arguments, stdin=patch, ok=None)
-            success = result.code == 0
-        finally:  # also when cancelled: half of a patch is worse than none
-            if not success:
-                _restore(checkout.top, paths, backup)
-    if not success:
-        cause = failure_reason(result.err, result.code)
-        raise WorkspaceError(f"the changes could not be written, nothing was changed: {cause}", hint=_REMEDY)
+    with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="before-") as directory, ExitStack() as failure:
+        _back_up(checkout.top, paths, Path(directory))
+        # Also when cancelled: half of a patch is worse than none.
+        failure.callback(_restore, checkout.top, paths, Path(directory))
+        result = await git.run(*arguments, stdin=patch, ok=None)
+        if result.code:
+            message = f"the changes could not be written, nothing was changed: {result.reason}"
+            raise WorkspaceError(message, hint=_REMEDY)
+        failure.pop_all()
 
 
 async def _check_unchanged(checkout: Checkout, source: Source) -> None:

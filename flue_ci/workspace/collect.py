@@ -12,7 +12,7 @@ from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import ChangesRefused, WorkspaceError
 from flue_ci.core.ports import ExecResult, Sandbox
 from flue_ci.core.text import human_bytes, one_line, plural
-from flue_ci.git.command import join_lines, object_sizes
+from flue_ci.git.command import object_sizes, pack_objects
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
 from flue_ci.workspace.upload import Workspace, last_line, run_script, upload_files
@@ -21,6 +21,7 @@ from flue_ci.workspace.verify import PatchLimits, verify_patch
 COLLECT_SECONDS = 300.0
 _WORK_TREE_MISSING, _STORE_MISSING = 93, 94  # exit codes of stage_changes.sh
 _PATCH_HINT = "The rest of the changes is kept in the patch file for you to look at; nothing of it was used."
+_DIRECTORY_HINT = "Is a directory missing in .gitignore?"
 _DIGEST_LINE = re.compile(r"^flue-ci-staged=([0-9a-f]{64}|none)$", re.MULTILINE)
 _RESULT_LINE = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (\w*)$", re.MULTILINE)
 _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -57,26 +58,23 @@ async def collect(
     record = _last_record(_RESULT_LINE, result)
     patch = b""
     if int(record[2]):
-        patch = await _download(workspace, box, limits)
+        patch = await _read(
+            workspace, box, "changes.patch", limits.patch_bytes + 1, "the patch could not be read from the sandbox"
+        )
     _check_record(record, limits, patch)
     return await verify_patch(source, patch, limits=limits, digest=record[1])
 
 
 async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> None:
     """Sends the base's content of the files that changed, from this host: the agent could have altered its own copy."""
-    try:
-        # At most one line for each file of the base.
-        limit = (source.files + 1) * (len(source.tree) + 1)
-        lines = await box.read(f"{workspace.store}/needed", limit=limit, user="root")
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"the list of changed files could not be read: {one_line(str(error))}") from error
+    limit = (source.files + 1) * (len(source.tree) + 1)  # at most one line for each file of the base
+    lines = await _read(workspace, box, "needed", limit, "the list of changed files could not be read")
     names = [name for name in lines.decode("ascii", "replace").split() if _OBJECT_NAME.fullmatch(name)]
     sizes = await object_sizes(source.git, names)
     if not sizes:
         return
     with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="needed-") as directory:
-        command = ("pack-objects", "--delta-base-offset", "-q", f"{directory}/pack")
-        name = (await source.git.run(*command, stdin=join_lines(sizes))).line
+        name = await pack_objects(source.git, sizes, target=f"{directory}/pack")
         await upload_files(box, {f"{workspace.store}/needed.pack": Path(directory, f"pack-{name}.pack")}, user="root")
 
 
@@ -106,11 +104,12 @@ def _last_record(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
     )
 
 
-async def _download(workspace: Workspace, box: Sandbox, limits: PatchLimits) -> bytes:
+async def _read(workspace: Workspace, box: Sandbox, name: str, limit: int, failure: str) -> bytes:
+    """A file of the store. Raises `WorkspaceError`, which begins with `failure`."""
     try:
-        return await box.read(f"{workspace.store}/changes.patch", limit=limits.patch_bytes + 1, user="root")
+        return await box.read(f"{workspace.store}/{name}", limit=limit, user="root")
     except (OSError, ValueError) as error:
-        raise WorkspaceError(f"the patch could not be read from the sandbox: {one_line(str(error))}") from error
+        raise WorkspaceError(f"{failure}: {one_line(str(error))}") from error
 
 
 def _check_record(record: re.Match[str], limits: PatchLimits, patch: bytes) -> None:
@@ -121,29 +120,20 @@ def _check_record(record: re.Match[str], limits: PatchLimits, patch: bytes) -> N
     problem, count = record[4], int(record[3])
     lines = record.string[: record.start()].splitlines()
     few = ", ".join([display_name(line) for line in lines if line and not _DIGEST_LINE.match(line)][:3])
+    hint = _PATCH_HINT
+    if not problem:
+        hint = _PATCH_HINT.replace("rest", "beginning")
     if problem == "oversize":
-        raise ChangesRefused(
-            f"larger than {human_bytes(limits.file_bytes)}: {few}",
-            hint=f"Name it in .gitignore. {_PATCH_HINT}",
-            patch=patch,
-        )
-    if problem == "crowded":
-        raise ChangesRefused(
-            f"{few} new files, more than {limits.files:,}",
-            hint=f"Is a directory missing in .gitignore? {_PATCH_HINT}",
-            patch=patch,
-        )
-    if problem:
-        raise ChangesRefused(f"a file could not be read: {few or 'no reason given'}", hint=_PATCH_HINT, patch=patch)
-    if count > limits.files:
-        raise ChangesRefused(
-            f"{plural(count, 'file')} changed, more than {limits.files:,}",
-            hint="Is a directory missing in .gitignore? " + _PATCH_HINT.replace("rest", "beginning"),
-            patch=patch,
-        )
-    if len(patch) > limits.patch_bytes:
-        raise ChangesRefused(
-            f"the changes are a patch of more than {human_bytes(limits.patch_bytes)}",
-            hint=_PATCH_HINT.replace("rest", "beginning"),
-            patch=patch,
-        )
+        message, hint = f"larger than {human_bytes(limits.file_bytes)}: {few}", f"Name it in .gitignore. {hint}"
+    elif problem == "crowded":
+        message, hint = f"{few} new files, more than {limits.files:,}", f"{_DIRECTORY_HINT} {hint}"
+    elif problem:
+        message = f"a file could not be read: {few or 'no reason given'}"
+    elif count > limits.files:
+        message = f"{plural(count, 'file')} changed, more than {limits.files:,}"
+        hint = f"{_DIRECTORY_HINT} {hint}"
+    elif len(patch) > limits.patch_bytes:
+        message = f"the changes are a patch of more than {human_bytes(limits.patch_bytes)}"
+    else:
+        return
+    raise ChangesRefused(message, hint=hint, patch=patch)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from flue_ci.core.changes import ChangedFile, ChangeKind, ChangeSet
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.text import human_bytes, one_line, plural
-from flue_ci.git.command import GitCommandError, TooMuchOutput, failure_reason, object_sizes, read_objects, split_nul
+from flue_ci.git.command import GitCommandError, TooMuchOutput, object_sizes, read_objects, split_nul
 from flue_ci.git.path_rules import display_name, fold_path, link_problem, path_problem
 from flue_ci.git.source import Source
 
@@ -171,10 +171,10 @@ async def _apply(source: Source, patch: bytes) -> str:
         arguments = ("apply", "--cached", "--binary", "--whitespace=nowarn")
         result = await strict.run(*arguments, stdin=patch, ok=None, timeout=_SECONDS)
         if result.code:
-            raise ChangesRefused(f"git refuses the patch: {failure_reason(result.err, result.code)}")
+            raise ChangesRefused(f"git refuses the patch: {result.reason}")
         result = await git.run("write-tree", ok=None)
         if result.code:
-            raise ChangesRefused(f"git refuses the result: {failure_reason(result.err, result.code)}")
+            raise ChangesRefused(f"git refuses the result: {result.reason}")
         return result.line
 
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from flue_ci.gate import policy as gate
 from flue_ci.gate.comment_command import CommentCommand, find_command
-from flue_ci.gate.event import Event, parse_event
-from flue_ci.gate.event_types import AGENT_EVENTS
+from flue_ci.gate.event import AGENT_EVENTS, Event, parse_event
 
 ENVIRON = {"GITHUB_REPOSITORY": "ada/tools", "GITHUB_REPOSITORY_ID": "42", "GITHUB_TRIGGERING_ACTOR": "ada"}
 SETTINGS = gate.GateSettings()
@@ -228,7 +227,6 @@ def test_a_payload_is_read_as_github_writes_it() -> None:
         "core/text",
         "gate/__init__",
         "gate/event",
-        "gate/event_types",
         "gate/comment_command",
         "gate/policy",
         "gate/preflight",

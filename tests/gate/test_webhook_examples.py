@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from flue_ci.gate import policy as gate
-from flue_ci.gate.event import parse_event
-from flue_ci.gate.event_types import AFTER_CHECKS, AGENT_EVENTS, COMMENTS
+from flue_ci.gate.event import AFTER_CHECKS, AGENT_EVENTS, COMMENTS, parse_event
 
 PACKAGE = "@octokit/webhooks-examples@7.6.1"
 

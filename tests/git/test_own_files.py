@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.git.own_files import is_inside_repository, read_repository_file
+from flue_ci.git.path_rules import is_inside_repository, read_repository_file
 from flue_ci.spec.load import find_specs
 from flue_ci.spec.skills import load_skills
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flue_ci.gate.event_types import AFTER_CHECKS, EVENTS, WITH_COMMIT
+from flue_ci.gate.event import AFTER_CHECKS, EVENTS, WITH_COMMIT
 from flue_ci.spec.json_schema import json_schema
 
 _TYPES = {"array": "list", "object": "mapping", "string": "text"}
