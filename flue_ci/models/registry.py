@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.ports import Model, ModelOptions
@@ -13,7 +13,7 @@ from flue_ci.core.registry import Registry
 from flue_ci.settings import Settings
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
-DEFAULT_PROVIDER = "anthropic"
+DEFAULT_PROVIDER: Final = "anthropic"
 NOT_SUPPORTED_YET = ("bedrock", "vertex")  # names of `model.provider` that a spec may hold and a run refuses
 
 MODELS = Registry(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flue_ci.spec.schema import DURATION, AgentSpec
+from flue_ci.spec.schema import DURATION, AgentSpec, key_texts
 
 _OMIT = ("title",)  # pydantic's names of classes and fields say nothing that the key does not
 
@@ -13,6 +13,9 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema, draft 2020-12, in one piece: no references, a description and examples at every key."""
     schema = AgentSpec.model_json_schema()
     definitions = schema.pop("$defs", {})
+    for name, texts in key_texts().items():
+        for key, field in definitions.get(name, schema)["properties"].items():
+            field.update(texts[key])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "flue-ci agent spec, version 1",

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import did_you_mean, one_line
-from flue_ci.spec.schema import AgentSpec, InvalidValue, Part
+from flue_ci.spec.schema import AgentSpec, InvalidValue, Part, key_texts
 from flue_ci.spec.yaml_document import Document, KeyPath, format_path
 
 # Values that a key takes besides the words that pydantic lists.
@@ -90,9 +90,8 @@ def _describe_missing(path: KeyPath) -> Diagnostic:
 
 
 def _example(path: KeyPath) -> str:
-    owner = model_at(path[:-1])
-    field = owner.model_fields.get(str(path[-1])) if owner else None
-    return str(field.examples[0]) if field and field.examples else ""
+    owner, key = model_at(path[:-1]), str(path[-1])
+    return str(key_texts()[owner.__name__][key]["examples"][0]) if owner and key in owner.model_fields else ""
 
 
 def _describe_pattern(path: KeyPath, value: object, *, from_file_name: bool) -> Diagnostic:

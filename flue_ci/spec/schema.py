@@ -1,12 +1,15 @@
 """The agent spec, version 1, as values: the one home of pydantic.
 
-The models hold shapes, defaults and the words of each key. What keys mean together is in `spec.rules`;
+The models hold shapes and defaults; `keys.toml` holds what each key is for. What keys mean together is in `spec.rules`;
 `spec.validation` finds the place of each problem.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -89,10 +92,8 @@ class WordOr:
         return core_schema.no_info_wrap_validator_function(self._validate, other, serialization=as_it_is)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        words: dict[str, Any] = {"type": "string", "enum": list(self._words)}
-        if len(self._words) == 1:
-            words = {"type": "string", "const": self._words[0]}
-        return {"oneOf": [words, handler(schema)]}
+        words = {"const": self._words[0]} if len(self._words) == 1 else {"enum": list(self._words)}
+        return {"oneOf": [{"type": "string", **words}, handler(schema)]}
 
     def _validate(self, value: object, validate_other: Callable[[object], object]) -> object:
         if isinstance(value, self._shapes):
@@ -120,11 +121,9 @@ def _names_schema(*names: str) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "minLength": 1}]})
 
 
-def _key(default: Any, description: str, *examples: object, **more: Any) -> Any:
-    """A field. A class as `default` stands for the mapping with all of its defaults, which needs no validator."""
-    if isinstance(default, type) and issubclass(default, BaseModel):
-        return Field(default_factory=default.model_construct, description=description, examples=list(examples), **more)
-    return Field(default, description=description, examples=list(examples), **more)
+def _all_defaults(part: type[BaseModel]) -> Any:
+    """A field whose default is the mapping with all of its defaults, which needs no validator."""
+    return Field(default_factory=part.model_construct)
 
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
@@ -143,7 +142,7 @@ Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Tex
 
 
 class Part(BaseModel):
-    """A mapping of the spec: frozen, strict, no unknown keys."""
+    """A mapping of the spec: frozen, strict, no unknown keys. `keys.toml` says what each key is for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
@@ -151,111 +150,73 @@ class Part(BaseModel):
 class PricesSpec(Part):
     """Prices in US dollars per million tokens, for a model that flue-ci has no price of."""
 
-    input: float = _key(..., "Input tokens.", 2.0, ge=0, le=10_000)
-    output: float = _key(..., "Output tokens.", 10.0, ge=0, le=10_000)
-    cache_write: float | None = _key(
-        None, "Input written to the cache; 1.25 × `input` by default.", 2.5, ge=0, le=10_000
-    )
-    cache_read: float | None = _key(None, "Input read from the cache; 0.1 × `input` by default.", 0.2, ge=0, le=10_000)
+    input: float = Field(ge=0, le=10_000)
+    output: float = Field(ge=0, le=10_000)
+    cache_write: float | None = Field(None, ge=0, le=10_000)
+    cache_read: float | None = Field(None, ge=0, le=10_000)
 
     def to_prices(self) -> Prices:
         """The prices, with Anthropic's usual factors for those that are missing."""
-        write, read = self.cache_write, self.cache_read
-        if write is None:
-            write = self.input * 1.25
-        if read is None:
-            read = self.input * 0.1
+        write = self.input * 1.25 if self.cache_write is None else self.cache_write
+        read = self.input * 0.1 if self.cache_read is None else self.cache_read
         return Prices(input=self.input, output=self.output, cache_write=write, cache_read=read)
 
 
 class ModelSpec(Part):
     """The model that the loop talks to."""
 
-    name: Text = _key(DEFAULT_MODEL, "The model's name.", "claude-sonnet-5-5", "claude-opus-5-5")
-    max_output_tokens: int = _key(32_000, "Most tokens of one answer.", 32_000, ge=256, le=1_000_000)
-    effort: Effort | None = _key(
-        None, "How much the model puts into an answer; the model's own default when not given.", "medium"
-    )
-    thinking: Thinking | None = _key(
-        None,
-        "How the model thinks: shown as a `summarized` text while it works (default), `omitted`, only `between_tools` "
-        "(the least there is on claude-sonnet-5-5), or `none` where the model allows it.",
-        "between_tools",
-    )
-    provider: Provider = _key(DEFAULT_PROVIDER, "Who serves the model.", "anthropic")
-    base_url: Text | None = _key(
-        None,
-        "Address of a server that speaks the Messages API; ANTHROPIC_BASE_URL counts when not given.",
-        "https://llm.example.com",
-    )
-    prices: PricesSpec | None = _key(
-        None, "Prices, for a model that flue-ci has no price of.", {"input": 2.0, "output": 10.0}
-    )
+    name: Text = DEFAULT_MODEL
+    max_output_tokens: int = Field(32_000, ge=256, le=1_000_000)
+    effort: Effort | None = None
+    thinking: Thinking | None = None
+    provider: Provider = DEFAULT_PROVIDER
+    base_url: Text | None = None
+    prices: PricesSpec | None = None
 
 
 class ProgramSpec(Part):
     """Another agent's program, run inside the sandbox in place of our own loop."""
 
-    program: Text = _key(..., "`flue`, `claude-code`, or a command.", "claude-code")
-    args: Texts = _key((), "Arguments for it.", ["--verbose"])
+    program: Text
+    args: Texts = ()
 
 
 class TriggersSpec(Part):
     """What starts the agent on GitHub. Local runs need none."""
 
-    comment: str | None = _key(
-        None, "A comment `/flue WORD …` starts the agent; this is the WORD.", "fix-tests", pattern=NAME
-    )
-    labels: Texts = _key((), "Adding one of these labels starts the agent.", ["flue:fix"])
-    events: Annotated[tuple[Event, ...], Strict(False), _Several] = _key(
-        (), "Events, with their action after a dot.", ["pull_request.opened", "schedule"]
-    )
-    roles: Annotated[tuple[Role, ...], Strict(False), _Several] = _key(
-        ("admin", "maintain", "write"), "Roles in the repository that may start it.", ["admin", "maintain"]
-    )
-    bots: Texts = _key((), "Logins of bots that may start it, exactly as GitHub writes them.", ["renovate[bot]"])
-    forks: bool = _key(True, "Whether it runs on pull requests from forks (it never pushes there).", False)
+    comment: str | None = Field(None, pattern=NAME)
+    labels: Texts = ()
+    events: Annotated[tuple[Event, ...], Strict(False), _Several] = ()
+    roles: Annotated[tuple[Role, ...], Strict(False), _Several] = ("admin", "maintain", "write")
+    bots: Texts = ()
+    forks: bool = True
 
 
 class InjectSpec(Part):
     """A header that the sandbox's egress proxy adds; its value never enters the sandbox."""
 
-    host: Text = _key(
-        ..., "The host whose requests get the header; `*.example.com` for all below.", "packages.example.com"
-    )
-    header: Text = _key(..., "The header's name.", "Authorization")
-    value: Text = _key(..., "Its value; `${NAME}` stands for a secret of `sandbox.secrets`.", "Bearer ${NPM_TOKEN}")
+    host: Text
+    header: Text
+    value: Text
 
 
 class NetworkSpec(Part):
     """What the sandbox may reach: `open`, `none`, or only the listed hosts."""
 
-    setup: Egress = _key("open", "While `sandbox.setup` runs.", "open", ["packages.example.com", "*.example.org"])
-    agent: Egress = _key("none", "While the agent acts and the checks run.", "none", ["packages.example.com"])
-    inject: Annotated[tuple[InjectSpec, ...], Strict(False), _Several] = _key(
-        (),
-        "Headers added outside of the sandbox.",
-        [{"host": "packages.example.com", "header": "Authorization", "value": "Bearer ${NPM_TOKEN}"}],
-    )
+    setup: Egress = "open"
+    agent: Egress = "none"
+    inject: Annotated[tuple[InjectSpec, ...], Strict(False), _Several] = ()
 
 
 class SandboxSpec(Part):
     """The machine the agent acts on."""
 
-    template: str = _key(
-        "base", "Name or id of the E2B template.", "base", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
-    )
-    timeout: Seconds = _key(1800.0, "The sandbox's whole life.", "30m", "1h", ge=10)
-    setup: Texts = _key((), "Commands that prepare it, run in order before the agent.", ["pip install -e '.[test]'"])
-    env: Annotated[dict[str, str], _Several] = _key(
-        {}, "Environment variables inside. Not for secrets.", {"PIP_NO_INPUT": "1"}
-    )
-    secrets: Texts = _key(
-        (),
-        "Names of secrets, taken from flue-ci's environment. Visible inside, except those that `network.inject` uses.",
-        ["NPM_TOKEN"],
-    )
-    network: NetworkSpec = _key(NetworkSpec, "What it may reach, by phase.", {"setup": "open", "agent": "none"})
+    template: str = Field("base", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")
+    timeout: Seconds = Field(1800.0, ge=10)
+    setup: Texts = ()
+    env: Annotated[dict[str, str], _Several] = {}
+    secrets: Texts = ()
+    network: NetworkSpec = _all_defaults(NetworkSpec)
 
     @property
     def injected_secrets(self) -> tuple[str, ...]:
@@ -272,52 +233,44 @@ class SandboxSpec(Part):
 class WorkspaceSpec(Part):
     """The repository inside the sandbox."""
 
-    history: int = _key(50, "How many commits of history the agent sees.", 50, ge=1, le=1_000_000)
-    submodules: bool = _key(False, "Whether submodules come along.", False)
-    lfs: bool = _key(False, "Whether files of Git LFS come along.", False)
+    history: int = Field(50, ge=1, le=1_000_000)
+    submodules: bool = False
+    lfs: bool = False
 
 
 class LimitsSpec(Part):
     """What ends a run early. The work so far is kept."""
 
-    turns: int = _key(60, "Turns of the model.", 60, ge=1, le=10_000)
-    minutes: float = _key(20.0, "Minutes that the agent may act.", 20, gt=0, le=1440)
-    tokens: int = _key(2_000_000, "Tokens of all kinds, summed over all turns.", 2_000_000, ge=1_000, le=1_000_000_000)
-    cost_usd: float | None = _key(None, "US dollars; no limit when not given.", 2.5, gt=0, le=100_000)
-    command_seconds: float = _key(300.0, "Seconds that one command of the agent may take.", 300, ge=1, le=MAX_SECONDS)
+    turns: int = Field(60, ge=1, le=10_000)
+    minutes: float = Field(20.0, gt=0, le=1440)
+    tokens: int = Field(2_000_000, ge=1_000, le=1_000_000_000)
+    cost_usd: float | None = Field(None, gt=0, le=100_000)
+    command_seconds: float = Field(300.0, ge=1, le=MAX_SECONDS)
 
 
 class CheckSpec(Part):
     """A command that flue-ci runs after the agent. A failing one fails the run."""
 
-    name: Text = _key(..., "What people call it.", "tests", max_length=100)
-    run: Text = _key(..., "The command, for bash.", "pytest -q")
-    timeout: Seconds = _key(600.0, "After this time it counts as failed.", "10m", ge=1)
+    name: Text = Field(max_length=100)
+    run: Text
+    timeout: Seconds = Field(600.0, ge=1)
 
 
 class ContextSpec(Part):
     """Whose comments on a pull request or issue the agent reads. The agent works without them as well."""
 
-    include: Texts = _key((), "Logins; only their comments are read. All by default.", ["octocat"])
-    exclude: Texts = _key((), "Logins; what they wrote is left out.", ["codecov[bot]"])
+    include: Texts = ()
+    exclude: Texts = ()
 
 
 class PublishSpec(Part):
     """What flue-ci does with the result on GitHub."""
 
-    comment: Literal["sticky", "new", "none"] = _key(
-        "sticky", "The comment with the report: one that is kept up to date, a new one each time, or none.", "sticky"
-    )
-    changes: Changes = _key(
-        "patch", "What becomes of the agent's changes. `none`: the agent is not meant to change anything.", "patch"
-    )
-    review: bool = _key(False, "Whether the agent may write review comments on lines.", False)
-    labels: Texts = _key((), "Labels that the agent may add, and no others.", ["flue:done"])
-    protect: Texts = _key(
-        (),
-        "Files that are never pushed, only shown, besides those that are always protected. Globs.",
-        ["migrations/**"],
-    )
+    comment: Literal["sticky", "new", "none"] = "sticky"
+    changes: Changes = "patch"
+    review: bool = False
+    labels: Texts = ()
+    protect: Texts = ()
 
 
 class _OrName:
@@ -330,53 +283,25 @@ class _OrName:
 class AgentSpec(Part):
     """One agent: what it is for, what it may do, and what becomes of its work."""
 
-    version: Annotated[Literal[1], BeforeValidator(_exactly_an_int)] = _key(..., "The version of this format.", 1)
-    name: str = _key(
-        "", "What the agent is called; the file's name without its ending by default.", "fix-tests", pattern=NAME
+    version: Annotated[Literal[1], BeforeValidator(_exactly_an_int)]
+    name: str = Field("", pattern=NAME)
+    description: str = Field("", max_length=1024)
+    model: Annotated[ModelSpec, BeforeValidator(_by_name), _OrName()] = _all_defaults(ModelSpec)
+    instructions: str = ""
+    prompt: str = "{{ instruction }}"
+    engine: Annotated[Literal["agent"] | ProgramSpec, WordOr(("agent",), ProgramSpec, Mapping, BaseModel)] = "agent"
+    triggers: TriggersSpec = _all_defaults(TriggersSpec)
+    sandbox: SandboxSpec = _all_defaults(SandboxSpec)
+    workspace: WorkspaceSpec = _all_defaults(WorkspaceSpec)
+    context: ContextSpec = _all_defaults(ContextSpec)
+    tools: Annotated[tuple[Tool, ...], Strict(False), _Several] = Field(
+        ("bash", "read", "write", "edit", "grep", "glob"), json_schema_extra={"minItems": 1}
     )
-    description: str = _key("", "What it is for, in one line.", "Make the failing tests pass.", max_length=1024)
-    model: Annotated[ModelSpec, BeforeValidator(_by_name), _OrName()] = _key(
-        ModelSpec,
-        "The model: its name, or a mapping.",
-        "claude-sonnet-5-5",
-        {"name": "claude-opus-5-5", "effort": "high"},
-    )
-    instructions: str = _key(
-        "", "The system prompt's own part: how this agent works. A Jinja2 template.", "You maintain this repository."
-    )
-    prompt: str = _key(
-        "{{ instruction }}",
-        "The task, a Jinja2 template. What was asked for, by default.",
-        '{{ instruction | default("Make the test suite pass.") }}',
-    )
-    engine: Annotated[Literal["agent"] | ProgramSpec, WordOr(("agent",), ProgramSpec, Mapping, BaseModel)] = _key(
-        "agent", "What acts: `agent`, our loop over a model, or another agent's program.", "agent"
-    )
-    triggers: TriggersSpec = _key(TriggersSpec, "What starts it on GitHub.", {"comment": "fix-tests"})
-    sandbox: SandboxSpec = _key(SandboxSpec, "The machine it acts on.", {"setup": ["npm ci"]})
-    workspace: WorkspaceSpec = _key(WorkspaceSpec, "The repository inside the sandbox.", {"history": 50})
-    context: ContextSpec = _key(ContextSpec, "Whose comments the agent reads on GitHub.", {"exclude": ["codecov[bot]"]})
-    tools: Annotated[tuple[Tool, ...], Strict(False), _Several] = _key(
-        ("bash", "read", "write", "edit", "grep", "glob"),
-        "The tools it has.",
-        ["read", "grep", "glob"],
-        json_schema_extra={"minItems": 1},
-    )
-    skills: Annotated[Literal["auto", "none"] | Texts, WordOr(("auto", "none"), Texts, list, tuple)] = _key(
-        "auto", "Skills of `.agents/skills`: all (`auto`), `none`, or those named.", "auto", ["release-notes"]
-    )
-    limits: LimitsSpec = _key(LimitsSpec, "What ends a run early.", {"turns": 60, "minutes": 20})
-    checks: Annotated[tuple[CheckSpec, ...], Strict(False), _Several] = _key(
-        (),
-        "Commands that decide whether the work is good, run after the agent.",
-        [{"name": "tests", "run": "pytest -q"}],
-    )
-    result: dict[str, Any] | None = _key(
-        None,
-        "A JSON Schema of type object. The agent must answer with a value that fits it.",
-        {"type": "object", "properties": {"severity": {"type": "string"}}},
-    )
-    publish: PublishSpec = _key(PublishSpec, "What becomes of the result on GitHub.", {"comment": "sticky"})
+    skills: Annotated[Literal["auto", "none"] | Texts, WordOr(("auto", "none"), Texts, list, tuple)] = "auto"
+    limits: LimitsSpec = _all_defaults(LimitsSpec)
+    checks: Annotated[tuple[CheckSpec, ...], Strict(False), _Several] = ()
+    result: dict[str, Any] | None = None
+    publish: PublishSpec = _all_defaults(PublishSpec)
 
     _document: Document = PrivateAttr(default_factory=Document)
 
@@ -389,6 +314,12 @@ class AgentSpec(Part):
         """Sets `document`; returns the spec itself."""
         self._document = document
         return self
+
+
+@cache
+def key_texts() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """`description` and `examples` of each key, by the name of its class."""
+    return tomllib.loads((files("flue_ci.spec") / "keys.toml").read_text(encoding="utf-8"))
 
 
 def validate(data: Mapping[str, Any]) -> tuple[AgentSpec | None, list[Mapping[str, Any]]]:
