@@ -16,6 +16,7 @@ from flue_ci import __version__
 if TYPE_CHECKING:
     from flue_ci.safety.redact import Redactor
 
+_SET_HELP = "Another value than the spec's, as limits.turns=10. Repeatable."
 _EPILOG = (
     "Exit codes: 0 done, 1 the run or a check failed, 2 usage or spec error, 3 bug, 4 stopped by a limit, "
     "130/143 interrupted."
@@ -45,6 +46,8 @@ class _SandboxName(click.Choice[str]):
 
 
 _SANDBOX = _SandboxName(["e2b", "local"])
+_FILE, _EXISTING_FILE = [click.Path(path_type=Path, dir_okay=False, exists=exists) for exists in (False, True)]
+_FOLDER, _EXISTING_FOLDER = [click.Path(path_type=Path, file_okay=False, exists=exists) for exists in (False, True)]
 
 
 def _command(
@@ -63,12 +66,9 @@ def cli() -> None:
     """
 
 
-_repo = click.option(
-    "--repo",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=".",
-    help="The checkout. Default: here.",
-)
+_repo = click.option("--repo", type=_EXISTING_FOLDER, default=".", help="The checkout. Default: here.")
+_out = click.option("--out", type=_FOLDER, help="Where report, patch and transcript go.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
 @_command(
@@ -86,25 +86,13 @@ _repo = click.option(
 @click.option("--sandbox", type=_SANDBOX, default="e2b", show_default=True, help="Where the agent works.")
 @click.option("--no-isolation", is_flag=True, help="With --sandbox local: run on this machine without any protection.")
 @click.option("--model", metavar="NAME", help="Another model than the spec's.")
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Another value than the spec's, as limits.turns=10. Repeatable.",
-)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where report, patch and transcript go.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help=_SET_HELP)
+@_out
 @click.option("--apply", is_flag=True, help="Show the diff and put it into the working tree when the run succeeds.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; start and spend nothing.")
-@click.option(
-    "--record", type=click.Path(path_type=Path, dir_okay=False), help="Keep the model's side of the run in a file."
-)
-@click.option(
-    "--replay",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Use such a file instead of the model.",
-)
+@click.option("--record", type=_FILE, help="Keep the model's side of the run in a file.")
+@click.option("--replay", type=_EXISTING_FILE, help="Use such a file instead of the model.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the result.")
 def run(**options: Any) -> int:
     """Run AGENT, a name in .flue/agents/ or a path, with an optional INSTRUCTION."""
@@ -126,9 +114,7 @@ def _redactor() -> Redactor:
 
 @_command(
     brief="Act on an event of GitHub Actions.",
-    examples="""
-    flue-ci action          # what action.yml calls; everything comes from the job's environment
-    """,
+    examples="flue-ci action          # what action.yml calls; everything comes from the job's environment",
 )
 @click.option("--clear-up", is_flag=True, help="Only finish the comment of a run of this job that was killed.")
 def action(*, clear_up: bool) -> int:
@@ -137,7 +123,7 @@ def action(*, clear_up: bool) -> int:
     Everything comes from the environment, as action.yml sets it: docs/action.md.
     """
     if clear_up:
-        from flue_ci.action.killed_run import finish_killed_run
+        from flue_ci.action.feedback import finish_killed_run
 
         return finish_killed_run(os.environ)
     from flue_ci.core.startup import fast_startup
@@ -148,13 +134,8 @@ def action(*, clear_up: bool) -> int:
     return run_action(os.environ)
 
 
-@_command(
-    brief="Publish a saved run on GitHub.",
-    examples="""
-    flue-ci publish ./flue-ci-report
-    """,
-)
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@_command(brief="Publish a saved run on GitHub.", examples="flue-ci publish ./flue-ci-report")
+@click.argument("folder", type=_EXISTING_FOLDER)
 def publish(folder: Path) -> int:
     """Publish the saved run in FOLDER as this job of GitHub Actions may: for a second job that has the right to write.
 
@@ -167,7 +148,7 @@ def publish(folder: Path) -> int:
 
 
 @_command(brief="Check agent specs.", examples="flue-ci validate\nflue-ci validate .flue/agents/fix-tests.yml --json")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, type=_EXISTING_FILE)
 @_repo
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
@@ -211,7 +192,7 @@ def schema() -> None:
 
 @_command("list", brief="List the repository's agents.")
 @_repo
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_json
 def list_(repo: Path, as_json: bool) -> int:
     """List the repository's agents."""
     from flue_ci.commands.list_agents import agents, as_text
@@ -252,7 +233,7 @@ def init(name: str, repo: Path, github: bool) -> None:
 @_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --offline --json")
 @_repo
 @click.option("--offline", is_flag=True, help="Do not ask the services whether the keys work.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_json
 def doctor(repo: Path, offline: bool, as_json: bool) -> int:
     """Check keys, reachability, versions and the local sandbox, and say what to do."""
     from flue_ci.commands.doctor import examine
@@ -262,7 +243,7 @@ def doctor(repo: Path, offline: bool, as_json: bool) -> int:
 
 @_command(brief="A real run with a recorded model.", examples="flue-ci demo\nflue-ci demo --out ./demo-run")
 @click.option("--no-isolation", is_flag=True, help="Run the demo on this machine without any protection.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where report, patch and transcript go.")
+@_out
 def demo(no_isolation: bool, out: Path | None) -> int:
     """Fix a failing test in a small repository: real sandbox, real tools, a recorded model. Needs no key and no
     network."""
@@ -272,7 +253,7 @@ def demo(no_isolation: bool, out: Path | None) -> int:
 
 
 @_command(brief="Show a saved run.", examples="flue-ci show ./report\nflue-ci show ./report --markdown | less")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=_EXISTING_FOLDER)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the Markdown of report.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json.")
 @click.option("--diff", is_flag=True, help="Show the changes too.")
@@ -305,7 +286,7 @@ _provider = click.option("--sandbox", type=_SANDBOX, default="e2b", show_default
 
 @sandboxes.command("list")
 @_provider
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_json
 def sandboxes_list(sandbox: str, as_json: bool) -> None:
     """List running sandboxes of flue-ci."""
     from flue_ci.commands.sandboxes import find

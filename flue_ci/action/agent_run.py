@@ -7,31 +7,65 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flue_ci.action.authorize import AgentRequest
 from flue_ci.action.context import JobContext
-from flue_ci.action.finish import publish_and_finish, publish_target
+from flue_ci.action.discussion import discussion_variables, render_discussion
 from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
-from flue_ci.action.run_inputs import pull_request_inputs
 from flue_ci.action.target import Agent, Target, trigger_of
 from flue_ci.assembly import prepare_run, publishing
 from flue_ci.core.errors import FlueError, SpecError, UsageError
 from flue_ci.core.events import Observer
+from flue_ci.git.fetch import open_remote
+from flue_ci.git.source import Source
 from flue_ci.publish.comment import progress_comment
 from flue_ci.publish.progress_comment import ProgressTracker
 from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
-from flue_ci.report.report import Failure, Publishing, Report, Trigger
+from flue_ci.report.report import Publishing, Trigger
 from flue_ci.run.dry_run import describe_run
+from flue_ci.run.inputs import RunInputs
 from flue_ci.run.plan import PreparedRun, RunOptions, RunPlan, RunResult
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 from flue_ci.spec.load import load_spec, not_supported_yet
 from flue_ci.spec.schema import AgentSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestInputs(RunInputs):
+    """The inputs of an event, be it about a pull request, an issue, or neither: the fetched commit, the files of the
+    trusted commit, and the discussion. `request_notes` are about the request itself."""
+
+    context: JobContext
+    target: Target
+    spec: AgentSpec
+    request_notes: tuple[str, ...] = ()
+
+    async def source(self) -> Source:
+        target = self.target
+        return await open_remote(
+            self.context.remote,
+            name=self.name.rpartition("/")[2],
+            head=target.head,
+            ref=target.fetch_ref,
+            base=target.trusted_sha if target.base_ref else None,
+            base_ref=target.base_ref,
+            depth=self.spec.workspace.history,
+        )
+
+    async def discussion(self) -> tuple[str, tuple[str, ...]]:
+        if self.target.number is None:
+            return "", self.request_notes
+        event, rules = self.context.event, self.spec.context
+        before = event.asked_at if event.is_comment else ""
+        discussion = await self.context.forge.discussion(self.target.number, self.target.pull)
+        text = render_discussion(discussion, before=before, include=rules.include, exclude=rules.exclude)
+        return text.text, (*self.request_notes, *text.notes)
 
 
 async def run_for_event(context: JobContext, target: Target, request: AgentRequest) -> int:
@@ -44,16 +78,21 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         spec, run = _prepare(context, target, request, trigger)
     except FlueError as error:
         folder = _open_folder(job)
-        report = folder.save(replace(_error_report(job, request, error), trigger=trigger), b"")
-        return await publish_and_finish(job, report, b"", publishers, place, folder)
+        if isinstance(error, SpecError):
+            job.spec_errors(error)
+        report = never_started(request.agent.name, request.instruction, job.inputs.sandbox, error)
+        report = folder.save(replace(report, trigger=trigger), b"")
+        return await job.publish_and_finish(report, b"", publishers, place, folder)
     job = job.with_redactor(run.redact)
     place = replace(place, notify=job.say, show_error=job.error)  # a forge's error may repeat a secret of the spec
     if job.inputs.dry_run:
-        return await _dry_run(job, run, spec)
+        rows, notes = await describe_run(run, spec, job.inputs.sandbox)
+        rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
+        return job.write_dry_run(rows, notes)
     folder = _open_folder(job)
     observers = _begin_progress(job, run.plan, publishers, place)
     result = await _work(job, run, folder, observers, context.signals)
-    return await publish_and_finish(job, result.report, result.patch, publishers, place, folder)
+    return await job.publish_and_finish(result.report, result.patch, publishers, place, folder)
 
 
 def _publishers(context: JobContext, agent: Agent, trigger: Trigger) -> tuple[PublishTarget, Mapping[str, Publisher]]:
@@ -61,7 +100,7 @@ def _publishers(context: JobContext, agent: Agent, trigger: Trigger) -> tuple[Pu
     inputs, spec, wishes, changes = context.job.inputs, agent.spec, Publishing(), "none"
     if spec:
         wishes, changes = publishing(spec), spec.publish.changes
-    place = publish_target(context, trigger, wishes, context.job.out)
+    place = context.publish_target(trigger, wishes, context.job.out)
     if inputs.dry_run or not inputs.comment:
         return place, {}
     return place, load_publishers(changes, place)
@@ -73,11 +112,13 @@ def _begin_progress(
     """Starts those publishers that show a run while it works; what they need to observe."""
     tracker, trigger, instruction = ProgressTracker(), plan.trigger, job.redact(plan.instruction)
     assert trigger is not None
+
+    def render() -> str:
+        return progress_comment(plan.agent, tracker.progress, trigger, instruction)
+
     for publisher in publishers.values():
         if isinstance(publisher, ProgressPublisher):
-            publisher.begin(
-                plan.agent, lambda: progress_comment(plan.agent, tracker.progress, trigger, instruction), place
-            )
+            publisher.begin(plan.agent, render, place)
     return [tracker.observe]
 
 
@@ -86,10 +127,8 @@ def _prepare(
 ) -> tuple[AgentSpec, PreparedRun]:
     """The run over the fetched commit, with what the workflow overrides in the spec. The discussion is read while the
     sandbox starts. Raises `SpecError` and `UsageError`."""
-    inputs, agent, notes = context.job.inputs, request.agent, list[str]()
+    inputs, agent = context.job.inputs, request.agent
     text = sanitize_for_model(request.instruction or inputs.instruction)
-    if text.removals:
-        notes.append(f"taken out of the request: {summarize_removals(text.removals)}")
     options = RunOptions(
         agent=agent.name,
         instruction=text.text,
@@ -99,10 +138,15 @@ def _prepare(
         dry_run=inputs.dry_run,
     )
     spec = _spec(agent, options)
+    run_inputs = pull_request_inputs(context, target, spec, trigger)
+    if text.removals:
+        run_inputs = replace(
+            run_inputs, request_notes=(f"taken out of the request: {summarize_removals(text.removals)}",)
+        )
     run = prepare_run(
         spec,
         spec_path=agent.path,
-        inputs=pull_request_inputs(context, target, spec, trigger, tuple(notes)),
+        inputs=run_inputs,
         options=options,
         settings=inputs.settings,
         signal=lambda: context.signals.first,
@@ -121,6 +165,25 @@ def _spec(agent: Agent, options: RunOptions) -> AgentSpec:
     return spec
 
 
+def pull_request_inputs(context: JobContext, target: Target, spec: AgentSpec, trigger: Trigger) -> PullRequestInputs:
+    """The inputs of the run that `context`'s event asks for."""
+    event = context.event
+    return PullRequestInputs(
+        trusted_folder=context.trusted_folder,
+        name=event.repo,
+        variables={
+            "event": {"name": event.signature, "actor": event.actor},
+            "repo": {"name": event.repo, "ref": target.ref, "sha": target.head},
+            **discussion_variables(target.pull, target.issue),
+        },
+        trigger=trigger,
+        run_id=context.job.inputs.run_token,
+        context=context,
+        target=target,
+        spec=spec,
+    )
+
+
 async def _work(
     job: ActionJob, run: PreparedRun, folder: RunFolder, observers: Sequence[Observer], signals: Signals
 ) -> RunResult:
@@ -137,35 +200,17 @@ async def _work(
     return result
 
 
-async def _dry_run(job: ActionJob, run: PreparedRun, spec: AgentSpec) -> int:
-    """What would happen, in the log and in the summary."""
-    run.services.provider.check(run.plan.request)
-    source = await run.services.inputs.source()
-    rows = describe_run(run.plan, spec, source, job.inputs.sandbox)
-    rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
-    return job.write_dry_run(rows, [*run.notes, *source.notes])
-
-
-def _error_report(job: ActionJob, request: AgentRequest, error: FlueError) -> Report:
-    stage = "start"
-    if isinstance(error, SpecError):
-        job.spec_errors(error)
-        stage = "spec"
-    failure = Failure(stage=stage, message=str(error), hint=error.hint)
-    return never_started(request.agent.name, request.instruction, job.inputs.sandbox, failure, error.exit_code)
-
-
-def end_early(job: ActionJob, exit_code: int, message: str, hint: str) -> int:
-    """It ended before an agent was chosen: the log, the summary and the report folder say why."""
-    job.error(message, hint)
-    failure = Failure(stage="start", message=message, hint=hint)
-    report = never_started(job.inputs.gate.agent, "", job.inputs.sandbox, failure, exit_code)
+def end_early(job: ActionJob, error: FlueError, exit_code: int = 0) -> int:
+    """It ended before an agent was chosen: the log, the summary and the report folder say why. Returns `exit_code`, or
+    that of the error."""
+    job.error(str(error), error.hint)
+    report = never_started(job.inputs.gate.agent, "", job.inputs.sandbox, error, exit_code)
     for path in dict.fromkeys((job.out, job.fallback_folder)):
         try:
             folder = RunFolder(path, job.redact)
             return job.finish(folder.save(report, b""), b"", folder.path, "")
-        except OSError as error:
-            job.notice(f"{path} takes no files: {error.strerror}")
+        except OSError as failure:
+            job.notice(f"{path} takes no files: {failure.strerror}")
     return job.finish(report, b"", None, "")
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flue_ci.action.job import ActionJob
+from flue_ci.action.job import ActionJob, fail_step, start_job
 from flue_ci.assembly import make_forge
 from flue_ci.core.errors import FlueError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import plural
 from flue_ci.gate.event import Event, parse_event
 from flue_ci.git.fetch import RETRY, Remote
+from flue_ci.publish.publisher import PublishTarget
+from flue_ci.report.report import Publishing, Trigger
 from flue_ci.run.session import Signals
 
 _QUICK_SECONDS = 3.0  # for what is a courtesy: reactions and progress
@@ -21,21 +25,32 @@ _QUICK_SECONDS = 3.0  # for what is a courtesy: reactions and progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One job. `forge` retries for as long as the settings say, `quick_forge` gives up soon; `scratch` is an empty
-    folder that ends with the job."""
+    """One job. `forge` retries for as long as the settings say, `quick_forge` gives up soon; `trusted_folder` is where
+    the files of the trusted commit lie, once they are read."""
 
     job: ActionJob
     event: Event
     forge: Forge
     quick_forge: Forge
     remote: Remote
-    scratch: Path
+    trusted_folder: Path
     signals: Signals
 
-    @property
-    def trusted_folder(self) -> Path:
-        """Where the files of the trusted commit lie."""
-        return self.scratch / "trusted"
+    def publish_target(self, trigger: Trigger, publishing: Publishing, folder: Path) -> PublishTarget:
+        """The pull request or issue of `trigger`, or the thread in it. `trigger` is this job's own, never one of a
+        file."""
+        return PublishTarget(
+            publishing=publishing,
+            repository=trigger.repo,
+            server_url=self.job.settings.github.server_url,
+            number=trigger.number,
+            thread=trigger.in_thread,
+            forge=self.forge,
+            quick_forge=self.quick_forge,
+            folder=folder,
+            notify=self.job.say,
+            show_error=self.job.error,
+        )
 
     async def close(self) -> None:
         """Ends the connections to GitHub, and logs how often it was asked."""
@@ -45,24 +60,38 @@ class JobContext:
         self.job.say(f"GitHub was asked {plural(count, 'time')}")
 
 
-def open_context(job: ActionJob, event: Event, scratch: Path, signals: Signals) -> JobContext:
-    """Nothing is asked of GitHub yet."""
+def run_step(environ: Mapping[str, str], work: Callable[[ActionJob, Signals], int]) -> int:
+    """The exit code of the step that does `work`. For a `FlueError` see `fail_step`."""
+    try:
+        signals = Signals()
+        signals.interrupt()
+        return work(start_job(environ), signals)
+    except FlueError as error:
+        return fail_step(environ, error)
+
+
+@contextmanager
+def open_context(job: ActionJob, event: Event, signals: Signals) -> Iterator[JobContext]:
+    """Its files end with the block. Nothing is asked of GitHub yet."""
     settings = job.settings
-    return JobContext(
-        job=job,
-        event=event,
-        forge=make_forge(settings, job.say),
-        quick_forge=make_forge(settings, job.say, retry_timeout=_QUICK_SECONDS),
-        remote=Remote(
+    with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as folder:
+        scratch = Path(folder)
+        remote = Remote(
             url=f"{settings.github.server_url}/{settings.github.repo}.git",
             token=settings.github.token,
             scratch=scratch,
             notify=job.say,
             retry=replace(RETRY, timeout=settings.retry_timeout_seconds or RETRY.timeout),
-        ),
-        scratch=scratch,
-        signals=signals,
-    )
+        )
+        yield JobContext(
+            job=job,
+            event=event,
+            forge=make_forge(settings, job.say),
+            quick_forge=make_forge(settings, job.say, retry_timeout=_QUICK_SECONDS),
+            remote=remote,
+            trusted_folder=scratch / "trusted",
+            signals=signals,
+        )
 
 
 def read_event(environ: Mapping[str, str]) -> Event:

@@ -1,22 +1,29 @@
-"""Short answers to the person who asked: a reaction, a reply, or a word about an error before any agent ran.
-
-The report of a run is published by `publish`.
+"""Short answers to the person who asked: a reaction, a reply, a word about an error before any agent ran, or about a
+run that was killed. The report of a run is published by `publish`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Literal
 
-from flue_ci.action.context import JobContext
+from flue_ci.action.context import JobContext, read_event
+from flue_ci.action.job import ActionJob, start_job
 from flue_ci.action.target import Target, trigger_of
+from flue_ci.assembly import make_forge
 from flue_ci.core.discussion import Account, Comment
-from flue_ci.core.errors import FlueError, ForgeError
+from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
 from flue_ci.core.ports import Reaction
+from flue_ci.core.text import plural
 from flue_ci.gate.event import Event
 from flue_ci.publish.comment import error_reply
+from flue_ci.publish.progress_comment import finish_killed_comments
+
+_RETRY_SECONDS = 20.0  # for the comment of a run that was killed
 
 
-def comment_kind(event: Event) -> Literal["issue", "review"]:
+def _comment_kind(event: Event) -> Literal["issue", "review"]:
     """Where the comment of an event stands: below the pull request or issue, or on a line of the diff."""
     return "review" if event.comment_kind == "review" else "issue"
 
@@ -28,7 +35,7 @@ async def react(context: JobContext, reaction: Reaction) -> None:
         return
     comment = None
     if event.comment_id:
-        comment = Comment(id=event.comment_id, kind=comment_kind(event), author=Account(), body="")
+        comment = Comment(id=event.comment_id, kind=_comment_kind(event), author=Account(), body="")
     try:
         await context.quick_forge.react(event.number, comment, reaction)
     except ForgeError as error:
@@ -67,3 +74,24 @@ async def post_error(context: JobContext, error: FlueError) -> None:
             await context.quick_forge.comment(event.number, text)
     except ForgeError as failure:
         job.say(f"this cannot be said in a comment: {failure}")
+
+
+def finish_killed_run(environ: Mapping[str, str]) -> int:
+    """The step after a run that was killed: the run's comment says so, because the run no longer can. Always green: the
+    step that ran is red already."""
+    job, event = start_job(environ), read_event(environ)
+    if event.number is not None and job.run_url and job.inputs.comment:
+        try:
+            count = asyncio.run(_finish_comments(job, event, event.number))
+            job.say(f"finished {plural(count, 'progress comment')}")
+        except FlueError as error:
+            job.notice(f"the comment may still say that the run is at work: {error}")
+    return EXIT_DONE
+
+
+async def _finish_comments(job: ActionJob, event: Event, number: int) -> int:
+    forge = make_forge(job.settings, job.say, retry_timeout=_RETRY_SECONDS)
+    try:
+        return await finish_killed_comments(forge, number, _comment_kind(event), job.run_url)
+    finally:
+        await forge.close()

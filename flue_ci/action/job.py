@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flue_ci.action.inputs import ActionInputs
+from flue_ci.action.inputs import ActionInputs, read_inputs
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError, SpecError
 from flue_ci.core.text import one_line
 from flue_ci.gate.workflow_commands import (
@@ -23,7 +23,8 @@ from flue_ci.gate.workflow_commands import (
     write_output,
 )
 from flue_ci.publish.comment import summary_page
-from flue_ci.report.folder import PATCH
+from flue_ci.publish.publisher import Publisher, PublishTarget, publish_report
+from flue_ci.report.folder import PATCH, RunFolder
 from flue_ci.report.report import Report
 from flue_ci.safety.log_handler import install_log_handler
 from flue_ci.safety.markdown import escape
@@ -44,6 +45,21 @@ def fail_step(environ: Mapping[str, str], error: FlueError) -> int:
         write_output(path, "conclusion", "failed")
         write_output(path, "reason", one_line(text, LINE_CHARS))
     return error.exit_code
+
+
+def start_job(environ: Mapping[str, str]) -> ActionJob:
+    """The job of this step. The logs of the SDKs come into its log, and the runner hides what it cannot know: keys that
+    are no secrets of the workflow, and the token as git sends it. Raises `UsageError` for what an input cannot be."""
+    job = ActionJob(environ, read_inputs(environ))
+    install_log_handler(job.say)
+    if environ.get("GITHUB_ACTIONS") == "true":  # anywhere else the lines that ask for it would only show them
+        settings = job.settings
+        values = [settings.anthropic_api_key, settings.e2b_api_key]
+        if settings.github.token:
+            values.append(base64.b64encode(f"x-access-token:{settings.github.token}".encode()).decode())
+        for value in values:
+            mask(sys.stdout, value)
+    return job
 
 
 class ActionJob:
@@ -75,26 +91,7 @@ class ActionJob:
         if not run or not github.repo:
             return ""
         url = f"{github.server_url}/{github.repo}/actions/runs/{run}"
-        if attempt not in ("", "1"):
-            url += f"/attempts/{attempt}"
-        return url
-
-    def begin(self) -> None:
-        """Before anything is logged: the logs of the SDKs come here too, and the runner learns what to mask."""
-        install_log_handler(self.say)
-        self._mask_secrets()
-
-    def _mask_secrets(self) -> None:
-        """Has the runner hide what it cannot know: keys that are no secrets of the workflow, and the token as git sends
-        it. Anywhere else the lines that ask for it would only show them."""
-        if self.environ.get("GITHUB_ACTIONS") != "true":
-            return
-        settings = self.settings
-        values = [settings.anthropic_api_key, settings.e2b_api_key]
-        if settings.github.token:
-            values.append(base64.b64encode(f"x-access-token:{settings.github.token}".encode()).decode())
-        for value in values:
-            mask(sys.stdout, value)
+        return url if attempt in ("", "1") else f"{url}/attempts/{attempt}"
 
     def say(self, text: str) -> None:
         """One line in the log."""
@@ -111,9 +108,7 @@ class ActionJob:
     def spec_errors(self, error: SpecError) -> None:
         """An annotation for each problem, at its line."""
         for each in error.diagnostics[:10]:
-            text = f"{each.key}: {each.message}"
-            if each.hint:
-                text += f" ({each.hint})"
+            text = f"{each.key}: {each.message}" + (f" ({each.hint})" if each.hint else "")
             self.log.command(error_annotation(each.file, each.line, each.column, self.redact(text)))
 
     def skip(self, reason: str) -> int:
@@ -121,6 +116,30 @@ class ActionJob:
         self.notice(reason)
         self._write_outputs({"conclusion": "skipped", "reason": one_line(self.redact(reason), LINE_CHARS)})
         return EXIT_DONE
+
+    async def publish_and_finish(
+        self,
+        report: Report,
+        patch: bytes,
+        publishers: Mapping[str, Publisher],
+        target: PublishTarget,
+        folder: RunFolder | Path,
+    ) -> int:
+        """The exit code of the step: that of the report's conclusion, and never 0 when something was not published.
+
+        `patch` may have secrets. A `RunFolder` gets the report with `published`; another folder is only named.
+        """
+        report = await publish_report(report, self.redact.redact_value(patch), publishers, target)
+        report = self.redact.redact_value(report)  # an error of a publisher may repeat what it was sent
+        if isinstance(folder, RunFolder):
+            if publishers:
+                report = folder.save(report, patch)
+            folder = folder.path
+        url = next((entry.url for entry in report.published if entry.publisher == "comment"), "")
+        code = self.finish(report, patch, folder, url)
+        if len(report.published) < len(publishers):
+            return code or EXIT_FAILED
+        return code
 
     def finish(self, report: Report, patch: bytes, folder: Path | None, comment_url: str) -> int:
         """Summary, outputs and the exit code. `report` is without secrets; `folder` is where its files are, None for
@@ -172,33 +191,23 @@ class ActionJob:
 
 
 def _with_hint(text: str, hint: str) -> str:
-    if not hint:
-        return text
-    return f"{text}\n→ {hint}"
+    return f"{text}\n→ {hint}" if hint else text
 
 
 def _outputs(report: Report, folder: Path | None, comment_url: str) -> dict[str, str]:
     """The outputs of action.yml, by name; empty for what there is not."""
-    outputs = {
+    cost_usd = report.usage.cost_usd
+    return {
         "conclusion": report.conclusion,
         "reason": one_line(report.reason, LINE_CHARS),
         "agent": report.agent,
         "comment-url": comment_url,
-        "patch-path": "",
-        "report-path": "",
+        "patch-path": str(folder / PATCH) if folder and report.changes.patch else "",
+        "report-path": str(folder / "report.json") if folder else "",
         "summary": report.summary[:SUMMARY_CHARS],
-        "result": "",
+        "result": "" if report.result is None else json.dumps(report.result),
         "turns": str(report.usage.turns),
         "tokens": str(report.usage.total_tokens),
-        "cost-usd": "",
+        "cost-usd": "" if cost_usd is None else f"{cost_usd:.4f}",
         "changed-files": json.dumps([file.path for file in report.changes.files][:1_000]),
     }
-    if folder:
-        outputs["report-path"] = str(folder / "report.json")
-        if report.changes.patch:
-            outputs["patch-path"] = str(folder / PATCH)
-    if report.result is not None:
-        outputs["result"] = json.dumps(report.result)
-    if report.usage.cost_usd is not None:
-        outputs["cost-usd"] = f"{report.usage.cost_usd:.4f}"
-    return outputs

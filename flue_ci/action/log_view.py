@@ -3,16 +3,7 @@ command."""
 
 from __future__ import annotations
 
-from flue_ci.core.events import (
-    CommandEnded,
-    CommandOutput,
-    CommandStarted,
-    Notice,
-    ProgressEvent,
-    StageStarted,
-    TurnEnded,
-    TurnRestarted,
-)
+from flue_ci.core.events import CommandEnded, CommandOutput, CommandStarted, ProgressEvent, StageStarted, TurnEnded
 from flue_ci.core.text import human_cost, human_count, one_line, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog
 from flue_ci.report.stages import describe_activity
@@ -32,7 +23,7 @@ class ActionsView:
     def observe(self, event: ProgressEvent) -> None:
         match event:
             case StageStarted(stage=stage):
-                self._close_group()
+                self.close()
                 self._log.line(f"▸ {describe_activity(stage)}")
             case TurnEnded():
                 self._open_group(_turn(event))
@@ -42,26 +33,21 @@ class ActionsView:
             case CommandOutput(data=data):
                 self._lines(output_lines(data))
             case CommandEnded():
-                self._close_group()
-                self._lines(format_event(event))
-            case Notice() | TurnRestarted():
+                self.close()
                 self._lines(format_event(event))
             case _:
                 self._lines(format_event(event))
-
-    def close(self) -> None:
-        self._close_group()
 
     def _lines(self, lines: list[str]) -> None:
         for line in lines:
             self._log.line(printable(line))
 
     def _open_group(self, title: str) -> None:
-        self._close_group()
+        self.close()
         self._log.group(title)
         self._open = True
 
-    def _close_group(self) -> None:
+    def close(self) -> None:
         if self._open:
             self._log.end_group()
             self._open = False

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from flue_ci.action.context import JobContext, open_context, read_event
-from flue_ci.action.finish import publish_and_finish, publish_target
-from flue_ci.action.inputs import read_inputs
-from flue_ci.action.job import ActionJob, fail_step
+from flue_ci.action.context import JobContext, open_context, read_event, run_step
+from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
 from flue_ci.core.errors import FlueError
@@ -29,20 +26,13 @@ from flue_ci.spec.schema import AgentSpec
 
 def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
     """The exit code: that of a run with this conclusion, or 1 when it could not be published."""
-    try:
-        return _publish_folder(folder, environ)
-    except FlueError as error:
-        return fail_step(environ, error)
+    return run_step(environ, lambda job, signals: publish_from_job(job, folder, signals))
 
 
-def _publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
-    signals = Signals()
-    signals.interrupt()
-    job = ActionJob(environ, read_inputs(environ))
-    job.begin()
+def publish_from_job(job: ActionJob, folder: Path, signals: Signals) -> int:
+    """The same within a step. Raises `FlueError`."""
     report, patch = load(folder)
-    with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
-        context = open_context(job, read_event(environ), Path(scratch), signals)
+    with open_context(job, read_event(job.environ), signals) as context:
         return asyncio.run(_publish(context, report, patch, folder))
 
 
@@ -54,9 +44,9 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)
         report = job.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
-        place = publish_target(context, trigger, publishing(spec), folder)
+        place = context.publish_target(trigger, publishing(spec), folder)
         publishers = load_publishers(spec.publish.changes, place)
-        return await publish_and_finish(job, report, patch, publishers, place, folder)
+        return await job.publish_and_finish(report, patch, publishers, place, folder)
     finally:
         await context.close()
 

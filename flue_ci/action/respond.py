@@ -7,16 +7,13 @@ The gate has decided once before anything was installed; here it decides again, 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from flue_ci.action.agent_run import end_early, run_for_event
 from flue_ci.action.authorize import Rejection, authorize_request, fetch_roles
-from flue_ci.action.context import JobContext, open_context, read_event
+from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.feedback import acknowledge, post_error, react, reply
-from flue_ci.action.inputs import read_inputs
-from flue_ci.action.job import ActionJob, fail_step
+from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents
 from flue_ci.assembly import preload_adapters
 from flue_ci.core.errors import FlueError
@@ -26,30 +23,21 @@ from flue_ci.run.session import Signals
 
 def run_action(environ: Mapping[str, str]) -> int:
     """Acts on the event of this job; the exit code is the step's."""
-    try:
-        return _run_action(environ)
-    except FlueError as error:
-        return fail_step(environ, error)
+    return run_step(environ, _act)
 
 
-def _run_action(environ: Mapping[str, str]) -> int:
-    signals = Signals()
-    signals.interrupt()
-    inputs = read_inputs(environ)
-    if inputs.report:
-        from flue_ci.action.republish import publish_folder
+def _act(job: ActionJob, signals: Signals) -> int:
+    if job.inputs.report:
+        from flue_ci.action.republish import publish_from_job
 
-        return publish_folder(inputs.report, environ)
-    job = ActionJob(environ, inputs)
-    job.begin()
-    event = read_event(environ)
-    decision = decide(event, inputs.gate)
+        return publish_from_job(job, job.inputs.report, signals)
+    event = read_event(job.environ)
+    decision = decide(event, job.inputs.gate)
     if not isinstance(decision, Allow):
         return job.skip(decision.reason)
     if not decision.command:
         event = event.without_request()
-    with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as scratch:
-        context = open_context(job, event, Path(scratch), signals)
+    with open_context(job, event, signals) as context:
         return asyncio.run(_respond(context, decision))
 
 
@@ -70,10 +58,10 @@ async def _respond(context: JobContext, decision: Allow) -> int:
             return await run_for_event(context, target, request)
         except FlueError as error:
             await post_error(context, error)
-            return end_early(context.job, error.exit_code, str(error), error.hint)
+            return end_early(context.job, error)
         except asyncio.CancelledError:
             task.uncancel()
-            return end_early(context.job, 128 + (context.signals.first or 2), "interrupted", "")
+            return end_early(context.job, FlueError("interrupted"), 128 + (context.signals.first or 2))
         finally:
             roles.cancel()
             await asyncio.gather(roles, return_exceptions=True)

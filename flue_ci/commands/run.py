@@ -54,14 +54,12 @@ def run_locally(options: RunOptions, environ: Mapping[str, str]) -> int:
             folder = _open_folder(options, settings, run.redact)
             return asyncio.run(_run(options, run, spec.publish.changes, folder, signals))
         except FlueError as error:
-            stage = "spec" if isinstance(error, SpecError) else "start"
             if signals.phase < Phase.FILES:
-                failure = Failure(stage=stage, message=str(error), hint=error.hint)
-                _report_early(options, environ, failure, error.exit_code)
+                _report_early(options, environ, error)
             raise
         except KeyboardInterrupt:
             if signals.phase < Phase.FILES:
-                _report_early(options, environ, Failure(stage="start", message="interrupted"), 128 + signals.first)
+                _report_early(options, environ, FlueError("interrupted"), 128 + signals.first)
             print("flue-ci: interrupted", file=sys.stderr)
             return 128 + signals.first
 
@@ -174,31 +172,27 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
 
 
 async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions) -> int:
-    """Shows what a run would do: nothing is started, nothing is asked of any service."""
-    services, redact = run.services, run.redact
-    services.provider.check(run.plan.request)
-    source = await services.inputs.source()
-    rows = redact.redact_value(describe_run(run.plan, spec, source, options.sandbox))
+    rows, notes = run.redact.redact_value(await describe_run(run, spec, options.sandbox))
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         print(f"{name.replace('_', ' '):<{width}}  {printable(value)}")
-    meaningless = [f"{each.key}: {each.message}" for each in only_on_github(spec)]
-    for note in (*run.notes, *source.notes, *meaningless):
-        print(f"{'note':<{width}}  {printable(redact(note))}")
+    meaningless = [run.redact(f"{each.key}: {each.message}") for each in only_on_github(spec)]
+    for note in (*notes, *meaningless):
+        print(f"{'note':<{width}}  {printable(note)}")
     print("Nothing was started and nothing was spent.", file=sys.stderr)
     return 0
 
 
-def _report_early(options: RunOptions, environ: Mapping[str, str], failure: Failure, exit_code: int) -> None:
+def _report_early(options: RunOptions, environ: Mapping[str, str], error: FlueError, exit_code: int = 0) -> None:
     """A run that never started leaves its reason in `--out`, when that was given and can be written, and in what
     `--json` prints."""
     if options.dry_run:
         return
     redact = Redactor(secrets_of(environ))
-    report = redact.redact_value(never_started(options.agent, options.instruction, options.sandbox, failure, exit_code))
+    report = redact.redact_value(never_started(options.agent, options.instruction, options.sandbox, error, exit_code))
     if options.out is not None:
         try:
             RunFolder(options.out, redact).save(report, b"")

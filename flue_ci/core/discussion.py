@@ -1,7 +1,7 @@
-"""Pull requests, issues, comments, reviews and failing checks of a forge, as values.
+"""The words for what people wrote on a forge: pull requests, issues, comments, reviews, failing checks.
 
-Texts are as they came; `action.discussion` sanitizes and bounds what a model gets. Times are RFC 3339 in UTC, as
-GitHub writes them, so that they compare as text.
+Values as they came, uncleaned; `action.discussion` sanitizes and bounds what a model gets of them. Times are RFC 3339
+in UTC, as GitHub writes them, so that they compare as text.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flue_ci import __version__
-from flue_ci.core.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT
+from flue_ci.core.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT, FlueError, SpecError
 from flue_ci.core.messages import Outcome
 from flue_ci.core.text import one_line, plural
 from flue_ci.report.report import CommandResult, Conclusion, Failure, Report, SandboxUsed
@@ -71,16 +71,19 @@ def conclude(record: RunRecord) -> Verdict:
     return Verdict(conclusion="success", reason=reason, exit_code=EXIT_DONE)
 
 
-def never_started(agent: str, instruction: str, provider: str, failure: Failure, exit_code: int) -> Report:
-    """The report of a run that failed, or was interrupted, before there was anything to record."""
+def never_started(agent: str, instruction: str, provider: str, error: FlueError, exit_code: int = 0) -> Report:
+    """The report of a run that failed, or was interrupted, before there was anything to record. `exit_code`: another
+    than the error's."""
+    exit_code = exit_code or error.exit_code
+    stage = "spec" if isinstance(error, SpecError) else "start"
     return Report(
         conclusion="failed" if exit_code < 128 else "cancelled",
-        reason=failure.message.splitlines()[0],
+        reason=str(error).splitlines()[0],
         exit_code=exit_code,
         agent=agent,
         instruction=instruction,
         sandbox=SandboxUsed(provider=provider),
-        failure=failure,
+        failure=Failure(stage=stage, message=str(error), hint=error.hint),
         started=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         flue_ci=__version__,
     )

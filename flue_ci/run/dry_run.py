@@ -1,4 +1,4 @@
-"""`--dry-run`: what a run would do, as names and values. Pure."""
+"""`--dry-run`: what a run would do, as names and values; nothing is started, nothing is asked of any service."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from flue_ci.core.ports import Limits
 from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.plan import RunPlan
+from flue_ci.run.plan import PreparedRun, RunPlan
 from flue_ci.spec.schema import AgentSpec
 
 
-def describe_run(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:
-    """Agent, sandbox, upload, prompt, limits and targets, each as one line for people."""
+async def describe_run(run: PreparedRun, spec: AgentSpec, sandbox: str) -> tuple[dict[str, str], list[str]]:
+    """Agent, sandbox, upload, prompt, limits and targets, each as one line for people, and notes. They may have
+    secrets. Raises `FlueError` for what the sandbox cannot do, and for a repository that cannot be read."""
+    run.services.provider.check(run.plan.request)
+    source = await run.services.inputs.source()
+    return _rows(run.plan, spec, source, sandbox), [*run.notes, *source.notes]
+
+
+def _rows(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[str, str]:
     task = build_task(plan.prompt, f"~/{source.name}")
     tools = json.dumps([asdict(tool.spec) for tool in make_tools(task.tools)])
     request = plan.request

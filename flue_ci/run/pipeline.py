@@ -29,8 +29,7 @@ from flue_ci.git.source import Source
 from flue_ci.report.conclusion import RunRecord, conclude
 from flue_ci.report.folder import PATCH
 from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
-from flue_ci.run.commands import run_commands
-from flue_ci.run.isolation import restore_shell_profile, save_shell_profile
+from flue_ci.run.commands import restore_shell_profile, run_commands, save_shell_profile
 from flue_ci.run.plan import RunPlan, RunResult, RunServices
 from flue_ci.safety.redact import added_lines
 from flue_ci.workspace.collect import collect
@@ -79,17 +78,19 @@ class _Run:
             self.notes.append(event.text)
         self.observe(event)
 
+    async def changes_so_far(self) -> ChangeSet:
+        """What differs in the sandbox from what was uploaded. Raises `ChangesRefused`."""
+        assert self.workspace and self.source and self.sandbox
+        return await collect(self.workspace, self.source, self.sandbox)
+
     def fail(self, message: str, *, hint: str = "", code: int = 1) -> None:
         self.failure = Failure(stage=self.stage, message=message, hint=hint)
         self.failure_code = code
 
     @property
     def patch(self) -> bytes:
-        if self.changes:
-            return self.changes.patch
-        if self.refusal:
-            return self.refusal.patch
-        return b""
+        result = self.changes or self.refusal
+        return result.patch if result else b""
 
 
 async def run_agent(plan: RunPlan, services: RunServices, observe: Observer) -> RunResult:
@@ -123,9 +124,7 @@ async def _run_stages(run: _Run, services: RunServices) -> None:
     plan = run.plan
     async with _stage(run, "prepare"):
         await _prepare(run, services)
-    assert run.sandbox
-    assert run.source
-    assert run.engine_ready
+    assert run.sandbox and run.source and run.engine_ready
     async with _stage(run, "upload"):
         run.workspace = await upload(run.source, run.sandbox)
         await upload_files(run.sandbox, services.files)
@@ -147,9 +146,7 @@ async def _run_stages(run: _Run, services: RunServices) -> None:
     if plan.checks:
         async with _stage(run, "checks"):
             await restore_shell_profile(run.sandbox)
-            run.checks = await run_commands(
-                plan.checks, run.sandbox, cwd=run.workspace.root, observe=run.record, stop_at_failure=False
-            )
+            run.checks = await run_commands(plan.checks, run.sandbox, cwd=run.workspace.root, observe=run.record)
 
 
 async def _prepare(run: _Run, services: RunServices) -> None:
@@ -159,8 +156,7 @@ async def _prepare(run: _Run, services: RunServices) -> None:
 
     async def open_sandbox() -> None:
         run.sandbox = await services.provider.open(request, run.record)
-        phase = "setup" if run.plan.setup else "agent"
-        run.networks[phase] = str(request.network)
+        run.networks["setup" if run.plan.setup else "agent"] = str(request.network)
 
     async def read_source() -> None:
         run.source = await inputs.source()
@@ -194,7 +190,8 @@ def _with_discussion(prompt: PromptParts, text: str) -> PromptParts:
 
 
 async def _set_up(run: _Run, sandbox: Sandbox, workspace: Workspace) -> None:
-    """Runs the setup commands, then switches to the agent's network."""
+    """Runs the setup commands, then switches to the agent's network. What setup changed in the files is not the
+    agent's change."""
     run.setup = await run_commands(
         run.plan.setup, sandbox, cwd=workspace.root, observe=run.record, stop_at_failure=True
     )
@@ -203,26 +200,16 @@ async def _set_up(run: _Run, sandbox: Sandbox, workspace: Workspace) -> None:
     network = run.plan.request.agent_network or run.plan.request.network
     await sandbox.set_network(network)
     run.networks["agent"] = str(network)
-    await _note_setup_changes(run)
-
-
-async def _note_setup_changes(run: _Run) -> None:
-    """What setup changed in the files is not the agent's change."""
-    assert run.workspace
-    assert run.source
-    assert run.sandbox
     try:
-        run.setup_changes = await collect(run.workspace, run.source, run.sandbox)
+        run.setup_changes = await run.changes_so_far()
     except ChangesRefused as refusal:
         _note(run, f"what setup changed counts as the agent's: {refusal}")
 
 
 async def _collect(run: _Run) -> None:
-    assert run.workspace
     assert run.source
-    assert run.sandbox
     try:
-        changes = await collect(run.workspace, run.source, run.sandbox)
+        changes = await run.changes_so_far()
         if run.setup_changes:
             changes = await subtract_setup_changes(run.source, run.setup_changes, changes)
         if await _adds_secret(run, run.source, changes):
@@ -292,21 +279,34 @@ async def _stage(run: _Run, name: str) -> AsyncIterator[None]:
 
 
 def _report(run: _Run) -> Report:
-    plan, outcome = run.plan, run.outcome
-    verdict = conclude(_run_record(run))
-    failure = run.failure
+    plan, outcome, source, failure = run.plan, run.outcome, run.source, run.failure
+    verdict = conclude(
+        RunRecord(
+            outcome=outcome,
+            setup=run.setup,
+            checks=run.checks,
+            changed_files=len(run.changes.files) if run.changes else 0,
+            wants_changes=plan.wants_changes,
+            failure=failure.message if failure else "",
+            failure_code=run.failure_code,
+            signal=run.signal,
+        )
+    )
     if failure is None and outcome and outcome.status in ("failed", "gave-up"):
         failure = Failure(stage="agent", message=outcome.reason, hint=outcome.hint)
-    report = Report(
+    return Report(
         conclusion=verdict.conclusion,
         reason=verdict.reason,
         exit_code=verdict.exit_code,
         agent=plan.agent,
         instruction=plan.instruction,
+        summary=outcome.summary if outcome else "",
+        result=outcome.result if outcome else None,
         changes=_changes(run),
         setup=run.setup,
         checks=run.checks,
         usage=run.usage,
+        base=Base(ref=source.ref, sha=source.head, dirty=source.dirty) if source else Base(),
         sandbox=_sandbox(run),
         model=plan.model,
         timings=run.timings | {"total": round(time.monotonic() - run.start, 3)},
@@ -318,27 +318,6 @@ def _report(run: _Run) -> Report:
         trigger=plan.trigger,
         publish=plan.publish,
     )
-    if outcome:
-        report = replace(report, summary=outcome.summary, result=outcome.result)
-    if run.source:
-        report = replace(report, base=Base(ref=run.source.ref, sha=run.source.head, dirty=run.source.dirty))
-    return report
-
-
-def _run_record(run: _Run) -> RunRecord:
-    record = RunRecord(
-        outcome=run.outcome,
-        setup=run.setup,
-        checks=run.checks,
-        wants_changes=run.plan.wants_changes,
-        failure_code=run.failure_code,
-        signal=run.signal,
-    )
-    if run.changes:
-        record = replace(record, changed_files=len(run.changes.files))
-    if run.failure:
-        record = replace(record, failure=run.failure.message)
-    return record
 
 
 def _changes(run: _Run) -> Changes:

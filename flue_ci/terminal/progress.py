@@ -10,21 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from flue_ci.core.events import (
-    CommandEnded,
-    CommandOutput,
-    CommandStarted,
-    Notice,
-    ProgressEvent,
-    StageEnded,
-    StageStarted,
-    TextDelta,
-    ToolEnded,
-    ToolStarted,
-    TurnEnded,
-    TurnRestarted,
-    TurnStarted,
-)
+from flue_ci.core import events
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, printable
 from flue_ci.run.session import View
@@ -38,7 +24,7 @@ if TYPE_CHECKING:
 class QuietView:
     """Shows nothing."""
 
-    def observe(self, event: ProgressEvent) -> None:
+    def observe(self, event: events.ProgressEvent) -> None:
         pass
 
     def close(self) -> None:
@@ -51,8 +37,8 @@ class PlainView:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def observe(self, event: ProgressEvent) -> None:
-        lines = output_lines(event.data) if isinstance(event, CommandOutput) else format_event(event)
+    def observe(self, event: events.ProgressEvent) -> None:
+        lines = output_lines(event.data) if isinstance(event, events.CommandOutput) else format_event(event)
         for line in lines:
             print(printable(line), file=self._out, flush=True)
 
@@ -74,7 +60,7 @@ class LiveView:
         self._live = Live(get_renderable=self._status, console=console, refresh_per_second=4, transient=True)
         self._live.start()
 
-    def observe(self, event: ProgressEvent) -> None:
+    def observe(self, event: events.ProgressEvent) -> None:
         self._update(event)
         for line in format_event(event):
             self._print(line, _style(event))
@@ -89,21 +75,21 @@ class LiveView:
         text = line.lstrip(" ")
         self._console.print(Padding(Text(printable(text), style=style), (0, 0, 0, len(line) - len(text))))
 
-    def _update(self, event: ProgressEvent) -> None:
+    def _update(self, event: events.ProgressEvent) -> None:
         match event:
-            case StageStarted(stage=stage):
+            case events.StageStarted(stage=stage):
                 self._stage, self._activity = stage, ""
-            case TurnStarted(turn=turn):
+            case events.TurnStarted(turn=turn):
                 self._turn, self._activity = turn, "thinking"
-            case TextDelta(text=text) if text.strip():
+            case events.TextDelta(text=text) if text.strip():
                 self._activity = f"“{one_line(text, 60)}”"
-            case CommandStarted(command=command):
+            case events.CommandStarted(command=command):
                 self._activity = one_line(command, 60)
-            case CommandOutput(data=data) if data.strip():
+            case events.CommandOutput(data=data) if data.strip():
                 self._activity = one_line(decode_line(data.strip().splitlines()[-1]), 60)
-            case TurnEnded(total=total):
+            case events.TurnEnded(total=total):
                 self._usage = total
-            case ToolStarted(call=call):
+            case events.ToolStarted(call=call):
                 self._activity = describe_call(call, 60)
 
     def _status(self) -> Text:
@@ -120,18 +106,18 @@ class LiveView:
         return Text.assemble(frame, text, style="cyan", no_wrap=True, overflow="ellipsis")
 
 
-def _style(event: ProgressEvent) -> str:
+def _style(event: events.ProgressEvent) -> str:
     match event:
-        case StageStarted():
+        case events.StageStarted():
             return "bold"
-        case StageEnded():
+        case events.StageEnded():
             return "dim"
-        case Notice() | TurnRestarted():
+        case events.Notice() | events.TurnRestarted():
             return "yellow"
-        case ToolEnded(result=result) if result.is_error:
-            return "red"
-        case CommandEnded() if not has_passed(event):
-            return "red"
+        case events.ToolEnded(result=result):
+            return "red" if result.is_error else ""
+        case events.CommandEnded():
+            return "" if has_passed(event) else "red"
     return ""
 
 

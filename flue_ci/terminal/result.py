@@ -13,30 +13,16 @@ from flue_ci.report.folder import PATCH, REFUSED_PATCH
 from flue_ci.report.markdown import MARKS, without_binary
 from flue_ci.report.report import CommandResult, Report
 
-_STYLES = {
-    "success": "bold green",
-    "no-op": "bold",
-    "skipped": "bold",
-    "partial": "bold yellow",
-    "failed": "bold red",
-    "cancelled": "bold red",
-}
+_STYLES = {"success": "bold green", "partial": "bold yellow", "failed": "bold red", "cancelled": "bold red"}
 Line = tuple[str, str]  # text and rich style
 
 
 def print_result(
-    report: Report,
-    patch: bytes,
-    folder: Path | None,
-    *,
-    diff: bool = False,
-    out: TextIO | None = None,
+    report: Report, patch: bytes, folder: Path | None, *, diff: bool = False, out: TextIO | None = None
 ) -> None:
     """Prints the ending; in colour and with rendered Markdown on a terminal, as plain text elsewhere."""
     stream = out or sys.stdout
-    if not diff:
-        patch = b""
-    body = _body(report, patch, folder)
+    body = _body(report, patch if diff else b"", folder)
     if not stream.isatty():
         for line, _ in [*_head(report), *_summary(report), *body]:
             print(printable(line), file=stream)
@@ -56,12 +42,9 @@ def print_result(
 
 
 def _head(report: Report) -> list[Line]:
-    took = human_seconds(report.timings.get("total", 0.0))
-    return [
-        ("", ""),
-        (f"{MARKS[report.conclusion]} {report.agent}: {report.reason} ({took})", _STYLES[report.conclusion]),
-        ("", ""),
-    ]
+    seconds = human_seconds(report.timings.get("total", 0.0))
+    verdict = f"{MARKS[report.conclusion]} {report.agent}: {report.reason} ({seconds})"
+    return [("", ""), (verdict, _STYLES.get(report.conclusion, "bold")), ("", "")]
 
 
 def _summary(report: Report) -> list[Line]:
@@ -69,20 +52,9 @@ def _summary(report: Report) -> list[Line]:
 
 
 def _body(report: Report, patch: bytes, folder: Path | None) -> list[Line]:
-    parts = (
-        _failure(report),
-        _result(report),
-        _diff(patch),
-        _stat(report),
-        _checks(report),
-        _figures(report),
-        _files(report, folder),
-    )
-    lines: list[Line] = []
-    for part in parts:
-        if part:
-            lines += [("", ""), *part]
-    return lines
+    parts = [_failure(report), _result(report), _diff(patch), _stat(report), _checks(report), _figures(report)]
+    parts.append(_files(report, folder))
+    return [line for part in parts if part for line in (("", ""), *part)]
 
 
 def _failure(report: Report) -> list[Line]:
@@ -124,10 +96,7 @@ def _stat(report: Report) -> list[Line]:
 
 
 def _name(file: ChangedFile) -> str:
-    name = file.path
-    if file.old_path:
-        name = f"{file.old_path} → {file.path}"
-    return one_line(name, 60)
+    return one_line(f"{file.old_path} → {file.path}" if file.old_path else file.path, 60)
 
 
 def _bar(file: ChangedFile, most: int) -> str:
@@ -135,24 +104,17 @@ def _bar(file: ChangedFile, most: int) -> str:
         return f"binary, {file.kind}"
     scale = min(1.0, 40 / max(most, 1))
     marks = "+" * round(file.added * scale) + "−" * round(file.deleted * scale)
-    if not marks:
-        return file.kind
-    return f"{file.added + file.deleted:>4} {marks}"
+    return f"{file.added + file.deleted:>4} {marks}" if marks else file.kind
 
 
 def _checks(report: Report) -> list[Line]:
-    return [line for result in (*_failures(report.setup), *report.checks) for line in _check(result)]
-
-
-def _failures(results: tuple[CommandResult, ...]) -> list[CommandResult]:
-    return [result for result in results if not result.passed]
+    failures = [result for result in report.setup if not result.passed]
+    return [line for result in (*failures, *report.checks) for line in _check(result)]
 
 
 def _check(result: CommandResult) -> list[Line]:
-    mark, style = {True: ("✓", "green"), False: ("✗", "red")}[result.passed]
-    ending = f"exit code {result.exit_code}"
-    if result.timed_out:
-        ending = "timed out"
+    mark, style = ("✓", "green") if result.passed else ("✗", "red")
+    ending = "timed out" if result.timed_out else f"exit code {result.exit_code}"
     parts = (f"{mark} {result.name}: {one_line(result.command, 80)}", ending, human_seconds(result.seconds))
     lines = [(f"  {' · '.join(parts)}", style)]
     if not result.passed:
