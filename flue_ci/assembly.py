@@ -105,7 +105,7 @@ def prepare_run(
     engine = AgentLoop(model, violations=violations)
     plan = _plan(spec, spec_path, inputs, options.instruction, secrets, skills)
     return PreparedRun(
-        plan=add_requirements(replace(plan, model=model.name), engine.requirements),
+        plan=add_requirements(replace(plan, model=model.name), engine.requirements, _network(spec, "setup", secrets)),
         services=RunServices(
             provider=provider,
             engine=engine,
@@ -171,15 +171,16 @@ def _setup_commands(commands: Sequence[str], timeout: float) -> tuple[HostComman
     )
 
 
-def add_requirements(plan: RunPlan, needs: EngineRequirements) -> RunPlan:
-    """The plan with what its engine needs beyond the spec: hosts, environment and setup commands."""
+def add_requirements(plan: RunPlan, needs: EngineRequirements, setup_network: Network) -> RunPlan:
+    """The plan with what its engine needs beyond the spec: hosts, environment and setup commands, which run with
+    `setup_network`."""
     if needs == EngineRequirements():
         return plan
     request = plan.request
     agent_network = _with_hosts(request.agent_network or request.network, needs.hosts)
     request = replace(request, env={**request.env, **needs.env}, agent_network=agent_network)
-    if not plan.setup and not needs.setup:
-        request = replace(request, network=agent_network)
+    if not plan.setup:
+        request = replace(request, network=setup_network if needs.setup else agent_network)
     return replace(
         plan,
         request=request,

@@ -29,7 +29,7 @@ def plan(agent_network: Network, *setup: str) -> RunPlan:
 
 def test_an_engine_without_needs_changes_nothing() -> None:
     before = plan(NONE, "true")
-    assert add_requirements(before, EngineRequirements()) is before
+    assert add_requirements(before, EngineRequirements(), OPEN) is before
 
 
 @pytest.mark.parametrize(
@@ -37,22 +37,27 @@ def test_an_engine_without_needs_changes_nothing() -> None:
     [(NONE, ("api.example.com",)), (Network(mode="hosts", hosts=("a.test",)), ("a.test", "api.example.com"))],
 )
 def test_hosts_are_added_to_the_agents_network_only(network: Network, hosts: tuple[str, ...]) -> None:
-    after = add_requirements(plan(network, "true"), NEEDS)
+    after = add_requirements(plan(network, "true"), NEEDS, OPEN)
     assert after.request.agent_network == Network(mode="hosts", hosts=hosts)
     assert after.prompt.network == after.request.agent_network, "the agent learns what it can reach"
     assert after.request.network == network
 
 
 def test_an_open_network_stays_open() -> None:
-    assert add_requirements(plan(OPEN), NEEDS).request.agent_network == OPEN
+    assert add_requirements(plan(OPEN), NEEDS, OPEN).request.agent_network == OPEN
 
 
 def test_environment_and_setup_are_added_and_the_engine_is_set_up_first() -> None:
-    after = add_requirements(plan(NONE, "make deps"), NEEDS)
+    after = add_requirements(plan(NONE, "make deps"), NEEDS, OPEN)
     assert after.request.env == {"A": "1", "MODE": "ci"}
     assert [command.run for command in after.setup] == ["install engine", "make deps"]
 
 
+def test_setup_of_the_engine_alone_has_the_network_of_setup() -> None:
+    after = add_requirements(plan(NONE), NEEDS, OPEN)
+    assert (after.request.network, str(after.request.agent_network)) == (OPEN, "api.example.com")
+
+
 def test_without_setup_the_agents_network_holds_from_the_start() -> None:
-    after = add_requirements(plan(NONE), EngineRequirements(hosts=("api.example.com",)))
+    after = add_requirements(plan(NONE), EngineRequirements(hosts=("api.example.com",)), OPEN)
     assert after.request.network == after.request.agent_network == Network(mode="hosts", hosts=("api.example.com",))
