@@ -304,15 +304,7 @@ class Discussions(Protocol):
         """On a comment, or on the issue or pull request itself."""
 
 
-class Roles(Protocol):
-    """What people may do in the repository."""
-
-    async def role(self, login: str) -> str:
-        """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
-        or a custom one); `none` for unknown users."""
-
-
-class Forge(Discussions, Roles, Protocol):
+class Forge(Discussions, Protocol):
     """One repository on a forge, as one token sees it. Methods may be called concurrently.
 
     Each raises `ForgeError` (what was refused, which permission is missing, what to do) after bounded retries that
@@ -321,6 +313,10 @@ class Forge(Discussions, Roles, Protocol):
     """
 
     requests: int
+
+    async def role(self, login: str) -> str:
+        """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
+        or a custom one); `none` for unknown users."""
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """Comments (of both kinds) that the user wrote anywhere in this repository since then."""
