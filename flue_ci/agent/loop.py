@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from flue_ci.agent.limits import Budget
 from flue_ci.agent.tools.ending import FINISH, Finish, GiveUp
-from flue_ci.agent.tools.tool import Tool, ToolContext
+from flue_ci.agent.tools.tool import ToolContext
 from flue_ci.agent.tools.toolbox import Toolbox, make_tools
 from flue_ci.core.events import ConversationEnded, Observer, TurnEnded, TurnStarted
 from flue_ci.core.messages import Conversation, Message, Outcome, Prompt, Reply, ToolResult, ToolResults, Usage
@@ -79,10 +79,13 @@ class AgentLoop:
     async def run(self, task: Task, sandbox: Sandbox, observe: Observer) -> Outcome:
         """See `Engine`. The deadline of `limits.minutes` interrupts a model call or a tool; what was done by then
         stays. `ConversationEnded` is observed once, also when this raises."""
+        tools = make_tools(task.tools)
+        if task.result_schema:
+            tools.append(Finish(task.result_schema, self._violations))
         context = ToolContext(sandbox=sandbox, workdir=task.workdir, command_seconds=task.limits.command_seconds)
         state = _State(
             task=task,
-            tools=Toolbox(self._tools(task), context),
+            tools=Toolbox([*tools, GiveUp()], context),
             budget=Budget(task.limits, self._clock),
             observe=observe,
             messages=[*_with_results(task.history), Prompt(text=task.prompt)],
@@ -98,12 +101,6 @@ class AgentLoop:
         finally:
             observe(ConversationEnded(conversation=state.conversation))
         return replace(outcome, usage=state.usage)
-
-    def _tools(self, task: Task) -> list[Tool]:
-        tools = make_tools(task.tools)
-        if task.result_schema:
-            tools.append(Finish(task.result_schema, self._violations))
-        return [*tools, GiveUp()]
 
     async def _turns(self, state: _State) -> Outcome:
         while True:

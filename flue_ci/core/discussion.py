@@ -54,8 +54,8 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullRequest:
-    """`head_repo_id` is None when the head's repository is gone. Commits are full hexadecimal names."""
+class Topic:
+    """What pull requests and issues have in common."""
 
     number: int
     title: str
@@ -64,13 +64,19 @@ class PullRequest:
     url: str = ""
     state: str = "open"
     labels: tuple[str, ...] = ()
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequest(Topic):
+    """`head_repo_id` is None when the head's repository is gone. Commits are full hexadecimal names."""
+
     base_ref: str
     base_repo_id: int
     head_ref: str
     head_sha: str
     head_repo: str = ""
     head_repo_id: int | None = None
-    created_at: str = ""
 
     @property
     def from_fork(self) -> bool:
@@ -79,15 +85,7 @@ class PullRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Issue:
-    number: int
-    title: str
-    body: str
-    author: Account
-    url: str = ""
-    state: str = "open"
-    labels: tuple[str, ...] = ()
-    created_at: str = ""
+class Issue(Topic):
     is_pull_request: bool = False
 
 

@@ -304,32 +304,25 @@ class Discussions(Protocol):
         """On a comment, or on the issue or pull request itself."""
 
 
-class Roles(Protocol):
-    """What people may do in the repository."""
+class Forge(Discussions, Protocol):
+    """One repository on a forge, as one token sees it. Methods may be called concurrently.
+
+    Each raises `ForgeError` (what was refused, which permission is missing, what to do) after bounded retries that
+    honour `Retry-After`; a list is complete, whatever the number of its pages. Times are RFC 3339 in UTC. `requests`
+    counts the requests sent.
+    """
+
+    requests: int
 
     async def role(self, login: str) -> str:
         """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
         or a custom one); `none` for unknown users."""
-
-
-class RateHistory(Protocol):
-    """How often a person has started something. Times are RFC 3339 in UTC."""
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """Comments (of both kinds) that the user wrote anywhere in this repository since then."""
 
     async def recent_runs(self, workflow: str, login: str, since: str) -> list[str]:
         """When that workflow (the name of its file) was started by the user, since then; newest first."""
-
-
-class Forge(Discussions, Roles, RateHistory, Protocol):
-    """One repository on a forge, as one token sees it. Methods may be called concurrently.
-
-    Each raises `ForgeError` (what was refused, which permission is missing, what to do) after bounded retries that
-    honour `Retry-After`; a list is complete, whatever the number of its pages. `requests` counts the requests sent.
-    """
-
-    requests: int
 
     async def close(self) -> None:
         """Ends the connections. Idempotent."""

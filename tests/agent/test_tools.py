@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from flue_ci.agent.tools.bash import DEFAULT_SECONDS, Bash
+from flue_ci.agent.tools.files import READ_LINES, Read
 from flue_ci.agent.tools.registry import TOOLS
 from flue_ci.agent.tools.search import LINE_BYTES, read_grep
 from flue_ci.agent.tools.tool import ToolContext
@@ -223,3 +225,8 @@ async def test_wrong_arguments_are_told_with_what_would_be_right(tools: Toolbox)
 def test_only_a_line_that_was_cut_says_so(length: int, cut: bool) -> None:
     output = read_grep(0, "x" * length + "\n")
     assert output.text.endswith("[… line cut]") == cut
+
+
+def test_the_definitions_name_the_bounds_of_the_code() -> None:
+    assert f" {READ_LINES} lines at most" in Read.spec.description
+    assert f"default {DEFAULT_SECONDS:.0f};" in Bash.spec.input_schema["properties"]["timeout"]["description"]

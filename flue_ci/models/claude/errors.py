@@ -23,14 +23,8 @@ _SPENT_CODES = (
     *("contract_spend_limit_reached", "enforced_spend_limit_reached"),
     *("linked_organization_spend_limit_reached", "linked_organization_billing_unavailable"),
 )
-_STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-}
+_LASTING = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
+_STATUS_OF_TYPE = {error["type"]: int(status) for status, error in _LASTING.items()}
 
 
 class RetryableError(Exception):
@@ -96,9 +90,8 @@ def _explain(status: int, response: ErrorResponse, model: str) -> tuple[str, str
         near = closest_match(family(model), [name for name in known_models("anthropic") if name != model])
         hint = f"Did you mean {near}?" if near else "Check the model's name."
         return f"The model's API does not know {model}", hint
-    texts = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))
-    text = texts.get(str(status), {"summary": "The model's API refused the request", "hint": ""})
-    return text["summary"], text["hint"]
+    error = _LASTING.get(str(status), {"summary": "The model's API refused the request", "hint": ""})
+    return error["summary"], error["hint"]
 
 
 class TurnRetry:
