@@ -118,8 +118,7 @@ async def finish_killed_comments(
     comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
     count = 0
     for comment in comments:
-        body = killed_run_comment(comment.body, run_url)
-        if body and _is_same_account(comment.author, me):
+        if _is_same_account(comment.author, me) and (body := killed_run_comment(comment.body, run_url)):
             await forge.edit(comment, body)
             count += 1
     return count

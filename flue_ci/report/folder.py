@@ -120,9 +120,8 @@ def load(folder: Path) -> tuple[Report, bytes]:
         name = _patch_name(report)
         return report, _read(folder / name) if name else b""
     except OSError as error:
-        raise FlueError(
-            f"{folder} holds no saved run: {error.strerror} ({error.filename})", hint="give the folder that --out named"
-        ) from error
+        message = f"{folder} holds no saved run: {error.strerror} ({error.filename})"
+        raise FlueError(message, hint="give the folder that --out named") from error
 
 
 def _patch_name(report: Report) -> str | None:

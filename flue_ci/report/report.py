@@ -165,10 +165,8 @@ def from_json(text: str | bytes) -> Report:
     except (ValueError, AttributeError, RecursionError) as error:
         raise FlueError(f"this is not a report: {error}") from error
     if version != VERSION:
-        raise FlueError(
-            f"the report has version {version!r}, this flue-ci reads version {VERSION}",
-            hint="use the flue-ci that wrote it",
-        )
+        message = f"the report has version {version!r}, this flue-ci reads version {VERSION}"
+        raise FlueError(message, hint="use the flue-ci that wrote it")
     try:
         return TypeAdapter(Report).validate_json(text)
     except ValidationError as error:

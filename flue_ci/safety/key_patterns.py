@@ -9,6 +9,7 @@ Sources: the documentation of each issuer, and the rules of detect-secrets, whic
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -72,8 +73,7 @@ def _near_aws(text: str, span: Span) -> Span | None:
 def _with_header(text: str, span: Span) -> Span | None:
     """With the first part of a JSON web token, which stands before the prefix `.eyJ`."""
     before = text[max(span[0] - 4_000, 0) : span[0]]
-    part = len(before) - len(before.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"))
-    start = before.find("eyJ", len(before) - part)
+    start = before.find("eyJ", len(before.rstrip(f"{string.ascii_letters}{string.digits}_-")))
     return (span[0] - len(before) + start, span[1]) if start >= 0 else None
 
 
