@@ -14,7 +14,7 @@ from importlib.resources import files
 @cache
 def load_script(package: str, name: str) -> str:
     """The text of the file `name` in `package` (a dotted name), such as `("flue_ci.workspace", "unpack.sh")`. Comments
-    are left out: they would travel with every command."""
+    (`#`) are left out: they would travel with every command."""
     return re.sub(r"(?m)^[ \t]*#.*\n", "", (files(package) / name).read_text("utf-8"))
 
 

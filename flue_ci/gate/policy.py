@@ -140,12 +140,10 @@ def _decide_comment(event: Event, settings: GateSettings) -> Decision:
 
 def _decide_activity(event: Event, settings: GateSettings) -> Decision:
     """An event that asks for nothing by a text. Those that GitHub gives no secrets to end here."""
-    if event.name not in ("pull_request", "pull_request_review"):
-        return Allow()
     owner = "a fork" if event.from_fork else ""
     if event.actor == "dependabot[bot]":
         owner = "Dependabot"
-    if not owner:
+    if not owner or event.name not in ("pull_request", "pull_request_review"):
         return Allow()
     return Skip(
         f"GitHub gives no secrets to workflows on pull requests of {owner}. Two ways work: a comment "
@@ -160,7 +158,7 @@ def choose_agent(
     need no entry in its spec, except labels and reviews."""
     candidates = [agent for agent in agents if workflow_agent in ("", agent.name)]
     if not candidates and workflow_agent:
-        return Unknown(name=workflow_agent, near=closest_match(workflow_agent, _names(agents)) or "")
+        return Unknown(name=workflow_agent, near=closest_match(workflow_agent, [agent.name for agent in agents]) or "")
     if not candidates:
         return Skip("there are no agents in .flue/agents on the trusted branch")
     if command is not None:
@@ -190,7 +188,7 @@ def _choose_by_name(event: Event, candidates: Sequence[AgentTriggers]) -> Choice
     for agent in candidates:
         if agent.name == name:
             return SelectedAgent(agent, event.inputs.get("instruction", ""))
-    return Unknown(name=one_line(name, 60), near=closest_match(name, _names(candidates)) or "")
+    return Unknown(name=one_line(name, 60), near=closest_match(name, [agent.name for agent in candidates]) or "")
 
 
 def _choose_by_event(event: Event, candidates: Sequence[AgentTriggers], *, any_event: bool) -> Choice:
@@ -206,7 +204,7 @@ def _choose_by_event(event: Event, candidates: Sequence[AgentTriggers], *, any_e
         what = f"the label {one_line(event.label, 60)}" if is_label else event.signature
         return Skip(f"no agent listens to {what}")
     if len(listeners) > 1:
-        names = ", ".join(_names(listeners))
+        names = ", ".join(agent.name for agent in listeners)
         return Skip(f"several agents listen to {event.signature} ({names}); set `agent:` in the workflow, one a job")
     return SelectedAgent(listeners[0], event.inputs.get("instruction", ""))
 
@@ -259,10 +257,6 @@ def _is_allowed_bot(event: Event, bots: frozenset[str] | set[str]) -> bool:
     if event.is_comment and event.author:
         logins.add(event.author.lower())
     return logins <= bots
-
-
-def _names(agents: Sequence[AgentTriggers]) -> list[str]:
-    return [agent.name for agent in agents]
 
 
 def _display_login(login: str) -> str:

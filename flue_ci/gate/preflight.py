@@ -123,9 +123,7 @@ def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
     api = GitHubApi(environ)
     if decision.command is not None:
         return _decide_request(event, api)
-    if event.name in COMMENTS:
-        return _outputs(_review_refusal(api))
-    return _outputs("")
+    return _outputs(_review_refusal(api) if event.name in COMMENTS else "")
 
 
 def _read_event(environ: Mapping[str, str]) -> Event:

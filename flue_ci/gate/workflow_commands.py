@@ -21,8 +21,7 @@ _COMMAND = re.compile(r"##(?=\[)")
 def workflow_command(name: str, message: str = "", **properties: str | int) -> str:
     """`::name key=value::message`, escaped. Underscores in the names of properties are left as they are."""
     pairs = ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items() if str(value))
-    if pairs:
-        name = f"{name} {pairs}"
+    name = f"{name} {pairs}" if pairs else name
     return f"::{name}::{_escape_data(_encodable(message))}"
 
 
@@ -105,9 +104,7 @@ def write_output(path: str | os.PathLike[str], name: str, value: str) -> None:
     text = _encodable(value)
     if len(text.encode()) > OUTPUT_BYTES:
         text = text.encode()[:OUTPUT_BYTES].decode("utf-8", "ignore") + "\n[cut]"
-    delimiter = f"end_{secrets.token_hex(16)}"
-    while delimiter in text or delimiter in name:
-        delimiter = f"end_{secrets.token_hex(16)}"
+    delimiter = f"end_{secrets.token_hex(16)}"  # drawn after the text was written, which cannot hold it
     with open(path, "a", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 (Path.open has no newline in 3.9)
         file.write(f"{name}<<{delimiter}\n{text}\n{delimiter}\n")
 

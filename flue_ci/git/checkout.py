@@ -158,8 +158,7 @@ def _branch(result: GitResult) -> str | None:
 
 def _check_places(top: Path, git_dir: Path, index: Path, exclude: Path) -> None:
     """Raises `WorkspaceError` when something that is read lies elsewhere: `core.worktree` or a link in `.git` could
-    name any files of this machine.
-    """
+    name any files of this machine."""
     if not _leads_to(top / ".git", git_dir):
         raise WorkspaceError(
             f"the repository in {git_dir} takes {top} for its work tree, which is another directory's",
@@ -187,16 +186,14 @@ def _leads_to(marker: Path, git_dir: Path) -> bool:
 
 def _settings(result: GitResult, top: Path) -> dict[str, str]:
     """Reads `scope NUL key LF value NUL`, repeated; the last of several values counts, as in git. A key without value
-    is true.
-    """
+    is true."""
     if result.code not in (0, 1):
         raise GitCommandError("git config", result)
     fields = [os.fsdecode(field) for field in result.out.split(b"\0")]
     settings: dict[str, str] = {}
     for scope, entry in zip(fields[::2], fields[1::2], strict=False):
         key, separator, value = entry.partition("\n")
-        if not separator:
-            value = "true"
+        value = value if separator else "true"
         if key.lower() == "core.excludesfile":
             if scope not in ("system", "global") or not Path(value).is_absolute():
                 _check_own_rules(top, value)
@@ -207,8 +204,7 @@ def _settings(result: GitResult, top: Path) -> dict[str, str]:
 
 def _check_own_rules(top: Path, name: str) -> None:
     """Raises `WorkspaceError` when the repository's configuration takes ignore rules from a file outside of it: their
-    text is sent into the sandbox. The user's own configuration may name any file.
-    """
+    text is sent into the sandbox. The user's own configuration may name any file."""
     path = top / name
     if os.path.lexists(path) and not is_inside_repository(top, path):
         raise WorkspaceError(

@@ -91,7 +91,7 @@ class Git:
 
     `user_config`: the user's own configuration counts (their checkout, their `safe.directory`); otherwise neither the
     system's nor the user's does. `env` is added to a fixed, small environment. For hostile input, `memory` bounds the
-    process and `max_output` its standard output, both in bytes.
+    process in bytes.
     """
 
     cwd: Path
@@ -99,7 +99,6 @@ class Git:
     config: tuple[str, ...] = ()  # `key=value`
     user_config: bool = False
     memory: int | None = None
-    max_output: int = MAX_OUTPUT_BYTES
 
     def with_env(self, **variables: str) -> Git:
         """The same with more environment variables."""
@@ -110,27 +109,25 @@ class Git:
         *args: str,
         stdin: bytes = b"",
         ok: tuple[int, ...] | None = (0,),
-        limit: int | None = None,
+        limit: int = MAX_OUTPUT_BYTES,
         timeout: float = 600,
     ) -> GitResult:
         """Runs `git ARGS` to its end. `ok` are the exit codes that are results (None: all); `timeout` in seconds.
 
         Raises `GitCommandError` for other exit codes and for the timeout, `TooMuchOutput` beyond `limit` bytes of
-        standard output (None: `max_output`). A cancelled call leaves no process behind.
+        standard output. A cancelled call leaves no process behind.
         """
-        if limit is None:
-            limit = self.max_output
         process = await self._start(args)
         try:
             async with asyncio.timeout(timeout):
                 result = await _communicate(process, stdin, limit)
+        except TooMuchOutput as error:
+            raise TooMuchOutput(f"git {args[0]}: {error}") from None
         except TimeoutError:
             result = GitResult(code=TIMEOUT_CODE, out=b"", err=f"no end after {timeout:.0f} seconds")
             raise GitCommandError(f"git {args[0]}", result) from None
         finally:
             await _end(process)
-        if len(result.out) > limit:
-            raise TooMuchOutput(f"git {args[0]}: more than {limit} bytes")
         if ok is not None and result.code not in ok:
             raise GitCommandError(f"git {args[0]}", result)
         return result
@@ -144,7 +141,7 @@ class Git:
             return await asyncio.create_subprocess_exec(
                 *command,
                 cwd=self.cwd,
-                env=_environment(self.user_config) | dict(self.env),
+                env=git_environment(user_config=self.user_config) | dict(self.env),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -171,7 +168,7 @@ def run_git(*args: str, cwd: Path, config: tuple[str, ...] = ()) -> GitResult:
     For short commands where there is no event loop; any exit code is a result. Raises `WorkspaceError` when git is not
     installed.
     """
-    environment = plain_environment()
+    environment = git_environment(user_config=True)
     if shutil.which("git", path=environment.get("PATH")) is None:
         raise WorkspaceError("git is not installed", hint=INSTALL_HINT)
     command = ["git", *_NEUTRAL, *_options(config), *args]
@@ -199,7 +196,7 @@ async def object_sizes(git: Git, names: Iterable[str]) -> dict[str, int]:
     return {name: int(size) for name, _, size in lines if size.isdigit()}
 
 
-async def read_objects(git: Git, names: Iterable[str], *, limit: int | None = None) -> dict[str, bytes]:
+async def read_objects(git: Git, names: Iterable[str], *, limit: int = MAX_OUTPUT_BYTES) -> dict[str, bytes]:
     """The content of each object (names as git takes them); those that are missing are left out. For small ones.
 
     Raises `TooMuchOutput` when all together are more than `limit` bytes.
@@ -234,16 +231,10 @@ def split_nul(out: bytes) -> list[bytes]:
     return [field for field in out.split(b"\0") if field]
 
 
-def plain_environment() -> dict[str, str]:
-    """For a git that is started by other means: no variable that leads it to another repository."""
-    return _environment(user_config=True)
-
-
-def _environment(user_config: bool) -> dict[str, str]:
+def git_environment(*, user_config: bool) -> dict[str, str]:
+    """The environment of every git: no variable of ours leads it to another repository."""
     variables = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ} | _VARIABLES
-    if user_config:
-        return variables | _THEIR_CONFIG
-    return variables | _OWN_CONFIG
+    return variables | (_THEIR_CONFIG if user_config else _OWN_CONFIG)
 
 
 def _options(settings: Iterable[str]) -> tuple[str, ...]:
@@ -254,18 +245,16 @@ async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit:
     assert process.stdin and process.stdout and process.stderr
     process.stdin.write(stdin)  # nothing waits for it: git may end without reading everything
     process.stdin.close()
-    output, errors = await together(_read(process, process.stdout, limit), _read_bounded(process.stderr))
+    output, errors = await together(_read(process.stdout, limit), _read_bounded(process.stderr))
     return GitResult(code=await process.wait(), out=output, err=errors)
 
 
-async def _read(process: asyncio.subprocess.Process, pipe: asyncio.StreamReader, limit: int) -> bytes:
-    """Everything; or, where that is more than `limit` bytes, a little more than `limit`, and the process is killed."""
+async def _read(pipe: asyncio.StreamReader, limit: int) -> bytes:
     data = bytearray()
     while chunk := await pipe.read(_CHUNK):
         data += chunk
         if len(data) > limit:
-            _kill(process)
-            break
+            raise TooMuchOutput(f"more than {limit} bytes")
     return bytes(data)
 
 
@@ -279,10 +268,6 @@ async def _read_bounded(pipe: asyncio.StreamReader) -> str:
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Kills what still runs; the leader is reaped, so that no zombie and no open pipe is left."""
     if process.returncode is None:
-        _kill(process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)

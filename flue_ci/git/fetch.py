@@ -57,6 +57,9 @@ _TEMPORARY = re.compile(
     re.IGNORECASE,
 )
 _CAUSE = re.compile(r"RPC failed; (?!HTTP)(?:curl \d+ )?(.+)")  # git's last message names only the consequence
+_HISTORY_HINT = "set `workspace.history` to less"
+_RIGHTS_HINT = "the job needs: permissions: {contents: read}"
+_STATUS_HINT = "is its status page all green?"
 RETRY = RetryPolicy(timeout=60.0, first_wait=1.0, max_wait=15.0)
 
 
@@ -99,8 +102,7 @@ async def fetch_commit(remote: Remote, *, sha: str, ref: str = "", depth: int) -
 
 async def resolve(remote: Remote, ref: str) -> str:
     """The commit that a branch (`main`, `refs/heads/main`) or another ref is at now. Raises `ForgeError` (404) when
-    there is none.
-    """
+    there is none."""
     full = _full_ref(ref)
     command = ("ls-remote", "--exit-code", "--end-of-options", _checked_url(remote), full)
     result = await _run_with_retries(remote, *command, ok=(0, 2))
@@ -247,11 +249,9 @@ async def _run_once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...
         while not task.done():
             await asyncio.wait([task], timeout=_WATCH_SECONDS)
             if (size := await asyncio.to_thread(size_of, objects)) > remote.max_bytes:
-                raise WorkspaceError(
-                    f"the repository is larger than {human_bytes(remote.max_bytes)}; the fetch was ended at "
-                    f"{human_bytes(size)}",
-                    hint="set `workspace.history` to less",
-                )
+                limit = human_bytes(remote.max_bytes)
+                message = f"the repository is larger than {limit}; the fetch was ended at {human_bytes(size)}"
+                raise WorkspaceError(message, hint=_HISTORY_HINT)
         return task.result()
     finally:
         task.cancel()
@@ -295,9 +295,7 @@ def _full_ref(ref: str) -> str:
     """The full name of a ref; "" stays. Raises `WorkspaceError` for what is no name of a ref (git-check-ref-format)."""
     if not ref:
         return ""
-    full = ref
-    if not ref.startswith("refs/"):
-        full = f"refs/heads/{ref}"
+    full = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
     short = full.removeprefix("refs/").partition("/")[2]
     if not short or short[0] in "-./" or len(ref) > _LONGEST_REF or _BAD_REF.search(full):
         raise WorkspaceError(f"{one_line(ascii(ref), 80)} is not accepted as the name of a branch or ref")
@@ -312,8 +310,7 @@ def _branch(full_ref: str) -> str | None:
 
 def _local_ref(sha: str, depth: int) -> str:
     """The name of a fetched commit here, so that it need not be sent twice. The depth is part of it, because git does
-    not deepen the history of a ref that already is at the commit.
-    """
+    not deepen the history of a ref that already is at the commit."""
     return f"refs/flue-ci/{depth}/{sha}"
 
 
@@ -337,39 +334,29 @@ def _is_temporary(error: GitCommandError) -> bool:
 def _translate_error(remote: Remote, error: GitCommandError) -> FlueError:
     """git's failure in our words, with what to do next."""
     status, host = _http_status(error), urlsplit(remote.url).hostname
-    rights = "the job needs: permissions: {contents: read}"
     if _MISSING.search(error.result.err):
         return _NotOnServer(f"{host} has not got (any more) the commit that was asked for", status=404)
     if match := re.search(r"object [0-9a-f]{40}: (\w+: .*)", error.result.err):
-        return WorkspaceError(
-            f"the repository holds an object that is not accepted: {one_line(match[1], 200)}",
-            hint="git fsck shows more in a clone",
-        )
-    if error.result.code == TIMEOUT_CODE:
-        return ForgeError(
-            f"{host} did not send the repository within {human_seconds(remote.timeout_seconds)}",
-            hint="set `workspace.history` to less",
-        )
-    if 300 <= status < 400:
-        return ForgeError(
-            f"{remote.url} leads to another address, which is not followed: the token is for this server only",
-            hint="was the repository renamed or moved?",
-            status=status,
-        )
-    refusals = {
-        401: (f"{host} does not accept the token for git", f"has it expired? {rights}"),
-        403: (f"the token may not read {remote.url}", rights),
-        404: (f"there is no {remote.url}, or the token may not read it", rights),
-    }
-    if status in refusals:
-        message, hint = refusals[status]
-        return ForgeError(message, hint=hint, status=status)
-    cause = error.result.reason
-    hint = ""
+        message = f"the repository holds an object that is not accepted: {one_line(match[1], 200)}"
+        return WorkspaceError(message, hint="git fsck shows more in a clone")
+    cause, hint = error.result.reason, ""
+    if match := _CAUSE.search(error.result.err):
+        cause, hint = one_line(match[1], 200), _STATUS_HINT
     if status:
         cause = f"it answers {status}"
-    elif match := _CAUSE.search(error.result.err):
-        cause = one_line(match[1], 200)
-    if status >= 500 or _CAUSE.search(error.result.err):
-        hint = "is its status page all green?"
-    return ForgeError(f"git cannot fetch from {host}: {cause}", hint=hint, status=status)
+    message = f"git cannot fetch from {host}: {cause}"
+    if error.result.code == TIMEOUT_CODE:
+        message = f"{host} did not send the repository within {human_seconds(remote.timeout_seconds)}"
+        hint = _HISTORY_HINT
+    elif 300 <= status < 400:
+        message = f"{remote.url} leads to another address, which is not followed: the token is for this server only"
+        hint = "was the repository renamed or moved?"
+    elif status == 401:
+        message, hint = f"{host} does not accept the token for git", f"has it expired? {_RIGHTS_HINT}"
+    elif status == 403:
+        message, hint = f"the token may not read {remote.url}", _RIGHTS_HINT
+    elif status == 404:
+        message, hint = f"there is no {remote.url}, or the token may not read it", _RIGHTS_HINT
+    elif status >= 500:
+        hint = _STATUS_HINT
+    return ForgeError(message, hint=hint, status=status)

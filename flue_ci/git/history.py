@@ -76,8 +76,7 @@ def _write_shallow(git_dir: Path, commits: Iterable[str]) -> None:
 
 def _is_candidate(idx: Path, file_count: int) -> bool:
     """A pack of about the size of one commit, as a fresh or shallow clone has it, may hold nothing that we must leave
-    behind. No links: they may lead to any file of this machine, also from the directory.
-    """
+    behind. No links: they may lead to any file of this machine, also from the directory."""
     pack = idx.with_suffix(".pack")
     if idx.parent.is_symlink() or any(path.is_symlink() or not path.is_file() for path in (idx, pack)):
         return False
@@ -121,8 +120,7 @@ def _copy_pack(idx: Path, git_dir: Path) -> bool:
 
 def _object_names(idx: Path, size: int) -> Iterator[bytes]:
     """The object names in a pack's index, version 2 (git's `gitformat-pack`): header 8, fan-out 1024, then the
-    sorted names of `size` bytes each.
-    """
+    sorted names of `size` bytes each."""
     data = idx.read_bytes()
     count = int.from_bytes(data[1028:1032], "big")
     return _split(data[1032 : 1032 + count * size], size)

@@ -102,8 +102,7 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
 
 async def _update_index(git: Git, status: _Status, paths: list[bytes]) -> None:
     """Takes the files as they are on disk into the index. Deletions come first: a link may stand where the directory
-    of a deleted file was.
-    """
+    of a deleted file was."""
     deletions = b"".join(path + b"\0" for path in paths if path in status.deletions)
     files = b"".join(path + b"\0" for path in paths if path not in status.deletions)
     if deletions:
@@ -121,8 +120,7 @@ def _view(git: Git, checkout: Checkout, memory: int) -> Git:
 
 def _copy_index(checkout: Checkout, git_dir: Path) -> None:
     """With its time, by which git recognises files that may have changed in the same second. A split index is two
-    files.
-    """
+    files."""
     (git_dir / "index").unlink(missing_ok=True)
     for path in checkout.index.parent.glob("sharedindex.*"):
         if path.is_file():
@@ -133,8 +131,7 @@ def _copy_index(checkout: Checkout, git_dir: Path) -> None:
 
 def parse_status(out: bytes) -> _Status:
     """Reads `git status --porcelain=v2 -z --no-renames` (git-status, "Porcelain Format Version 2"). Raises
-    `WorkspaceError` for unmerged files.
-    """
+    `WorkspaceError` for unmerged files."""
     status = _Status()
     for record in split_nul(out):
         if record.startswith(b"? "):

@@ -18,9 +18,10 @@ from flue_ci.core.text import first_few, plural
 from flue_ci.git.checkout import Checkout, find_checkout
 from flue_ci.git.command import Git, GitCommandError, TooMuchOutput, git_in, read_objects
 from flue_ci.git.history import copy_history
-from flue_ci.git.snapshot import MEMORY_BYTES, Snapshot, take_snapshot
+from flue_ci.git.snapshot import MEMORY_BYTES, take_snapshot
 
 _NOTES_BYTES = 2_000_000
+# The commit is the same for the same files, whenever and by whom it is made.
 _OVERLAY_AUTHOR = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -81,7 +82,14 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path, memor
     notes, snapshot = await together(
         _copy_history(git, checkout, history or 0), take_snapshot(git, checkout, memory=memory)
     )
-    base = await _base(git, checkout, snapshot)
+    base = checkout.head
+    if snapshot.tree != snapshot.head_tree:
+        commit = ("commit-tree", "-p", checkout.head, "-m", "uncommitted changes", snapshot.tree)
+        base = (await git.with_env(**_OVERLAY_AUTHOR).run(*commit)).line
+    notes += await commit_notes(git, base)
+    if names := snapshot.nested_repositories:
+        directories = f"{plural(len(names), 'untracked directory')} with a repository inside left out"
+        notes.append(f"{directories}: {first_few(names, 3)}")
     return Source(
         name=safe_name(checkout.top.name),
         git_dir=git_dir,
@@ -95,7 +103,7 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path, memor
         dirty={snapshot.tree, snapshot.index_tree} != {snapshot.head_tree},
         files=snapshot.files,
         pack_bytes=await asyncio.to_thread(size_of, git_dir / "objects"),
-        notes=(*notes, *await _notes(git, base, snapshot)),
+        notes=tuple(notes),
     )
 
 
@@ -115,22 +123,6 @@ async def _copy_history(git: Git, checkout: Checkout, depth: int) -> list[str]:
             hint="git fsck shows what is wrong with the repository.",
         ) from error
     return []
-
-
-async def _base(git: Git, checkout: Checkout, snapshot: Snapshot) -> str:
-    """The commit that changes are measured against; the same for the same files, whenever and by whom it is made."""
-    if snapshot.tree == snapshot.head_tree:
-        return checkout.head
-    git = git.with_env(**_OVERLAY_AUTHOR)
-    return (await git.run("commit-tree", "-p", checkout.head, "-m", "uncommitted changes", snapshot.tree)).line
-
-
-async def _notes(git: Git, base: str, snapshot: Snapshot) -> list[str]:
-    notes = await commit_notes(git, base)
-    if names := snapshot.nested_repositories:
-        directories = f"{plural(len(names), 'untracked directory')} with a repository inside left out"
-        notes.append(f"{directories}: {first_few(names, 3)}")
-    return notes
 
 
 async def commit_notes(git: Git, base: str) -> list[str]:
@@ -162,7 +154,7 @@ def new_repository(git_dir: Path, *, head: str, object_format: str = "sha1", exc
 
 
 def repository_config(object_format: str, *, bare: bool) -> str:
-    """The configuration that every repository has, ending within its section `core`."""
+    """The configuration that every repository has."""
     version, extensions = 0, ""
     if object_format != "sha1":
         version, extensions = 1, f"[extensions]\n\tobjectFormat = {object_format}\n"

@@ -80,8 +80,7 @@ def _back_up(top: Path, paths: Iterable[Path], backup: Path) -> None:
 
 def _restore(top: Path, paths: Iterable[Path], backup: Path) -> None:
     """Removes the new files, with directories that this leaves empty, and then puts back the old ones: where a file
-    was, a directory may be now, and the other way round.
-    """
+    was, a directory may be now, and the other way round."""
     differences = [path for path in paths if not _is_same(top / path, backup / path)]
     for path in differences:
         if _is_entry(top / path):

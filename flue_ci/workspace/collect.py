@@ -16,7 +16,7 @@ from flue_ci.git.command import object_sizes, pack_objects
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
 from flue_ci.workspace.upload import Workspace, last_line, run_script, upload_files
-from flue_ci.workspace.verify import PatchLimits, verify_patch
+from flue_ci.workspace.verify import LIMITS, PatchLimits, verify_patch
 
 COLLECT_SECONDS = 300.0
 _WORK_TREE_MISSING, _STORE_MISSING = 93, 94  # exit codes of stage_changes.sh
@@ -27,9 +27,7 @@ _RESULT_LINE = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) ([0-
 _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-async def collect(
-    workspace: Workspace, source: Source, box: Sandbox, *, limits: PatchLimits | None = None
-) -> ChangeSet:
+async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits: PatchLimits = LIMITS) -> ChangeSet:
     """Everything in the work tree that differs from the base, committed or not; ignored files only when the agent
     tracks them.
 
@@ -37,7 +35,6 @@ async def collect(
     far as there is one) for what breaks a rule of `verify_patch`, and when the work tree is gone or cannot be read;
     `WorkspaceError` when collecting itself fails; `SandboxLost`.
     """
-    limits = limits or PatchLimits()
     values = {
         "root": workspace.root,
         "store": workspace.store,
@@ -80,8 +77,7 @@ async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> No
 
 def _last_record(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
     """The record that a script ends with. Raises `ChangesRefused` or `WorkspaceError` with the reason when there is
-    none.
-    """
+    none."""
     if result.timed_out:
         raise ChangesRefused(
             f"the changes could not be collected within {COLLECT_SECONDS:.0f} seconds",
@@ -115,14 +111,11 @@ async def _read(workspace: Workspace, box: Sandbox, name: str, limit: int, failu
 def _check_record(record: re.Match[str], limits: PatchLimits, patch: bytes) -> None:
     """Raises `ChangesRefused` for a problem that the sandbox itself reports: the number of files (group 3), a problem
     by its name (group 4), with details on the lines before. `verify_patch` does not rely on it; this gives the better
-    messages.
-    """
+    messages."""
     problem, count = record[4], int(record[3])
     lines = record.string[: record.start()].splitlines()
     few = ", ".join([display_name(line) for line in lines if line and not _DIGEST_LINE.match(line)][:3])
-    hint = _PATCH_HINT
-    if not problem:
-        hint = _PATCH_HINT.replace("rest", "beginning")
+    hint = _PATCH_HINT if problem else _PATCH_HINT.replace("rest", "beginning")
     if problem == "oversize":
         message, hint = f"larger than {human_bytes(limits.file_bytes)}: {few}", f"Name it in .gitignore. {hint}"
     elif problem == "crowded":

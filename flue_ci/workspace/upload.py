@@ -21,35 +21,11 @@ UPLOAD_SECONDS = 600.0
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
 _MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 
-# The rest of the store's section `core`: git takes the agent's files as they are, and starts no program.
-_STORE_SETTINGS = """\
-	fileMode = true
-	symlinks = true
-	ignoreCase = false
-	autocrlf = false
-	safecrlf = false
-	hooksPath = /dev/null
-	fsmonitor = false
-	checkStat = minimal
-	untrackedCache = false
-	protectNTFS = false
-	protectHFS = false
-	attributesFile = /dev/null
-	excludesFile = /dev/null
-	looseCompression = 1
-	fsync = none
-[gc]
-	auto = 0
-[advice]
-	addEmbeddedRepo = false
-"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
     """The repository inside. `root` is its absolute path, `store` that of root's own repository, for `collect`; whether
-    the store holds the base's objects depends on the file systems.
-    """
+    the store holds the base's objects depends on the file systems."""
 
     root: str
     store: str
@@ -76,7 +52,7 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
     values = {"home": home, "name": source.name, "upload": upload_name, "packs": " ".join(pack.name for pack in packs)}
     values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree}
     root = _printed_value(await run_script(box, values, "unpack.sh", timeout=UPLOAD_SECONDS), "root")
-    config = repository_config(source.object_format, bare=True) + _STORE_SETTINGS
+    config = repository_config(source.object_format, bare=True) + load_script(__package__, "store.gitconfig")
     values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": config}
     result = await run_script(box, values, "create_store.sh", timeout=UPLOAD_SECONDS, user="root")
     objects, _, store = _printed_value(result, "store").partition(":")
@@ -85,8 +61,7 @@ async def upload(source: Source, box: Sandbox) -> Workspace:
 
 async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
     """Writes files of this host into the sandbox, by the paths there, at the same time. Raises `WorkspaceError` when
-    one cannot be written.
-    """
+    one cannot be written."""
     try:
         await together(*(box.write(path, file, user=user) for path, file in files.items()))
     except OSError as error:
@@ -100,8 +75,7 @@ async def run_script(
     box: Sandbox, values: Mapping[str, str], *names: str, timeout: float, user: User = "user"
 ) -> ExecResult:
     """Runs scripts of this package one after the other in one shell, with `values` for variables and no git variables
-    of others.
-    """
+    of others."""
     body = "".join(load_script(__package__, name) for name in ("clean_environment.sh", *names))
     return await box.exec(shell_script(values, body), timeout=timeout, user=user)
 

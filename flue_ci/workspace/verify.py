@@ -52,11 +52,13 @@ class PatchLimits:
     total_bytes: int = 500_000_000
 
 
+LIMITS = PatchLimits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One changed path by `git diff-tree --raw`. `status` is its letter; modes are six octal digits, `000000` where the
-    path does not exist.
-    """
+    path does not exist."""
 
     status: str
     old_mode: str
@@ -68,7 +70,7 @@ class Entry:
 
 
 async def verify_patch(
-    source: Source, patch: bytes, *, limits: PatchLimits | None = None, digest: str | None = None
+    source: Source, patch: bytes, *, limits: PatchLimits = LIMITS, digest: str | None = None
 ) -> ChangeSet:
     """What `patch` (git's format) changes against `source.base`. `digest` is that of the entries which it has to
     lead to (see `entries_digest`), where that is known.
@@ -77,7 +79,6 @@ async def verify_patch(
     `..` or `.git` in any spelling, control characters or invalid UTF-8 in names, symbolic links that leave the
     repository, submodule links and `.gitmodules`, and everything over `limits`.
     """
-    limits = limits or PatchLimits()
     if not patch:
         return ChangeSet(tree=source.tree)
     try:
@@ -88,9 +89,8 @@ async def verify_patch(
 
 async def _verify(source: Source, patch: bytes, limits: PatchLimits, digest: str | None) -> ChangeSet:
     if len(patch) > limits.patch_bytes:
-        raise ChangesRefused(
-            f"the changes are a patch of {human_bytes(len(patch))}, more than {human_bytes(limits.patch_bytes)}"
-        )
+        limit = human_bytes(limits.patch_bytes)
+        raise ChangesRefused(f"the changes are a patch of {human_bytes(len(patch))}, more than {limit}")
     if not patch.startswith(b"diff --git "):
         raise ChangesRefused("what came back is not a patch in git's format")
     if odd := _ODD_MODE.search(patch):
@@ -130,16 +130,13 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
     """
     options = ("-r", "-z", "--raw", "--numstat", "--abbrev=64", "--no-renames", "--no-ext-diff", "--no-textconv")
     entries, _ = parse_diff((await source.git.run("diff-tree", *options, before.tree, after.tree)).out)
-    lines = b"".join(
-        f"{entry.mode.lstrip('0') or '0'} {entry.blob}\t".encode() + os.fsencode(entry.path) + b"\0"
-        for entry in entries
-    )
+    lines = b"".join(_line(entry.mode, entry.blob, entry.path) for entry in entries)
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
         git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         await git.run("read-tree", source.tree)
         await git.run("update-index", "-z", "--index-info", stdin=lines)
         tree = (await git.run("write-tree")).line
-    return await _change_set(source, tree, PatchLimits())
+    return await _change_set(source, tree, LIMITS)
 
 
 async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeSet:
@@ -180,8 +177,7 @@ async def _apply(source: Source, patch: bytes) -> str:
 
 async def entries_digest(source: Source, tree: str) -> str:
     """SHA-256 over what differs between the base and `tree`: the entries before, a NUL, and the entries after, each as
-    `MODE BLOB 0 TAB PATH NUL` and sorted as bytes. The sandbox makes the same from its index.
-    """
+    `MODE BLOB 0 TAB PATH NUL` and sorted as bytes. The sandbox makes the same from its index."""
     options = ("-r", "-z", "--raw", "--abbrev=64", "--no-renames")
     entries, _ = parse_diff((await source.git.run("diff-tree", *options, source.tree, tree, timeout=_SECONDS)).out)
     before = (_line(entry.old_mode, entry.old_blob, entry.path) for entry in entries if entry.status != "A")
@@ -214,9 +210,8 @@ async def _check_entries(source: Source, entries: list[Entry], limits: PatchLimi
             raise ChangesRefused(f"{display_name(entry.path)} has {size}, more than {human_bytes(limits.file_bytes)}")
     total = sum(sizes.get(entry.blob, 0) for entry in present)
     if total > limits.total_bytes:
-        raise ChangesRefused(
-            f"the changed files have {human_bytes(total)}, more than {human_bytes(limits.total_bytes)}"
-        )
+        limit = human_bytes(limits.total_bytes)
+        raise ChangesRefused(f"the changed files have {human_bytes(total)}, more than {limit}")
     await _check_links(source, [entry for entry in present if entry.mode == _LINK], sizes)
 
 
@@ -249,17 +244,15 @@ async def _check_links(source: Source, links: list[Entry], sizes: dict[str, int]
     blobs = [entry.blob for entry in links if sizes.get(entry.blob, 0) <= _TARGET_LIMIT]
     targets = await read_objects(source.git, blobs)
     for entry in links:
-        problem: str | None = "its target is no path"
-        if entry.blob in targets:
-            problem = link_problem(entry.path, targets[entry.blob])
+        target = targets.get(entry.blob)
+        problem = "its target is no path" if target is None else link_problem(entry.path, target)
         if problem:
             raise ChangesRefused(f"{display_name(entry.path)}: a symbolic link that is not accepted: {problem}")
 
 
 def parse_diff(out: bytes) -> tuple[list[Entry], dict[str, tuple[int, int, bool]]]:
     """Reads `git diff-tree -r -z --raw --numstat`: the entries, and for each path lines added, lines deleted,
-    binary.
-    """
+    binary."""
     fields = iter(out.split(b"\0"))
     entries: list[Entry] = []
     counts: dict[str, tuple[int, int, bool]] = {}
@@ -271,9 +264,7 @@ def parse_diff(out: bytes) -> tuple[list[Entry], dict[str, tuple[int, int, bool]
             if not path:  # a rename: both names follow as fields of their own
                 next(fields)
                 path = next(fields)
-            counts[os.fsdecode(path)] = (0, 0, True)
-            if plus != b"-":
-                counts[os.fsdecode(path)] = (int(plus), int(minus), False)
+            counts[os.fsdecode(path)] = (0, 0, True) if plus == b"-" else (int(plus), int(minus), False)
     return entries, counts
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import Sandbox
-from flue_ci.git.command import Git, TooMuchOutput, plain_environment
+from flue_ci.git.command import Git, TooMuchOutput, git_environment
 from flue_ci.git.snapshot import MEMORY_BYTES
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.upload import upload
@@ -134,8 +134,9 @@ async def test_no_setting_of_the_repository_starts_a_program(
         mark.unlink()  # arming it with git has set some off already
     source = await opened(repo, tmp_path)
     workspace = await upload(source, box)
+    environment = git_environment(user_config=True)
     for arguments in (["rev-parse", "HEAD"], ["symbolic-ref", "--short", "HEAD"]):
-        subprocess.run(["git", *arguments], cwd=repo.path, env=plain_environment(), check=True, capture_output=True)
+        subprocess.run(["git", *arguments], cwd=repo.path, env=environment, check=True, capture_output=True)
     assert [mark.name for mark in marks.iterdir()] == []
     assert (await tree_inside(box, workspace.root))["plain.txt"] == ("file", b"changed\n")
     assert b"touch" not in (source.git_dir / "config").read_bytes()
@@ -143,9 +144,8 @@ async def test_no_setting_of_the_repository_starts_a_program(
 
 def test_the_same_settings_do_start_programs_where_nobody_minds(repo: Repo, marks: Path) -> None:
     arm(repo, marks, repo.path / ".git/config")
-    subprocess.run(
-        ["git", "status"], cwd=repo.path, env=os.environ | plain_environment(), capture_output=True, check=False
-    )
+    environment = os.environ | git_environment(user_config=True)
+    subprocess.run(["git", "status"], cwd=repo.path, env=environment, capture_output=True, check=False)
     assert "core.fsmonitor" in [mark.name for mark in marks.iterdir()]
 
 
@@ -348,7 +348,7 @@ async def test_what_git_lists_is_bounded_also_without_a_limit_of_the_call(tmp_pa
     repo = new_repo(tmp_path / "repo")
     tree = bomb(repo, levels=10, width=10)
     with pytest.raises(TooMuchOutput, match="more than 1000000 bytes"):
-        await Git(cwd=repo.path, max_output=1_000_000).run("ls-tree", "-r", "-z", "--name-only", tree)
+        await Git(cwd=repo.path).run("ls-tree", "-r", "-z", "--name-only", tree, limit=1_000_000)
 
 
 async def test_a_tree_of_thousands_of_levels_is_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Stage:
         return await shell(self.box, command, self.workspace.root)
 
     async def collect(self, **limits: int) -> ChangeSet:
-        return await collect(self.workspace, self.source, self.box, limits=PatchLimits(**limits) if limits else None)
+        return await collect(self.workspace, self.source, self.box, limits=PatchLimits(**limits))
 
     async def refused(self, **limits: int) -> ChangesRefused:
         with pytest.raises(ChangesRefused) as caught:
