@@ -39,16 +39,12 @@ def check_network(network: Network) -> None:
     """Raise `SandboxError` for hosts and headers that E2B cannot take."""
     for host in network.hosts:
         if not _NAME.fullmatch(host) and not _is_address(host):
-            raise SandboxError(
-                f"{host!r} in `sandbox.network` is neither a host name nor an address",
-                hint="write it without scheme, port and path: packages.example.com, *.example.com, 10.0.0.0/8",
-            )
+            hint = "write it without scheme, port and path: packages.example.com, *.example.com, 10.0.0.0/8"
+            raise SandboxError(f"{host!r} in `sandbox.network` is neither a host name nor an address", hint=hint)
     for rule in network.inject:
         if not _NAME.fullmatch(rule.host) or rule.host == "*" or _is_address(rule.host):
-            raise SandboxError(
-                f"{rule.host!r} in `sandbox.network.inject` is not a host name",
-                hint="E2B adds headers to HTTPS requests to names, such as packages.example.com or *.example.com",
-            )
+            hint = "E2B adds headers to HTTPS requests to names, such as packages.example.com or *.example.com"
+            raise SandboxError(f"{rule.host!r} in `sandbox.network.inject` is not a host name", hint=hint)
         if not _HEADER.fullmatch(rule.header) or any(character in rule.value for character in "\r\n\0"):
             raise SandboxError(f"the header {rule.header!r} for {rule.host} is not one that HTTP can carry")
 

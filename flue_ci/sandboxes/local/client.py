@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import marshal
 import os
 import socket
 import subprocess
@@ -75,10 +76,9 @@ class SupervisorClient:
 
         Raises `SandboxLost`, and `FileNotFoundError` and `PermissionError` for `cwd`.
         """
-        directory = _encode(cwd)
-        variables = b"\0".join(_encode(f"{name}={value}") for name, value in env.items())
-        payload = supervisor.COMMAND.pack(timeout, len(directory), len(variables)) + directory + variables
-        result = await self._request(supervisor.RUN, payload + _encode(command), cwd, seconds=timeout, output=output)
+        variables = {_encode(name): _encode(value) for name, value in env.items()}
+        payload = marshal.dumps((timeout, _encode(cwd), variables, _encode(command)))
+        result = await self._request(supervisor.RUN, payload, cwd, seconds=timeout, output=output)
         assert isinstance(result, bytes)
         exit_code, timed_out = supervisor.RESULT.unpack(result)
         return exit_code, timed_out

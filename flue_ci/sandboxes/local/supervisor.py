@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # `signal` costs 8 ms more, most of it for `enum`
 import errno
+import marshal
 import os
 import select
 import stat
@@ -19,8 +20,7 @@ import time
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 
 HEADER = struct.Struct("<BII")  # kind, number of the request, length of what follows
-COMMAND = struct.Struct("<dII")  # seconds, lengths of directory and environment; these two and the text follow
-RUN, CANCEL, READ, WRITE = 1, 2, 3, 4  # from the host
+RUN, CANCEL, READ, WRITE = 1, 2, 3, 4  # from the host; RUN has the arguments of `Supervisor._run`, by `marshal`
 READY, OUTPUT, EXIT, FILE, ERROR = 1, 2, 3, 4, 5  # to the host; FILE carries an open file
 RESULT = struct.Struct("<i?")  # exit code, timed out
 ERRNO = struct.Struct("<i")  # errno
@@ -135,7 +135,7 @@ class Supervisor:
         self.inbox += data
         for kind, id, payload in take_frames(self.inbox):
             if kind == RUN:
-                self._run(id, payload)
+                self._run(id, *marshal.loads(payload))  # noqa: S302 (the host is trusted; nothing comes back this way)
             elif kind == CANCEL:
                 self._cancel(id)
             else:
@@ -166,11 +166,7 @@ class Supervisor:
                 del self.outbox[0]
         return True
 
-    def _run(self, id: int, payload: bytes) -> None:
-        seconds, cwd_length, env_length = COMMAND.unpack_from(payload)
-        cwd_end = COMMAND.size + cwd_length
-        cwd, env = payload[COMMAND.size : cwd_end], payload[cwd_end : cwd_end + env_length]
-        command = payload[cwd_end + env_length :]
+    def _run(self, id: int, seconds: float, cwd: bytes, env: dict[bytes, bytes], command: bytes) -> None:
         files: list[int] = []
         try:
             os.chdir(cwd)  # as the command will
@@ -197,7 +193,7 @@ class Supervisor:
         for file in files:
             os.close(file)
 
-    def _become(self, command: bytes, files: list[int], cwd: bytes, env: bytes) -> None:
+    def _become(self, command: bytes, files: list[int], cwd: bytes, env: dict[bytes, bytes]) -> None:
         """In the child: turn into the command, with its output and maybe its script in `files`. Never returns."""
         try:
             os.setsid()
@@ -212,10 +208,9 @@ class Supervisor:
             for script in files[1:]:
                 os.set_inheritable(script, True)
                 command = b". /dev/fd/%d" % script
-            pairs = (pair.partition(b"=")[::2] for pair in env.split(b"\0") if pair)
-            os.execve(b"/bin/bash", [*shell, command], dict(pairs))  # noqa: S606 (a shell it is)
-        except OSError as error:
-            os.write(2, f"cannot start the command: {error.strerror}\n".encode())
+            os.execve(b"/bin/bash", [*shell, command], env)  # noqa: S606 (a shell it is)
+        except (OSError, ValueError) as error:
+            os.write(2, f"cannot start the command: {getattr(error, 'strerror', error)}\n".encode())
         finally:
             os._exit(126)
 
