@@ -7,7 +7,7 @@ relies on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flue_ci.core.text import closest_match, human_seconds, one_line
 from flue_ci.models.capabilities import conflict
@@ -197,12 +197,9 @@ def result(spec: AgentSpec, problems: Problems) -> None:
 
 def _count_values(value: object) -> int:
     """How many values there are in a value of JSON, itself included."""
-    inner: Iterable[object] = ()
     if isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, list):
-        inner = value
-    return 1 + sum(_count_values(item) for item in inner)
+        value = list(value.values())
+    return 1 + sum(map(_count_values, value)) if isinstance(value, list) else 1
 
 
 def engine(spec: AgentSpec, problems: Problems) -> None:
