@@ -59,9 +59,9 @@ def _describe_missing(path: KeyPath) -> Diagnostic:
 
 def _example(path: KeyPath) -> str:
     owner, key = model_at(path[:-1]), str(path[-1])
-    return (
-        str(read_texts("keys.toml")[owner.__name__][key]["examples"][0]) if owner and key in owner.model_fields else ""
-    )
+    if owner is None or key not in owner.model_fields:
+        return ""
+    return str(read_texts("keys.toml")[owner.__name__][key]["examples"][0])
 
 
 def _describe_pattern(path: KeyPath, value: object, *, from_file_name: bool) -> Diagnostic:

@@ -199,7 +199,9 @@ def _count_values(value: object) -> int:
     """How many values there are in a value of JSON, itself included."""
     if isinstance(value, dict):
         value = list(value.values())
-    return 1 + sum(map(_count_values, value)) if isinstance(value, list) else 1
+    if not isinstance(value, list):
+        return 1
+    return 1 + sum(map(_count_values, value))
 
 
 def engine(spec: AgentSpec, problems: Problems) -> None:
