@@ -28,17 +28,14 @@ def find_root(start: Path) -> Path:
 
 def display_path(path: Path) -> str:
     """`path` as people write it in the working directory."""
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return str(path)
+    folder = Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def find_specs(repo: Path) -> list[Path]:
     """The agent specs of a repository, sorted by name."""
-    folder = repo / FOLDER
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.iterdir() if file.suffix in ENDINGS and is_inside_repository(repo, file))
+    files = (repo / FOLDER).glob("*")  # none when there is no such folder
+    return sorted(file for file in files if file.suffix in ENDINGS and is_inside_repository(repo, file))
 
 
 def find_spec(repo: Path, name: str) -> Path:
@@ -69,9 +66,7 @@ def load_spec(path: Path, text: bytes | None = None, *, overrides: Sequence[str]
     Raises `SpecError` with every problem that can be seen, in the order of the file.
     """
     file = display_path(path)
-    if text is None:
-        text = _read(path, file)
-    document = apply_overrides(parse(text, file), overrides)
+    document = apply_overrides(parse(_read(path, file) if text is None else text, file), overrides)
     validation = Validation(document)
     validation.check_values()
     spec = validation.check_shape(default_name=path.stem)
@@ -86,8 +81,21 @@ def load_spec(path: Path, text: bytes | None = None, *, overrides: Sequence[str]
 
 def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
     """The keys of the spec that this version reads but does not do. A run refuses them."""
+    provider, changes = spec.model.provider, spec.publish.changes
+    is_other_changes = changes not in ("patch", "none") and not OTHER_PUBLISHERS.knows(changes)
+    candidates = (
+        (isinstance(spec.engine, ProgramSpec), "engine", "running another agent's program is", "use `engine: agent`"),
+        (provider in NOT_SUPPORTED_YET, "model.provider", f"the provider `{provider}` is", "use anthropic"),
+        (is_other_changes, "publish.changes", f"`{changes}` is", "use patch"),
+        (spec.publish.review, "publish.review", "review comments are", "remove the key"),
+        (spec.publish.labels, "publish.labels", "setting labels is", "remove the key"),
+        (spec.workspace.submodules, "workspace.submodules", "submodules are", "remove the key"),
+        (spec.workspace.lfs, "workspace.lfs", "Git LFS is", "remove the key"),
+    )
     problems = Problems(spec.document)
-    _add_unsupported(spec, problems)
+    for is_set, key, subject, hint in candidates:
+        if is_set:
+            problems.add(tuple(key.split(".")), f"{subject} not supported yet", hint)
     return tuple(problems.diagnostics)
 
 
@@ -99,26 +107,6 @@ def only_on_github(spec: AgentSpec) -> tuple[Diagnostic, ...]:
     if "comment" in spec.publish.model_fields_set and spec.publish.comment != "none":
         notes.add(("publish", "comment"), "there is no comment in a local run", at_key=True)
     return tuple(notes.diagnostics)
-
-
-def _add_unsupported(spec: AgentSpec, problems: Problems) -> None:
-    later = "not supported yet"
-    if isinstance(spec.engine, ProgramSpec):
-        problems.add(("engine",), f"running another agent's program is {later}", "use `engine: agent`")
-    if spec.model.provider in NOT_SUPPORTED_YET:
-        message = f"the provider `{spec.model.provider}` is {later}"
-        problems.add(("model", "provider"), message, "use anthropic")
-    if spec.publish.changes not in ("patch", "none") and not OTHER_PUBLISHERS.knows(spec.publish.changes):
-        message = f"`{spec.publish.changes}` is {later}"
-        problems.add(("publish", "changes"), message, "use patch")
-    if spec.publish.review:
-        problems.add(("publish", "review"), f"review comments are {later}", "remove the key")
-    if spec.publish.labels:
-        problems.add(("publish", "labels"), f"setting labels is {later}", "remove the key")
-    if spec.workspace.submodules:
-        problems.add(("workspace", "submodules"), f"submodules are {later}", "remove the key")
-    if spec.workspace.lfs:
-        problems.add(("workspace", "lfs"), f"Git LFS is {later}", "remove the key")
 
 
 def _read(path: Path, file: str) -> bytes:

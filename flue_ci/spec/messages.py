@@ -8,43 +8,11 @@ from typing import Any, get_args
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import did_you_mean, one_line
-from flue_ci.spec.schema import AgentSpec, InvalidValue, Part, key_texts
+from flue_ci.spec.schema import AgentSpec, InvalidValue, Part, read_texts
 from flue_ci.spec.yaml_document import Document, KeyPath, format_path
 
-# Values that a key takes besides the words that pydantic lists.
-_ALTERNATIVES = {
-    "sandbox.network.setup": "a list of hosts",
-    "sandbox.network.agent": "a list of hosts",
-    "skills": "a list of names",
-    "engine": "a mapping with `program`",
-}
-# Keys of other tools' files that no key of ours resembles.
-_OTHER_TOOLS = {
-    "on": "triggers.events",
-    "image": "sandbox.template",
-    "steps": "checks",
-    "system": "instructions",
-    "system_prompt": "instructions",
-    "task": "prompt",
-    "permissions": "triggers.roles",
-    "max_turns": "limits.turns",
-    "budget": "limits.cost_usd",
-    "timeout-minutes": "limits.minutes",
-}
-_KINDS = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
-
-
+_TEXTS = read_texts("messages.toml")
+_KINDS, _ALTERNATIVES, _OTHER_TOOLS = _TEXTS["kinds"], _TEXTS["alternatives"], _TEXTS["other_tools"]
 _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -91,7 +59,9 @@ def _describe_missing(path: KeyPath) -> Diagnostic:
 
 def _example(path: KeyPath) -> str:
     owner, key = model_at(path[:-1]), str(path[-1])
-    return str(key_texts()[owner.__name__][key]["examples"][0]) if owner and key in owner.model_fields else ""
+    if owner is None or key not in owner.model_fields:
+        return ""
+    return str(read_texts("keys.toml")[owner.__name__][key]["examples"][0])
 
 
 def _describe_pattern(path: KeyPath, value: object, *, from_file_name: bool) -> Diagnostic:

@@ -47,10 +47,7 @@ def _put(data: dict[str, Any], path: KeyPath, value: object, override: str) -> N
         if isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         node = node[_index(node, part, override)]
-    if isinstance(node, dict):
-        node[path[-1]] = value
-    else:
-        node[_index(node, path[-1], override)] = value
+    node[_index(node, path[-1], override)] = value
 
 
 def _index(node: Any, part: str | int, override: str) -> Any:

@@ -1,36 +1,34 @@
 """Checks the meaning of keys, alone and together: host names, globs, events, secrets, templates, costs, schemas.
 
-Each rule takes a spec whose shape is right, and adds the problems that it finds. `RULES` lists the keys that a rule
+Each rule takes a spec whose shape is right, and adds the problems that it finds. `NEEDS` has the keys that a rule
 relies on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping, Sequence
 
-from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import closest_match, human_seconds, one_line
 from flue_ci.models.capabilities import conflict
 from flue_ci.models.prices import known_models, price_of
 from flue_ci.models.registry import NOT_SUPPORTED_YET
-from flue_ci.spec.events import event_flaw
-from flue_ci.spec.network import header_flaw, host_flaw, reaches, value_flaws
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec
 from flue_ci.spec.template import template_flaw
+from flue_ci.spec.values import (
+    event_flaw,
+    glob_flaw,
+    header_flaw,
+    host_flaw,
+    reaches,
+    url_flaw,
+    value_flaws,
+    variable_flaw,
+)
 from flue_ci.spec.yaml_document import KeyPath
 
-_RESERVED_NAMES = (
-    (re.compile(r"(?i)(GITHUB|ACTIONS|RUNNER)_.*"), "nothing of the runner's is visible in the sandbox"),
-    (re.compile(r"(?i)ANTHROPIC_.*"), "the model's key stays with flue-ci and never enters the sandbox"),
-    (re.compile(r"(?i)E2B_.*"), "the key that controls sandboxes never enters one"),
-    (re.compile(r"(?i)FLUE_CI_.*"), "this prefix is for flue-ci itself"),
-)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_SCHEMA = 2_000  # values; checking a schema compares the entries of some lists with each other
-_MAX_GLOB = 1_000
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
 
 Rule = Callable[[AgentSpec, Problems], None]
@@ -53,29 +51,12 @@ def templates(spec: AgentSpec, problems: Problems) -> None:
 def model(spec: AgentSpec, problems: Problems) -> None:
     """The address of the server, and what the model takes."""
     choice = spec.model
-    if choice.base_url is not None and (reason := _url_flaw(choice.base_url)):
+    if choice.base_url is not None and (reason := url_flaw(choice.base_url)):
         problems.add(("model", "base_url"), reason, "such as https://llm.example.com")
     if reason := conflict(choice.provider, choice.name, choice.effort, choice.thinking):
         problems.add(("model", "effort" if choice.thinking is None else "thinking"), reason)
     if choice.provider in NOT_SUPPORTED_YET and choice.base_url is not None:
         problems.add(("model", "base_url"), f"`base_url` does not go with the provider `{choice.provider}`")
-
-
-def _url_flaw(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "not a valid address"
-    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        return "an address without encryption, to which the model's key would be sent"
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url) or port == 0:
-        return "not a web address"
-    if parts.username or parts.password:
-        return "an address with a password in it; keys come from the environment"
-    if parts.query or parts.fragment:
-        return "an address with a query or a fragment"
-    return ""
 
 
 def triggers(spec: AgentSpec, problems: Problems) -> None:
@@ -105,24 +86,14 @@ def names(spec: AgentSpec, problems: Problems) -> None:
     """Environment variables and secrets."""
     path: KeyPath = ("sandbox", "env")
     for name in spec.sandbox.env:
-        if flaw := _variable_flaw(name, "an environment variable"):
+        if flaw := variable_flaw(name, "an environment variable"):
             problems.add_flaw((*path, name), flaw, at_key=True)
         elif name in spec.sandbox.secrets:
             problems.add((*path, name), "in `env` and in `secrets` at once", "keep it in one of them", at_key=True)
     path = ("sandbox", "secrets")
     _check_unique(path, spec.sandbox.secrets, "secret", problems)
     for index, name in enumerate(spec.sandbox.secrets):
-        problems.add_flaw((*path, index), _variable_flaw(name, "a secret"))
-
-
-def _variable_flaw(name: str, noun: str) -> Diagnostic | None:
-    if not _VARIABLE.fullmatch(name):
-        message = f"`{one_line(name, 60)}` cannot be the name of {noun}"
-        return Diagnostic(message=message, hint="letters, digits and _; only names, never values")
-    for pattern, reason in _RESERVED_NAMES:
-        if pattern.fullmatch(name):
-            return Diagnostic(message=f"`{name}` cannot be {noun} in the sandbox", hint=reason)
-    return None
+        problems.add_flaw((*path, index), variable_flaw(name, "a secret"))
 
 
 def hosts(spec: AgentSpec, problems: Problems) -> None:
@@ -226,12 +197,11 @@ def result(spec: AgentSpec, problems: Problems) -> None:
 
 def _count_values(value: object) -> int:
     """How many values there are in a value of JSON, itself included."""
-    inner: Iterable[object] = ()
     if isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, list):
-        inner = value
-    return 1 + sum(_count_values(item) for item in inner)
+        value = list(value.values())
+    if not isinstance(value, list):
+        return 1
+    return 1 + sum(map(_count_values, value))
 
 
 def engine(spec: AgentSpec, problems: Problems) -> None:
@@ -249,50 +219,29 @@ def publish(spec: AgentSpec, problems: Problems) -> None:
     _check_labels(("publish", "labels"), spec.publish.labels, problems)
     _check_unique(("publish", "protect"), spec.publish.protect, "pattern", problems)
     for index, glob in enumerate(spec.publish.protect):
-        message, hint = _glob_flaw(glob)
+        message, hint = glob_flaw(glob)
         if message:
             problems.add(("publish", "protect", index), f"`{one_line(glob, 60)}` {message}", hint)
 
 
-def _glob_flaw(glob: str) -> tuple[str, str]:
-    """What is wrong with a pattern, as a predicate, and a hint; both empty when nothing is."""
-    if len(glob) > _MAX_GLOB:
-        return f"is longer than {_MAX_GLOB:,} characters", ""
-    parts = glob.split("/")
-    double_stars = [part for part in parts if "**" in part and part != "**"]
-    top = "patterns are relative to the top of the repository"
-    reasons = (
-        (not glob.isprintable() or glob != glob.strip(), "has spaces at its ends or invisible characters", ""),
-        (glob.startswith("!"), "begins with `!`", "a pattern can only add to what is protected"),
-        ("\\" in glob, "has a backslash", "paths are written with /"),
-        (glob.startswith(("/", "~")), "begins with `/` or `~`", top),
-        (".." in parts or "." in parts, "has `.` or `..` in it", top),
-        ("" in parts[:-1], "has an empty part (`//`)", ""),
-        (double_stars, "has `**` beside other characters", "write `**/` or `/**`"),
-        (not _brackets_close(glob), "has a `[` without `]`", "write [[] for the character itself"),
-        ("{" in glob or "}" in glob, "has braces, which mean nothing in a pattern", "write one pattern for each"),
-    )
-    return next(((message, hint) for applies, message, hint in reasons if applies), ("", ""))
-
-
-def _brackets_close(glob: str) -> bool:
-    rest = re.sub(r"\[!?\]?[^\]/]*\]", "", glob)
-    return "[" not in rest
-
-
-# Each rule with the keys whose values it relies on when it judges others: it is not applied when one of them is wrong.
-RULES: tuple[tuple[tuple[KeyPath, ...], Rule], ...] = (
-    ((), templates),
-    ((), model),
-    ((), triggers),
-    ((), names),
-    ((), hosts),
-    ((("sandbox", "secrets"), ("sandbox", "network", "setup"), ("sandbox", "network", "agent")), inject),
-    ((("limits", "minutes"), ("sandbox", "timeout")), limits),
-    ((("limits", "cost_usd"), ("model",)), cost),
-    ((), checks),
-    ((), lists),
-    ((), result),
-    ((), engine),
-    ((), publish),
+RULES: tuple[Rule, ...] = (
+    templates,
+    model,
+    triggers,
+    names,
+    hosts,
+    inject,
+    limits,
+    cost,
+    checks,
+    lists,
+    result,
+    engine,
+    publish,
 )
+# Keys whose values a rule relies on when it judges others: it is not applied when one of them is wrong.
+NEEDS: Mapping[Rule, tuple[KeyPath, ...]] = {
+    inject: (("sandbox", "secrets"), ("sandbox", "network", "setup"), ("sandbox", "network", "agent")),
+    limits: (("limits", "minutes"), ("sandbox", "timeout")),
+    cost: (("limits", "cost_usd"), ("model",)),
+}

@@ -65,13 +65,8 @@ def render(template: str, variables: Mapping[str, object], *, max_seconds: float
     if not _BRACES.search(template):
         return template
     values = {name: value for name, value in variables.items() if name != "instruction" or str(value).strip()}
-    try:
-        tree, runnable = _compile(template)
-        if _is_small(tree):
-            return _evaluate(runnable, values)
-    except _TemplateFlaw as error:
-        raise _usage_error(error.flaw) from None
-    return _render_in_child(template, values, max_seconds)
+    tree, runnable = _compile(template)
+    return _evaluate(runnable, values) if _is_small(tree) else _render_in_child(template, values, max_seconds)
 
 
 def template_flaw(template: str) -> Diagnostic | None:
@@ -85,13 +80,9 @@ def template_flaw(template: str) -> Diagnostic | None:
     return None
 
 
-def _usage_error(flaw: Diagnostic) -> UsageError:
-    return UsageError(f"prompt template, line {flaw.line}: {flaw.message}", hint=flaw.hint)
-
-
-class _TemplateFlaw(Exception):
+class _TemplateFlaw(UsageError):
     def __init__(self, line: int, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(f"prompt template, line {line}: {message}", hint=hint)
         self.flaw = Diagnostic(line=line, message=message, hint=hint)
 
 
@@ -119,10 +110,10 @@ def _render_in_child(template: str, values: Mapping[str, object], max_seconds: f
         answer = json.loads(process.stdout)
     except (subprocess.TimeoutExpired, ValueError):  # the process was ended from outside, or by one of its limits
         message = f"the prompt cannot be made: it takes more than {max_seconds:g} seconds, or too much memory"
-        raise _usage_error(Diagnostic(line=1, message=message, hint="use fewer or shorter loops")) from None
+        raise _TemplateFlaw(1, message, "use fewer or shorter loops") from None
     if "text" in answer:
         return str(answer["text"])
-    raise _usage_error(Diagnostic(**answer))
+    raise _TemplateFlaw(**answer)
 
 
 def child() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flue_ci.spec.messages import describe_error
 from flue_ci.spec.problems import MAX_PROBLEMS, Problems, touches
-from flue_ci.spec.rules import RULES
+from flue_ci.spec.rules import NEEDS, RULES
 from flue_ci.spec.schema import AgentSpec, validate
 from flue_ci.spec.yaml_document import Document, KeyPath
 
@@ -63,8 +63,8 @@ class Validation:
     def check_rules(self, spec: AgentSpec) -> None:
         """The third pass."""
         problems = Problems(self._document, self._invalid, self.problems.diagnostics)
-        for needs, rule in RULES:
-            if not any(touches(path, self._invalid) for path in needs):
+        for rule in RULES:
+            if not any(touches(path, self._invalid) for path in NEEDS.get(rule, ())):
                 rule(spec, problems)
 
 

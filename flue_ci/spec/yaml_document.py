@@ -22,6 +22,7 @@ MAX_DEPTH = 50
 MAX_NODES = 20_000
 
 KeyPath = tuple[str | int, ...]  # keys and indexes from the top
+Position = tuple[int, int]  # line and column, from 1
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
@@ -36,15 +37,14 @@ class SourceLocation:
     each line of the text a line of the file.
     """
 
-    key_line: int
-    key_column: int
+    key: Position
     line: int
     column: int
     raw: str = ""
     block: int = 0
 
 
-_NOWHERE = SourceLocation(key_line=0, key_column=0, line=0, column=0)  # in a spec made in memory
+_NOWHERE = SourceLocation(key=(0, 0), line=0, column=0)  # in a spec made in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,7 @@ class Document:
         if origin is not None:
             return replace(problem, file=origin, line=0, column=0, key=key)
         location = self.location(path if near is None else near)
-        position = location.line, location.column
-        if at_key:
-            position = location.key_line, location.key_column
+        position = location.key if at_key else (location.line, location.column)
         if line and location.block:
             position = location.block + line - 1, 1
         elif line > 1:
@@ -118,9 +116,7 @@ def parse(data: bytes, file: str) -> Document:
     """
     top = _compose(_decode(data, file), file)
     if not isinstance(top, yaml.MappingNode):
-        kind = "a list"
-        if isinstance(top, yaml.ScalarNode):
-            kind = f"the text {one_line(top.value, 40)!r}"
+        kind = f"the text {one_line(top.value, 40)!r}" if isinstance(top, yaml.ScalarNode) else "a list"
         raise _fatal(file, _position(top.start_mark), f"the file must hold `key: value` pairs, found {kind}")
     return _Reader(file).read(top)
 
@@ -133,12 +129,11 @@ def parse_value(text: str, file: str) -> object:
     return document.data["value"]
 
 
-_Position = tuple[int, int]  # line and column, from 1
 _WHOLE_FILE = (0, 0)
 _START = "`flue-ci init` writes one to start from"
 
 
-def _fatal(file: str, position: _Position, message: str, hint: str = "") -> SpecError:
+def _fatal(file: str, position: Position, message: str, hint: str = "") -> SpecError:
     line, column = position
     return SpecError((Diagnostic(file=file, line=line, column=column, message=message, hint=hint),))
 
@@ -165,17 +160,15 @@ def _decode(data: bytes, file: str) -> str:
     return text
 
 
-def _end_of(text: str) -> _Position:
+def _end_of(text: str) -> Position:
     """The position of the character after `text`."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return len(lines), len(lines[-1]) + 1
 
 
-def _position(mark: Any) -> _Position:
+def _position(mark: Any) -> Position:
     """The position of PyYAML's mark."""
-    if mark is None:
-        return _WHOLE_FILE
-    return mark.line + 1, mark.column + 1
+    return _WHOLE_FILE if mark is None else (mark.line + 1, mark.column + 1)
 
 
 class _Loader(yaml.BaseLoader):
@@ -261,12 +254,12 @@ class _Reader:
     def _report(self, path: KeyPath, node: yaml.Node, message: str, hint: str = "") -> None:
         self._invalid.add(path)
         line, column = _position(node.start_mark)
-        key = format_path(path)
-        self._problems.append(
-            Diagnostic(file=self._file, line=line, column=column, key=key, message=message, hint=hint)
+        problem = Diagnostic(
+            file=self._file, line=line, column=column, key=format_path(path), message=message, hint=hint
         )
+        self._problems.append(problem)
 
-    def _read(self, node: yaml.Node, path: KeyPath, key: _Position) -> object:
+    def _read(self, node: yaml.Node, path: KeyPath, key: Position) -> object:
         if len(path) > MAX_DEPTH or len(self._locations) > MAX_NODES:
             position = _position(node.start_mark)
             raise _fatal(self._file, position, "aliases make this far too large", "write less with `*`")
@@ -282,18 +275,13 @@ class _Reader:
             self._report(path, node, message, hint)
         return value
 
-    def _save_location(self, node: yaml.Node, path: KeyPath, key: _Position) -> None:
+    def _save_location(self, node: yaml.Node, path: KeyPath, key: Position) -> None:
         line, column = _position(node.start_mark)
-        raw, block = "", 0
-        if _is_plain(node):
-            raw = node.value
-        elif isinstance(node, yaml.ScalarNode) and node.style == "|":
-            block = line + 1
-        self._locations[path] = SourceLocation(
-            key_line=key[0], key_column=key[1], line=line, column=column, raw=raw, block=block
-        )
+        raw = node.value if _is_plain(node) else ""
+        block = line + 1 if isinstance(node, yaml.ScalarNode) and node.style == "|" else 0
+        self._locations[path] = SourceLocation(key=key, line=line, column=column, raw=raw, block=block)
 
-    def _read_mapping(self, node: yaml.MappingNode, path: KeyPath, key: _Position) -> dict[str, object]:
+    def _read_mapping(self, node: yaml.MappingNode, path: KeyPath, key: Position) -> dict[str, object]:
         self._save_location(node, path, key)
         values: dict[str, object] = {}
         for key_node, value_node in node.value:
@@ -301,7 +289,7 @@ class _Reader:
             if name is None:
                 continue
             if name in values:
-                line = self._locations[(*path, name)].key_line
+                line = self._locations[(*path, name)].key[0]
                 self._report((*path, name), key_node, "the same key twice", f"it is already in line {line}")
                 continue
             values[name] = self._read(value_node, (*path, name), _position(key_node.start_mark))
@@ -312,10 +300,8 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             self._report(path, node, "a key must be text, found a list")
         elif isinstance(node, yaml.MappingNode):
-            hint = ""
-            if in_braces:
-                hint = "put text that begins with `{{` in quotes, or write it as a block after `|`"
-            self._report(path, node, "a key must be text, found a mapping", hint)
+            hint = "put text that begins with `{{` in quotes, or write it as a block after `|`"
+            self._report(path, node, "a key must be text, found a mapping", hint if in_braces else "")
         elif _is_plain(node) and node.value == "<<":
             self._report(path, node, "merge keys (`<<`) are not part of YAML 1.2", "write the keys out")
         elif _is_plain(node) and not is_text_key(node.value):
@@ -347,7 +333,7 @@ _EXPLANATIONS = (
 )
 
 
-def _explain(error: yaml.MarkedYAMLError) -> tuple[_Position, str, str]:
+def _explain(error: yaml.MarkedYAMLError) -> tuple[Position, str, str]:
     """A syntax error in plain words: position, message, hint. What is not closed is shown at its beginning."""
     problem = error.problem or "no reason given"
     for pattern, message, hint in _EXPLANATIONS:

@@ -14,6 +14,7 @@ _BOOL_1_1 = re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF")
 _DIGITS = 18
 
 _NUMBER_OR_TEXT = "a number to some readers of YAML and text to others"
+_DATE_OR_TEXT = "a date to some readers of YAML and text to others"
 _AMBIGUOUS = (
     (re.compile(r"[-+]?0o?[0-7]+"), "an octal number to some readers of YAML and something else to others"),
     (re.compile(r"[-+]?0[0-9]+(?:\.[0-9]*)?"), "a number with a leading zero"),
@@ -22,10 +23,7 @@ _AMBIGUOUS = (
     (re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?"), "a number in base 60 to some readers of YAML"),
     (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+"), _NUMBER_OR_TEXT),
     (re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), "no number that can be used here"),
-    (
-        re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t]+[0-9]{1,2}:[0-9]{2}.*)?"),
-        "a date to some readers of YAML and text to others",
-    ),
+    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t]+[0-9]{1,2}:[0-9]{2}.*)?"), _DATE_OR_TEXT),
     (re.compile(r"="), "a special value to some readers of YAML"),
 )
 

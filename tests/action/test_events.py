@@ -14,7 +14,7 @@ from flue_ci.forges.github.client import GitHub
 from flue_ci.gate import policy as gate
 from flue_ci.gate.event import AFTER_CHECKS, AUTOMATIC, WITH_COMMIT, Event, event_names, parse_event
 from flue_ci.git.fetch import Remote
-from flue_ci.spec.events import event_flaw
+from flue_ci.spec.values import event_flaw
 from tests.support.github_server import TOKEN, GitHubServer
 
 SETTINGS = gate.GateSettings()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from flue_ci.spec.schema import AgentSpec, Part, WordOr, key_texts
+from flue_ci.spec.schema import AgentSpec, Part, WordOr, read_texts
 
 Names = Annotated[Literal["auto", "none"] | tuple[str, ...], WordOr(("auto", "none"), tuple[str, ...], list, tuple)]
 
@@ -56,8 +56,9 @@ def test_a_spec_can_be_written_as_json_without_warnings() -> None:
 
 
 def test_every_key_has_a_description_and_an_example() -> None:
+    keys = read_texts("keys.toml")
     classes = {part.__name__: part for part in (AgentSpec, *Part.__subclasses__())}
     assert {name: set(part.model_fields) for name, part in classes.items()} == {
-        name: set(texts) for name, texts in key_texts().items()
+        name: set(texts) for name, texts in keys.items()
     }
-    assert all(text["description"] and text["examples"] for texts in key_texts().values() for text in texts.values())
+    assert all(text["description"] and text["examples"] for texts in keys.values() for text in texts.values())

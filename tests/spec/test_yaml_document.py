@@ -57,7 +57,7 @@ def test_keys_and_values_have_places() -> None:
     document = read("a:\n  b: [x,  y]\n  c: |\n    one\n")
     place = document.location(("a", "b", 1))
     assert (place.line, place.column, place.raw) == (2, 11, "y")
-    assert (document.location(("a", "b")).key_line, document.location(("a", "b")).key_column) == (2, 3)
+    assert document.location(("a", "b")).key == (2, 3)
     assert document.location(("a", "c")).block == 4
     assert document.location(("a", "nothing", "here")) == document.location(("a",))
 
