@@ -30,8 +30,7 @@ from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.inputs import RunInputs
-from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunOptions, RunPlan, RunServices
+from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import Settings
@@ -208,10 +207,7 @@ def publishing(spec: AgentSpec) -> Publishing:
 def _prompt_parts(
     spec: AgentSpec, inputs: RunInputs, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
 ) -> PromptParts:
-    variables: dict[str, object] = {
-        "agent": {"name": spec.name, "description": spec.description},
-        **inputs.variables,
-    }
+    variables: dict[str, object] = {"agent": {"name": spec.name, "description": spec.description}, **inputs.variables}
     if instruction.strip():
         variables["instruction"] = instruction
     prompt = render(spec.prompt, variables)
@@ -265,25 +261,23 @@ def _model(spec: AgentSpec, options: RunOptions, settings: Settings, redact: Red
     """Raises `UsageError` for everything that can be known to be wrong by now."""
     from flue_ci.models.replay import Recorder, Replay
 
-    model: Model
-    if options.replay:
-        model = Replay(options.replay)
-    else:
-        model = MODELS.load(spec.model.provider).from_options(_model_options(spec.model), settings)
+    model: Model = Replay(options.replay) if options.replay else _load_model(spec.model, settings)
     if options.record and not options.dry_run:
         return Recorder(model, options.record, redact=redact.redact_value)
     return model
 
 
-def _model_options(spec: ModelSpec) -> ModelOptions:
+def _load_model(spec: ModelSpec, settings: Settings) -> Model:
     options = ModelOptions(
         name=spec.name,
         max_output_tokens=spec.max_output_tokens,
         effort=spec.effort,
         thinking=spec.thinking,
         base_url=spec.base_url,
+        prices=spec.prices.to_prices() if spec.prices else None,
     )
-    return replace(options, prices=spec.prices.to_prices()) if spec.prices else options
+    model: Model = MODELS.load(spec.provider).from_options(options, settings)
+    return model
 
 
 def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:

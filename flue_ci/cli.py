@@ -89,7 +89,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help=_SET_HELP)
 @_out
 @click.option("--apply", is_flag=True, help="Show the diff and put it into the working tree when the run succeeds.")
-@click.option("--json", "as_json", is_flag=True, help="Print report.json to standard output.")
+@click.option("--json", is_flag=True, help="Print report.json to standard output.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; start and spend nothing.")
 @click.option("--record", type=_FILE, help="Keep the model's side of the run in a file.")
 @click.option("--replay", type=_EXISTING_FILE, help="Use such a file instead of the model.")
@@ -102,7 +102,6 @@ def run(**options: Any) -> int:
         from flue_ci.commands.run import run_locally
         from flue_ci.run.plan import RunOptions
 
-    options["json"] = options.pop("as_json")
     return run_locally(RunOptions(**options), os.environ)
 
 

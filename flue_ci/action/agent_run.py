@@ -28,8 +28,7 @@ from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Publishing, Trigger
 from flue_ci.run.dry_run import describe_run
-from flue_ci.run.inputs import RunInputs
-from flue_ci.run.plan import PreparedRun, RunOptions, RunPlan, RunResult
+from flue_ci.run.plan import PreparedRun, RunInputs, RunOptions, RunPlan, RunResult
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 from flue_ci.spec.load import load_spec, not_supported_yet
@@ -129,6 +128,7 @@ def _prepare(
     sandbox starts. Raises `SpecError` and `UsageError`."""
     inputs, agent = context.job.inputs, request.agent
     text = sanitize_for_model(request.instruction or inputs.instruction)
+    notes = (f"taken out of the request: {summarize_removals(text.removals)}",) if text.removals else ()
     options = RunOptions(
         agent=agent.name,
         instruction=text.text,
@@ -138,15 +138,10 @@ def _prepare(
         dry_run=inputs.dry_run,
     )
     spec = _spec(agent, options)
-    run_inputs = pull_request_inputs(context, target, spec, trigger)
-    if text.removals:
-        run_inputs = replace(
-            run_inputs, request_notes=(f"taken out of the request: {summarize_removals(text.removals)}",)
-        )
     run = prepare_run(
         spec,
         spec_path=agent.path,
-        inputs=run_inputs,
+        inputs=pull_request_inputs(context, target, spec, trigger, notes),
         options=options,
         settings=inputs.settings,
         signal=lambda: context.signals.first,
@@ -165,7 +160,9 @@ def _spec(agent: Agent, options: RunOptions) -> AgentSpec:
     return spec
 
 
-def pull_request_inputs(context: JobContext, target: Target, spec: AgentSpec, trigger: Trigger) -> PullRequestInputs:
+def pull_request_inputs(
+    context: JobContext, target: Target, spec: AgentSpec, trigger: Trigger, request_notes: tuple[str, ...] = ()
+) -> PullRequestInputs:
     """The inputs of the run that `context`'s event asks for."""
     event = context.event
     return PullRequestInputs(
@@ -181,6 +178,7 @@ def pull_request_inputs(context: JobContext, target: Target, spec: AgentSpec, tr
         context=context,
         target=target,
         spec=spec,
+        request_notes=request_notes,
     )
 
 

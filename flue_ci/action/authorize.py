@@ -97,9 +97,9 @@ async def _is_within_rate(event: Event, settings: policy.GateSettings, limit: in
         try:
             times = await forge.recent_runs(settings.workflow, event.actor, since)
         except ForgeError as error:
-            if error.status not in (403, 404):
-                raise
-            return True
+            if error.status in (403, 404):
+                return True
+            raise
     else:
         return True
     return policy.within_rate(times, now.strftime(_TIME), limit)

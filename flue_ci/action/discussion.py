@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from flue_ci.core.discussion import Comment, Discussion, FailedCheck, FileDiff, Issue, PullRequest, Review
 from flue_ci.core.text import one_line, plural
@@ -17,12 +18,7 @@ from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
 
 Block = Callable[..., str]  # an untrusted block: its source, text, limit, and attributes
 BUDGET = 60_000  # characters of everything together
-_BODY, _ONE, _HUNK, _ANNOTATION = (
-    12_000,
-    6_000,
-    1_500,
-    500,
-)  # characters of a body, a comment, a hunk, an annotation
+_BODY, _ONE, _HUNK, _ANNOTATION = 12_000, 6_000, 1_500, 500  # characters of a body, a comment, a hunk, an annotation
 _TALK, _DIFF, _CHECKS = 0.45, 0.35, 0.1  # their parts of the budget; what one leaves over the next may use
 _INTRODUCTION = """\
 # About this {kind}
@@ -62,11 +58,9 @@ def render_discussion(
     change that can be trusted, and stay. Minimised comments and our own are left out. `include` and `exclude` are
     logins, in any case.
     """
-    subject, kind = discussion.pull or discussion.issue, "issue"
+    subject, kind = discussion.pull or discussion.issue, "pull request" if discussion.pull else "issue"
     if subject is None:
         return DiscussionText(text="", notes=discussion.notes)
-    if discussion.pull:
-        kind = "pull request"
     removals, is_included = Counter[str](), _login_filter(include, exclude)
 
     def block(source: str, text: str, limit: int, **attributes: str) -> str:
@@ -82,22 +76,16 @@ def render_discussion(
     opening = [_INTRODUCTION.format(kind=kind), block(kind, head, _BODY, author=subject.author.login)]
     comments = [each for each in discussion.comments if _is_shown(each, before) and is_included(each.author.login)]
     reviews = [each for each in discussion.reviews if _is_valid(each, before) and is_included(each.author.login)]
-    pieces = [_Piece(time=each.created_at, text=_comment(each, block)) for each in comments]
-    pieces += [_Piece(time=each.submitted_at, text=_review(each, block)) for each in reviews]
+    pieces = [(each.created_at, _comment(each, block)) for each in comments]
+    pieces += [(each.submitted_at, _review(each, block)) for each in reviews]
+    checks = [_check(each, block) for each in discussion.checks]
+    diffs = [_diff(each, block) for each in discussion.files]
     room = budget - sum(map(len, opening))
-    talk_room = int(room * _TALK) if discussion.files or discussion.checks else room
+    talk_room = int(room * _TALK) if diffs or checks else room
     sections = (
         ("Discussion, oldest first", "older comment", _newest(pieces, talk_room)),
-        (
-            "Failed checks of the head",
-            "failed check",
-            _first([_check(each, block) for each in discussion.checks], int(room * _CHECKS) + _ONE),
-        ),
-        (
-            "Changed files (the whole diff is in git)",
-            "changed file",
-            _first([_diff(each, block) for each in discussion.files], int(room * _DIFF)),
-        ),
+        ("Failed checks of the head", "failed check", _first(checks, int(room * _CHECKS) + _ONE)),
+        ("Changed files (the whole diff is in git)", "changed file", _first(diffs, int(room * _DIFF))),
     )
     return _assemble(opening, sections, discussion.notes, removals)
 
@@ -121,12 +109,6 @@ def _assemble(
     return DiscussionText(text="\n\n".join(parts), notes=tuple(notes))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
-    time: str
-    text: str
-
-
 def _login_filter(include: Collection[str], exclude: Collection[str]) -> Callable[[str], bool]:
     """Whether what a login wrote counts. An empty `include` includes all."""
     allowlist, blocklist = {name.lower() for name in include}, {name.lower() for name in exclude}
@@ -147,9 +129,8 @@ def _comment(comment: Comment, block: Block) -> str:
     author, time = comment.author.login, comment.created_at
     if comment.kind == "issue":
         return block("comment", comment.body, _ONE, author=author, time=time)
-    location, text = comment.path, comment.body
-    if comment.line:
-        location += f":{comment.line}"
+    location = f"{comment.path}:{comment.line}" if comment.line else comment.path
+    text = comment.body
     if comment.hunk and comment.reply_to is None:
         text = f"```diff\n{comment.hunk[-_HUNK:]}\n```\n{text}"
     return block("review comment", text, _ONE, author=author, time=time, on=location)
@@ -160,11 +141,8 @@ def _review(review: Review, block: Block) -> str:
 
 
 def _diff(file: FileDiff, block: Block) -> str:
-    name, patch = file.path, "(binary, or too large to show)"
-    if file.old_path:
-        name = f"{file.old_path} → {file.path}"
-    if file.patch:
-        patch = f"```diff\n{file.patch}\n```"
+    name = f"{file.old_path} → {file.path}" if file.old_path else file.path
+    patch = f"```diff\n{file.patch}\n```" if file.patch else "(binary, or too large to show)"
     return block("diff", f"{file.status}, +{file.additions} −{file.deletions}\n{patch}", _ONE, file=name)
 
 
@@ -175,9 +153,9 @@ def _check(check: FailedCheck, block: Block) -> str:
     return block("check", "\n".join([check.conclusion, check.summary, *lines]), _ONE, name=check.name)
 
 
-def _newest(pieces: list[_Piece], room: int) -> tuple[list[str], int]:
-    """As many of the newest as fit, oldest first, and the number of those left out."""
-    texts = [piece.text for piece in sorted(pieces, key=lambda piece: piece.time)]
+def _newest(pieces: list[tuple[str, str]], room: int) -> tuple[list[str], int]:
+    """Of texts with their times, as many of the newest as fit, oldest first, and the number of those left out."""
+    texts = [text for _, text in sorted(pieces, key=itemgetter(0))]
     newest, count = _first(texts[::-1], room)
     return newest[::-1], count
 

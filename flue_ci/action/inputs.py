@@ -53,11 +53,11 @@ def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
         fail_on=_conclusions(text("FAIL_ON")) or _FAIL_ON,
         dry_run=_flag("dry-run", text("DRY_RUN")),
         comment=_publishes(text("PUBLISH")),
-        out=_path(text("OUT")),
+        out=Path(text("OUT")) if text("OUT") else None,
         rate_limit=_rate_limit(text("RATE_LIMIT") or "20"),
         run_token=text("RUN_TOKEN") or secrets.token_hex(16),
         has_reacted=_flag("reacted", text("REACTED")),
-        report=_path(text("REPORT")),
+        report=Path(text("REPORT")) if text("REPORT") else None,
     )
 
 
@@ -99,7 +99,3 @@ def _publishes(text: str) -> bool:
     if text not in ("", "comment", "none"):
         raise UsageError(f"input `publish` is {one_line(text, 40)!r}", hint="write comment or none")
     return text != "none"
-
-
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None

@@ -169,25 +169,20 @@ class ActionJob:
     def _append_summary(self, markdown: str) -> str:
         """The reason why the summary could not be written; empty when it was."""
         path = self.environ.get("GITHUB_STEP_SUMMARY")
-        if not path:
-            return ""
         try:
-            if not append_summary(path, markdown):
+            if path and not append_summary(path, markdown):
                 return "the step's summary is full"
         except OSError as error:
             return error.strerror or str(error)
         return ""
 
     def _write_outputs(self, values: Mapping[str, str]) -> None:
-        path = self.environ.get("GITHUB_OUTPUT")
-        if not path:
-            return
-        for name, value in values.items():
+        if path := self.environ.get("GITHUB_OUTPUT"):
             try:
-                write_output(path, name, value)
+                for name, value in values.items():
+                    write_output(path, name, value)
             except OSError as error:
                 self.notice(f"the output {name} cannot be written: {error.strerror}")
-                return
 
 
 def _with_hint(text: str, hint: str) -> str:

@@ -6,7 +6,7 @@ commit; the head of a pull request is only ever named here, never read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.core.discussion import Issue, PullRequest
@@ -18,8 +18,6 @@ from flue_ci.git.fetch import Remote, fetch_commit, resolve, trusted_files
 from flue_ci.report.report import Trigger
 from flue_ci.spec.load import find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec
-
-_REVIEW_COMMENT = "review"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +85,7 @@ async def find_target(event: Event, forge: Forge, remote: Remote) -> Target:
         raise FlueError("the event does not name the repository's default branch")
     ref = f"refs/heads/{branch}"
     tip = await resolve(remote, ref)
-    issue = None
-    if event.number:
-        issue = await forge.issue(event.number)
+    issue = await forge.issue(event.number) if event.number else None
     return Target(number=event.number, issue=issue, head=tip, ref=branch, fetch_ref=ref, trusted_sha=tip)
 
 
@@ -102,24 +98,22 @@ async def read_agents(remote: Remote, target: Target, folder: Path) -> tuple[Age
 
 def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
     """What started the run, for its report."""
-    trigger = Trigger(
+    pull = target.pull
+    return Trigger(
         event=event.signature,
         actor=event.actor,
         repo=event.repo,
         repo_id=event.repo_id,
         number=target.number,
-        is_pull_request=target.pull is not None,
+        is_pull_request=pull is not None,
+        from_fork=pull.from_fork if pull else False,
         head_sha=target.head,
         comment_id=event.comment_id,
-        url=event.url,
+        in_thread=event.comment_id if event.comment_kind == "review" else None,
+        url=pull.url if pull else event.url,
         run_url=run_url,
         spec_sha=target.trusted_sha,
     )
-    if event.comment_kind == _REVIEW_COMMENT:
-        trigger = replace(trigger, in_thread=event.comment_id)
-    if target.pull:
-        trigger = replace(trigger, from_fork=target.pull.from_fork, url=target.pull.url)
-    return trigger
 
 
 async def _of_pull(pull: PullRequest, head: str, remote: Remote) -> Target:

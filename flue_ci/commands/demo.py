@@ -15,12 +15,8 @@ from flue_ci.git.command import run_git
 from flue_ci.run.plan import RunOptions
 
 AGENT = "fix-tests"
-_GIT_SETTINGS = (
-    "user.name=flue-ci",
-    "user.email=demo@flue-ci.invalid",
-    "commit.gpgsign=false",
-    "core.hooksPath=/dev/null",
-)
+_IDENTITY = ("user.name=flue-ci", "user.email=demo@flue-ci.invalid")
+_GIT_SETTINGS = (*_IDENTITY, "commit.gpgsign=false", "core.hooksPath=/dev/null")
 
 
 def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -> int:

@@ -24,7 +24,8 @@ _STATES = {"ok": "ok", "note": "note", "error": "problem"}  # of `--json`
 
 def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: bool) -> int:
     """Prints the diagnostics; 0 when there is no problem, else 1."""
-    local = [_python(), _git(), _repository(repo), _specs(repo)]
+    version = f"{__version__}, Python {sys.version.split()[0]}"
+    local = [Diagnostic(key="flue-ci", severity="ok", message=version), _git(), _repository(repo), _specs(repo)]
     adapters = asyncio.run(_adapters(read_settings(environ), offline=offline))
     diagnostics = Redactor(secrets_of(environ)).redact_value([*local, *adapters])
     if as_json:
@@ -35,9 +36,7 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
         print(json.dumps(rows, indent=2))
     else:
         _print(diagnostics)
-    if any(each.severity == "error" for each in diagnostics):
-        return EXIT_FAILED
-    return EXIT_DONE
+    return EXIT_FAILED if any(each.severity == "error" for each in diagnostics) else EXIT_DONE
 
 
 async def _adapters(settings: Settings, *, offline: bool) -> list[Diagnostic]:
@@ -53,10 +52,6 @@ def _print(diagnostics: list[Diagnostic]) -> None:
         print(f"{_MARKS[each.severity]} {each.key:<{width}}  {printable(each.message)}")
         for line in each.hint.splitlines():
             print(f"{'':<{width + 4}}→ {printable(line)}")
-
-
-def _python() -> Diagnostic:
-    return Diagnostic(key="flue-ci", severity="ok", message=f"{__version__}, Python {sys.version.split()[0]}")
 
 
 def _git() -> Diagnostic:

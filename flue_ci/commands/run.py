@@ -23,8 +23,7 @@ from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Failure, Report, to_json
 from flue_ci.run.dry_run import describe_run
-from flue_ci.run.inputs import checkout_inputs
-from flue_ci.run.plan import PreparedRun, RunOptions, RunResult
+from flue_ci.run.plan import PreparedRun, RunOptions, RunResult, checkout_inputs
 from flue_ci.run.session import Phase, Signals, redirect_to_null, run_interactively
 from flue_ci.safety.log_handler import install_log_handler
 from flue_ci.safety.redact import Redactor, secrets_of
@@ -74,18 +73,10 @@ def _prepare(options: RunOptions, settings: Settings, signals: Signals, scratch:
     spec = load_spec(path, overrides=options.overrides)
     if missing := not_supported_yet(spec):
         raise SpecError(missing)
+    mentions_repo = "repo" in spec.prompt + spec.instructions
+    inputs = checkout_inputs(repo, history=spec.workspace.history, scratch=scratch, mentions_repo=mentions_repo)
     run = prepare_run(
-        spec,
-        spec_path=path,
-        inputs=checkout_inputs(
-            repo,
-            history=spec.workspace.history,
-            scratch=scratch,
-            mentions_repo="repo" in spec.prompt + spec.instructions,
-        ),
-        options=options,
-        settings=settings,
-        signal=lambda: signals.first,
+        spec, spec_path=path, inputs=inputs, options=options, settings=settings, signal=lambda: signals.first
     )
     return spec, run
 

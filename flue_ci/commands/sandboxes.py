@@ -36,7 +36,7 @@ def sweep(name: str, environ: Mapping[str, str], run: str) -> int:
 async def _sweep(name: str, environ: Mapping[str, str], run: str) -> int:
     provider = make_provider(name, read_settings(environ))
     for sandbox_id, _ in await provider.list(OWN_METADATA | {"run": run}):
-        ending = _ENDINGS[await provider.kill(sandbox_id)].replace("ended", "ended, it was left over")
+        ending = "ended, it was left over" if await provider.kill(sandbox_id) else "was gone already"
         print(f"{sandbox_id}: {ending}")
     return EXIT_DONE
 
@@ -44,14 +44,9 @@ async def _sweep(name: str, environ: Mapping[str, str], run: str) -> int:
 async def _kill(name: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int:
     provider = make_provider(name, read_settings(environ))
     own = [sandbox_id for sandbox_id, _ in await provider.list(OWN_METADATA)]
-    code = EXIT_DONE
     for sandbox_id in ids or own:
+        ending = "not a running sandbox of flue-ci, left alone"
         if sandbox_id in own:
-            print(f"{sandbox_id}: {_ENDINGS[await provider.kill(sandbox_id)]}")
-        else:
-            print(f"{sandbox_id}: not a running sandbox of flue-ci, left alone")
-            code = EXIT_FAILED
-    return code
-
-
-_ENDINGS = {True: "ended", False: "was gone already"}
+            ending = "ended" if await provider.kill(sandbox_id) else "was gone already"
+        print(f"{sandbox_id}: {ending}")
+    return EXIT_DONE if set(ids) <= set(own) else EXIT_FAILED

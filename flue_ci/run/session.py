@@ -25,6 +25,7 @@ from flue_ci.safety.redact import Redactor, StreamRedactor, added_lines
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_OUTPUT_BYTES = 1_000_000  # of one command's output, to observers; the report keeps its head and tail
+_OUTPUT_END = "\n[… the rest of the output is not shown; the report keeps its head and tail]\n"
 
 
 class View(Protocol):
@@ -121,16 +122,12 @@ class EventRedactor:
         self._bytes += len(data)
         text = self._output.feed(self._decode(data))
         if self._bytes >= MAX_OUTPUT_BYTES:
-            text += (
-                f"{self._output.end()}\n[… the rest of the output is not shown; the report keeps its head and tail]\n"
-            )
+            text += self._output.end() + _OUTPUT_END
         return _output_events(text)
 
 
 def _output_events(text: str) -> list[ProgressEvent]:
-    if not text:
-        return []
-    return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))]
+    return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))] if text else []
 
 
 def redacting_observer(redact: Redactor, *observers: Observer) -> Observer:
@@ -162,10 +159,8 @@ def _with_secret_note(report: Report, patch: bytes, redact: Redactor) -> Report:
     kinds = redact.patterns_in(added_lines(patch).decode("utf-8", "replace"))
     if not kinds:
         return report
-    note = (
-        f"look before you apply: the patch adds what looks like a secret ({', '.join(kinds)}); it is masked where shown"
-    )
-    return replace(report, notes=(*report.notes, note))
+    subject = f"the patch adds what looks like a secret ({', '.join(kinds)})"
+    return replace(report, notes=(*report.notes, f"look before you apply: {subject}; it is masked where shown"))
 
 
 async def run_interactively(run: PreparedRun, folder: RunFolder, view: View, signals: Signals) -> RunResult:

@@ -248,7 +248,7 @@ def test_after_a_run_that_was_killed_its_comment_says_so(make_job: MakeJob, wher
     assert done.code == 0, done.log
     assert "🛑 fix-tests: the job ended before it could answer" in job.github.ours()[0]["body"]
     assert "at work" in next(each for each in job.github.comments if each["id"] == other["id"])["body"]
-    assert "0 comments" in job.run(["action", "--clear-up"], environ).log
+    assert "0 progress comments" in job.run(["action", "--clear-up"], environ).log
     job.run(["sandboxes", "kill", "--run", "r1"], environ | job.e2b.env())
     assert job.e2b.sandboxes == {}
 

@@ -24,9 +24,8 @@ from flue_ci.core.ports import EngineRequirements, Limits, Network, Sandbox, San
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Report
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.inputs import RunInputs
 from flue_ci.run.pipeline import run_agent
-from flue_ci.run.plan import RunPlan, RunServices
+from flue_ci.run.plan import RunInputs, RunPlan, RunServices
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.local import state
 from flue_ci.sandboxes.local.provider import LocalProvider
