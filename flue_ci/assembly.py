@@ -304,4 +304,6 @@ def _guidance(repo: Path) -> str:
 
 
 def _display_path(path: Path, repo: Path) -> str:
-    return path.relative_to(repo).as_posix() if path.is_relative_to(repo) else str(path)
+    if path.is_relative_to(repo):
+        return path.relative_to(repo).as_posix()
+    return str(path)

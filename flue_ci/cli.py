@@ -203,7 +203,9 @@ def list_(repo: Path, as_json: bool) -> int:
         print(json.dumps(listing, indent=2))
     else:
         print(as_text(listing))
-    return EXIT_USAGE if any(agent["problem"] for agent in listing) else EXIT_DONE
+    if any(agent["problem"] for agent in listing):
+        return EXIT_USAGE
+    return EXIT_DONE
 
 
 @_command(brief="Write a commented agent spec.", examples="flue-ci init\nflue-ci init review --github")

@@ -25,7 +25,9 @@ _RETRY_SECONDS = 20.0  # for the comment of a run that was killed
 
 def _comment_kind(event: Event) -> Literal["issue", "review"]:
     """Where the comment of an event stands: below the pull request or issue, or on a line of the diff."""
-    return "review" if event.comment_kind == "review" else "issue"
+    if event.comment_kind == "review":
+        return "review"
+    return "issue"
 
 
 async def react(context: JobContext, reaction: Reaction) -> None:

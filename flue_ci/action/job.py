@@ -91,7 +91,9 @@ class ActionJob:
         if not run or not github.repo:
             return ""
         url = f"{github.server_url}/{github.repo}/actions/runs/{run}"
-        return url if attempt in ("", "1") else f"{url}/attempts/{attempt}"
+        if attempt in ("", "1"):
+            return url
+        return f"{url}/attempts/{attempt}"
 
     def say(self, text: str) -> None:
         """One line in the log."""

@@ -36,7 +36,9 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
         print(json.dumps(rows, indent=2))
     else:
         _print(diagnostics)
-    return EXIT_FAILED if any(each.severity == "error" for each in diagnostics) else EXIT_DONE
+    if any(each.severity == "error" for each in diagnostics):
+        return EXIT_FAILED
+    return EXIT_DONE
 
 
 async def _adapters(settings: Settings, *, offline: bool) -> list[Diagnostic]:

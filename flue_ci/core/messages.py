@@ -63,7 +63,9 @@ class ToolCall:
     @property
     def input_block(self) -> Mapping[str, JSON]:
         """The input as models accept it again: always an object."""
-        return {"INVALID_JSON": self.raw} if self.input is None else self.input
+        if self.input is None:
+            return {"INVALID_JSON": self.raw}
+        return self.input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

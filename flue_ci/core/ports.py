@@ -37,7 +37,9 @@ class Network:
     inject: tuple[HeaderRule, ...] = ()
 
     def __str__(self) -> str:
-        return ", ".join(self.hosts) if self.mode == "hosts" else self.mode
+        if self.mode == "hosts":
+            return ", ".join(self.hosts)
+        return self.mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,9 @@ class SandboxRequest:
     @property
     def networks(self) -> tuple[Network, ...]:
         """Those of all phases, in their order."""
-        return (self.network,) if self.agent_network is None else (self.network, self.agent_network)
+        if self.agent_network is None:
+            return (self.network,)
+        return (self.network, self.agent_network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,9 @@ def human_cost(cost_usd: float | None) -> str:
     """`$0.042`, `$1.20`, `cost unknown`."""
     if cost_usd is None:
         return "cost unknown"
-    return f"${cost_usd:.3f}" if 0 < cost_usd < 1 else f"${cost_usd:.2f}"
+    if 0 < cost_usd < 1:
+        return f"${cost_usd:.3f}"
+    return f"${cost_usd:.2f}"
 
 
 def plural(count: int, noun: str) -> str:
@@ -132,7 +134,9 @@ def printable(text: str) -> str:
 def one_line(text: str, limit: int = 120) -> str:
     """`text` as one printable line of at most `limit` characters."""
     line = " ".join(plain(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    if len(line) <= limit:
+        return line
+    return line[: limit - 1] + "…"
 
 
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
@@ -142,7 +146,9 @@ def matches_host(host: str, patterns: Iterable[str]) -> bool:
 
 def clip(text: str, limit: int, marker: str = "…") -> str:
     """The first `limit` characters of `text`, and `marker` when there were more."""
-    return text if len(text) <= limit else text[:limit] + marker
+    if len(text) <= limit:
+        return text
+    return text[:limit] + marker
 
 
 class HeadTail:

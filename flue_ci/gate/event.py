@@ -81,7 +81,9 @@ class Event:
     def signature(self) -> str:
         """The event as specs name it: `pull_request.opened`, `schedule`."""
         has_actions = self.name in COMMENTS or EVENTS.get(self.name)
-        return f"{self.name}.{self.action}" if self.action and has_actions else self.name
+        if self.action and has_actions:
+            return f"{self.name}.{self.action}"
+        return self.name
 
     @property
     def is_comment(self) -> bool:
@@ -157,15 +159,21 @@ class _Part:
 
     def part_of(self, event: str, keys: Mapping[str, str]) -> _Part:
         """The member that `keys` names for the event; empty for other events."""
-        return self.part(keys[event]) if event in keys else _Part(None)
+        if event in keys:
+            return self.part(keys[event])
+        return _Part(None)
 
     def text(self, name: str) -> str:
         value = self._value.get(name)
-        return value[:_MAX_TEXT] if isinstance(value, str) else ""
+        if isinstance(value, str):
+            return value[:_MAX_TEXT]
+        return ""
 
     def number(self, name: str) -> int | None:
         value = self._value.get(name)
-        return value if type(value) is int and 0 < value < 2**63 else None
+        if type(value) is int and 0 < value < 2**63:
+            return value
+        return None
 
     def texts(self) -> dict[str, str]:
         return {str(key): value[:_MAX_TEXT] for key, value in self._value.items() if isinstance(value, str)}
@@ -184,4 +192,6 @@ def _checked_repo_id(name: str, checks: _Part, repository: _Part) -> int | None:
 
 def _parse_number(text: str) -> int:
     """A number from the environment, 0 for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
+    return 0

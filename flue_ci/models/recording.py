@@ -68,7 +68,9 @@ def _summarize(message: Message) -> JSON:
 
 def _clip(text: str) -> str:
     half = RESULT_CHARS // 2
-    return text if len(text) <= RESULT_CHARS else f"{text[:half]}\n[…]\n{text[-half:]}"
+    if len(text) <= RESULT_CHARS:
+        return text
+    return f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
 def turn_to_json(reply: Reply, displayed_text: str, request: Conversation) -> dict[str, JSON]:
@@ -154,7 +156,9 @@ def _reply(reply_fields: Mapping[str, Any], turn: int) -> Reply:
     values = {"text": "", "stop_reason": stop_reason, "stop_detail": stop_reason, "model": "", **reply_fields}
     values |= {"calls": calls, "usage": asdict(Usage(turns=1)) | usage, "blocks": blocks or []}
     reply: Reply = read_value(Reply, values, "reply")
-    return replace(reply, blocks=tuple(_blocks(reply))) if blocks is None else reply
+    if blocks is None:
+        return replace(reply, blocks=tuple(_blocks(reply)))
+    return reply
 
 
 def _call(call: Mapping[str, Any], id: str) -> dict[str, JSON]:

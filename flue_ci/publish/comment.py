@@ -147,7 +147,9 @@ def _log_link(run_url: str) -> str:
 
 
 def _quote(instruction: str) -> str:
-    return f"\n> {escape(one_line(instruction, 300))}" if instruction.strip() else ""
+    if instruction.strip():
+        return f"\n> {escape(one_line(instruction, 300))}"
+    return ""
 
 
 def _describe_usage(usage: Usage) -> str:

@@ -125,7 +125,9 @@ def load(folder: Path) -> tuple[Report, bytes]:
 
 
 def _patch_name(report: Report) -> str | None:
-    return REFUSED_PATCH if report.changes.refused else report.changes.patch
+    if report.changes.refused:
+        return REFUSED_PATCH
+    return report.changes.patch
 
 
 def _write_all(folder: Path, files: dict[str, bytes]) -> None:

@@ -127,7 +127,9 @@ class EventRedactor:
 
 
 def _output_events(text: str) -> list[ProgressEvent]:
-    return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))] if text else []
+    if text:
+        return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))]
+    return []
 
 
 def redacting_observer(redact: Redactor, *observers: Observer) -> Observer:

@@ -67,14 +67,18 @@ def _find(pattern: KeyPattern, prefix: str, text: str) -> Iterator[tuple[str, Sp
 def _near_aws(text: str, span: Span) -> Span | None:
     """Forty letters are an AWS secret only where the text before says so."""
     before = text[max(span[0] - 60, 0) : span[0]].lower()
-    return span if "aws" in before or "access" in before else None
+    if "aws" in before or "access" in before:
+        return span
+    return None
 
 
 def _with_header(text: str, span: Span) -> Span | None:
     """With the first part of a JSON web token, which stands before the prefix `.eyJ`."""
     before = text[max(span[0] - 4_000, 0) : span[0]]
     start = before.find("eyJ", len(before.rstrip(f"{string.ascii_letters}{string.digits}_-")))
-    return (span[0] - len(before) + start, span[1]) if start >= 0 else None
+    if start >= 0:
+        return (span[0] - len(before) + start, span[1])
+    return None
 
 
 def _to_last_line(text: str, span: Span) -> Span:

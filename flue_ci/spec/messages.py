@@ -78,7 +78,9 @@ def _describe_pattern(path: KeyPath, value: object, *, from_file_name: bool) -> 
 
 
 def _format_bound(limit: float, path: KeyPath) -> str:
-    return f"{limit:g}s" if path[-1:] == ("timeout",) else f"{limit:,.10g}"
+    if path[-1:] == ("timeout",):
+        return f"{limit:g}s"
+    return f"{limit:,.10g}"
 
 
 def _describe_value(value: object) -> str:
@@ -106,7 +108,9 @@ def _describe_kind(kind: str, path: KeyPath, value: object, document: Document) 
 def _hint_for_kind(kind: str, path: KeyPath, value: object, document: Document) -> str:
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         owner = model_at(path)
-        return f"with the keys {', '.join(owner.model_fields)}" if owner else "`key: value` pairs"
+        if owner:
+            return f"with the keys {', '.join(owner.model_fields)}"
+        return "`key: value` pairs"
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'put it in quotes: "{one_line(document.location(path).raw, 40)}"'
     if not isinstance(value, str):
@@ -114,10 +118,14 @@ def _hint_for_kind(kind: str, path: KeyPath, value: object, document: Document) 
     word = value.strip().lower()
     if kind in ("int_type", "float_type"):
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(?:m|min|minutes|s|k|\$|usd)?", word.removeprefix("$"))
-        return f"write {match[1]}, without quotes or unit" if match else ""
+        if match:
+            return f"write {match[1]}, without quotes or unit"
+        return ""
     if kind == "bool_type":
         words = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
-        return f"write {words[value.lower()]}" if value.lower() in words else ""
+        if value.lower() in words:
+            return f"write {words[value.lower()]}"
+        return ""
     if kind in ("tuple_type", "list_type"):
         return f"write it as a list: [{one_line(value, 40)}]"
     return ""

@@ -67,7 +67,9 @@ def _seconds(value: object) -> object:
 
 
 def _by_name(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"name": value}
+    return value
 
 
 def _exactly_an_int(value: object) -> object:
@@ -380,4 +382,6 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" not in node or len(choices) == len(node["anyOf"]):
         return node
     rest = {key: value for key, value in node.items() if key != "anyOf"}
-    return {**choices[0], **rest} if len(choices) == 1 else {**rest, "anyOf": choices}
+    if len(choices) == 1:
+        return {**choices[0], **rest}
+    return {**rest, "anyOf": choices}

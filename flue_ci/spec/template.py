@@ -66,7 +66,9 @@ def render(template: str, variables: Mapping[str, object], *, max_seconds: float
         return template
     values = {name: value for name, value in variables.items() if name != "instruction" or str(value).strip()}
     tree, runnable = _compile(template)
-    return _evaluate(runnable, values) if _is_small(tree) else _render_in_child(template, values, max_seconds)
+    if _is_small(tree):
+        return _evaluate(runnable, values)
+    return _render_in_child(template, values, max_seconds)
 
 
 def template_flaw(template: str) -> Diagnostic | None:

@@ -168,7 +168,9 @@ def _end_of(text: str) -> Position:
 
 def _position(mark: Any) -> Position:
     """The position of PyYAML's mark."""
-    return _WHOLE_FILE if mark is None else (mark.line + 1, mark.column + 1)
+    if mark is None:
+        return _WHOLE_FILE
+    return (mark.line + 1, mark.column + 1)
 
 
 class _Loader(yaml.BaseLoader):

@@ -104,7 +104,9 @@ def _bar(file: ChangedFile, most: int) -> str:
         return f"binary, {file.kind}"
     scale = min(1.0, 40 / max(most, 1))
     marks = "+" * round(file.added * scale) + "−" * round(file.deleted * scale)
-    return f"{file.added + file.deleted:>4} {marks}" if marks else file.kind
+    if marks:
+        return f"{file.added + file.deleted:>4} {marks}"
+    return file.kind
 
 
 def _checks(report: Report) -> list[Line]:

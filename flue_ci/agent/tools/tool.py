@@ -46,7 +46,9 @@ class ToolContext:
             return self.sandbox.info.home + path[1:]
         if path in ("", "."):
             return self.workdir
-        return path if path.startswith("/") else f"{self.workdir}/{path}"
+        if path.startswith("/"):
+            return path
+        return f"{self.workdir}/{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,7 +217,9 @@ class GitHub:
             viewer = {}
         login = parse.text(viewer, "login") or _BOT
         me = Account(id=parse.number(viewer, "databaseId"), login=login)
-        return replace(me, kind="Bot") if login.endswith("[bot]") else me
+        if login.endswith("[bot]"):
+            return replace(me, kind="Bot")
+        return me
 
     async def _failed_checks(self, sha: str, notes: list[str]) -> tuple[FailedCheck, ...]:
         """The latest run of each check, where that did not succeed."""

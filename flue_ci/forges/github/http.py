@@ -70,7 +70,9 @@ class ApiResponse:
 
 
 def _error_detail(error: Any) -> Any:
-    return (error.get("message") or error.get("code")) if isinstance(error, dict) else error
+    if isinstance(error, dict):
+        return error.get("message") or error.get("code")
+    return error
 
 
 class ConnectionPool:

@@ -29,7 +29,9 @@ def requested_wait(response: ApiResponse) -> float | None:
     seconds = parse_retry_after(response.headers)
     if seconds is None and response.rate_limited:
         reset = _seconds_to_reset(response)
-        return _DEFAULT_LIMIT_WAIT if reset is None else reset + 1.0
+        if reset is None:
+            return _DEFAULT_LIMIT_WAIT
+        return reset + 1.0
     return seconds
 
 

@@ -78,7 +78,9 @@ def encode_json(value: JSON) -> bytes:
 
 def whole_characters(text: str) -> str:
     """`text` with surrogate pairs joined and lone surrogates replaced."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class RequestWriter:
@@ -153,7 +155,9 @@ def _message(message: Message, *, breakpoint: bool = False) -> JSON | None:
     """One message as the API has it; None for a turn of the model without content, which the API would refuse."""
     if isinstance(message, Reply):
         blocks = _blocks(message)
-        return {"role": "assistant", "content": blocks} if blocks else None
+        if blocks:
+            return {"role": "assistant", "content": blocks}
+        return None
     if isinstance(message, Prompt):
         # The API refuses a text without a visible character.
         text = message.text if message.text.strip() else "(no text)"
@@ -162,7 +166,9 @@ def _message(message: Message, *, breakpoint: bool = False) -> JSON | None:
         content = [_result(result) for result in message.results]
     if breakpoint and content:
         content[-1] = {**content[-1], "cache_control": _EPHEMERAL}
-    return {"role": "user", "content": content} if content else None
+    if content:
+        return {"role": "user", "content": content}
+    return None
 
 
 def _blocks(reply: Reply) -> list[Mapping[str, JSON]]:
@@ -176,7 +182,9 @@ def _blocks(reply: Reply) -> list[Mapping[str, JSON]]:
 def _result(result: ToolResult) -> JSON:
     content = result.content if result.content.strip() else "(no output)"  # the API refuses blank text
     block = {"type": "tool_result", "tool_use_id": result.call_id, "content": content}
-    return {**block, "is_error": True} if result.is_error else block
+    if result.is_error:
+        return {**block, "is_error": True}
+    return block
 
 
 def _tool(spec: ToolSpec) -> dict[str, JSON]:

@@ -75,7 +75,9 @@ class E2BProvider:
     @classmethod
     def missing_keys(cls, settings: Settings) -> tuple[str, ...]:
         """See `registry.SandboxAdapter`."""
-        return () if settings.e2b_api_key.strip() else ("E2B_API_KEY",)
+        if settings.e2b_api_key.strip():
+            return ()
+        return ("E2B_API_KEY",)
 
     @classmethod
     async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
