@@ -68,7 +68,9 @@ def _own_lines(text: str) -> Iterator[tuple[str, bool]]:
     blocks."""
     fence, in_html_comment = "", False
     for line in text.split("\n"):
-        if in_html_comment:
+        if not line:  # a hostile comment has tens of thousands
+            yield line, False
+        elif in_html_comment:
             in_html_comment = "-->" not in line
             yield line, False
         elif fence:
