@@ -270,4 +270,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        for pipe in (process.stdout, process.stderr):  # `wait` does not return while there is something left to read
+            while pipe and await pipe.read(_CHUNK):
+                pass
         await process.wait()

@@ -1,42 +1,21 @@
-"""git for short questions without an event loop, and which git is good enough."""
+"""Running git: what happens to a process that writes more than is wanted."""
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from flue_ci.core.errors import WorkspaceError
-from flue_ci.git.command import git_version, run_git
-from tests.support.repos import new_repo
+from flue_ci.git.command import Git, TooMuchOutput
 
 
-def test_an_answer_and_a_failure_are_both_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repo = new_repo(tmp_path / "repo", {"a": ("file", b"a\n")})
-    monkeypatch.setenv("GIT_DIR", "/elsewhere")
-    assert run_git("rev-parse", "HEAD", cwd=repo.path).line == repo.line("rev-parse", "HEAD")
-    assert run_git("config", "x.y", cwd=repo.path, config=("x.y=z",)).line == "z"
-    result = run_git("rev-parse", "--verify", "missing", cwd=repo.path)
-    assert result.code == 128
-    assert "fatal" in result.err
-
-
-@pytest.mark.parametrize(
-    ("output", "message"), [("git version 2.33.9", "git version 2.33.9 is too old"), ("", "git is too old")]
-)
-def test_an_old_git_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, message: str) -> None:
-    program = tmp_path / "git"
-    program.write_text(f"#!/bin/sh\necho '{output}'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(WorkspaceError) as caught:
-        git_version()
-    assert str(caught.value) == message
-    assert "2.34" in caught.value.hint
-
-
-def test_a_new_git_is_named_and_a_missing_one_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert git_version().startswith("git version ")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(WorkspaceError, match="git is not installed"):
-        git_version()
+@pytest.mark.parametrize("limit", [10, 70_000, 2_000_000])
+async def test_too_much_output_ends_git_and_the_call(tmp_path: Path, limit: int) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "big").write_bytes(b"x" * 20_000_000)
+    blob = subprocess.run(["git", "hash-object", "-w", "big"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    async with asyncio.timeout(60):
+        with pytest.raises(TooMuchOutput, match=f"git cat-file: more than {limit} bytes"):
+            await Git(cwd=tmp_path).run("cat-file", "blob", blob.stdout.strip(), limit=limit)
