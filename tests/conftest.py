@@ -30,12 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: three for two processors. Some tests wait for processes and servers, and each worker has its own start
-    to pay for."""
+    """`-n auto`: two for each processor, because most tests wait for processes and servers now and then."""
     processors = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
-    return processors + max(1, processors // 2)
+    return 2 * processors
 
 
 @pytest.hookimpl(tryfirst=True)
