@@ -65,7 +65,7 @@ def _sandbox(name: str) -> str:
     if name == "local":
         raise UsageError(
             "input `sandbox`: `local` shares a kernel with the runner and its secrets",
-            hint="leave the input away for e2b, or name a sandbox whose package the job installed",
+            hint="leave the input away, which means e2b",
         )
     return name
 
