@@ -1,7 +1,5 @@
 """`flue-ci` and `python -m flue_ci`: the error boundary. Expected failure, interruption and bug are three things."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """Assembly: the one place that chooses adapters and builds a run from a spec, the options and the environment."""
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence

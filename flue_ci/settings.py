@@ -1,7 +1,5 @@
 """What the environment says, read once into a frozen value whose secrets do not print."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -57,7 +57,7 @@ HOMES = {
     "click": ("cli", "__main__"),
     "pytest": ("testing",),
 }
-MAX_LINES = 18_475  # of the package, Python and shell together, without the contract tests; it may only fall
+MAX_LINES = 18_260  # of the package, Python and shell together, without the contract tests; it may only fall
 LONG_MODULES: dict[str, str] = {}  # above 400 lines: the reason why it has one subject all the same
 MAX_NAMES_THAT_SAY_NOTHING = 0.005  # of all bound names
 MAX_CONDITIONAL_EXPRESSIONS = 12.0  # in 1,000 lines

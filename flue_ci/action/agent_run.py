@@ -3,8 +3,6 @@
 Every ending gives a report, an answer, a summary and outputs. `respond` has decided before that it may run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace

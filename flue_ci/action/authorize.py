@@ -1,7 +1,5 @@
 """Which agent is asked for, with the specs at hand, and whether this person may start it."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """What a job works with, from the event to its end: the log, GitHub, git, and a place for files."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping

@@ -3,8 +3,6 @@
 Pure, and the same bytes for the same discussion, so that the provider's prompt cache hits.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence

@@ -2,8 +2,6 @@
 run that was killed. The report of a run is published by `publish`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from typing import Literal

@@ -1,7 +1,5 @@
 """The inputs of action.yml, read once from the environment of the step (docs/action.md)."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,8 +1,6 @@
 """The progress of a run in the log of GitHub Actions: a group for each turn and command, and no line that is a workflow
 command."""
 
-from __future__ import annotations
-
 from flue_ci.core.events import CommandEnded, CommandOutput, CommandStarted, ProgressEvent, StageStarted, TurnEnded
 from flue_ci.core.text import human_cost, human_count, one_line, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog

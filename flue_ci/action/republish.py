@@ -4,8 +4,6 @@ Nothing in the folder is trusted: it came from a job without rights. It is read 
 where it goes is found out from this job's own event, and how from the spec of the trusted commit.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Mapping

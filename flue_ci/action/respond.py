@@ -4,8 +4,6 @@
 The gate has decided once before anything was installed; here it decides again, with the specs of the trusted commit.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 

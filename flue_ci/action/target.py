@@ -4,8 +4,6 @@ The trusted commit is the tip of a pull request's base branch, of the default br
 commit; the head of a pull request is only ever named here, never read.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

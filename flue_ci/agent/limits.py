@@ -1,8 +1,6 @@
 """The limits of a run, counted: when one is reached, and when the agent should come to an end. Pure, but for the
 clock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from flue_ci.core.messages import Usage

@@ -3,8 +3,6 @@
 Every ending is stated in the `Outcome`. The loop runs on the host; only the tools reach into the sandbox.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Mapping

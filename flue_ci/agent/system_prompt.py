@@ -4,8 +4,6 @@ guidance) and the prompt.
 The same job gives the same bytes, so that the provider's prompt cache hits on every turn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

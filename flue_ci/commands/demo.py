@@ -1,7 +1,5 @@
 """`flue-ci demo`: a real run with a recorded model, in a small repository that is made for it."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile

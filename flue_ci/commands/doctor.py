@@ -1,7 +1,5 @@
 """`flue-ci doctor`: whether everything that a run needs is there, and what to do when it is not."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """`flue-ci list`: the repository's agents, also those whose spec is broken."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`flue-ci run`: an agent over a checkout. Options become a prepared run; the run gets its folder, view and ending."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,7 +1,5 @@
 """`flue-ci sandboxes`: those that a crash left behind, found by our own metadata, so that no other is ever touched."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """The words for what an agent changed. Filled only from what the host itself verified, see `workspace`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

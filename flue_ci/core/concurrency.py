@@ -1,7 +1,5 @@
 """Two idioms of asyncio: finish although cancelled, and run several together until the first error."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar

@@ -7,8 +7,6 @@ Every object has exactly the fields of its class in `messages`. The blocks of a 
 are kept as they are, the order of their keys included, so that a request made of them is the same to the byte.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass

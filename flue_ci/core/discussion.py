@@ -4,8 +4,6 @@ Values as they came, uncleaned; `action.discussion` sanitizes and bounds what a 
 in UTC, as GitHub writes them, so that they compare as text.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

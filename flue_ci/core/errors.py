@@ -3,8 +3,6 @@
 Anything that is not a `FlueError` is a bug of ours (exit code 3).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Progress events: what observers (terminal, transcript, progress comment) receive while a run works, in order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

@@ -4,8 +4,6 @@
 Small protocols. What only some implementations can do gets a protocol of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

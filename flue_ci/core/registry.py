@@ -1,7 +1,5 @@
 """Adapters by name: ours from a table, those of other packages by entry point, each imported only when it is used."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Mapping

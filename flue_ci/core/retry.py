@@ -3,8 +3,6 @@
 The caller decides what may be retried and sleeps itself; here is only when, and when no more.
 """
 
-from __future__ import annotations
-
 import email.utils
 import math
 import random

@@ -2,8 +2,6 @@
 their arguments are assignments in front of them.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Start-up without garbage collection: importing two SDKs makes no garbage, and looking for it costs a fifth of it."""
 
-from __future__ import annotations
-
 import gc
 import threading
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ A checkout may have come in an archive from a stranger, with its `.git`. A `.git
 this machine is refused, because the files there would be sent into the sandbox.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

@@ -2,8 +2,6 @@
 stands in no command line and no file.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import os

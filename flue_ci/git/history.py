@@ -3,8 +3,6 @@
 Only what is reachable from the commit is taken: other branches, stashes and deleted secrets stay where they are.
 """
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 from collections.abc import Iterable, Iterator, Mapping

@@ -3,8 +3,6 @@ names that only Windows or macOS would take for `.git` are refused everywhere. A
 its text is trusted, but its links may lead elsewhere.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from pathlib import Path

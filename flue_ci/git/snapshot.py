@@ -4,8 +4,6 @@ filters.
 The checkout is read only; its index is copied, so that files which git knows to be unchanged are not read again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

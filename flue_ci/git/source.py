@@ -3,8 +3,6 @@
 Changes are later verified against it. The user's checkout is read, never written to.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Mapping

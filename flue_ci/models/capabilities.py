@@ -1,7 +1,5 @@
 """What is known of models besides their prices: which effort and thinking they take. Pure."""
 
-from __future__ import annotations
-
 from flue_ci.core.ports import Effort, Thinking
 from flue_ci.models.prices import CLAUDE_PROVIDERS, family
 

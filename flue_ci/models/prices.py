@@ -4,8 +4,6 @@ Prices change; a model that is not listed has no price rather than a guessed one
 written by `scripts/update_prices.py`. Providers are those of `model.provider`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -15,8 +15,6 @@ may have `seen`, what was new to the model in its request; without it nothing is
         {"prompt": "…"}, {"results": [{"is_error": true, "note": "exit 1", "content": "…"}]}]}, "reply": …}
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace

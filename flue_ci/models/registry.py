@@ -3,8 +3,6 @@
 `MODELS.load(provider)` is a class that has what `ModelAdapter` says.
 """
 
-from __future__ import annotations
-
 from typing import Final, Protocol
 
 from flue_ci.core.errors import Diagnostic

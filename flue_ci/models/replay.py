@@ -3,8 +3,6 @@
 With a replay the tools run for real. `recording` has the format of the file; here is what a replay has to agree in.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ What does not fit is left out in a fixed order: outputs of commands, diffs, long
 footer always stay. Pure; all text is untrusted and goes through `safety.markdown`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 Only a comment with our marker, written by our own account, is ever edited.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What publishes a report: the protocol, and the loop over the publishers of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

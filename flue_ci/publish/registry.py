@@ -1,7 +1,5 @@
 """The publishers by name, and those that a run needs."""
 
-from __future__ import annotations
-
 from flue_ci.core.registry import Registry
 from flue_ci.publish.publisher import Publisher, PublishTarget
 from flue_ci.spec.schema import OTHER_PUBLISHERS

@@ -1,7 +1,5 @@
 """Conclusion, reason and exit code of a run, from the facts of it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 

@@ -5,8 +5,6 @@ Only the owner may read the files. The folder may lie in a checkout that others 
 it takes no more files, for example because the disk is full, the report is written to a temporary folder.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

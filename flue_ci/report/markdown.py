@@ -4,8 +4,6 @@ The report has no secrets any more. All text in it is untrusted and goes through
 `report.md` is this text; the pull-request comment and the job summary are built from the same sections.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

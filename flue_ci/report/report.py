@@ -4,8 +4,6 @@
 beside it, named in `changes.patch`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

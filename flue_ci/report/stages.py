@@ -1,7 +1,5 @@
 """The stages of a run in their order, as people read them: while one is running, and as a step in a checklist."""
 
-from __future__ import annotations
-
 _STAGES = {
     "prepare": ("Start the sandbox, fetch the commit", "Starting the sandbox and reading the repository"),
     "upload": ("Copy the repository in", "Copying the repository in"),

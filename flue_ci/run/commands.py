@@ -5,8 +5,6 @@ start-up files are as they were. What git ignores and what was installed stays t
 do without.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

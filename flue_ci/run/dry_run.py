@@ -1,7 +1,5 @@
 """`--dry-run`: what a run would do, as names and values; nothing is started, nothing is asked of any service."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 

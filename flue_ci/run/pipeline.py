@@ -4,8 +4,6 @@ Read `run_agent` and `_run_stages` first. They know nothing of vendors, files or
 `RunPlan` and `RunServices`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 import traceback

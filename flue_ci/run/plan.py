@@ -2,8 +2,6 @@
 (`RunPlan`) and what it is done with (`RunServices`). `assembly` makes the plan, `pipeline` carries it out.
 """
 
-from __future__ import annotations
-
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -3,8 +3,6 @@
 Events lose their secrets here, once, before anything cuts or formats them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import codecs
 import os

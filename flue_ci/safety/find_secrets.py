@@ -4,8 +4,6 @@ A value is also found where it goes on over the ends of lines, as base64 is prin
 that says that something was left out.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import json

@@ -6,8 +6,6 @@ further than a bound, so that hostile text takes time in proportion to its lengt
 Sources: the documentation of each issuer, and the rules of detect-secrets, which tests compare with.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Callable, Iterator, Sequence

@@ -1,8 +1,6 @@
 """Log records of the SDKs (with `ANTHROPIC_LOG=debug`, or warnings) go where all our lines go: without secrets, one
 line at a time. The SDKs' own handlers would print whole requests unchanged."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 

@@ -1,8 +1,6 @@
 """Pieces of GitHub's Markdown around untrusted text: nothing in the text ends a cell, a block or a section, becomes
 HTML, mentions people or leads anywhere. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection

@@ -4,8 +4,6 @@ Every sink (terminal, transcript, report, files) gets only what a `Redactor` ret
 formatted: a secret with its end cut off, or with `_` escaped, would not be recognized any more.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace

@@ -4,8 +4,6 @@ Pure and linear. Code spans and blocks keep their text, apart from invisible cha
 references in the text that Markdown leaves, so that escaping them does not help: they are shown as code.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

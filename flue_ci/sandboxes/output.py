@@ -1,7 +1,5 @@
 """The output of one command on its way to the caller; the same for all sandboxes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from flue_ci.core.ports import ExecResult

@@ -1,7 +1,5 @@
 """Which sandboxes there are. An adapter is one module and one line here, or an entry point of another package."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from flue_ci.core.errors import Diagnostic

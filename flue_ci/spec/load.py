@@ -1,7 +1,5 @@
 """Agent specs: finds them, reads them with every problem at its place, and names what this version does not do yet."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

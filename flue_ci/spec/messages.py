@@ -1,7 +1,5 @@
 """pydantic's errors about a spec in plain words: what is wrong at which key, and the nearest right key or value."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args

@@ -1,7 +1,5 @@
 """Changes to a spec from the command line, `limits.turns=10`: put into the document before it is checked."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from copy import deepcopy

@@ -1,7 +1,5 @@
 """Collects the problems of one spec, each at its place in the file."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, field
 

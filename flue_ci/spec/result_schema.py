@@ -1,8 +1,6 @@
 """Checks a JSON value against a JSON Schema, in words a model can act on. The one home of jsonschema, imported when
 needed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote

@@ -4,8 +4,6 @@ Each rule takes a spec whose shape is right, and adds the problems that it finds
 relies on.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 

@@ -4,8 +4,6 @@ Name and description go into the prompt; the files are copied into the sandbox, 
 them. A skill that breaks the format is left out with a note.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

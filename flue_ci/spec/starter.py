@@ -3,8 +3,6 @@
 The texts are files of the package, in `starter_files`.
 """
 
-from __future__ import annotations
-
 import re
 from importlib.resources import files
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checks a spec in three passes, so that people see all of its problems at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checks of single values in a spec: events, hosts, added headers, addresses of servers, names of variables, globs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit

@@ -4,8 +4,6 @@ Reads the core of YAML 1.2 and nothing that two readers could understand differe
 `spec.schema` and `spec.rules`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Reads unquoted scalars: the core of YAML 1.2, without anything that two readers take for different things."""
 
-from __future__ import annotations
-
 import re
 
 from flue_ci.core.text import one_line

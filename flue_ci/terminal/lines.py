@@ -1,7 +1,5 @@
 """Progress events as lines of text, for terminals and logs alike."""
 
-from __future__ import annotations
-
 from flue_ci.core import events
 from flue_ci.core.messages import ToolCall
 from flue_ci.core.text import human_seconds, one_line, plain

@@ -1,8 +1,6 @@
 """The result on standard output when a run is over: verdict, summary, diffstat, checks, figures, and where the files
 are. Report and patch come without secrets; every line is made printable where it is printed."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TextIO

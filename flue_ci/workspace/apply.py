@@ -2,8 +2,6 @@
 changed since the run began.
 """
 
-from __future__ import annotations
-
 import filecmp
 import os
 import shutil

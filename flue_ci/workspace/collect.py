@@ -2,8 +2,6 @@
 verified on the host.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from pathlib import Path

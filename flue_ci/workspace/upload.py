@@ -1,7 +1,5 @@
 """Puts a `Source` into a sandbox: a repository for the agent and, out of its reach, one with the base for `collect`."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import tarfile

@@ -5,8 +5,6 @@ tree. File list, counts and the patch that is passed on come from this host's ow
 arrived.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """The `bash` tool: one command of the shell, its output bounded and kept whole in a file inside the sandbox."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The tools that end a run: `finish` with the typed result, and `give_up`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from flue_ci.agent.tools.tool import ToolContext, ToolOutput, built_in_spec

@@ -1,7 +1,5 @@
 """The tools `read`, `write` and `edit`: files of the sandbox, as numbered lines and as exact text."""
 
-from __future__ import annotations
-
 import difflib
 import shlex
 from collections.abc import Mapping

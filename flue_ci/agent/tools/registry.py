@@ -3,8 +3,6 @@
 `TOOLS.load(name)` is a class or function without parameters that makes a `Tool` of that name for one run.
 """
 
-from __future__ import annotations
-
 from flue_ci.core.registry import Registry
 
 TOOLS = Registry(

@@ -1,7 +1,5 @@
 """The tools `grep` and `glob`. Both stand on git, so ignore rules are git's own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec

@@ -1,7 +1,5 @@
 """What a tool is: how the model sees it, how it is called, what it answers, and the check that a call fits."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass

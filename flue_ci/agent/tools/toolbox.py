@@ -1,7 +1,5 @@
 """The tools of one run: runs the calls of a turn, and makes a result of everything that can go wrong in one."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import replace

@@ -3,8 +3,6 @@
 PyGithub is used for its requests only: its objects ask again for fields that they were not given.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import time

@@ -1,8 +1,6 @@
 """GitHub's JSON as our values, for example `parse.comment(item, "issue")`. Fields that are missing or of another type
 become empty: answers differ by the age and kind of the server."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 

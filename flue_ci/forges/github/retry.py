@@ -1,7 +1,5 @@
 """When a request to GitHub is worth repeating: what GitHub says about waiting, and what its refusals mean."""
 
-from __future__ import annotations
-
 import re
 import time
 

@@ -3,8 +3,6 @@
 Pure: it sees status, type and headers, not the SDK. Error types and codes: Anthropic's errors page, 2026-11.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ Here such a package is a module that imports a name when it is first used. The S
 copied; a package that does not look as expected is imported in the ordinary way.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys

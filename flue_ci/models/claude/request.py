@@ -3,8 +3,6 @@
 Pure. A later request of a conversation begins with the bytes of the earlier ones, so that the prompt cache always hits.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

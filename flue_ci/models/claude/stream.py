@@ -3,8 +3,6 @@
 Pure. Tool input is joined once, at its end: parsing it at every piece costs seconds for large files.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping

@@ -1,8 +1,6 @@
 """One command in an E2B sandbox: the script around it (`command.sh`), started once, followed across lost connections,
 and ended with its children."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 import shlex

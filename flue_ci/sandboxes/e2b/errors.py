@@ -4,8 +4,6 @@ The SDK wraps only a part of its failures: `httpx`, `connectrpc`, `pyqwest` and 
 imported late, because `--help` and the other sandboxes do not need it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """Egress in E2B's terms, where `allow_out` goes before `deny_out`, and `rules` for a host do not allow it."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from typing import Any

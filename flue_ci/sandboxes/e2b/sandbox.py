@@ -1,7 +1,5 @@
 """A running E2B sandbox: the `Sandbox` contract over the SDK's object."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import posixpath

@@ -3,8 +3,6 @@
 No value ever stands on a command line, which every user of the host can read.
 """
 
-from __future__ import annotations
-
 import marshal
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The private directory of a local sandbox on the host, the note in it that says whose it is, and finding it again."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -6,8 +6,6 @@ socket; when the other end closes, everything inside ends.
 
 # `pathlib` would double the start-up time, hence:
 # ruff: noqa: PTH101, PTH103, PTH108, PTH110, PTH116, PTH120, PTH123, PTH208
-from __future__ import annotations
-
 import _signal as signal  # type: ignore[import-not-found]  # `signal` costs 8 ms more, most of it for `enum`
 import errno
 import marshal
