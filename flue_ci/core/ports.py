@@ -113,8 +113,12 @@ class Sandbox(Protocol):
         user: User = "user",
         on_output: Callable[[bytes], None] | None = None,
         limit: int = 65_536,
+        login: bool = True,
     ) -> ExecResult:
         """Run `command` with a login `bash`, standard input empty. `timeout` in seconds, finite and > 0.
+
+        `login=False`: no file of the user's home, no `BASH_ENV` and no PATH of theirs has a say in the shell, which
+        reads no start-up files; so run checks.
 
         At the deadline the command's process group gets SIGTERM, five seconds later SIGKILL. `cwd` defaults to the
         home; a missing `cwd` is `FileNotFoundError`. `user="root"` is for the host's own work out of the agent's
@@ -132,8 +136,9 @@ class Sandbox(Protocol):
     async def set_network(self, network: Network) -> None:
         """Switch egress for what runs from now on. May end processes that still run in the background."""
 
-    async def end_processes(self) -> None:
-        """End every process of the ordinary user that still runs. Files and network stay."""
+    async def end_processes(self) -> str:
+        """End every process of the ordinary user that still runs, in whatever session, and make sure that none is
+        left. Files and network stay. Empty when all is quiet; else what could not be done, or what is left."""
 
     async def close(self) -> None:
         """Kill the sandbox with everything in it. Idempotent, bounded (about six seconds), never raises."""

@@ -78,6 +78,7 @@ class MemorySandbox:
         user: User = "user",
         on_output: Callable[[bytes], None] | None = None,
         limit: int = 65_536,
+        login: bool = True,
     ) -> ExecResult:
         self.commands.append(command)
         await asyncio.sleep(0)
@@ -96,8 +97,8 @@ class MemorySandbox:
     async def set_network(self, network: Network) -> None:
         pass
 
-    async def end_processes(self) -> None:
-        pass
+    async def end_processes(self) -> str:
+        return ""
 
     async def close(self) -> None:
         self.closed = True

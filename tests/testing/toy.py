@@ -48,6 +48,7 @@ class ToySandbox:
         user: User = "user",
         on_output: Callable[[bytes], None] | None = None,
         limit: int = 65_536,
+        login: bool = True,
     ) -> ExecResult:
         self.check_open()
         directory = self.path(cwd) if cwd else Path(self.homes[user])
@@ -158,9 +159,10 @@ class ToySandbox:
     async def set_network(self, network: Network) -> None:
         self.check_open()
 
-    async def end_processes(self) -> None:
+    async def end_processes(self) -> str:
         for process in self.processes:
             self.end_group(process)
+        return ""
 
     async def close(self) -> None:
         self.is_closed = True

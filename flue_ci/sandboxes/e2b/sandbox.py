@@ -69,6 +69,7 @@ class E2BSandbox:
         user: User = "user",
         on_output: Callable[[bytes], None] | None = None,
         limit: int = 65_536,
+        login: bool = True,
     ) -> ExecResult:
         """See `ports.Sandbox`. `ValueError` for a `timeout` that is not finite and positive."""
         if not 0 < timeout < math.inf:
@@ -183,13 +184,14 @@ class E2BSandbox:
         if is_new and network.mode != "open":
             await self.end_processes()
 
-    async def end_processes(self) -> None:
+    async def end_processes(self) -> str:
         """See `ports.Sandbox`. Raises `SandboxLost` also when the processes cannot be ended."""
         script = load_script("flue_ci.sandboxes.e2b", "end_processes.sh")
         result = await self.exec(shell_script({"flue_home": self._home}, script), timeout=60, user="root")
         if result.exit_code:
             output = mask(result.output.decode("utf-8", "replace"), self._secrets)
             raise SandboxLost(f"processes in the sandbox could not be ended: {output}")
+        return ""
 
     async def _keep_alive(self) -> None:
         """Extends the sandbox's life in small steps until its whole time is used up."""

@@ -131,6 +131,7 @@ class LocalSandbox:
         user: User = "user",
         on_output: Callable[[bytes], None] | None = None,
         limit: int = 65_536,
+        login: bool = True,
     ) -> ExecResult:
         """As in the contract. `cwd` defaults to the user's own home; root has no network, and sees no other processes.
 
@@ -179,13 +180,14 @@ class LocalSandbox:
         if is_change:
             await self.end_processes()
 
-    async def end_processes(self) -> None:
+    async def end_processes(self) -> str:
         """See `Sandbox`: the user's namespaces are made anew over the same files."""
         self._check_open()
         async with self._lock:
             if client := self._clients.pop("user", None):
                 await client.close()
         await self.client("user")
+        return ""
 
     async def close(self) -> None:
         """End everything and remove the private directory; what takes longer than six seconds goes on by itself."""
