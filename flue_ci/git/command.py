@@ -206,12 +206,15 @@ async def read_objects(git: Git, names: Iterable[str], *, limit: int = MAX_OUTPU
         return {}
     out = (await git.run("cat-file", "--batch", stdin=join_lines(unique), limit=limit)).out
     contents: dict[str, bytes] = {}
+    start = 0
     for name in unique:
-        header, _, out = out.partition(b"\n")
-        size = header.rsplit(b" ", 1)[1]
+        end = out.index(b"\n", start)
+        size = out[start:end].rsplit(b" ", 1)[1]
+        start = end + 1
         if size.isdigit():
-            contents[name] = out[: int(size)]
-            out = out[int(size) + 1 :]
+            end = start + int(size)
+            contents[name] = out[start:end]
+            start = end + 1
     return contents
 
 

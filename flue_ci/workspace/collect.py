@@ -13,11 +13,11 @@ from flue_ci.core.text import human_bytes, one_line, plural
 from flue_ci.git.command import object_sizes, pack_objects
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
-from flue_ci.workspace.upload import Workspace, last_line, run_script, upload_files
+from flue_ci.workspace.upload import WORK_TREE_MISSING, Workspace, last_line, run_script, upload_files
 from flue_ci.workspace.verify import LIMITS, PatchLimits, verify_patch
 
 COLLECT_SECONDS = 300.0
-_WORK_TREE_MISSING, _STORE_MISSING = 93, 94  # exit codes of stage_changes.sh
+_STORE_MISSING = 94  # exit code of stage_changes.sh
 _PATCH_HINT = "The rest of the changes is kept in the patch file for you to look at; nothing of it was used."
 _DIRECTORY_HINT = "Is a directory missing in .gitignore?"
 _DIGEST_LINE = re.compile(r"^flue-ci-staged=([0-9a-f]{64}|none)$", re.MULTILINE)
@@ -44,12 +44,12 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
     scripts = ["stage_changes.sh"]
     if workspace.store_has_objects:
         scripts.append("make_patch.sh")
-    result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root")
+    result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
     if _last_record(_DIGEST_LINE, result)[1] == "none":
         return ChangeSet(tree=source.tree)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
-        result = await run_script(box, values, "make_patch.sh", timeout=COLLECT_SECONDS, user="root")
+        result = await run_script(box, values, "make_patch.sh", timeout=COLLECT_SECONDS, user="root", login=False)
     record = _last_record(_RESULT_LINE, result)
     patch = b""
     if int(record[2]):
@@ -81,7 +81,7 @@ def _last_record(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
             f"the changes could not be collected within {COLLECT_SECONDS:.0f} seconds",
             hint="Are there very many files?",
         )
-    if result.exit_code == _WORK_TREE_MISSING:
+    if result.exit_code == WORK_TREE_MISSING:
         raise ChangesRefused(
             "the work tree in the sandbox was deleted or replaced",
             hint="That counts as no result: deleting every file is not a change that anybody asked for.",

@@ -17,6 +17,7 @@ from flue_ci.git.source import Source, repository_config
 
 UPLOAD_SECONDS = 600.0
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
+WORK_TREE_MISSING = 93  # exit code of scripts that work on a work tree of others
 _MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 
 
@@ -70,12 +71,12 @@ async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = 
 
 
 async def run_script(
-    box: Sandbox, values: Mapping[str, str], *names: str, timeout: float, user: User = "user"
+    box: Sandbox, values: Mapping[str, str], *names: str, timeout: float, user: User = "user", login: bool = True
 ) -> ExecResult:
     """Runs scripts of this package one after the other in one shell, with `values` for variables and no git variables
-    of others."""
+    of others. `login=False` for all that comes after setup."""
     body = "".join(load_script(__package__, name) for name in ("clean_environment.sh", *names))
-    return await box.exec(shell_script(values, body), timeout=timeout, user=user)
+    return await box.exec(shell_script(values, body), timeout=timeout, user=user, login=login)
 
 
 def last_line(result: ExecResult) -> str:

@@ -126,8 +126,7 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
     So lock files and build information that setup commands leave behind are no result, unless the agent changes them
     further. Raises `ChangesRefused`.
     """
-    options = ("-r", "-z", "--raw", "--numstat", "--abbrev=64", "--no-renames", "--no-ext-diff", "--no-textconv")
-    entries, _ = parse_diff((await source.git.run("diff-tree", *options, before.tree, after.tree)).out)
+    entries = await changed_entries(source, before.tree, after.tree)
     lines = b"".join(_line(entry.mode, entry.blob, entry.path) for entry in entries)
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
         git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
@@ -173,11 +172,16 @@ async def _apply(source: Source, patch: bytes) -> str:
         return result.line
 
 
+async def changed_entries(source: Source, before: str, after: str) -> list[Entry]:
+    """Every path in which two trees differ, sorted by git; what was renamed is a deletion and an addition."""
+    options = ("-r", "-z", "--raw", "--abbrev=64", "--no-renames", before, after)
+    return parse_diff((await source.git.run("diff-tree", *options, timeout=_SECONDS)).out)[0]
+
+
 async def entries_digest(source: Source, tree: str) -> str:
     """SHA-256 over what differs between the base and `tree`: the entries before, a NUL, and the entries after, each as
     `MODE BLOB 0 TAB PATH NUL` and sorted as bytes. The sandbox makes the same from its index."""
-    options = ("-r", "-z", "--raw", "--abbrev=64", "--no-renames")
-    entries, _ = parse_diff((await source.git.run("diff-tree", *options, source.tree, tree, timeout=_SECONDS)).out)
+    entries = await changed_entries(source, source.tree, tree)
     before = (_line(entry.old_mode, entry.old_blob, entry.path) for entry in entries if entry.status != "A")
     after = (_line(entry.mode, entry.blob, entry.path) for entry in entries if entry.status != "D")
     return hashlib.sha256(b"".join(sorted(before)) + b"\0" + b"".join(sorted(after))).hexdigest()
