@@ -28,7 +28,7 @@ from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices
+from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import Settings
@@ -101,6 +101,7 @@ def prepare_run(
     model = _model(spec, options, settings, redact)
     engine = AgentLoop(model, violations=violations)
     plan = _plan(spec, spec_path, inputs, options.instruction, secrets, skills)
+    plan = replace(plan, verify=replace(plan.verify, isolated=not options.no_isolation))
     return PreparedRun(
         plan=add_requirements(replace(plan, model=model.name), engine.requirements, _network(spec, "setup", secrets)),
         services=RunServices(
@@ -138,7 +139,7 @@ def _plan(
         template=spec.sandbox.template,
         max_seconds=timeout,
         env=dict(spec.sandbox.env) | {name: secrets[name] for name in spec.sandbox.visible_secrets},
-        metadata=OWN_METADATA | {"agent": spec.name, "repo": inputs.name, "run": inputs.run_id},
+        metadata=OWN_METADATA | {"agent": spec.name, "repo": inputs.name, "run": inputs.run_id, "role": "agent"},
         network=prompt.network,
         agent_network=prompt.network,
     )
@@ -155,6 +156,7 @@ def _plan(
         checks=tuple(
             HostCommand(kind="check", name=check.name, run=check.run, timeout=check.timeout) for check in spec.checks
         ),
+        verify=VerifyPlan(where=spec.verification.where, setup_again=spec.verification.setup == "after"),
         secrets=spec.sandbox.visible_secrets,
         wants_changes=spec.publish.changes != "none",
         trigger=inputs.trigger,

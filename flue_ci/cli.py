@@ -184,7 +184,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
 @_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")
 def schema() -> None:
     """Print the JSON Schema of agent specs, for editors."""
-    from flue_ci.spec.schema import json_schema
+    from flue_ci.spec.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 

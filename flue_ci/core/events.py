@@ -9,7 +9,8 @@ from flue_ci.core.messages import Conversation, Reply, ToolCall, ToolResult, Usa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStarted:
-    """A stage of the run begins: `prepare`, `upload`, `setup`, `agent`, `collect`, `checks`."""
+    """A stage of the run begins: `prepare`, `upload`, `setup`, `agent`, `collect`, `verify`,
+    `checks`."""
 
     stage: str
 
@@ -100,13 +101,14 @@ class CommandOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEnded:
-    """How it ended. `exit_code` is 124 when it `timed_out`."""
+    """How it ended. `exit_code` is 124 when it `timed_out`. Not `known`: the sandbox did not say how it ended."""
 
     kind: Literal["setup", "check"]
     name: str
     exit_code: int
     timed_out: bool
     seconds: float
+    known: bool = True
 
 
 StageEvent = StageStarted | StageEnded

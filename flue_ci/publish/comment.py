@@ -110,7 +110,7 @@ def progress_comment(agent: str, progress: RunProgress, trigger: Trigger, instru
         elif stage == progress.current:
             usage = _describe_usage(progress.usage) if stage == "agent" else ""
             lines.append(f"- [ ] **{step}** …{usage}")
-        elif stage not in ("setup", "checks"):  # not every agent has them
+        elif stage not in ("setup", "verify", "checks"):  # not every agent has them
             lines.append(f"- [ ] {step}")
     title = f"{_AT_WORK} {escape(agent)}: at work"
     if trigger.actor:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from flue_ci import __version__
 from flue_ci.core.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT, FlueError, SpecError
 from flue_ci.core.messages import Outcome
-from flue_ci.core.text import one_line, plural
-from flue_ci.report.report import CommandResult, Conclusion, Failure, Report, SandboxUsed
+from flue_ci.core.text import human_seconds, one_line, plural
+from flue_ci.report.report import CommandResult, Conclusion, Failure, Report, SandboxUsed, Verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Verdict:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """The facts of a run. `failure_code` is the exit code of the error that ended it, 0 for none; `signal` its signal,
-    or 0.
+    or 0. `place` is where the checks ran, for people.
 
     `wants_changes` is false for specs that publish no changes: such a run has a success without changed files.
     """
@@ -32,6 +32,7 @@ class RunRecord:
     checks: tuple[CommandResult, ...] = ()
     changed_files: int = 0
     wants_changes: bool = True
+    place: str = ""
     failure: str = ""
     failure_code: int = 0
     signal: int = 0
@@ -66,6 +67,8 @@ def conclude(record: RunRecord) -> Verdict:
     reason = f"{plural(record.changed_files, 'file')} changed" if record.changed_files else "nothing changed"
     if record.checks:
         reason += f", {plural(len(record.checks), 'check')} passed"
+        if record.place:
+            reason += f" in {record.place}"
     return Verdict(conclusion="success", reason=reason, exit_code=EXIT_DONE)
 
 
@@ -88,10 +91,50 @@ def never_started(agent: str, instruction: str, provider: str, error: FlueError,
 
 
 def describe_ending(result: CommandResult) -> str:
-    """`failed with exit code 1`, `timed out after 300s`."""
+    """`failed with exit code 1`, `timed out after 300s`, `was not run`."""
+    if result.state == "not-run":
+        return "was not run"
+    if result.state == "unknown":
+        return "ended, and its exit code is not known"
     if result.timed_out:
         return f"timed out after {result.seconds:.0f}s"
     return f"failed with exit code {result.exit_code}"
+
+
+_PLACES = {
+    ("fresh", True): "a clean sandbox",
+    ("fresh", False): "a second folder on the same machine",
+    ("same", True): "the agent's own sandbox",
+    ("same", False): "the agent's own folder",
+}
+
+
+def describe_place(verification: Verification | None) -> str:
+    """Where the checks run: `a clean sandbox`; empty when there are none."""
+    if verification is None:
+        return ""
+    return _PLACES[verification.where, verification.isolated]
+
+
+def describe_verification(verification: Verification) -> list[str]:
+    """What the checks rest on, in plain sentences, and never more than is true."""
+    is_fresh, sentences = verification.where == "fresh", []
+    if is_fresh and verification.isolated and verification.ready:
+        sentences.append("Verified in a clean sandbox: the base and the changes, and nothing else of the agent's.")
+    elif verification.ready:
+        where = describe_place(verification)
+        sentences.append(f"Run in {where}: what the agent left on the machine could speak for the checks.")
+    if verification.setup_again:
+        sentences.append("Setup ran once more after the changes.")
+    if verification.isolated and verification.root:
+        speakers = "setup" if is_fresh else "setup and the agent"
+        sentences.append(f"Root in this template: {speakers} could speak for checks.")
+    if verification.beside:
+        sentences.append(f"Beside the changes the checks saw: {', '.join(verification.beside)}.")
+    if not verification.ready and verification.sandbox:
+        duration = human_seconds(verification.sandbox.seconds)
+        sentences.append(f"A clean sandbox ran for {duration} and was not used.")
+    return sentences
 
 
 def _failure(reason: str) -> Verdict:

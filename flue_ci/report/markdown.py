@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
-from flue_ci.report.conclusion import describe_ending
+from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.report import Changes, CommandResult, Report
 from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
@@ -52,7 +52,11 @@ def sections(
     if removals:
         note = f"shown as text in what the agent said: {summarize_removals(removals)}"
         report = replace(report, notes=(*report.notes, note))
-    setup = () if all(result.passed for result in report.setup) else report.setup[:rows]
+    setup = report.setup
+    if report.verification and all(result.passed for result in setup):
+        setup = report.verification.setup
+    if all(result.passed for result in setup):
+        setup = ()
     result = ""
     if report.result is not None:
         result = f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
@@ -62,7 +66,8 @@ def sections(
         failure_section(report),
         changes_section(report.changes, has_patch=has_patch, rows=rows),
         commands_section("Checks", report.checks[:rows]),
-        commands_section("Setup", setup),
+        verification_section(report),
+        commands_section("Setup", setup[:rows]),
         result,
         "\n".join(diffs),
         details("Notes", notes) if notes else "",
@@ -109,9 +114,22 @@ def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
     return "\n\n".join(parts)
 
 
+def verification_section(report: Report) -> str:
+    """What the checks rest on; empty without checks."""
+    if report.verification is None or not report.checks:
+        return ""
+    return " ".join(escape(one_line(sentence, 2_000)) for sentence in describe_verification(report.verification))
+
+
 def _command_row(result: CommandResult) -> str:
+    if result.state == "not-run":
+        return f"| ⬜ {_words(result.name)} | {inline_code(result.command)} | not run |  |"
     mark = "✅" if result.passed else "❌"
-    code = "timeout" if result.timed_out else result.exit_code
+    code = str(result.exit_code)
+    if result.timed_out:
+        code = "timeout"
+    elif result.state == "unknown":
+        code = "exit code not known"
     command, duration = inline_code(result.command), human_seconds(result.seconds)
     return f"| {mark} {_words(result.name)} | {command} | {code} | {duration} |"
 
@@ -139,6 +157,10 @@ def footer(report: Report) -> str:
         human_cost(usage.cost_usd),
         f"{_words(sandbox.provider)} sandbox {template}" if sandbox.template else "no sandbox",
     ]
+    if sandbox.seconds:
+        parts[-1] += f" for {human_seconds(sandbox.seconds)}"
+    if report.verification and (clean := report.verification.sandbox):
+        parts[-1] += f" + a clean one for {human_seconds(clean.seconds)}"
     if sandbox.network:
         parts.append(f"network {_words(' · '.join(f'{phase}: {mode}' for phase, mode in sandbox.network.items()))}")
     if sandbox.secrets:

@@ -44,7 +44,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
-    """A command that the host ran in the sandbox. `output` is text, bounded, head and tail."""
+    """A command that the host ran in the sandbox. `output` is text, bounded, head and tail.
+
+    `state`: it `ended`; it was `not-run`; or it ended and the sandbox did not say how (`unknown`). Only one that ended
+    can have passed; the others have an exit code that is not 0.
+    """
 
     name: str
     command: str
@@ -52,22 +56,48 @@ class CommandResult:
     timed_out: bool = False
     seconds: float = 0.0
     output: str = ""
+    state: Literal["ended", "not-run", "unknown"] = "ended"
 
     @property
     def passed(self) -> bool:
         """Exit code 0 in time."""
-        return self.exit_code == 0 and not self.timed_out
+        return self.state == "ended" and self.exit_code == 0 and not self.timed_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxUsed:
-    """`network` is the network by phase, as text; `secrets` are the names of those that were visible inside."""
+    """`network` is the network by phase, as text; `secrets` are the names of those that were visible inside. `seconds`
+    is how long it lived."""
 
     provider: str
     id: str = ""
     template: str = ""
     network: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What the checks rest on.
+
+    `where`: `fresh`, a second sandbox with the base and the changes and nothing else of the agent's, or `same`, the
+    agent's own. Not `isolated`: both are folders of one machine. `ready`: the checks were started there. `sandbox` is
+    the second one, when it was started; `setup` what setup did in it, and `setup_again` whether it ran once more after
+    the changes. `root`: the ordinary user inside can become root without a password, so what ran there could speak for
+    the checks. `unquiet` says what of the agent's could not be ended before the changes were collected. `beside` names
+    what the checks of `same` saw beside the changes: at most 20 names and a count.
+    """
+
+    where: Literal["fresh", "same"]
+    isolated: bool = True
+    ready: bool = False
+    sandbox: SandboxUsed | None = None
+    setup: tuple[CommandResult, ...] = ()
+    setup_again: bool = False
+    root: bool = False
+    unquiet: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +165,7 @@ class Report:
     changes: Changes = field(default_factory=Changes)
     setup: tuple[CommandResult, ...] = ()
     checks: tuple[CommandResult, ...] = ()
+    verification: Verification | None = None
     usage: Usage = field(default_factory=Usage)
     sandbox: SandboxUsed
     model: str = ""

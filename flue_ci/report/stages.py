@@ -6,6 +6,7 @@ _STAGES = {
     "setup": ("Set up", "Setting up"),
     "agent": ("Let the agent work", "Agent at work"),
     "collect": ("Collect the changes", "Collecting the changes"),
+    "verify": ("Put the changes into a clean sandbox", "Putting the changes into a clean sandbox"),
     "checks": ("Run the checks", "Checking"),
 }
 STEPS = {stage: step for stage, (step, _) in _STAGES.items()}

@@ -42,6 +42,7 @@ def _rows(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[
         "setup": _list_commands(plan.setup),
         "prompt": f"{_size(task.system + tools)} system and tools, {_size(task.prompt)} task",
         "checks": _list_commands(plan.checks),
+        "verify": _verification(plan, sandbox),
         "limits": ", ".join(_limits(plan.prompt.limits)),
         "publish": f"changes: {spec.publish.changes}, comment: {spec.publish.comment} (nothing leaves a checkout)",
     }
@@ -49,6 +50,19 @@ def _rows(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[
 
 def _list_commands(commands: tuple[HostCommand, ...]) -> str:
     return "; ".join(one_line(command.run, 60) for command in commands) or "none"
+
+
+def _verification(plan: RunPlan, sandbox: str) -> str:
+    if not plan.checks:
+        return "no checks, so no second sandbox"
+    if plan.verify.where == "same":
+        return "the checks run in the agent's own sandbox"
+    if not plan.verify.isolated:
+        return "the checks run in a second folder on this machine, with the base and the changes"
+    setup = ""
+    if plan.setup:
+        setup = ", setup again"
+    return f"a second {sandbox} sandbox from {plan.request.template}: the base{setup}, the changes, the checks"
 
 
 def _limits(limits: Limits) -> list[str]:

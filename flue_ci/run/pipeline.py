@@ -1,4 +1,5 @@
-"""The story of a run: sandbox, repository in, setup, agent, changes out, checks, and a report at every ending.
+"""The story of a run: sandbox, repository in, setup, agent, changes out, checks in a clean sandbox, and a report at
+every ending.
 
 Read `run_agent` and `_run_stages` first. They know nothing of vendors, files or terminals: what they need arrives in
 `RunPlan` and `RunServices`.
@@ -7,30 +8,27 @@ Read `run_agent` and `_run_stages` first. They know nothing of vendors, files or
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
-from flue_ci import __version__
 from flue_ci.agent.system_prompt import PromptParts, build_task
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.concurrency import finish, together, uncancel
-from flue_ci.core.errors import EXIT_BUG, ChangesRefused, FlueError
-from flue_ci.core.events import Notice, Observer, ProgressEvent, StageEnded, StageStarted, TurnEnded
-from flue_ci.core.messages import Outcome, Usage
+from flue_ci.core.errors import EXIT_BUG, ChangesRefused, FlueError, SandboxError
+from flue_ci.core.events import Notice, Observer, StageEnded, StageStarted
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.startup import fast_startup
 from flue_ci.git.command import read_objects
 from flue_ci.git.source import Source
-from flue_ci.report.conclusion import RunRecord, conclude
-from flue_ci.report.folder import PATCH
-from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
-from flue_ci.run.commands import restore_shell_profile, run_commands, save_shell_profile
+from flue_ci.report.report import Verification
+from flue_ci.run.commands import run_commands
 from flue_ci.run.plan import RunPlan, RunResult, RunServices
+from flue_ci.run.state import RunState, make_report
+from flue_ci.run.verification import CleanSandbox, can_become_root
 from flue_ci.safety.redact import added_lines
-from flue_ci.workspace.collect import collect
+from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from flue_ci.workspace.upload import Workspace, upload, upload_files
 from flue_ci.workspace.verify import subtract_setup_changes
 
@@ -39,65 +37,17 @@ _WITHHELD_HINT = "look for a command that writes its environment to a file; drop
 _SIGINT = 2
 
 
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """The record of one run while it grows."""
-
-    plan: RunPlan
-    observe: Observer
-    holds_secret: Callable[[bytes], bool]
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    start: float = field(default_factory=time.monotonic)
-    stage: str = "start"
-    sandbox: Sandbox | None = None
-    engine_ready: asyncio.Future[None] | None = None
-    source: Source | None = None
-    discussion_text: str = ""
-    workspace: Workspace | None = None
-    outcome: Outcome | None = None
-    usage: Usage = field(default_factory=Usage)
-    setup: tuple[CommandResult, ...] = ()
-    checks: tuple[CommandResult, ...] = ()
-    setup_changes: ChangeSet | None = None
-    changes: ChangeSet | None = None
-    refusal: ChangesRefused | None = None
-    failure: Failure | None = None
-    failure_code: int = 0
-    signal: int = 0
-    networks: dict[str, str] = field(default_factory=dict)  # what was in force, by phase
-    timings: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def record(self, event: ProgressEvent) -> None:
-        """Every event passes here, so that what was used is known however the run ends."""
-        if isinstance(event, TurnEnded):
-            self.usage = event.total
-        elif isinstance(event, Notice):
-            self.notes.append(event.text)
-        self.observe(event)
-
-    async def changes_so_far(self) -> ChangeSet:
-        """What differs in the sandbox from what was uploaded. Raises `ChangesRefused`."""
-        assert self.workspace and self.source and self.sandbox
-        return await collect(self.workspace, self.source, self.sandbox)
-
-    def fail(self, message: str, *, hint: str = "", code: int = 1) -> None:
-        self.failure = Failure(stage=self.stage, message=message, hint=hint)
-        self.failure_code = code
-
-    @property
-    def patch(self) -> bytes:
-        result = self.changes or self.refusal
-        return result.patch if result else b""
-
-
 async def run_agent(plan: RunPlan, services: RunServices, observe: Observer) -> RunResult:
     """Carries out the plan.
 
     Every ending gives a report: expected failures, cancellation of the calling task, and bugs. The sandbox is dead
     on return.
     """
-    run = _Run(plan=plan, observe=observe, holds_secret=services.holds_secret)
+    run = RunState(plan=plan, observe=observe, holds_secret=services.holds_secret)
+    if plan.checks:
+        run.verification = Verification(where=plan.verify.where, isolated=plan.verify.isolated)
+        if plan.verify.where == "fresh":
+            run.clean = CleanSandbox(plan, services.provider, run.record)
     try:
         await _run_stages(run, services)
     except FlueError as error:
@@ -113,47 +63,80 @@ async def run_agent(plan: RunPlan, services: RunServices, observe: Observer) -> 
         run.fail(f"{type(bug).__name__}: {bug}", hint=f"This is a bug of flue-ci.\n{trace}", code=EXIT_BUG)
     finally:
         await _end(run, services)
-    return RunResult(report=_report(run), patch=run.patch, source=run.source)
+    return RunResult(report=make_report(run), patch=run.patch, source=run.source)
 
 
-async def _run_stages(run: _Run, services: RunServices) -> None:
-    """The stages, one after another. What the agent did is collected before the checks, so that they cannot lose or
-    alter it."""
+async def _run_stages(run: RunState, services: RunServices) -> None:
+    """The stages, one after another. What the agent did is collected before the checks, which see nothing else of
+    it."""
     plan = run.plan
     async with _stage(run, "prepare"):
         await _prepare(run, services)
     assert run.sandbox and run.source and run.engine_ready
     async with _stage(run, "upload"):
-        run.workspace = await upload(run.source, run.sandbox)
-        await upload_files(run.sandbox, services.files)
+        workspace = run.workspace = await _upload(run, run.source, run.sandbox)
     if run.engine_ready.done():
         run.engine_ready.result()  # an engine that cannot start ends the run before setup costs anything
     if plan.setup:
         async with _stage(run, "setup"):
-            await _set_up(run, run.sandbox, run.workspace)
+            await _set_up(run, run.sandbox, workspace)
         if not run.setup[-1].passed:
             return
-    if plan.checks:
-        await save_shell_profile(run.sandbox)
     async with _stage(run, "agent"):
         await run.engine_ready
-        task = build_task(_with_discussion(plan.prompt, run.discussion_text), run.workspace.root)
+        await upload_files(run.sandbox, services.files)
+        if run.verification and run.clean is None:
+            await save_surroundings(workspace, run.sandbox)
+        task = build_task(_with_discussion(plan.prompt, run.discussion_text), workspace.root)
         run.outcome = await services.engine.run(task, run.sandbox, run.record)
+    run.checks = tuple(check.not_run() for check in plan.checks)
     async with _stage(run, "collect"):
         await _collect(run)
-    if plan.checks:
-        async with _stage(run, "checks"):
-            await restore_shell_profile(run.sandbox)
-            run.checks = await run_commands(plan.checks, run.sandbox, cwd=run.workspace.root, observe=run.record)
+    if run.verification:
+        await _check(run, run.verification)
 
 
-async def _prepare(run: _Run, services: RunServices) -> None:
+async def _upload(run: RunState, source: Source, sandbox: Sandbox) -> Workspace:
+    """The repository into the agent's sandbox; meanwhile it shows whether anybody can become root in it."""
+    if run.verification is None:
+        return await upload(source, sandbox)
+    workspace: Workspace
+    workspace, has_root = await together(upload(source, sandbox), can_become_root(sandbox))
+    run.verification = replace(run.verification, root=has_root)
+    return workspace
+
+
+async def _check(run: RunState, verification: Verification) -> None:
+    """The checks, over the base and the changes alone; or, when the spec wants that, where the agent worked."""
+    assert run.sandbox and run.source and run.workspace and run.changes
+    sandbox, workspace = run.sandbox, run.workspace
+    if run.clean:
+        async with _stage(run, "verify"):
+            # Of the agent's sandbox nothing is needed any more.
+            (sandbox, workspace), _ = await together(run.clean.receive(run.source, run.changes), _close_sandbox(run))
+    elif verification.unquiet:
+        message = f"no check was run, because the agent's processes could not be ended: {verification.unquiet}"
+        raise SandboxError(message, hint="let the checks run in a clean sandbox: `verify: fresh` in the spec")
+    else:
+        beside = await list_surroundings(workspace, sandbox, run.changes)
+        run.verification = replace(verification, beside=beside)
+    async with _stage(run, "checks"):
+        run.verification = replace(run.verification or verification, ready=True)
+        results = run_commands(run.plan.checks, sandbox, cwd=workspace.root, observe=run.record)
+        index = 0
+        async for result in results:
+            run.checks = (*run.checks[:index], result, *run.checks[index + 1 :])
+            index += 1
+
+
+async def _prepare(run: RunState, services: RunServices) -> None:
     """Starts the sandbox, reads the repository and the discussion at the same time; a failure of one ends the
     others. The engine is prepared beside all that happens before the agent starts."""
     request, inputs = run.plan.request, services.inputs
 
     async def open_sandbox() -> None:
         run.sandbox = await services.provider.open(request, run.record)
+        run.sandbox_opened = time.monotonic()
         run.networks["setup" if run.plan.setup else "agent"] = str(request.network)
 
     async def read_source() -> None:
@@ -176,7 +159,7 @@ async def _load(preparation: Coroutine[Any, Any, None]) -> None:
         await preparation
 
 
-def _note(run: _Run, *notes: str) -> None:
+def _note(run: RunState, *notes: str) -> None:
     for note in notes:
         run.record(Notice(text=note))
 
@@ -187,12 +170,11 @@ def _with_discussion(prompt: PromptParts, text: str) -> PromptParts:
     return replace(prompt, prompt=f"{prompt.prompt.strip()}\n\n{text}".strip())
 
 
-async def _set_up(run: _Run, sandbox: Sandbox, workspace: Workspace) -> None:
+async def _set_up(run: RunState, sandbox: Sandbox, workspace: Workspace) -> None:
     """Runs the setup commands, then switches to the agent's network. What setup changed in the files is not the
     agent's change."""
-    run.setup = await run_commands(
-        run.plan.setup, sandbox, cwd=workspace.root, observe=run.record, stop_at_failure=True
-    )
+    async for result in run_commands(run.plan.setup, sandbox, cwd=workspace.root, observe=run.record):
+        run.setup += (result,)
     if not run.setup[-1].passed:
         return
     network = run.plan.request.agent_network or run.plan.request.network
@@ -204,8 +186,14 @@ async def _set_up(run: _Run, sandbox: Sandbox, workspace: Workspace) -> None:
         _note(run, f"what setup changed counts as the agent's: {refusal}")
 
 
-async def _collect(run: _Run) -> None:
-    assert run.source
+async def _collect(run: RunState) -> None:
+    """What the agent changed. All of its processes are ended before, so that nothing changes any more."""
+    assert run.source and run.sandbox
+    unquiet = await run.sandbox.end_processes()
+    if unquiet:
+        _note(run, f"before the changes were collected: {unquiet}")
+        if run.verification:
+            run.verification = replace(run.verification, unquiet=unquiet)
     try:
         changes = await run.changes_so_far()
         if run.setup_changes:
@@ -220,7 +208,7 @@ async def _collect(run: _Run) -> None:
         raise run.refusal from None
 
 
-async def _adds_secret(run: _Run, source: Source, changes: ChangeSet) -> bool:
+async def _adds_secret(run: RunState, source: Source, changes: ChangeSet) -> bool:
     """Whether a secret of this run is in what the changes add: lines, names, and the bytes of binary files.
 
     Known values and their usual encodings are recognised, compressed or encrypted ones are not.
@@ -236,22 +224,33 @@ async def _adds_secret(run: _Run, source: Source, changes: ChangeSet) -> bool:
     return False
 
 
-async def _end(run: _Run, services: RunServices) -> None:
+async def _end(run: RunState, services: RunServices) -> None:
     """After every ending: saves the agent's work when that has not happened yet, then kills the sandbox."""
     if run.engine_ready:
         run.engine_ready.cancel()
         run.engine_ready.add_done_callback(lambda task: task.cancelled() or task.exception())  # too late to matter
-    if run.sandbox is None:
-        return
     if run.stage in ("agent", "collect") and run.failure and run.changes is None and run.refusal is None:
         await _rescue(run, services)
     try:
-        await finish(run.sandbox.close())  # bounded in itself, and never cut short by a second signal
+        await finish(_close_sandboxes(run))  # bounded in itself, and never cut short by a second signal
     except asyncio.CancelledError:
         uncancel()
 
 
-async def _rescue(run: _Run, services: RunServices) -> None:
+async def _close_sandboxes(run: RunState) -> None:
+    clean = run.clean.close() if run.clean else asyncio.sleep(0)
+    await together(clean, _close_sandbox(run))
+
+
+async def _close_sandbox(run: RunState) -> None:
+    """Kills the agent's sandbox; once is enough."""
+    if run.sandbox is None or run.sandbox_seconds:
+        return
+    await run.sandbox.close()
+    run.sandbox_seconds = round(time.monotonic() - run.sandbox_opened, 3)
+
+
+async def _rescue(run: RunState, services: RunServices) -> None:
     """What the agent did is worth a last try, also when the model failed or the run was interrupted."""
     timeout = services.rescue_seconds if run.signal else None
     try:
@@ -265,7 +264,7 @@ async def _rescue(run: _Run, services: RunServices) -> None:
 
 
 @asynccontextmanager
-async def _stage(run: _Run, name: str) -> AsyncIterator[None]:
+async def _stage(run: RunState, name: str) -> AsyncIterator[None]:
     run.stage = name
     start = time.monotonic()
     run.record(StageStarted(stage=name))
@@ -274,61 +273,3 @@ async def _stage(run: _Run, name: str) -> AsyncIterator[None]:
     finally:
         run.timings[name] = round(time.monotonic() - start, 3)
         run.record(StageEnded(stage=name, seconds=run.timings[name]))
-
-
-def _report(run: _Run) -> Report:
-    plan, outcome, source, failure = run.plan, run.outcome, run.source, run.failure
-    verdict = conclude(
-        RunRecord(
-            outcome=outcome,
-            setup=run.setup,
-            checks=run.checks,
-            changed_files=len(run.changes.files) if run.changes else 0,
-            wants_changes=plan.wants_changes,
-            failure=failure.message if failure else "",
-            failure_code=run.failure_code,
-            signal=run.signal,
-        )
-    )
-    if failure is None and outcome and outcome.status in ("failed", "gave-up"):
-        failure = Failure(stage="agent", message=outcome.reason, hint=outcome.hint)
-    return Report(
-        conclusion=verdict.conclusion,
-        reason=verdict.reason,
-        exit_code=verdict.exit_code,
-        agent=plan.agent,
-        instruction=plan.instruction,
-        summary=outcome.summary if outcome else "",
-        result=outcome.result if outcome else None,
-        changes=_changes(run),
-        setup=run.setup,
-        checks=run.checks,
-        usage=run.usage,
-        base=Base(ref=source.ref, sha=source.head, dirty=source.dirty) if source else Base(),
-        sandbox=_sandbox(run),
-        model=plan.model,
-        timings=run.timings | {"total": round(time.monotonic() - run.start, 3)},
-        failure=failure,
-        notes=tuple(run.notes),
-        started=run.started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        spec=plan.spec,
-        flue_ci=__version__,
-        trigger=plan.trigger,
-        publish=plan.publish,
-    )
-
-
-def _changes(run: _Run) -> Changes:
-    if run.refusal:
-        return Changes(refused=str(run.refusal))
-    if run.changes is None or not run.changes.files:
-        return Changes()
-    return Changes(files=run.changes.files, added=run.changes.added, deleted=run.changes.deleted, patch=PATCH)
-
-
-def _sandbox(run: _Run) -> SandboxUsed:
-    usage = SandboxUsed(provider="", template=run.plan.request.template, network=run.networks, secrets=run.plan.secrets)
-    if run.sandbox is None:
-        return usage
-    info = run.sandbox.info
-    return replace(usage, provider=info.provider, id=info.id, template=info.template)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.ports import Engine, Model, SandboxProvider, SandboxRequest
@@ -110,6 +111,17 @@ def _head(repo: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyPlan:
+    """Where the checks run: in a second, clean sandbox, or in the agent's own. `setup_again`: setup always runs once
+    more after the changes, not only when they touch what it depends on. Not `isolated`: a sandbox is only a folder of
+    this machine."""
+
+    where: Literal["fresh", "same"] = "fresh"
+    setup_again: bool = False
+    isolated: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
     """What was decided to do. `spec` is the spec's path for people, `prompt` what the engine's task is made of,
     `request` the sandbox with its network in both phases. `secrets` are the names of those visible inside."""
@@ -122,6 +134,7 @@ class RunPlan:
     request: SandboxRequest
     setup: tuple[HostCommand, ...] = ()
     checks: tuple[HostCommand, ...] = ()
+    verify: VerifyPlan = field(default_factory=VerifyPlan)
     secrets: tuple[str, ...] = ()
     wants_changes: bool = True
     trigger: Trigger | None = None

@@ -158,6 +158,13 @@ def checks(spec: AgentSpec, problems: Problems) -> None:
             problems.add(("checks", index, "name"), "the name of a check is one line of printable text")
 
 
+def verify(spec: AgentSpec, problems: Problems) -> None:
+    """Setup can run again only where nothing of the agent is."""
+    choice = spec.verification
+    if choice.where == "same" and choice.setup == "after":
+        problems.add(("verify", "setup"), "`after` goes with a clean sandbox", "write `where: fresh`, or drop it")
+
+
 def lists(spec: AgentSpec, problems: Problems) -> None:
     """Tools and skills."""
     _check_unique(("tools",), spec.tools, "tool", problems)
@@ -232,6 +239,7 @@ RULES: tuple[Rule, ...] = (
     limits,
     cost,
     checks,
+    verify,
     lists,
     result,
     engine,

@@ -258,6 +258,13 @@ class CheckSpec(Part):
     timeout: Seconds = Field(600.0, ge=1)
 
 
+class VerifySpec(Part):
+    """Where the checks run: in a clean sandbox, or in the agent's own; and when setup runs in the clean one."""
+
+    where: Literal["fresh", "same"] = "fresh"
+    setup: Literal["before", "after"] = "before"
+
+
 class ContextSpec(Part):
     """Whose comments on a pull request or issue the agent reads. The agent works without them as well."""
 
@@ -301,11 +308,21 @@ class AgentSpec(Part):
     )
     skills: Annotated[Literal["auto", "none"] | Texts, WordOr(("auto", "none"), Texts, list, tuple)] = "auto"
     limits: LimitsSpec = _all_defaults(LimitsSpec)
+    verify: Annotated[
+        Literal["fresh", "same"] | VerifySpec, WordOr(("fresh", "same"), VerifySpec, Mapping, BaseModel)
+    ] = "fresh"
     checks: Annotated[tuple[CheckSpec, ...], Strict(False), _Several] = ()
     result: dict[str, Any] | None = None
     publish: PublishSpec = _all_defaults(PublishSpec)
 
     _document: Document = PrivateAttr(default_factory=Document)
+
+    @property
+    def verification(self) -> VerifySpec:
+        """`verify`, also where it is only a word."""
+        if isinstance(self.verify, VerifySpec):
+            return self.verify
+        return VerifySpec(where=self.verify)
 
     @property
     def document(self) -> Document:
@@ -330,58 +347,3 @@ def validate(data: Mapping[str, Any]) -> tuple[AgentSpec | None, list[Mapping[st
         return AgentSpec.model_validate(data), []
     except ValidationError as error:
         return None, list(error.errors(include_url=False))
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema, draft 2020-12, in one piece: no references, a description and examples at every key."""
-    schema = AgentSpec.model_json_schema()
-    definitions = schema.pop("$defs", {})
-    for name, texts in read_texts("keys.toml").items():
-        for key, field in definitions.get(name, schema)["properties"].items():
-            field.update(texts[key])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "flue-ci agent spec, version 1",
-        **_inline(schema, definitions),
-    }
-
-
-def _inline(node: Any, definitions: dict[str, Any]) -> Any:
-    """A copy of `node` with the definitions in place of the references to them."""
-    if isinstance(node, list):
-        return [_inline(item, definitions) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        rest = {key: value for key, value in node.items() if key != "$ref"}
-        node = {**definitions[node["$ref"].rpartition("/")[2]], **rest}
-    copy: dict[str, Any] = {}
-    for key, value in node.items():
-        if key == "properties":
-            copy[key] = {name: _inline_property(field, definitions) for name, field in value.items()}
-        elif key in ("examples", "default", "const", "enum"):
-            copy[key] = value
-        elif key != "title":  # pydantic's names of classes and fields say nothing that the key does not
-            copy[key] = _inline(value, definitions)
-    return _without_null(copy)
-
-
-def _inline_property(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    copy: dict[str, Any] = _inline(field, definitions)
-    default = copy.get("default")
-    if default in (None, "") or isinstance(default, dict):
-        copy.pop("default", None)
-    elif copy.get("pattern") == DURATION:
-        copy["default"] = f"{default / 60:g}m"
-    return copy
-
-
-def _without_null(node: dict[str, Any]) -> dict[str, Any]:
-    """Optional keys are left out, never null: `anyOf` of something and null is that something."""
-    choices = [choice for choice in node.get("anyOf", ()) if choice != {"type": "null"}]
-    if "anyOf" not in node or len(choices) == len(node["anyOf"]):
-        return node
-    rest = {key: value for key, value in node.items() if key != "anyOf"}
-    if len(choices) == 1:
-        return {**choices[0], **rest}
-    return {**rest, "anyOf": choices}

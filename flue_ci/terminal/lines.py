@@ -39,13 +39,17 @@ def _tool_line(event: events.ToolEnded) -> str:
 
 def _command_line(event: events.CommandEnded) -> str:
     mark = "✓" if has_passed(event) else "✗"
-    ending = "timed out" if event.timed_out else f"exit code {event.exit_code}"
+    ending = f"exit code {event.exit_code}"
+    if event.timed_out:
+        ending = "timed out"
+    elif not event.known:
+        ending = "exit code not known"
     return f"  {mark} {one_line(event.name)}: {ending} ({human_seconds(event.seconds)})"
 
 
 def has_passed(event: events.CommandEnded) -> bool:
     """Whether a command exited with 0, in time."""
-    return event.exit_code == 0 and not event.timed_out
+    return event.known and event.exit_code == 0 and not event.timed_out
 
 
 def output_lines(data: bytes) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural, printable
+from flue_ci.report.conclusion import describe_verification
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
 from flue_ci.report.markdown import MARKS, without_binary
 from flue_ci.report.report import CommandResult, Report
@@ -108,13 +109,25 @@ def _bar(file: ChangedFile, most: int) -> str:
 
 
 def _checks(report: Report) -> list[Line]:
-    failures = [result for result in report.setup if not result.passed]
-    return [line for result in (*failures, *report.checks) for line in _check(result)]
+    setup = report.setup
+    if report.verification:
+        setup += report.verification.setup
+    failures = [result for result in setup if not result.passed]
+    lines = [line for result in (*failures, *report.checks) for line in _check(result)]
+    if report.verification and report.checks:
+        lines += [(f"  {sentence}", "dim") for sentence in describe_verification(report.verification)]
+    return lines
 
 
 def _check(result: CommandResult) -> list[Line]:
+    if result.state == "not-run":
+        return [(f"  - {result.name}: {one_line(result.command, 80)} · not run", "yellow")]
     mark, style = ("✓", "green") if result.passed else ("✗", "red")
-    ending = "timed out" if result.timed_out else f"exit code {result.exit_code}"
+    ending = f"exit code {result.exit_code}"
+    if result.timed_out:
+        ending = "timed out"
+    elif result.state == "unknown":
+        ending = "exit code not known"
     parts = (f"{mark} {result.name}: {one_line(result.command, 80)}", ending, human_seconds(result.seconds))
     lines = [(f"  {' · '.join(parts)}", style)]
     if not result.passed:
@@ -133,6 +146,10 @@ def _figures(report: Report) -> list[Line]:
         f"{sandbox.provider or 'no'} sandbox",
         f"network: {network}",
     ]
+    if sandbox.seconds:
+        figures[4] += f" for {human_seconds(sandbox.seconds)}"
+    if report.verification and (clean := report.verification.sandbox):
+        figures[4] += f" + a clean one for {human_seconds(clean.seconds)}"
     return [(f"  {' · '.join(figures)}", "dim")]
 
 

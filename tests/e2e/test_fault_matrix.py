@@ -101,6 +101,20 @@ def collect(cell: Cell, kind: str) -> None:
     cell.turns[-1] = last
 
 
+def second(route: str, text: str = "") -> Callable[[Cell, str], None]:
+    """The same in the clean sandbox, which is prepared beside the agent's last word."""
+
+    def set_up(cell: Cell, kind: str) -> None:
+        faults = cell.job.e2b.faults
+        if kind == "SIGTERM":
+            fault = faults.add(route, hold=True, skip=1, text=text.encode())
+            cell.reached, cell.release = lambda: fault.times == 0, fault.released.set
+        else:
+            faults.add(route, skip=1, text=text.encode(), **HTTP[kind])
+
+    return set_up
+
+
 def model(cell: Cell, kind: str) -> None:
     """The second request: there is work that must not be lost."""
     endless = kind not in ("passing", "slow", "SIGTERM")
@@ -174,6 +188,11 @@ STAGES = {
     "model": Stage(set_up=model, kinds=("garbage", "passing", "SIGTERM"), reported="agent"),
     "tool": Stage(set_up=e2b("start", TOOL), kinds=("lost", "passing", "SIGTERM"), reported="agent"),
     "collect": Stage(set_up=collect, kinds=("refused", "passing", "SIGTERM"), reported="collect"),
+    "clean": Stage(set_up=second("create"), kinds=("limited", "lost", "passing", "SIGTERM"), reported="verify"),
+    "clean upload": Stage(
+        set_up=second("start", "flue-ci-root="), kinds=("missing", "slow", "SIGTERM"), reported="verify"
+    ),
+    "clean setup": Stage(set_up=second("start", SETUP), kinds=("garbage", "slow", "SIGTERM"), reported="verify"),
     "check": Stage(set_up=e2b("start", CHECK), kinds=("limited", "slow", "SIGTERM"), reported="checks"),
     "comment": Stage(
         set_up=github("PATCH comments"),
@@ -192,7 +211,8 @@ ENDS: dict[tuple[str, str], tuple[str, str | None]] = {
     ("comment", "SIGTERM"): GOOD,  # too late: the run is over and saved
 }
 BEFORE_THE_MODEL = ("gate", "fetch", "create", "upload", "setup", "files")
-WORK_IS_DONE = ("model", "check", "comment", "summary")  # when the fault comes
+CLEAN = ("clean", "clean upload", "clean setup")
+WORK_IS_DONE = ("model", *CLEAN, "check", "comment", "summary")  # when the fault comes
 
 
 def expected(stage: str, kind: str) -> tuple[str, str | None]:
@@ -230,7 +250,11 @@ def assert_told_and_gone(cell: Cell, done: Done, stage: str, conclusion: str, fa
     job, mark = cell.job, MARK[conclusion]
     report = json.loads(Path(done.outputs["report-path"]).read_text())
     assert report["conclusion"] == conclusion
-    assert (report["failure"] or {"stage": None})["stage"] == failed_at
+    failure = (report["failure"] or {"stage": None})["stage"]
+    if stage in CLEAN and conclusion == "cancelled":
+        assert failure in ("agent", "collect", "verify")  # it is prepared beside them
+    else:
+        assert failure == failed_at
     assert "Traceback" not in done.log + json.dumps(report)
     if stage == "summary":
         assert "the job summary cannot be written" in done.log
@@ -244,7 +268,9 @@ def assert_told_and_gone(cell: Cell, done: Done, stage: str, conclusion: str, fa
         assert last == ""  # who cancels a job at once knows it
     else:
         assert last.split("\n")[1].startswith(f"### {mark}")
-    if conclusion == "success" or stage in WORK_IS_DONE or (stage, conclusion) == ("collect", "cancelled"):
+    if stage in CLEAN and conclusion == "cancelled":
+        pass  # perhaps before the agent had done anything
+    elif conclusion == "success" or stage in WORK_IS_DONE or (stage, conclusion) == ("collect", "cancelled"):
         assert done.outputs["patch-path"], done.log
         assert "+changed" in Path(done.outputs["patch-path"]).read_text()
     assert job.e2b.sandboxes == {}
@@ -264,8 +290,9 @@ def test_a_sandbox_that_cannot_be_killed_at_once_is_killed_again_or_ends_by_itse
     kills = cell.job.e2b.recorded("kill")
     assert len(kills) > 1, "it was not tried again"
     if times is None:
-        (left,) = cell.job.e2b.sandboxes
-        assert f"{left}" in done.log
+        assert len(cell.job.e2b.sandboxes) == 2
+        for name in cell.job.e2b.sandboxes:
+            assert name in done.log
         assert "it does in" in done.log
         cell.job.e2b.faults.clear()
         killed = cell.job.run(["sandboxes", "kill", "--run", "r1"], cell.environ | cell.job.e2b.env())

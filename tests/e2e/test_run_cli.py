@@ -37,7 +37,7 @@ def test_the_result_is_on_standard_output_and_the_story_on_standard_error(make_f
     assert (report.agent, report.instruction, report.summary) == ("count", "only the numbers, please", "Counted.")
     assert (report.base.ref, report.base.sha) == ("main", flow.git("rev-parse", "HEAD").strip())
     assert [file.path for file in report.changes.files] == ["log.txt"]
-    assert list(report.timings) == ["prepare", "upload", "setup", "agent", "collect", "checks", "total"]
+    assert list(report.timings) == ["prepare", "upload", "setup", "agent", "collect", "verify", "checks", "total"]
     assert (report.sandbox.provider, report.model) == (where, "claude-sonnet-5-5")
     flow.git("apply", "--check", str(flow.out / "changes.patch"))
 

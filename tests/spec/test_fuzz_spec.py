@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.core.errors import SpecError, UsageError
+from flue_ci.spec.json_schema import json_schema
 from flue_ci.spec.load import load_spec
-from flue_ci.spec.schema import json_schema
 from flue_ci.spec.template import render, template_flaw
 
 CPU_SECONDS = 30  # far more than the slowest of these takes; without a bound they take minutes, or for ever

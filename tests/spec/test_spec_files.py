@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from flue_ci.core.errors import SpecError, UsageError
+from flue_ci.spec.json_schema import json_schema
 from flue_ci.spec.load import find_spec, find_specs, load_spec, not_supported_yet
-from flue_ci.spec.schema import json_schema
 from flue_ci.spec.starter import starter_spec, write_starter
 from flue_ci.spec.template import VARIABLES, render
 

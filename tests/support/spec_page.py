@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flue_ci.gate.event import AFTER_CHECKS, EVENTS, WITH_COMMIT
-from flue_ci.spec.schema import json_schema
+from flue_ci.spec.json_schema import json_schema
 
 _TYPES = {"array": "list", "object": "mapping", "string": "text"}
 PAGE = Path(__file__).parents[2] / "docs" / "spec.md"

@@ -17,3 +17,4 @@ TOOLS = Registry(
         "glob": "flue_ci.agent.tools.search:Glob",
     },
 )
+READ_ONLY = frozenset({"read", "grep", "glob", "finish", "give_up"})  # ours that change no file; any other may

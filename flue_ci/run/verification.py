@@ -1,0 +1,137 @@
+"""The clean sandbox in which the checks run: prepared while the agent works, with the base, setup and the verified
+changes in it, and nothing else of the agent's.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from flue_ci.core.changes import ChangeSet
+from flue_ci.core.errors import FlueError, SandboxError
+from flue_ci.core.events import Notice, Observer, ProgressEvent
+from flue_ci.core.ports import Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.core.text import one_line
+from flue_ci.git.source import Source
+from flue_ci.report.conclusion import describe_ending
+from flue_ci.report.report import CommandResult, SandboxUsed
+from flue_ci.run.commands import run_commands
+from flue_ci.run.manifests import touches_setup
+from flue_ci.run.plan import RunPlan
+from flue_ci.workspace.place import place_changes
+from flue_ci.workspace.upload import Workspace, upload
+
+_LONGEST = 86_400.0  # seconds that a sandbox may live
+_PROBE = '[ "$(id -u)" = 0 ] || sudo -n true'
+
+
+class CleanSandbox:
+    """One run's second sandbox. `start` may be called at any time and more than once; `close` ends whatever there is.
+
+    `setup` are the results of setup in it, `setup_again` tells whether it ran once more after the changes.
+    """
+
+    def __init__(self, plan: RunPlan, provider: SandboxProvider, observe: Observer) -> None:
+        self.setup: tuple[CommandResult, ...] = ()
+        self.setup_again = False
+        self._plan, self._provider, self._observe = plan, provider, observe
+        self._request = _request(plan)
+        self._sandbox: Sandbox | None = None
+        self._networks: dict[str, str] = {}
+        self._opened = self._seconds = 0.0
+        self._preparation: asyncio.Task[Workspace] | None = None
+
+    def start(self, source: Source) -> None:
+        """Begins to prepare it, in the background."""
+        if self._preparation is None:
+            self._preparation = asyncio.ensure_future(self._prepare(source))
+
+    async def receive(self, source: Source, changes: ChangeSet) -> tuple[Sandbox, Workspace]:
+        """The sandbox with the changes in it, ready for checks. Raises `SandboxError` when there is none."""
+        self.start(source)
+        assert self._preparation
+        try:
+            workspace = await self._preparation
+            assert self._sandbox
+            await place_changes(source, changes, workspace, self._sandbox)
+            if self._plan.setup and (self._plan.verify.setup_again or touches_setup(changes.files, self._plan.setup)):
+                self.setup_again = True
+                await self._sandbox.set_network(self._request.network)
+                await self._set_up(self._sandbox, workspace, self._observe)
+        except FlueError as error:
+            message = f"the checks were not run, because there is no clean sandbox for them: {error}"
+            raise SandboxError(message, hint=error.hint) from error
+        return self._sandbox, workspace
+
+    async def _prepare(self, source: Source) -> Workspace:
+        self._sandbox = await self._provider.open(self._request, self._observe_quietly)
+        self._opened = time.monotonic()
+        workspace = await upload(source, self._sandbox)
+        if self._plan.setup:
+            await self._set_up(self._sandbox, workspace, self._observe_quietly)
+        self._networks["checks"] = str(_checks_network(self._request))
+        return workspace
+
+    async def _set_up(self, sandbox: Sandbox, workspace: Workspace, observe: Observer) -> None:
+        """Setup with its own network, and then the network of the checks."""
+        self._networks["setup"] = str(self._request.network)
+        async for result in run_commands(self._plan.setup, sandbox, cwd=workspace.root, observe=observe):
+            self.setup += (result,)
+            if not result.passed:
+                ending = describe_ending(result)
+                raise SandboxError(f"setup command `{one_line(result.command, 60)}` {ending} there", hint=_tail(result))
+        await sandbox.set_network(_checks_network(self._request))
+
+    def _observe_quietly(self, event: ProgressEvent) -> None:
+        """The agent is at work: people learn only of trouble."""
+        if isinstance(event, Notice):
+            self._observe(Notice(text=f"clean sandbox: {event.text}"))
+
+    async def close(self) -> None:
+        """Ends the preparation and kills the sandbox. Idempotent; bounded as the provider's own ends are."""
+        if self._preparation is not None:
+            self._preparation.cancel()
+            with suppress(asyncio.CancelledError, FlueError):
+                await self._preparation
+        if self._sandbox is not None:
+            await self._sandbox.close()
+            self._seconds = self._seconds or time.monotonic() - self._opened
+
+    @property
+    def usage(self) -> SandboxUsed | None:
+        """The sandbox as the report has it; None when none was started."""
+        if self._sandbox is None:
+            return None
+        info = self._sandbox.info
+        return SandboxUsed(
+            provider=info.provider,
+            id=info.id,
+            template=info.template,
+            network=self._networks,
+            secrets=self._plan.secrets,
+            seconds=round(self._seconds, 3),
+        )
+
+
+async def can_become_root(sandbox: Sandbox) -> bool:
+    """Whether the ordinary user inside is root, or becomes root without a password; also when that cannot be found
+    out. Raises `SandboxLost`."""
+    result = await sandbox.exec(_PROBE, timeout=20, limit=1_000)
+    return result.exit_code == 0 or result.timed_out
+
+
+def _request(plan: RunPlan) -> SandboxRequest:
+    """As the agent's. Its own time comes on top of the agent's, because it starts while the agent works."""
+    minutes = plan.prompt.limits.minutes or 0.0
+    request = plan.request
+    seconds = min(request.max_seconds + 60 * minutes, _LONGEST)
+    return replace(request, max_seconds=seconds, metadata={**request.metadata, "role": "verify"})
+
+
+def _checks_network(request: SandboxRequest) -> Network:
+    return request.agent_network or request.network
+
+
+def _tail(result: CommandResult) -> str:
+    """The last lines of a command's output."""
+    return "\n".join(result.output.rstrip().splitlines()[-10:])
