@@ -20,6 +20,7 @@ from flue_ci.core.text import human_bytes, human_seconds
 from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand, account
 from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, vendor_call
 from flue_ci.sandboxes.e2b.network import policy
+from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
 from flue_ci.sandboxes.output import CommandOutput
 
 T = TypeVar("T")
@@ -35,6 +36,13 @@ _SLOW_UPLOAD = 200_000  # bytes a second, below which an upload counts as stuck
 _KILL_SECONDS = 2.5  # for one attempt
 _LAST_SECONDS = 1.0  # for the end of a stream with nothing to come
 _FULL_TIME_SECONDS = 1.0  # before the end of its time a sandbox that is lost counts as one that used it up
+
+
+def _upload_seconds(data: bytes | Path) -> float:
+    """That an upload may take."""
+    if isinstance(data, Path):
+        return 60 + data.stat().st_size / _SLOW_UPLOAD
+    return 60 + len(data) / _SLOW_UPLOAD
 
 
 class E2BSandbox:
@@ -142,22 +150,30 @@ class E2BSandbox:
             await command.kill()
 
     async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
-        """See `ports.Sandbox`."""
+        """See `ports.Sandbox`. For the ordinary user by a command of theirs; only root's work uses E2B's file API."""
+        target = self._path(path)
+        doing = f"{path} could not be read"
+        if user == "root":
+            return await self._download(path, limit)
+        run = self._vendor.commands.run
+        return await self._repeat(lambda: read_file(run, target, limit), doing, path=target, seconds=600)
+
+    async def _download(self, path: str, limit: int | None) -> bytes:
         target = self._path(path)
         most = math.inf if limit is None else limit
         if limit is not None:
-            await self._check_size(target, limit, user)
+            await self._check_size(target, limit, "root")
 
         async def download() -> bytes:
             data = bytearray()
-            async with await self._vendor.files.read(target, format="stream", user=account(user)) as pieces:
+            async with await self._vendor.files.read(target, format="stream", user="root") as pieces:
                 async for piece in pieces:
                     data += piece
                     if len(data) > most:
                         break
             return bytes(data)
 
-        data = await self._repeat(download, f"{path} could not be read", path=target, user=user, seconds=600)
+        data = await self._repeat(download, f"{path} could not be read", path=target, user="root", seconds=600)
         if len(data) > most:  # it grew meanwhile
             raise ValueError(f"{path} has more than {human_bytes(int(most))}: {len(data):,} bytes and counting")
         return data
@@ -181,24 +197,38 @@ class E2BSandbox:
             raise ValueError(f"{path} has {entry.size:,} bytes; the limit is {limit:,}")
 
     async def write(self, path: str, data: bytes | Path, *, user: User = "user") -> None:
-        """See `ports.Sandbox`."""
-        await self._upload(path, data, user)
+        """See `ports.Sandbox`. For the ordinary user by a command of theirs; only root's work uses E2B's file API."""
+        if user == "root":
+            await self._upload(path, data, user)
+            return
+        target = self._path(path)
+
+        async def attempt() -> None:
+            content, source = b"", ""
+            if isinstance(data, bytes) and len(data) <= INLINE_BYTES:
+                content = data
+            else:
+                # Nobody can wait for this name, and only its owner and root can change the file.
+                source = f"/tmp/.{unpredictable_name()}"  # noqa: S108
+                await self._send(source, data, user)
+            await write_file(self._vendor.commands.run, target, content, source)
+
+        await self._repeat(attempt, f"{path} could not be written", path=target, seconds=600 + _upload_seconds(data))
 
     async def _upload(self, path: str, data: bytes | Path, user: User) -> None:
         """By E2B's file API, which acts as root whatever user is named, and gives the file to that user."""
         target = self._path(path)
+        doing, seconds = f"{path} could not be written", _upload_seconds(data)
+        await self._repeat(lambda: self._send(target, data, user), doing, path=target, user=user, seconds=seconds)
+
+    async def _send(self, path: str, data: bytes | Path, user: User) -> None:
         files, name = self._vendor.files, account(user)
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
-        seconds = 60 + size / _SLOW_UPLOAD
-
-        async def upload() -> None:
-            if isinstance(data, Path):
-                with data.open("rb") as file:
-                    await files.write(target, file, user=name)
-            else:
-                await files.write(target, data, user=name, use_octet_stream=True, request_timeout=seconds)
-
-        await self._repeat(upload, f"{path} could not be written", path=target, user=user, seconds=seconds)
+        if isinstance(data, Path):
+            with data.open("rb") as file:
+                await files.write(path, file, user=name)
+        else:
+            seconds = _upload_seconds(data)
+            await files.write(path, data, user=name, use_octet_stream=True, request_timeout=seconds)
 
     async def set_network(self, network: Network) -> None:
         """See `ports.Sandbox`. E2B's rules leave existing connections alone: when less is to be reachable, the ordinary
