@@ -81,8 +81,8 @@ class ExecResult:
 
     `output` is standard output and standard error in the order of arrival, bounded: when more than the limit came,
     its head and its tail with a one-line marker between them, and `omitted` is the number of bytes left out. Death
-    by signal N is exit code 128 + N. Not `known`: the command ended, but the machine did not say how; the exit code is
-    then no success.
+    by signal N is exit code 128 + N. Not `known`: the machine did not say how the command ended; `exit_code` is then
+    255, and the command counts as failed.
     """
 
     exit_code: int

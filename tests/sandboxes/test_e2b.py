@@ -19,6 +19,7 @@ from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
 from flue_ci.testing.sandbox_commands import HEARTBEAT, REQUEST, read_eventually
 from flue_ci.testing.sandbox_contract import SandboxContract, ignore
+from tests.support.e2b_machine import MachineOptions
 from tests.support.e2b_server import E2BServer
 
 ALL = ["0.0.0.0/0"]
@@ -123,7 +124,7 @@ async def test_a_key_with_a_newline_from_a_secret_store_works(server: E2BServer)
 
 
 async def test_home_is_where_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    with E2BServer(isolate=False) as server:
+    with E2BServer(machine=MachineOptions(isolate=False)) as server:
         async with opened(server, asked()) as box:
             assert box.info.home not in ("", "/root", "/home/user")
             await box.write("sub/file", b"here")

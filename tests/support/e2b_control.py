@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from starlette.responses import JSONResponse, Response
 
 from tests.support.e2b_envd import Process
-from tests.support.e2b_machine import Machine
+from tests.support.e2b_machine import Machine, MachineOptions
 
 ENVD_VERSION = "0.6.9"
 
@@ -73,8 +73,10 @@ class Refused(Exception):
 class ControlPlane:
     """Sandboxes by id, and the requests about them. Runs on the server's event loop."""
 
-    def __init__(self, directory: Path, *, templates: set[str], max_timeout: int, page: int, isolate: bool) -> None:
-        self._isolate = isolate
+    def __init__(
+        self, directory: Path, *, templates: set[str], max_timeout: int, page: int, machine: MachineOptions
+    ) -> None:
+        self._machine = machine
         self.sandboxes: dict[str, Sandbox] = {}
         self.machines: list[Machine] = []
         self._directory, self._templates, self._max_timeout, self._page = directory, templates, max_timeout, page
@@ -106,7 +108,7 @@ class ControlPlane:
         network = body.get("network") or {}
         _check_network(network)
         sandbox_id = "i" + secrets.token_hex(10)
-        machine = Machine(sandbox_id, self._directory / sandbox_id, isolate=self._isolate)
+        machine = Machine(sandbox_id, self._directory / sandbox_id, self._machine)
         self.machines.append(machine)
         now = time.time()
         sandbox = Sandbox(
@@ -154,6 +156,8 @@ class ControlPlane:
         for process in sandbox.processes.values():
             process.stop()
         await asyncio.to_thread(sandbox.machine.end)
+        for process in sandbox.processes.values():
+            process.popen.poll()
         return True
 
     def _known(self, asked: Recorded) -> Sandbox:

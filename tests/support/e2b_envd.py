@@ -37,29 +37,29 @@ class Process:
     """A running command: its output goes to whoever listens, its end is kept for a while."""
 
     def __init__(self, machine: Machine, popen: subprocess.Popen[bytes], config: process_pb.ProcessConfig) -> None:
-        self.machine, self.popen, self.config, self.pid = machine, popen, config, popen.pid
+        self.machine, self.popen, self.config, self.pid = machine, popen, config, machine.number(popen.pid)
         self.end: process_pb.ProcessEvent.EndEvent | None = None
         self.data_sent = 0
         self._listeners: list[asyncio.Queue[Any]] = []
         self._exited = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._pidfd = os.pidfd_open(self.pid)
-        loop.add_reader(self._pidfd, self._reap)
+        self._pidfd = os.pidfd_open(popen.pid)
+        loop.add_reader(self._pidfd, self._note_exit)
         self._task = loop.create_task(self._run())
 
-    def _reap(self) -> None:
-        if self.popen.poll() is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._exited.set()
+    def _note_exit(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._exited.set()
 
     async def _run(self) -> None:
         assert self.popen.stdout is not None
         assert self.popen.stderr is not None
-        # As in envd, the end is told when the process has exited and nobody holds its output any more.
+        # As in envd, the end is told when the process has exited and nobody holds its output any more; until then the
+        # process is a zombie.
         await asyncio.gather(self._pump("stdout", self.popen.stdout), self._pump("stderr", self.popen.stderr))
         await self._exited.wait()
-        code = self.popen.returncode
+        code = self.popen.wait()
         if code < 0:
             name = signal.Signals(-code).name.removeprefix("SIG").lower()
             name = {"kill": "killed", "term": "terminated"}.get(name, name)

@@ -1,7 +1,8 @@
 """One sandbox of the E2B-compatible test server: real processes and files on this machine.
 
-As root it has a mount namespace of its own: the system read-only, private `/home`, `/tmp` and `/root`, commands as uid
-1000. Otherwise HOME is a temporary directory and paths are those of this machine. No security boundary.
+As root it has namespaces of its own, for mounts and for processes: private `/home`, `/tmp`, `/root`, `/etc` and `/usr`
+(what is written there lies over the machine's own), the rest read-only; a first process that is named as E2B's daemon;
+commands as uid 1000. Otherwise HOME is a temporary directory and paths are those of this machine. No security boundary.
 """
 
 from __future__ import annotations
@@ -17,28 +18,47 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_CLONE_NEWNS, _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 1, 32, 4096, 16384, 1 << 18
+_CLONE_NEWNS, _CLONE_NEWPID = 0x20000, 0x20000000
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UID = 1000
+# `sudo -n COMMAND`, over a copy of bash with the setuid bit.
+_SUDO = """#!/bin/bash
+while [ "${1:0:1}" = - ]; do shift; done
+exec /usr/lib/sudo-shell -p -c 'exec setpriv --reuid 0 --regid 0 --clear-groups "$@"' sudo "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineOptions:
+    """What differs between templates. `isolate`: with namespaces of its own, as far as possible. `sudo`: without a
+    password. `user`: the template's default user, `user` or `root`. `daemon`: the name of the first process."""
+
+    isolate: bool = True
+    sudo: bool = False
+    user: str = "user"
+    daemon: str = "envd"
 
 
 class Machine:
     """Runs commands and opens files where the sandbox's own paths mean its own files."""
 
-    def __init__(self, sandbox_id: str, directory: Path, *, isolate: bool = True) -> None:
-        self.id = sandbox_id
+    def __init__(self, sandbox_id: str, directory: Path, options: MachineOptions) -> None:
+        self.id, self.options = sandbox_id, options
         self.gone = asyncio.Event()
         self._directory = directory
         for name in ("home/user", "tmp", "root"):
             (directory / name).mkdir(parents=True)
         # Namespaces belong to threads: everything that looks at the sandbox's paths happens on this one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sandbox-{sandbox_id}")
-        self._namespace_fd: int | None = self._thread.submit(self._isolate).result() if isolate else None
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._namespace_fd: int | None = self._thread.submit(self._isolate).result() if options.isolate else None
         self.isolated = self._namespace_fd is not None
         self._namespace = os.fstat(self._namespace_fd).st_ino if self._namespace_fd is not None else 0
 
@@ -48,28 +68,52 @@ class Machine:
         if os.geteuid() != 0 or libc.unshare(_CLONE_NEWNS) != 0:
             return None
 
-        def mount(source: str, target: str, flags: int) -> None:
+        def mount(source: str, target: str, flags: int, kind: str = "none", data: str = "") -> None:
             for last in (*[False] * 50, True):
-                if libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None) == 0:
+                words = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode())
+                if libc.mount(*words) == 0:
                     return
                 if last or ctypes.get_errno() != errno.EBUSY:  # somebody is writing just now
                     raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
                 time.sleep(0.05)
 
+        self._fill()
+        if libc.unshare(_CLONE_NEWPID) == 0:
+            self._start_daemon()
+        mount("none", "/", _MS_REC | _MS_PRIVATE)
+        for name in ("etc", "usr"):
+            layers = f"lowerdir=/{name},upperdir={self._directory}/{name},workdir={self._directory}/{name}.work"
+            mount("overlay", f"/{name}", 0, "overlay", layers)
+        for name in ("home", "root", "tmp"):
+            mount(str(self._directory / name), f"/{name}", _MS_BIND)
+        if self._daemon is not None:  # by a process of the new namespace, whose view it then is
+            subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
+        mount("none", "/", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
+        os.chdir("/")
+        # Kept open, so that its number stays ours.
+        return os.open(f"/proc/{'1' if self._daemon else 'thread-self'}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _fill(self) -> None:
+        """The machine's own files: accounts, and a sudo when there is to be one."""
+        for name in ("etc", "etc.work", "usr/bin", "usr/lib", "usr.work"):
+            (self._directory / name).mkdir(parents=True)
         for name, line in (("passwd", f"user:x:{_UID}:{_UID}::/home/user:/bin/bash\n"), ("group", f"user:x:{_UID}:\n")):
-            (self._directory / name).write_text(line + Path("/etc", name).read_text())
+            (self._directory / "etc" / name).write_text(line + Path("/etc", name).read_text())
         os.chown(self._directory / "home/user", _UID, _UID)
         (self._directory / "tmp").chmod(0o1777)
         (self._directory / "root").chmod(0o700)
-        mount("none", "/", _MS_REC | _MS_PRIVATE)
-        for name, target in (("passwd", "/etc/passwd"), ("group", "/etc/group"), ("home", "/home"), ("root", "/root")):
-            mount(str(self._directory / name), target, _MS_BIND)
-        mount(str(self._directory / "tmp"), "/tmp", _MS_BIND)
-        mount("none", "/", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
-        os.chdir("/")
-        return os.open(
-            "/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC
-        )  # kept open so that its number stays ours
+        if self.options.sudo:
+            shutil.copy("/bin/bash", self._directory / "usr/lib/sudo-shell")
+            (self._directory / "usr/lib/sudo-shell").chmod(0o4755)
+            (self._directory / "usr/bin/sudo").write_text(_SUDO)
+            (self._directory / "usr/bin/sudo").chmod(0o755)
+
+    def _start_daemon(self) -> None:
+        """The first process of the namespace, which stands for envd. It takes orphans in and never ends."""
+        program = self._directory / self.options.daemon
+        shutil.copy("/bin/sleep", program)
+        ignore = lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # noqa: E731 (so that orphans leave no zombies)
+        self._daemon = subprocess.Popen([str(program), "infinity"], preexec_fn=ignore, start_new_session=True)  # noqa: PLW1509
 
     def home(self, user: str) -> str:
         private = "/root" if user == "root" else "/home/user"
@@ -110,8 +154,14 @@ class Machine:
             **credentials,
         )
 
+    def number(self, pid: int) -> int:
+        """The number of a process of this machine as the machine itself sees it."""
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])
+
     def open_for_writing(self, path: str, user: str) -> int:
-        """Make the directories and open the file, both owned by `user`. Raises OSError; call it `inside`."""
+        """Make the directories and open the file as root, whoever `user` is, and give them to `user`: so does envd.
+        Raises OSError; call it `inside`."""
         for parent in reversed(Path(path).parents):
             if not parent.exists():
                 parent.mkdir()
@@ -131,8 +181,9 @@ class Machine:
     def processes(self) -> Iterator[tuple[int, str]]:
         """(pid, command line) of everything that runs in here, however it was started."""
         mark = f"E2B_SANDBOX_ID={self.id}".encode()
+        own = {os.getpid(), self._daemon and self._daemon.pid}
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            if not entry.name.isdigit() or int(entry.name) in own:
                 continue
             try:
                 if (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -148,6 +199,8 @@ class Machine:
 
     def end(self) -> None:
         """Kill everything and remove the files. Blocks for as long as that takes."""
+        if self._daemon is not None:
+            self._daemon.kill()  # and with it its whole namespace
         self._kill_all()
         self._thread.shutdown(wait=True)
         self._kill_all()  # what was just being started
@@ -168,6 +221,8 @@ class Machine:
         if self._namespace_fd is not None:
             os.close(self._namespace_fd)
             self._namespace_fd = None
+        if self._daemon is not None:
+            self._daemon.poll()
 
 
 def entry_of(path: str) -> dict[str, Any]:

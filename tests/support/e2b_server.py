@@ -31,6 +31,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tests.support.e2b_control import ControlPlane, Recorded, Refused, Sandbox
 from tests.support.e2b_envd import FilesystemService, ProcessService, download, not_found, upload
+from tests.support.e2b_machine import MachineOptions
 from tests.support.faults import HOLD_SECONDS, Fault, Faults
 
 _RPC_ROUTES = {
@@ -58,16 +59,22 @@ class E2BServer:
         api_key: str = "",
         max_timeout: int = 3600,
         page: int = 100,
-        isolate: bool = True,
+        machine: MachineOptions | None = None,
+        has_root: bool = True,
     ) -> None:
-        """`max_timeout`: seconds that the plan allows. `page`: items of a list. `isolate`: as far as possible."""
+        """`max_timeout`: seconds that the plan allows. `page`: items of a list. `has_root`: there is such a user."""
         self.api_key = api_key or f"e2b_{secrets.token_hex(20)}"
         self.faults = Faults()
         self.requests: list[Recorded] = []
         self._directory = tempfile.TemporaryDirectory(prefix="e2b-server-")
         self._control = ControlPlane(
-            Path(self._directory.name), templates=set(templates), max_timeout=max_timeout, page=page, isolate=isolate
+            Path(self._directory.name),
+            templates=set(templates),
+            max_timeout=max_timeout,
+            page=page,
+            machine=machine or MachineOptions(),
         )
+        self._users = ("user", "root")[: 1 + has_root]
         self._connections: dict[int, asyncio.Transport] = {}
         self._marked: dict[str, Fault] = {}
 
@@ -235,7 +242,7 @@ class E2BServer:
             return Response(status_code=204)
         if request.headers.get("x-access-token") != sandbox.token:
             raise Refused(401, "unauthorized access, please provide a valid access token or method signing")
-        user = request.query_params.get("username") or "user"
+        user = request.query_params.get("username") or sandbox.machine.options.user
         if user not in ("user", "root"):
             raise Refused(401, f"error looking up user '{user}': user: unknown user {user}")
         return await (download if request.method == "GET" else upload)(sandbox, user, request)
@@ -248,8 +255,8 @@ class E2BServer:
         if headers.get("x-access-token") != sandbox.token:
             raise ConnectError(Code.UNAUTHENTICATED, "unauthorized access")
         credentials = (headers.get("authorization") or "").removeprefix("Basic ")
-        user = base64.b64decode(credentials).decode().partition(":")[0] or "user"
-        if user not in ("user", "root"):
+        user = base64.b64decode(credentials).decode().partition(":")[0] or sandbox.machine.options.user
+        if user not in self._users:
             raise ConnectError(Code.UNAUTHENTICATED, f"invalid username: '{user}'")
         return sandbox, user
 

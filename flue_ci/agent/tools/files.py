@@ -1,17 +1,21 @@
 """The tools `read`, `write` and `edit`: files of the sandbox, as numbered lines and as exact text."""
 
+import base64
 import difflib
+import hashlib
 import shlex
 from collections.abc import Mapping
 
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
+from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, one_line, plural
 
 READ_LINES = 2_000
 READ_BYTES = 40_000  # of a file in one result
 READ_WHOLE_BYTES = 2_000_000  # larger files are cut inside the sandbox
 EDIT_BYTES = 10_000_000
+_EDIT_ATTEMPTS = 3  # for a file that something else writes at the same time
 LINE_CHARS = 2_000
 
 
@@ -80,17 +84,56 @@ class Edit:
     writes = True
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
-        """Raises `ToolError` for a piece that does not occur, or more than once."""
+        """Raises `ToolError` for a piece that does not occur, or more than once, and for a file that never rests."""
         path = context.path(arguments["path"])
-        try:
-            data = await context.sandbox.read(path, limit=EDIT_BYTES)
-        except ValueError as error:
-            raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
-        before = data.decode("utf-8", "surrogateescape")
-        after, count = replace_text(before, arguments["old"], arguments["new"], everywhere=arguments.get("all", False))
-        await context.sandbox.write(path, after.encode("utf-8", "surrogateescape"))
-        line = _first_difference(before, after)
-        return ToolOutput(text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}")
+        for _ in range(_EDIT_ATTEMPTS):
+            try:
+                data = await context.sandbox.read(path, limit=EDIT_BYTES)
+            except ValueError as error:
+                raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
+            before = data.decode("utf-8", "surrogateescape")
+            after, count = replace_text(
+                before, arguments["old"], arguments["new"], everywhere=arguments.get("all", False)
+            )
+            if await _replace(path, data, after.encode("utf-8", "surrogateescape"), context):
+                line = _first_difference(before, after)
+                return ToolOutput(
+                    text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}"
+                )
+        raise ToolError("The file changes all the time; stop what writes it, or edit it with bash.")
+
+
+async def _replace(path: str, before: bytes, after: bytes, context: ToolContext) -> bool:
+    """Whether the file was still what it was, and is now `after`. One command compares and writes."""
+    head = _common_length(before, after)
+    tail = _common_length(before[head:][::-1], after[head:][::-1])
+    values = {
+        "path": path,
+        "digest": hashlib.sha256(before).hexdigest(),
+        "head": str(head),
+        "tail": str(tail),
+        "middle": base64.b64encode(after[head : len(after) - tail]).decode(),
+    }
+    script = shell_script(values, load_script("flue_ci.agent.tools", "replace.sh"))
+    result = await context.sandbox.exec(script, timeout=60)
+    if result.exit_code == 4:
+        raise PermissionError(f"not allowed in the sandbox: {path}")
+    if result.exit_code not in (0, 3):
+        message = one_line(result.output.decode("utf-8", "replace"), 200)
+        raise ToolError(f"The file could not be written: {message or f'exit code {result.exit_code}'}")
+    return result.exit_code == 0
+
+
+def _common_length(one: bytes, other: bytes) -> int:
+    """How many bytes at their beginning are the same."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _number_lines(lines: list[str], first: int, total: int) -> ToolOutput:

@@ -6,7 +6,7 @@ import secrets
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flue_ci.core.concurrency import finish
@@ -21,9 +21,12 @@ KILL_AFTER = 5  # seconds between SIGTERM and SIGKILL at the deadline
 INLINE_BYTES = 100_000  # of command text, quoted, that go on the command line; one argument may have 128 KiB
 SERVER_GRACE = 15.0  # seconds after the deadline when E2B itself kills the script: later than the script ever needs
 OUR_GRACE = 30.0  # seconds after the deadline when no answer is expected any more
+UNKNOWN_CODE = 255  # stands for an exit code that is not known
 _END_SECONDS = 3.0  # that ending a command may take
-_QUIET = 0.3  # seconds of silence after which the output of a finished command counts as complete
-_DRAIN = 3.0  # seconds for which a finished command's background children may go on sending output
+_REPORT_SECONDS = 5.0  # between our script's report of its end and E2B's, at most
+_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # where only root writes
+# What would make root's shell run other code than its own. The spec may set them for the ordinary user.
+_SHELL_VARIABLES = ("BASH_ENV", "ENV", "LD_PRELOAD", "LD_LIBRARY_PATH")
 
 
 def account(user: User) -> str | None:
@@ -31,10 +34,27 @@ def account(user: User) -> str | None:
     return "root" if user == "root" else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The ordinary user, as the machine described it before anything else ran there. `path` is the PATH of its shell.
+    `has_sudo`: it becomes root without a password."""
+
+    name: str
+    uid: int
+    home: str
+    path: str
+    has_sudo: bool
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class RemoteCommand:
     """What is run, and what is known of it. `vendor` is the SDK's sandbox; `cwd` is absolute, empty for the home of the
-    `user`; `loss_error` makes the error for a failure and what was being done."""
+    `user`; `loss_error` makes the error for a failure and what was being done. `apart` is the account of a command that
+    runs apart from the start-up files of its user: root starts it.
+
+    Its exit code is what E2B reports as its end. What our script reports can make a zero unknown, and nothing else: a
+    program inside can write the same line.
+    """
 
     vendor: Any
     text: str
@@ -45,40 +65,52 @@ class RemoteCommand:
     user: User
     loss_error: Callable[[VendorError | None, str], SandboxLost]
     timeouts: Timeouts
+    apart: Account | None = None
     token: str = field(default_factory=lambda: f"flue-{secrets.token_hex(8)}")  # marks our lines on standard error
+    name: str = field(default_factory=lambda: f"flue-{secrets.token_hex(8)}")  # of its files
     pid: int | None = None  # of the script, once it is known
     group: int | None = None  # process group of the command
     has_started: bool = False  # the script has reported
-    exit_code: int | None = None
-    cwd_problem: Literal["", "missing", "denied"] = ""
-    is_over: asyncio.Event = field(default_factory=asyncio.Event)  # it has ended, even if its children have not
+    exit_code: int | None = None  # that E2B reported
+    confirmation: int | None = None  # the exit code that the script reported
+    problem: Literal["", "missing", "denied", "unable"] = ""  # before the command could run
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)  # there is nothing to wait for any more
     last_line: str = ""  # of standard error, as far as it came
+
+    @property
+    def starter(self) -> User:
+        """Who starts it."""
+        if self.apart:
+            return "root"
+        return self.user
 
     @property
     def file(self) -> str:
         """Where the text goes that is too long for a command line (or cannot stand there); empty when it need not."""
         if len(shlex.quote(self.text).encode()) <= INLINE_BYTES and "\0" not in self.text:
             return ""
-        return f"/tmp/.{self.token}"  # noqa: S108 (in the sandbox, and with a random name)
+        return f"/tmp/.{self.name}"  # noqa: S108 (in the sandbox, and with a random name)
 
     async def wait(self) -> None:
-        """Starts it, and listens until its stream ends; connects again when only the connection broke. Raises
+        """Starts it, and listens until its end is reported; connects again when only the connection broke. Raises
         `SandboxLost`."""
         handle = await self._start()
         while True:
             try:
                 async with vendor_call():
-                    self._end((await handle.wait()).exit_code)
-                return
+                    self.exit_code = (await handle.wait()).exit_code
             except VendorError as error:
-                failure = error
-                if error.exit_code is not None:
-                    self._end(error.exit_code)
-                if self.is_over.is_set():
-                    return
+                failure, self.exit_code = error, error.exit_code
             finally:
                 await _disconnect(handle)
-            handle = await self._reconnect(failure)
+            if self.exit_code is None and not self.is_over.is_set():
+                handle = await self._reconnect(failure)
+                if handle is not None:
+                    continue
+            if self.exit_code == 0 and self.confirmation is None:
+                self.confirmation = await self._recorded_code()
+            self.is_over.set()
+            return
 
     async def _start(self) -> Any:
         """The SDK's handle of it. A command is never sent twice, unless E2B said that it did not take it."""
@@ -98,39 +130,61 @@ class RemoteCommand:
             except VendorError as error:
                 wait = retry.next_wait()
                 if error.status != 429 or wait is None:
-                    raise self.loss_error(error, "a command could not be started") from error
+                    raise self.loss_error(error, self._start_failure()) from error
                 await asyncio.sleep(wait)
             else:
                 self.pid = handle.pid
                 return handle
 
+    def _start_failure(self) -> str:
+        if self.apart:
+            return "root could not start a command there, which keeps it apart from the user's start-up files"
+        return "a command could not be started"
+
     async def _send(self) -> Any:
         values = {
             "flue_cwd": self.cwd,
-            "flue_token": self.token,
             "flue_kill_after": str(KILL_AFTER),
             "flue_seconds": f"{self.timeout:.3f}",
             "flue_whole_seconds": str(int(self.timeout)),
-            "flue_command": f'eval "$(cat {self.file}; rm -f {self.file})"' if self.file else self.text,
+            "flue_file": self.file,
+            "flue_command": self.text,
+            "flue_account": "",
         }
+        if self.apart:
+            values["flue_cwd"] = self.cwd or self.apart.home
+            values |= {"flue_account": self.apart.name, "flue_home": self.apart.home, "flue_path": self.apart.path}
+            values["flue_status_name"] = self.name
+        if self.file:
+            removal = f"; rm -f {self.file}" * (not self.apart)  # root's file is removed by root
+            values["flue_command"] = f'eval "$(cat {self.file}{removal})"'
         async with vendor_call():
             return await self.vendor.commands.run(
                 shell_script(values, load_script("flue_ci.sandboxes.e2b", "command.sh")),
                 background=True,
-                envs=dict(self.env),
-                user=account(self.user),
+                envs=self._environment(),
+                user=account(self.starter),
                 cwd="/",
                 stdin=False,
                 request_timeout=OUR_GRACE,
                 **self._stream_options(),
             )
 
+    def _environment(self) -> dict[str, str]:
+        """Of the script. Where it keeps the command apart, the command's variables come in disguise."""
+        if not self.apart:
+            return {"flue_token": self.token} | dict(self.env)
+        values = {f"flue_env_{name}": value for name, value in self.env.items() if name not in _SHELL_VARIABLES[:2]}
+        plain = {name: "" for name in _SHELL_VARIABLES if name in self.env}
+        return {"flue_token": self.token, "PATH": _SYSTEM_PATH} | plain | values
+
     def _stream_options(self) -> dict[str, Any]:
         listeners = {"on_stdout": self._on_stdout, "on_stderr": self._on_stderr}
         return {"timeout": self.timeout + SERVER_GRACE, "retain_output": False, **listeners}
 
     async def _reconnect(self, failure: VendorError) -> Any:
-        """A new stream of a command that went on without us. What it wrote meanwhile is lost; the output says so."""
+        """A new stream of a command that went on without us. What it wrote meanwhile is lost; the output says so. None:
+        E2B does not know the command any more, but root wrote its exit code down."""
         retry = Retry(self.timeouts.reconnect)
         while not failure.is_gone and (wait := retry.next_wait()) is not None:
             await asyncio.sleep(wait)
@@ -144,8 +198,29 @@ class RemoteCommand:
             self.has_started = True
             self._on_stdout("\n[… the connection was lost for a moment; output may be missing here …]\n")
             return handle
-        doing = "the connection to a running command was lost, and its result with it"
-        raise self.loss_error(failure, doing) from failure
+        code = None
+        if not failure.is_gone:
+            code = await self._recorded_code()
+        if code is None:
+            doing = "the connection to a running command was lost, and its result with it"
+            raise self.loss_error(failure, doing) from failure
+        self.exit_code = self.confirmation = code
+        return None
+
+    async def _recorded_code(self) -> int | None:
+        """The exit code that root wrote down; None without such a record, and where the ordinary user can be root."""
+        if self.apart is None or self.apart.has_sudo:
+            return None
+        script = shell_script({"flue_status_name": self.name}, load_script("flue_ci.sandboxes.e2b", "read_status.sh"))
+        output = ""
+        with suppress(VendorError):
+            async with vendor_call(OUR_GRACE):
+                run = self.vendor.commands.run
+                output = (await run(script, user="root", cwd="/", timeout=20, request_timeout=20)).stdout
+        code = output.rpartition("\nstatus ")[2].strip()
+        if not code.isdigit():
+            return None
+        return int(code)
 
     def _on_stdout(self, text: str) -> None:
         self.output.add(text.encode(errors="replace"))
@@ -162,40 +237,25 @@ class RemoteCommand:
                 continue
             self.has_started = True
             match report:
-                case ["missing" | "denied" as problem]:
-                    self.cwd_problem = problem
+                case ["missing" | "denied" | "unable" as problem]:
+                    self.problem = problem
                     self.is_over.set()
                 case ["start", number] if number.isdigit():
                     self.group = int(number)
                 case ["exit", number] if number.isdigit():
-                    self._end(int(number))
-
-    def _end(self, exit_code: int) -> None:
-        """The command has ended. The first exit code that is reported counts."""
-        if self.exit_code is None:
-            self.exit_code = exit_code
-        self.is_over.set()
-
-    async def drain(self, stream: asyncio.Task[None]) -> None:
-        """After the end: wait for output that is on its way, but not for children that keep the stream open."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + _DRAIN
-        while not stream.done() and clock() < deadline:
-            before = self.output.total
-            await asyncio.wait([stream], timeout=_QUIET)
-            if self.output.total == before:
-                return
+                    self.confirmation = int(number)
+                    asyncio.get_running_loop().call_later(_REPORT_SECONDS, self.is_over.set)
 
     async def kill(self) -> None:
         """Ends what may still run of it, as far as one short request can. Nothing to do after an ordinary end."""
-        if self.exit_code not in (None, -1) or self.cwd_problem or self.pid is None:
+        if self.exit_code not in (None, -1) or self.problem or self.pid is None:
             return
         values = {"flue_pid": str(self.pid), "flue_group": str(self.group or ""), "flue_file": self.file}
         script = shell_script(values, load_script("flue_ci.sandboxes.e2b", "kill_command.sh"))
         with suppress(VendorError):
             async with vendor_call(_END_SECONDS):
                 handle = await self.vendor.commands.run(
-                    script, background=True, user=account(self.user), cwd="/", timeout=10, request_timeout=3
+                    script, background=True, user=account(self.starter), cwd="/", timeout=10, request_timeout=3
                 )
                 await handle.disconnect()
 
@@ -203,12 +263,19 @@ class RemoteCommand:
         """What `exec` returns, or raises: the trouble with `cwd`, and what the listener of the output raised."""
         if self.output.error is not None:
             raise self.output.error
-        if self.cwd_problem == "missing":
+        if self.problem == "missing":
             raise FileNotFoundError(f"no such directory in the sandbox: {cwd}")
-        if self.cwd_problem == "denied":
+        if self.problem == "denied":
             raise PermissionError(f"not allowed in the sandbox: {cwd}")
+        if self.problem == "unable":
+            needs = "it needs root and one of setpriv, runuser and su"
+            raise self.loss_error(None, f"a command cannot be kept apart from the user's start-up files: {needs}")
+        is_unconfirmed = self.exit_code == 0 and self.has_started and self.confirmation != 0
+        if self.exit_code is None or is_unconfirmed:
+            self._on_stdout("\n[the exit code is not known: E2B and the shell around the command do not agree on it]\n")
+            return replace(self.output.result(UNKNOWN_CODE, timed_out=False, seconds=seconds), known=False)
         code, timed_out = classify_exit(self.exit_code, seconds=seconds, timeout=self.timeout)
-        if not self.has_started and self.exit_code not in (-1, None):
+        if not self.has_started and self.exit_code != -1:
             # A check must never report a success of a command that did not run.
             text = f"[the login shell ended ({code}) before the command could run: look at its profile files]\n"
             self._on_stdout(text)

@@ -39,6 +39,10 @@ class RequestRefusal(SandboxError):
     """E2B understood a request and declined it: nothing was started."""
 
 
+class FileTooLarge(ValueError):
+    """A file has more bytes than its reader takes."""
+
+
 @asynccontextmanager
 async def vendor_call(seconds: float | None = None) -> AsyncIterator[None]:
     """Goes around every call to the SDK, which may take `seconds`. Any failure in it becomes a `VendorError`.
@@ -102,10 +106,10 @@ class VendorError(Exception):
         elif isinstance(cause, e2b.TimeoutException) and not self.is_gone:
             self.exit_code = None if isinstance(cause, e2b.SandboxUnreachableException) else -1
 
-    def file_error(self, path: str) -> OSError | None:
+    def file_error(self, path: str) -> OSError | ValueError | None:
         """The file trouble that it stands for, or None."""
         text = str(self.cause).lower()
-        if isinstance(self.cause, FileNotFoundError | IsADirectoryError | PermissionError):
+        if isinstance(self.cause, FileNotFoundError | IsADirectoryError | PermissionError | FileTooLarge):
             return self.cause
         if self.is_gone:
             return None

@@ -6,6 +6,7 @@ import posixpath
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,16 +17,32 @@ from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest,
 from flue_ci.core.retry import Retry
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, human_seconds
-from flue_ci.sandboxes.e2b.command import OUR_GRACE, RemoteCommand, account
+from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand, account
 from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, vendor_call
 from flue_ci.sandboxes.e2b.network import policy
+from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
 from flue_ci.sandboxes.output import CommandOutput
 
 T = TypeVar("T")
 
+# Why the ordinary user's processes were not ended, by the word of `end_processes.sh`.
+_UNQUIET = {
+    "root": "the template's ordinary user is root: its processes cannot be told from the machine's, and none was ended",
+    "unprivileged": "the machine gave no root to end the ordinary user's processes, and none was ended",
+    "foreign": "the server is not recognized as E2B's and may share its machine with others: no process was ended",
+}
+
 _SLOW_UPLOAD = 200_000  # bytes a second, below which an upload counts as stuck
 _KILL_SECONDS = 2.5  # for one attempt
+_LAST_SECONDS = 1.0  # for the end of a stream with nothing to come
 _FULL_TIME_SECONDS = 1.0  # before the end of its time a sandbox that is lost counts as one that used it up
+
+
+def _upload_seconds(data: bytes | Path) -> float:
+    """That an upload may take."""
+    if isinstance(data, Path):
+        return 60 + data.stat().st_size / _SLOW_UPLOAD
+    return 60 + len(data) / _SLOW_UPLOAD
 
 
 class E2BSandbox:
@@ -38,26 +55,35 @@ class E2BSandbox:
         self._timeouts, self._secrets = timeouts, secrets
         self._network = request.network
         self._deadline = time.monotonic() + request.max_seconds
-        self._home = ""
+        self._account = Account(name="", uid=0, home="", path="", has_sudo=False)
         self._is_closed = asyncio.Event()
         self._heartbeat: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     @property
     def info(self) -> SandboxInfo:
-        return SandboxInfo(provider="e2b", id=self._vendor.sandbox_id, template=self._request.template, home=self._home)
+        return SandboxInfo(
+            provider="e2b", id=self._vendor.sandbox_id, template=self._request.template, home=self._account.home
+        )
 
     async def initialize(self) -> None:
         """Learns where home is, and starts the heartbeat. Raises `SandboxLost`. Part of `open`."""
         if self._request.max_seconds > self._timeouts.ttl:
             self._heartbeat = asyncio.create_task(self._keep_alive())
+        script = load_script("flue_ci.sandboxes.e2b", "account.sh")
         answer = await self._repeat(
-            lambda: self._vendor.commands.run('printf "\\n%s\\n" "$HOME"', cwd="/", timeout=30, request_timeout=30),
+            lambda: self._vendor.commands.run(script, cwd="/", timeout=30, request_timeout=30),
             "it did not answer its first command",
         )
-        self._home = posixpath.normpath(answer.stdout.strip().rpartition("\n")[2])
-        if not self._home.startswith("/"):
+        home, uid, name, sudo, path = answer.stdout.rstrip("\n").split("\n")[-5:]
+        home = posixpath.normpath(home)
+        if not home.startswith("/"):
             raise self._loss_error(None, "it has no home directory")
+        # A directory of the home is not the machine's: what is in it may change.
+        places = [
+            place for place in path.split(":") if place.startswith("/") and not f"{place}/".startswith(f"{home}/")
+        ]
+        self._account = Account(name=name, uid=int(uid), home=home, path=":".join(places), has_sudo=sudo == "yes")
 
     async def exec(  # noqa: PLR0913 (the contract)
         self,
@@ -86,8 +112,13 @@ class E2BSandbox:
             loss_error=self._loss_error,
             timeouts=self._timeouts,
         )
+        if not login:
+            remote.env = {**self._request.env, **remote.env}
+            remote.apart = self._account
+            if user == "root":
+                remote.apart = replace(self._account, name="root", home="/root")
         if remote.file:
-            await self.write(remote.file, remote.text.encode(), user=user)
+            await self._upload(remote.file, remote.text.encode(), remote.starter)
         start = time.monotonic()
         await self._supervise(remote)
         return remote.result(cwd, time.monotonic() - start)
@@ -101,7 +132,7 @@ class E2BSandbox:
         try:
             await asyncio.wait(watches, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if command.is_over.is_set():
-                await command.drain(stream)
+                await asyncio.wait([stream], timeout=_LAST_SECONDS)
             elif self._is_closed.is_set():
                 raise self._loss_error(None, "it was closed while a command ran")
             elif stream.done():
@@ -119,22 +150,30 @@ class E2BSandbox:
             await command.kill()
 
     async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
-        """See `ports.Sandbox`."""
+        """See `ports.Sandbox`. For the ordinary user by a command of theirs; only root's work uses E2B's file API."""
+        target = self._path(path)
+        doing = f"{path} could not be read"
+        if user == "root":
+            return await self._download(path, limit)
+        run = self._vendor.commands.run
+        return await self._repeat(lambda: read_file(run, target, limit), doing, path=target, seconds=600)
+
+    async def _download(self, path: str, limit: int | None) -> bytes:
         target = self._path(path)
         most = math.inf if limit is None else limit
         if limit is not None:
-            await self._check_size(target, limit, user)
+            await self._check_size(target, limit, "root")
 
         async def download() -> bytes:
             data = bytearray()
-            async with await self._vendor.files.read(target, format="stream", user=account(user)) as pieces:
+            async with await self._vendor.files.read(target, format="stream", user="root") as pieces:
                 async for piece in pieces:
                     data += piece
                     if len(data) > most:
                         break
             return bytes(data)
 
-        data = await self._repeat(download, f"{path} could not be read", path=target, user=user, seconds=600)
+        data = await self._repeat(download, f"{path} could not be read", path=target, user="root", seconds=600)
         if len(data) > most:  # it grew meanwhile
             raise ValueError(f"{path} has more than {human_bytes(int(most))}: {len(data):,} bytes and counting")
         return data
@@ -158,20 +197,38 @@ class E2BSandbox:
             raise ValueError(f"{path} has {entry.size:,} bytes; the limit is {limit:,}")
 
     async def write(self, path: str, data: bytes | Path, *, user: User = "user") -> None:
-        """See `ports.Sandbox`."""
+        """See `ports.Sandbox`. For the ordinary user by a command of theirs; only root's work uses E2B's file API."""
+        if user == "root":
+            await self._upload(path, data, user)
+            return
         target = self._path(path)
-        files, name = self._vendor.files, account(user)
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
-        seconds = 60 + size / _SLOW_UPLOAD
 
-        async def upload() -> None:
-            if isinstance(data, Path):
-                with data.open("rb") as file:
-                    await files.write(target, file, user=name)
+        async def attempt() -> None:
+            content, source = b"", ""
+            if isinstance(data, bytes) and len(data) <= INLINE_BYTES:
+                content = data
             else:
-                await files.write(target, data, user=name, use_octet_stream=True, request_timeout=seconds)
+                # Nobody can wait for this name, and only its owner and root can change the file.
+                source = f"/tmp/.{unpredictable_name()}"  # noqa: S108
+                await self._send(source, data, user)
+            await write_file(self._vendor.commands.run, target, content, source)
 
-        await self._repeat(upload, f"{path} could not be written", path=target, user=user, seconds=seconds)
+        await self._repeat(attempt, f"{path} could not be written", path=target, seconds=600 + _upload_seconds(data))
+
+    async def _upload(self, path: str, data: bytes | Path, user: User) -> None:
+        """By E2B's file API, which acts as root whatever user is named, and gives the file to that user."""
+        target = self._path(path)
+        doing, seconds = f"{path} could not be written", _upload_seconds(data)
+        await self._repeat(lambda: self._send(target, data, user), doing, path=target, user=user, seconds=seconds)
+
+    async def _send(self, path: str, data: bytes | Path, user: User) -> None:
+        files, name = self._vendor.files, account(user)
+        if isinstance(data, Path):
+            with data.open("rb") as file:
+                await files.write(path, file, user=name)
+        else:
+            seconds = _upload_seconds(data)
+            await files.write(path, data, user=name, use_octet_stream=True, request_timeout=seconds)
 
     async def set_network(self, network: Network) -> None:
         """See `ports.Sandbox`. E2B's rules leave existing connections alone: when less is to be reachable, the ordinary
@@ -181,17 +238,23 @@ class E2BSandbox:
             lambda: self._vendor.update_network(policy(network, replace=True)), "its network could not be switched"
         )
         is_new, self._network = network != self._network, network
-        if is_new and network.mode != "open":
-            await self.end_processes()
+        if is_new and network.mode != "open" and (problem := await self.end_processes()):
+            self._observe(Notice(text=f"connections that exist may go on in the new network: {problem}"))
 
     async def end_processes(self) -> str:
-        """See `ports.Sandbox`. Raises `SandboxLost` also when the processes cannot be ended."""
+        """See `ports.Sandbox`. Raises `SandboxLost`."""
+        values = {"flue_uid": str(self._account.uid), "flue_sandbox": self.info.id}
         script = load_script("flue_ci.sandboxes.e2b", "end_processes.sh")
-        result = await self.exec(shell_script({"flue_home": self._home}, script), timeout=60, user="root")
-        if result.exit_code:
-            output = mask(result.output.decode("utf-8", "replace"), self._secrets)
-            raise SandboxLost(f"processes in the sandbox could not be ended: {output}")
-        return ""
+        result = await self.exec(shell_script(values, script), timeout=60, user="root")
+        word, _, rest = result.output.decode("utf-8", "replace").strip().rpartition("\n")[2].partition(" ")
+        if word == "quiet" and result.exit_code == 0:
+            return ""
+        if word in _UNQUIET:
+            return _UNQUIET[word]
+        if word == "left":
+            return f"{rest} processes of the ordinary user could not be ended"
+        text = mask(result.output.decode("utf-8", "replace"), self._secrets)
+        return f"whether processes of the ordinary user go on is not known: {text or result.exit_code}"
 
     async def _keep_alive(self) -> None:
         """Extends the sandbox's life in small steps until its whole time is used up."""
@@ -247,7 +310,7 @@ class E2BSandbox:
     def _path(self, path: str) -> str:
         if "\0" in path or path.encode(errors="replace").decode() != path:
             raise FileNotFoundError(f"no such file in the sandbox: {path!r}")
-        return posixpath.join(self._home, path)
+        return posixpath.join(self._account.home, path)
 
     def _check_open(self) -> None:
         if self._is_closed.is_set():
