@@ -222,7 +222,6 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "none of it": ("create", {"status": 400, "times": None, "skip": 1}),
     "the way to it breaks": ("create", {"drop": "after", "times": None, "skip": 1}),
     "setup cannot be started": ("start", {"status": 403, "times": None, "skip": 1, "text": b"echo ready"}),
-    "setup has no end": ("start", {"no_end": True, "times": None, "skip": 1, "text": b"echo ready"}),
     "it dies in the check": ("start", {"kill": True, "times": 1, "text": b"grep -q new"}),
 }
 

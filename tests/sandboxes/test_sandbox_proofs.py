@@ -139,8 +139,8 @@ async def test_the_key_that_controls_sandboxes_is_sent_to_those_who_control_them
     with world_of("e2b", tmp_path) as world:
         assert world.server
         box = await world.provider.open(asked(OPEN), ignore)
-        await box.write("file", b"x")
-        await box.read("file", limit=10)
+        await box.write("file", b"x", user="root")
+        await box.read("file", limit=10, user="root")
         await box.exec("true", timeout=30)
         await box.set_network(CLOSED)
         found = (await box.exec(f"grep -rs '{world.server.api_key[:20]}' ~ /tmp; env", timeout=60)).output
@@ -343,8 +343,11 @@ async def test_setup_has_its_network_and_the_agent_and_the_checks_have_theirs(tm
         report = await one_run(world, source, act, setup=reach, check=f"! ({reach})")
         assert [command.exit_code for command in (*report.setup, *report.checks)] == [0, 0]
         assert codes != [0]
-        assert len(met) == 1
+        assert len(met) == 2  # setup of both sandboxes
         assert report.sandbox.network == {"setup": "open", "agent": "none"}
+        assert report.verification
+        assert report.verification.sandbox
+        assert report.verification.sandbox.network == {"setup": "open", "checks": "none"}
 
 
 async def test_at_e2b_the_network_of_each_phase_is_asked_for_in_time(tmp_path: Path, source: Source) -> None:
@@ -361,9 +364,11 @@ async def test_at_e2b_the_network_of_each_phase_is_asked_for_in_time(tmp_path: P
         assert requests[0].route == "create"
         assert requests[0].json["network"] == {"allowPublicTraffic": False}
         switches = [place for place, request in enumerate(requests) if request.route == "network"]
-        assert len(switches) == 1
+        assert len(switches) == 2  # the second one is the clean sandbox's
         assert switches[0] < moments[0]
-        assert requests[switches[0]].json == {"denyOut": ["0.0.0.0/0"], "dnsServers": [], "rules": {}}
+        for place in switches:
+            assert requests[place].json["denyOut"][0] == "0.0.0.0/0"
+            assert (requests[place].json["dnsServers"], requests[place].json["rules"]) == ([], {})
         assert report.sandbox.network == {"setup": "open", "agent": "none"}
         assert requests[-1].route == "kill"
 
