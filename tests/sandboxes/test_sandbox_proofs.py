@@ -363,7 +363,7 @@ async def test_at_e2b_the_network_of_each_phase_is_asked_for_in_time(tmp_path: P
         switches = [place for place, request in enumerate(requests) if request.route == "network"]
         assert len(switches) == 1
         assert switches[0] < moments[0]
-        assert requests[switches[0]].json == {"denyOut": ["0.0.0.0/0"], "dnsServers": [], "rules": {}}
+        assert requests[switches[0]].json == {"denyOut": ["0.0.0.0/0", "::/0"], "dnsServers": []}
         assert report.sandbox.network == {"setup": "open", "agent": "none"}
         assert requests[-1].route == "kill"
 
