@@ -74,7 +74,7 @@ class TestContract(SandboxContract):
     @pytest.fixture
     async def sandbox(self, shared: E2BServer) -> AsyncIterator[Sandbox]:
         async with opened(shared, REQUEST) as sandbox:
-            self.root_is_apart = shared.sandboxes[sandbox.info.id].machine.isolated
+            self.root_is_apart = self.has_root = shared.sandboxes[sandbox.info.id].machine.isolated
             yield sandbox
         assert shared.processes() == []
 

@@ -251,16 +251,22 @@ HARD_TO_END = {
     "holds its output": "sleep 300 &",
 }
 LIVING = "grep -lE '^Uid:.*\\b1000\\b' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -sLE '^State:\\s+Z' | wc -l"
+LAST_NUMBERS = "cut -d' ' -f5 /proc/loadavg; sleep 0.3; cut -d' ' -f5 /proc/loadavg"
+
+
+async def activity(box: Sandbox) -> int:
+    """Processes of the user, and those that were started in a moment: some are too short to be seen."""
+    first, last = (int(number) for number in (await output(box, LAST_NUMBERS, user="root")).split())
+    return int(await output(box, LIVING, user="root")) + (last - first) // 20
 
 
 @pytest.mark.parametrize("kind", HARD_TO_END)
 async def test_every_process_of_the_user_ends(box: E2BSandbox, kind: str) -> None:
     await box.write("storm.py", STORM.encode())
     await box.exec(HARD_TO_END[kind], timeout=30)
-    counts = [int(await output(box, LIVING, user="root")) for _ in range(5)]
-    assert any(counts)
+    assert await activity(box) > 0
     assert await asyncio.wait_for(box.end_processes(), HANG_SECONDS) == ""
-    assert int(await output(box, LIVING, user="root")) == 0
+    assert await activity(box) == 0
 
 
 async def test_with_everything_at_once_as_well(box: E2BSandbox) -> None:
@@ -268,7 +274,7 @@ async def test_with_everything_at_once_as_well(box: E2BSandbox) -> None:
     for command in HARD_TO_END.values():
         await box.exec(command, timeout=30)
     assert await asyncio.wait_for(box.end_processes(), HANG_SECONDS) == ""
-    assert int(await output(box, LIVING, user="root")) == 0
+    assert await activity(box) == 0
 
 
 @pytest.mark.parametrize("daemon", ["envd", "envd.next", "another"])
