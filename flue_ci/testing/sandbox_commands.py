@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ REQUEST = SandboxRequest(
 )
 BINARY = bytes(range(256)) * 4
 HANG_SECONDS = 60.0  # generous, only so that a hanging sandbox fails instead of blocking
+START_UP_FILES = (".bash_profile", ".bash_login", ".profile", ".bashrc")
+TRAP = b'false() { true; }\nexport TRAPPED=yes PATH=/nowhere\n[ -n "$BASH_EXECUTION_STRING" ] && exit 0\n'
 HEARTBEAT = "( while :; do echo beat >> beats; sleep 0.1; done )"
 
 
@@ -65,6 +68,7 @@ class SandboxCommands:
 
     also_visible: frozenset[str] = frozenset()  # names of variables that the provider itself sets inside
     root_is_apart = True  # False: the ordinary user can read and write root's files
+    has_root = True  # False: there is no user above the ordinary one, and nothing can be kept apart from that one
     host_is_apart = True  # False: the processes of the host can be seen inside
 
     @pytest.fixture(autouse=True)
@@ -214,6 +218,45 @@ class SandboxCommands:
         home = (await sandbox.exec('echo "$HOME"', timeout=30, user="root")).output.decode().strip()
         await sandbox.write(f"{home}/deep/down/file", BINARY, user="root")
         assert await sandbox.read(f"{home}/deep/down/file", user="root") == BINARY
+
+    # Commands: apart from the user's files
+
+    async def apart(self, sandbox: Sandbox, command: str, **options: Any) -> ExecResult:
+        if not self.has_root:
+            pytest.skip("nothing can be kept apart from the ordinary user here")
+        async with asyncio.timeout(HANG_SECONDS):
+            return await sandbox.exec(command, login=False, **{"timeout": 30, **options})
+
+    async def test_no_start_up_file_has_a_say_in_a_command_apart(self, sandbox: Sandbox) -> None:
+        for name in (*START_UP_FILES, "trap"):
+            await sandbox.write(name, TRAP)
+        variables = {"BASH_ENV": f"{sandbox.info.home}/trap", "ENV": f"{sandbox.info.home}/trap"}
+        assert (await self.apart(sandbox, "false", env=variables)).exit_code == 1
+        command = 'shopt -q login_shell; echo "$? ${TRAPPED:-no} ${BASH_VERSION:+bash}"; ls -d /; exit 4'
+        result = await self.apart(sandbox, command, env=variables)
+        assert (result.exit_code, result.output) == (4, b"1 no bash\n/\n")
+
+    async def test_a_command_apart_is_the_ordinary_users_with_its_environment(self, sandbox: Sandbox) -> None:
+        await run(sandbox, "mkdir -p sub")
+        value = "two\nlines, 'quotes' $HOME é="
+        command = 'printf "%s\\n" "$CONTRACT_WORD" "$VALUE" "$HOME" "$(id -un)"; pwd; cat'
+        result = await self.apart(sandbox, command, env={"VALUE": value}, cwd="sub")
+        home, name = sandbox.info.home, await text(sandbox, "id -un")
+        assert result.output.decode() == f"from the request\n{value}\n{home}\n{name}\n{home}/sub\n"
+        names = set((await self.apart(sandbox, "env -0 | tr '\\n\\0' ' \\n' | cut -d= -f1")).output.decode().split())
+        standard = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "SHELL", "PWD", "OLDPWD", "SHLVL", "_"}
+        assert names - standard - self.also_visible == {"CONTRACT_WORD"}
+
+    async def test_a_command_apart_ends_as_any_other(self, sandbox: Sandbox) -> None:
+        result = await self.apart(sandbox, "sleep 300 & echo started; exit 5", timeout=120)
+        assert (result.exit_code, result.output) == (5, b"started\n")
+        result = await self.apart(sandbox, f"echo before; {HEARTBEAT}", timeout=1)
+        assert (result.exit_code, result.timed_out, result.output) == (124, True, b"before\n")
+        assert await heartbeat_stops(sandbox)
+        result = await self.apart(sandbox, "# " + "x" * 200_000 + "\nid -un; exit 6")
+        assert (result.exit_code, result.output.decode().strip()) == (6, await text(sandbox, "id -un"))
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            await self.apart(sandbox, "true", cwd="nowhere")
 
     # Commands: amount of output
 

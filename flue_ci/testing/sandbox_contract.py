@@ -18,6 +18,7 @@ from flue_ci.testing.sandbox_commands import (
     HEARTBEAT,
     REQUEST,
     SandboxCommands,
+    heartbeat_stops,
     read_eventually,
     run,
     text,
@@ -50,10 +51,11 @@ class SandboxContract(SandboxCommands):
 
     Override the fixture `provider`, and an attribute where your sandbox differs for a reason that you can name:
     `also_visible`, the names of variables that the provider itself sets inside; `root_is_apart = False` when the
-    ordinary user can read and write root's files; `host_is_apart = False` when the host's processes are visible. The
-    fixture `sandbox` opens one with `REQUEST` for each test and closes it afterwards; override it as an asynchronous
-    generator when more is to be prepared or checked. Needs `pytest-asyncio` with `asyncio_mode = "auto"`; the sandbox
-    needs bash and the GNU core utilities, and starts some 90 times.
+    ordinary user can read and write root's files; `has_root = False` when nobody stands above that user;
+    `host_is_apart = False` when the host's processes are visible. The fixture `sandbox` opens one with `REQUEST` for
+    each test and closes it afterwards; override it as an asynchronous generator when more is to be prepared or checked.
+    Needs `pytest-asyncio` with `asyncio_mode = "auto"`; the sandbox needs bash and the GNU core utilities, and starts
+    some 100 times.
     """
 
     @pytest.fixture
@@ -147,6 +149,65 @@ class SandboxContract(SandboxCommands):
             for name in ("endless", "pipe"):
                 with pytest.raises((PermissionError, ValueError)):
                     await sandbox.read(name, limit=1000)
+
+    # Files: with the rights of the ordinary user
+
+    async def test_a_new_file_has_the_mode_of_the_user_and_an_old_one_keeps_its(self, sandbox: Sandbox) -> None:
+        await sandbox.write("new", b"x")
+        await run(sandbox, "touch touched; touch old; chmod 750 old")
+        await sandbox.write("old", b"y")
+        modes = await text(sandbox, "stat -c '%a %U' new touched old")
+        new, touched, old = modes.splitlines()
+        assert new == touched
+        assert old.split()[0] == "750"
+
+    async def test_a_link_is_written_through(self, sandbox: Sandbox) -> None:
+        await run(sandbox, "mkdir folder; echo one > folder/file; ln -s folder/file link; ln -s folder/new dangling")
+        for name in ("link", "dangling"):
+            await sandbox.write(name, name.encode())
+        assert await text(sandbox, "readlink link dangling; cat folder/file; echo; cat folder/new") == (
+            "folder/file\nfolder/new\nlink\ndangling"
+        )
+
+    async def test_files_of_root_are_out_of_the_users_reach(self, sandbox: Sandbox) -> None:
+        if not self.root_is_apart:
+            pytest.skip("root's files are the user's here")
+        home = (await sandbox.exec('echo "$HOME"', timeout=30, user="root")).output.decode().strip()
+        await sandbox.write(f"{home}/own", b"of root", user="root")
+        await run(sandbox, f"ln -s {home}/own link; ln -s {home} folder")
+        for path in (f"{home}/own", "link", "folder/own", f"{home}/new", "folder/new"):
+            with pytest.raises((PermissionError, FileNotFoundError)):
+                await sandbox.read(path, limit=1000)
+            with pytest.raises((PermissionError, FileNotFoundError)):
+                await sandbox.write(path, b"of the user")
+        assert await sandbox.read(f"{home}/own", user="root") == b"of root"
+
+    @pytest.mark.parametrize("path", ["/usr/bin/env", "/usr/bin/flue-new", "/etc/profile", "/etc/profile.d/flue.sh"])
+    async def test_files_of_the_system_are_out_of_the_users_reach(self, sandbox: Sandbox, path: str) -> None:
+        if not self.root_is_apart:
+            pytest.skip("the system's files may be the user's here")
+        folder, _, name = path.rpartition("/")
+        await run(sandbox, f"ln -s {path} link; ln -s {folder} folder")
+        for way in (path, "link", f"folder/{name}"):
+            with pytest.raises((PermissionError, FileNotFoundError)):
+                await sandbox.write(way, b"exit 0\n")
+
+    async def test_large_binary_files_go_through(self, sandbox: Sandbox) -> None:
+        data = BINARY * 9_000  # more than 9 MB
+        await sandbox.write("large", data)
+        assert await sandbox.read("large", limit=10_000_000) == data
+
+    # Processes
+
+    async def test_no_process_of_the_user_is_left_when_all_are_ended(self, sandbox: Sandbox) -> None:
+        if not self.has_root:
+            pytest.skip("nobody can end the ordinary user's processes here")
+        await run(sandbox, f"(setsid bash -c '{HEARTBEAT}' &) >/dev/null 2>&1; {HEARTBEAT} &")
+        await read_eventually(sandbox, "beats")
+        async with asyncio.timeout(HANG_SECONDS):
+            assert await sandbox.end_processes() == ""
+        assert await heartbeat_stops(sandbox)
+        assert await text(sandbox, "echo still here") == "still here"
 
     # Network and end
 

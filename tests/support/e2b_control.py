@@ -77,6 +77,7 @@ class ControlPlane:
         self, directory: Path, *, templates: set[str], max_timeout: int, page: int, machine: MachineOptions
     ) -> None:
         self._machine = machine
+        self.takes_ipv6 = True  # the range of all IPv6 addresses; E2B's own API of 2026 refuses it
         self.sandboxes: dict[str, Sandbox] = {}
         self.machines: list[Machine] = []
         self._directory, self._templates, self._max_timeout, self._page = directory, templates, max_timeout, page
@@ -106,7 +107,7 @@ class ControlPlane:
         if not 0 < seconds <= self._max_timeout:
             raise Refused(400, f"Timeout cannot be greater than {self._max_timeout / 3600:g} hours")
         network = body.get("network") or {}
-        _check_network(network)
+        _check_network(network, self.takes_ipv6)
         sandbox_id = "i" + secrets.token_hex(10)
         machine = Machine(sandbox_id, self._directory / sandbox_id, self._machine)
         self.machines.append(machine)
@@ -184,7 +185,7 @@ class ControlPlane:
 
     async def network(self, asked: Recorded) -> Response:
         sandbox = self._known(asked)
-        _check_network(asked.json or {})
+        _check_network(asked.json or {}, self.takes_ipv6)
         sandbox.network = asked.json or {}
         return Response(status_code=204)
 
@@ -205,9 +206,11 @@ class ControlPlane:
         return JSONResponse([box.described() for box in found[start : start + size]], headers=headers)
 
 
-def _check_network(network: dict[str, Any]) -> None:
+def _check_network(network: dict[str, Any], takes_ipv6: bool) -> None:
     """The rules of E2B's API that a client can break."""
     allowed, denied = network.get("allowOut") or [], network.get("denyOut") or []
+    if not takes_ipv6 and "::/0" in denied:
+        raise Refused(400, "invalid denied CIDR ::/0")
     if any(not _is_address(entry) for entry in denied):
         raise Refused(400, "invalid denied entry: domain names are not supported in deny out")
     if any(not _is_address(entry) for entry in allowed) and "0.0.0.0/0" not in denied:

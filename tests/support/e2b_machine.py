@@ -38,7 +38,8 @@ exec /usr/lib/sudo-shell -p -c 'exec setpriv --reuid 0 --regid 0 --clear-groups 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineOptions:
     """What differs between templates. `isolate`: with namespaces of its own, as far as possible. `sudo`: without a
-    password. `user`: the template's default user, `user` or `root`. `daemon`: the name of the first process."""
+    password. `user`: the template's default user, `user` or `root`. `daemon`: the name of the first process; empty: the
+    processes are among those of the machine that the server runs on."""
 
     isolate: bool = True
     sudo: bool = False
@@ -78,7 +79,7 @@ class Machine:
                 time.sleep(0.05)
 
         self._fill()
-        if libc.unshare(_CLONE_NEWPID) == 0:
+        if self.options.daemon and libc.unshare(_CLONE_NEWPID) == 0:
             self._start_daemon()
         mount("none", "/", _MS_REC | _MS_PRIVATE)
         for name in ("etc", "usr"):
@@ -99,6 +100,8 @@ class Machine:
             (self._directory / name).mkdir(parents=True)
         for name, line in (("passwd", f"user:x:{_UID}:{_UID}::/home/user:/bin/bash\n"), ("group", f"user:x:{_UID}:\n")):
             (self._directory / "etc" / name).write_text(line + Path("/etc", name).read_text())
+        (self._directory / "etc/shadow").write_text("user:*:20000:0:99999:7:::\nroot:*:20000:0:99999:7:::\n")
+        (self._directory / "etc/shadow").chmod(0o600)
         os.chown(self._directory / "home/user", _UID, _UID)
         (self._directory / "tmp").chmod(0o1777)
         (self._directory / "root").chmod(0o700)

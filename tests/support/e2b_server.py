@@ -85,6 +85,10 @@ class E2BServer:
         """The live ones by id."""
         return self._control.sandboxes
 
+    def refuse_ipv6(self) -> None:
+        """As E2B's own API of 2026: no rule for all IPv6 addresses."""
+        self._control.takes_ipv6 = False
+
     def env(self) -> dict[str, str]:
         return {"E2B_API_KEY": self.api_key, "E2B_API_URL": self.url, "E2B_SANDBOX_URL": self.url}
 
@@ -336,7 +340,9 @@ async def _read_ahead(receive: Any) -> tuple[bytes, Any]:
 
 
 def _failure(fault: Fault) -> Response:
-    headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else None
+    headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
+    if fault.location:
+        headers["Location"] = fault.location
     if fault.body is not None:
         return Response(fault.body, status_code=fault.status, headers=headers, media_type="text/html")
     body = {"code": fault.status, "message": fault.message}

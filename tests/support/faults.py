@@ -14,11 +14,11 @@ class Fault:
     """One thing that goes wrong on `route`, the next `times` times after `skip` requests went well (None: for ever).
 
     `status` answers with that HTTP status instead of acting, `body` as it is instead of the protocol's JSON,
-    `retry_after` in seconds. `delay` waits first, also in front of a normal answer; `hold` waits until the test sets
-    `released`. `drop` loses the connection: `before` anything is done, `after` all was done but nothing answered, or
-    `during` the answer, `after_bytes` of it. `kill` ends the sandbox that is addressed when more than `after_bytes` of
-    the request are in. `no_end` lets a command's stream end without its end event. `text`: only requests in whose body
-    it stands (of the E2B server's `start` only).
+    `retry_after` in seconds, `location` for redirects. `delay` waits first, also in front of a normal answer; `hold`
+    waits until the test sets `released`. `drop` loses the connection: `before` anything is done, `after` all was done
+    but nothing answered, or `during` the answer, `after_bytes` of it. `kill` ends the sandbox that is addressed when
+    more than `after_bytes` of the request are in. `no_end` lets a command's stream end without its end event. `text`:
+    only requests in whose body it stands (of the E2B server's `start` only).
     """
 
     route: str
@@ -28,6 +28,7 @@ class Fault:
     message: str = "a fault that the test asked for"
     body: bytes | None = None
     retry_after: int | None = None
+    location: str = ""
     delay: float = 0.0
     hold: bool = False
     released: threading.Event = field(default_factory=threading.Event)

@@ -196,7 +196,8 @@ class RemoteCommand:
                 failure = error
                 continue
             self.has_started = True
-            self._on_stdout("\n[… the connection was lost for a moment; output may be missing here …]\n")
+            if self.confirmation is None:
+                self._on_stdout("\n[… the connection was lost for a moment; output may be missing here …]\n")
             return handle
         code = None
         if not failure.is_gone:

@@ -31,18 +31,21 @@ flue_left() { # the living ones, by a file that their owner cannot hide or chang
 [ "$EUID" = 0 ] || { echo unprivileged; exit 0; }
 [ "$flue_uid" != 0 ] || { echo root; exit 0; }
 flue_is_sandbox || { echo foreign; exit 0; }
+if type -P setpriv >/dev/null; then
+  flue_as_user=(setpriv --reuid "$flue_uid" --regid 65534 --clear-groups --)
+elif type -P runuser >/dev/null; then
+  flue_as_user=(runuser -u "$(id -un -- "$flue_uid")" --)
+else
+  echo unable
+  exit 0
+fi
 ulimit -u unlimited 2>/dev/null
 flue_quiet=0
-for ((flue_round = 0; flue_round < 40; flue_round += 1)); do
-  if [ -n "$(flue_left)" ]; then
-    flue_quiet=0
-    # One system call for all: nothing can fork away from it.
-    setpriv --reuid "$flue_uid" --regid 65534 --clear-groups -- /bin/bash --noprofile --norc -c 'kill -KILL -1' ||
-      runuser -u "$(id -un -- "$flue_uid")" -- /bin/bash --noprofile --norc -c 'kill -KILL -1'
-  else
-    flue_quiet=$((flue_quiet + 1))
-    [ "$flue_quiet" -lt 2 ] || { echo quiet; exit 0; }
-  fi
-  sleep 0.05
+for ((flue_round = 0; flue_round < 40 && flue_quiet < 2; flue_round += 1)); do
+  [ "$flue_round" = 0 ] || sleep 0.05
+  # One system call for all, from which nothing can fork away; a look alone may miss what forks and ends all the time.
+  "${flue_as_user[@]}" /bin/bash --noprofile --norc -c 'kill -KILL -1'
+  flue_quiet=$((flue_quiet + 1))
+  [ -z "$(flue_left)" ] || flue_quiet=0
 done 2>/dev/null
-echo "left $(flue_left | wc -l)"
+if [ "$flue_quiet" = 2 ]; then echo quiet; else echo "left $(flue_left | wc -l)"; fi

@@ -22,7 +22,7 @@ from flue_ci.core.retry import Retry
 from flue_ci.core.text import human_seconds
 from flue_ci.sandboxes.e2b import errors
 from flue_ci.sandboxes.e2b.errors import RequestRefusal, Timeouts, VendorError, vendor_call
-from flue_ci.sandboxes.e2b.network import check_network, policy
+from flue_ci.sandboxes.e2b.network import Firewall, check_network
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
 from flue_ci.sandboxes.registry import OWN_METADATA
 from flue_ci.settings import Settings
@@ -57,6 +57,7 @@ class E2BProvider:
         self._options: dict[str, Any] = {"api_key": self._key, "debug": False}
         self._options |= {name: value for name, value in addresses.items() if value}
         self.timeouts = timeouts or Timeouts()
+        self._firewall = Firewall()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> E2BProvider:
@@ -139,7 +140,9 @@ class E2BProvider:
             except RequestRefusal:
                 cleanup.pop_all()  # nothing was started
                 raise
-            sandbox = E2BSandbox(vendor, request, timeouts=self.timeouts, observe=observe, secrets=secrets)
+            sandbox = E2BSandbox(
+                vendor, request, timeouts=self.timeouts, observe=observe, secrets=secrets, firewall=self._firewall
+            )
             cleanup.pop_all()
             cleanup.push_async_callback(sandbox.close)
             await sandbox.initialize()
@@ -156,6 +159,8 @@ class E2BProvider:
             try:
                 return await self._create_once(request, mark, key, observe)
             except VendorError as error:
+                if self._firewall.learns(error):
+                    continue
                 text = errors.mask(str(error), secrets)
                 if error.is_refusal:
                     raise errors.refusal_error(error, text, request.template) from error
@@ -186,7 +191,7 @@ class E2BProvider:
             timeout=math.ceil(min(self.timeouts.ttl, request.max_seconds)),
             metadata={**request.metadata, _ATTEMPT: mark},
             envs=dict(request.env),
-            network=policy(request.network, replace=False),  # type: ignore[arg-type]
+            network=self._firewall.policy(request.network, replace=False),  # type: ignore[arg-type]
             lifecycle={"on_timeout": "kill"},
             idempotency_key=key,
             **self._options,

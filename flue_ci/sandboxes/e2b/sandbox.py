@@ -19,7 +19,7 @@ from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, human_seconds
 from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand, account
 from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, vendor_call
-from flue_ci.sandboxes.e2b.network import policy
+from flue_ci.sandboxes.e2b.network import Firewall
 from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
 from flue_ci.sandboxes.output import CommandOutput
 
@@ -29,6 +29,7 @@ T = TypeVar("T")
 _UNQUIET = {
     "root": "the template's ordinary user is root: its processes cannot be told from the machine's, and none was ended",
     "unprivileged": "the machine gave no root to end the ordinary user's processes, and none was ended",
+    "unable": "the template has neither setpriv nor runuser to end the ordinary user's processes, and none was ended",
     "foreign": "the server is not recognized as E2B's and may share its machine with others: no process was ended",
 }
 
@@ -49,10 +50,18 @@ class E2BSandbox:
     """See `ports.Sandbox`. `vendor` is the SDK's sandbox; `secrets` are values that no message may hold."""
 
     def __init__(
-        self, vendor: Any, request: SandboxRequest, *, timeouts: Timeouts, observe: Observer, secrets: tuple[str, ...]
+        self,
+        vendor: Any,
+        request: SandboxRequest,
+        *,
+        timeouts: Timeouts,
+        observe: Observer,
+        secrets: tuple[str, ...],
+        firewall: Firewall | None = None,
     ) -> None:
         self._vendor, self._request, self._observe = vendor, request, observe
         self._timeouts, self._secrets = timeouts, secrets
+        self._firewall = firewall or Firewall()
         self._network = request.network
         self._deadline = time.monotonic() + request.max_seconds
         self._account = Account(name="", uid=0, home="", path="", has_sudo=False)
@@ -235,7 +244,8 @@ class E2BSandbox:
         user's processes end with theirs."""
         self._secrets += tuple(rule.value for rule in network.inject)
         await self._repeat(
-            lambda: self._vendor.update_network(policy(network, replace=True)), "its network could not be switched"
+            lambda: self._vendor.update_network(self._firewall.policy(network, replace=True)),
+            "its network could not be switched",
         )
         is_new, self._network = network != self._network, network
         if is_new and network.mode != "open" and (problem := await self.end_processes()):
@@ -245,7 +255,12 @@ class E2BSandbox:
         """See `ports.Sandbox`. Raises `SandboxLost`."""
         values = {"flue_uid": str(self._account.uid), "flue_sandbox": self.info.id}
         script = load_script("flue_ci.sandboxes.e2b", "end_processes.sh")
-        result = await self.exec(shell_script(values, script), timeout=60, user="root")
+        try:
+            result = await self.exec(shell_script(values, script), timeout=60, user="root")
+        except SandboxLost as error:
+            if isinstance(error.__cause__, VendorError) and error.__cause__.status == 401:
+                return _UNQUIET["unprivileged"]
+            raise
         word, _, rest = result.output.decode("utf-8", "replace").strip().rpartition("\n")[2].partition(" ")
         if word == "quiet" and result.exit_code == 0:
             return ""
@@ -329,6 +344,8 @@ class E2BSandbox:
             except VendorError as error:
                 if path and (problem := error.file_error(path) or await self._directory_error(error, path, user)):
                     raise problem from None
+                if self._firewall.learns(error):
+                    continue
                 wait = retry.next_wait()
                 if error.is_permanent or wait is None:
                     raise self._loss_error(error, doing) from error
