@@ -48,6 +48,11 @@ def is_ours(body: str, agent: str, in_thread: int | None = None) -> bool:
     return _split_marker(body)[0] == marker(agent, in_thread)
 
 
+def is_at_work(body: str) -> bool:
+    """Whether a comment of ours shows a run that has not ended."""
+    return _split_marker(body)[1].startswith(_AT_WORK)
+
+
 def killed_run_comment(body: str, run_url: str) -> str:
     """The new body of a comment about a run at work whose job was killed; "" for any other comment."""
     line, rest = _split_marker(body)

@@ -25,11 +25,13 @@ FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
 PER_PAGE, MAX_PAGES = 100, 300
+MAX_EVENT_PAGES = 10  # of what was done to a pull request since a request
 MAX_FILES, MAX_CHECKS, MAX_ANNOTATIONS = 300, 10, 10
 # Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
 _FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
-_NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
+_PAGE = re.compile(r'<([^>]+)>;\s*rel="(\w+)"')
+_SHA = re.compile(r"[0-9a-f]{40}")
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
 _VIEWER_QUERY = "query{viewer{login databaseId}}"
@@ -98,6 +100,63 @@ class GitHub:
         names = [parse.text(parse.mapping(parse.mapping(item, "base"), "repo"), "full_name") for item in items]
         items = [item for item, name in zip(items, names, strict=True) if name.lower() == self._repo.lower()]
         return [pull for pull in map(parse.pull, items) if pull.state == "open" and pull.head_sha == sha]
+
+    async def events_since(self, number: int, since: str) -> frozenset[str]:
+        """The pages are in order of time, so the last ones are read.
+
+        Source: https://docs.github.com/rest/issues/events#list-issue-events
+        """
+        purpose, path = "read what was changed", f"/repos/{self._repo}/issues/{number}/events"
+        response = await self._send(ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE}))
+        names: set[str] = set()
+        direction = "last"
+        for _ in range(MAX_EVENT_PAGES):
+            if link := _links(response).get(direction):
+                response = await self._send(ApiRequest(purpose, "GET", link))
+            items = [item for item in response.data or () if isinstance(item, dict)]
+            names |= {parse.text(item, "event") for item in items if parse.text(item, "created_at") >= since}
+            if "prev" not in _links(response) or any(parse.text(item, "created_at") < since for item in items):
+                return frozenset(names)
+            direction = "prev"
+        raise ForgeError("so much was done to the pull request since that it cannot be read", hint="ask again")
+
+    async def head_at(self, pull: PullRequest, time: str) -> str:
+        """Source: https://docs.github.com/rest/repos/repos#list-repository-activities"""
+        ref, repo = f"refs/heads/{pull.head_ref}", quote(pull.head_repo)
+        if not repo or not time:
+            return ""
+        items = await self._list_if_allowed("read the branch's history", "/activity", repo=repo, max_pages=1, ref=ref)
+        before = [item for item in items if item.get("ref") == ref and _is_before(parse.text(item, "timestamp"), time)]
+        newest = max(before, key=lambda item: parse.text(item, "timestamp"), default={})
+        sha = parse.text(newest, "after")
+        if _SHA.fullmatch(sha) and sha.strip("0"):  # zeros: the branch was deleted
+            return sha
+        return ""
+
+    async def was_checked_before(self, pull: PullRequest, time: str) -> bool:
+        """A commit can have been another branch's before: what names a branch or a repository has to name this one.
+
+        Sources: https://docs.github.com/rest/checks/suites, https://docs.github.com/rest/actions/workflow-runs
+        """
+        sha = quote(pull.head_sha)
+        suites = await self._list_if_allowed(
+            "read the check suites", f"/commits/{sha}/check-suites", key="check_suites", max_pages=1
+        )
+        if any(_is_of(suite, pull, time) for suite in suites if suite.get("head_branch") in (None, pull.head_ref)):
+            return True
+        runs = await self._list_if_allowed(
+            "read the workflow runs", "/actions/runs", key="workflow_runs", max_pages=1, head_sha=pull.head_sha
+        )
+        repositories = [parse.number(run.get("head_repository"), "id") for run in runs]
+        return any(
+            _is_of(run, pull, time) and run.get("head_branch") == pull.head_ref and repository == pull.head_repo_id
+            for run, repository in zip(runs, repositories, strict=True)
+        )
+
+    async def commits_of(self, number: int) -> list[str]:
+        """Source: https://docs.github.com/rest/pulls/pulls#list-commits-on-a-pull-request"""
+        items = await self._list("read the commits", f"/pulls/{number}/commits")
+        return [sha for item in items if _SHA.fullmatch(sha := parse.text(item, "sha"))]
 
     async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
         """All pages, oldest comment first."""
@@ -182,6 +241,11 @@ class GitHub:
             if first is None:
                 raise
         return await self._create_comment(f"{path}/{first}/replies", path, "review", body)
+
+    async def reread(self, comment: Comment) -> Comment:
+        """The comment as it is now. Raises `ForgeError` with status 404 when it was deleted."""
+        path = f"/{_FOLDERS[comment.kind]}/comments/{comment.id}"
+        return parse.comment(await self._fetch("read the comment again", path), comment.kind)
 
     async def edit(self, comment: Comment, body: str) -> Comment:
         """The comment as it is now. Raises `ForgeError` with status 404 when it was deleted."""
@@ -281,25 +345,34 @@ class GitHub:
             raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
         return data
 
+    async def _list_if_allowed(self, purpose: str, path: str, **options: Any) -> list[dict[str, Any]]:
+        """As `_list`; nothing where the token may not read, or the server has no such list."""
+        try:
+            return await self._list(purpose, path, **options)
+        except ForgeError as error:
+            if error.status in (403, 404, 422):
+                return []
+            raise
+
     async def _list(
-        self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, **query: str
+        self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
     ) -> list[dict[str, Any]]:
-        """The items of all pages (at most `max_pages`), by the links that GitHub sends.
+        """The items of all pages (at most `max_pages`), by the links that GitHub sends. `repo` is another repository.
 
         Source: https://docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
         """
         items: list[dict[str, Any]] = []
-        request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE, **query})
+        request = ApiRequest(purpose, "GET", f"/repos/{repo or self._repo}{path}", {"per_page": PER_PAGE, **query})
         for _ in range(max_pages):
             response = await self._send(request)
             page = response.data
             if key and isinstance(page, dict):
                 page = page.get(key)
             items += [item for item in page or () if isinstance(item, dict)]
-            link = _NEXT_PAGE.search(response.headers.get("link", ""))
+            link = _links(response).get("next")
             if not link:
                 break
-            request = ApiRequest(purpose, "GET", link[1])
+            request = ApiRequest(purpose, "GET", link)
         return items
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -335,6 +408,21 @@ class GitHub:
                         raise
             if wait is None:
                 raise to_forge_error(request.purpose, response)
+
+
+def _links(response: ApiResponse) -> dict[str, str]:
+    """The addresses of other pages of a list: `next`, `prev`, `first`, `last`."""
+    return {relation: address for address, relation in _PAGE.findall(response.headers.get("link", ""))}
+
+
+def _is_of(check: Mapping[str, Any], pull: PullRequest, time: str) -> bool:
+    """Whether a check suite or workflow run is of the pull request's head and was made before `time`."""
+    return parse.text(check, "head_sha") == pull.head_sha and _is_before(parse.text(check, "created_at"), time)
+
+
+def _is_before(moment: str, time: str) -> bool:
+    """Whether a time that GitHub gave lies in a second before that of `time`. One that is missing does not."""
+    return "" < moment[:19] < time[:19]
 
 
 def preload() -> None:
