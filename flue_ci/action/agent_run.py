@@ -81,6 +81,8 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         folder = _open_folder(job)
         if isinstance(error, SpecError):
             job.spec_errors(error)
+        else:
+            job.error(str(error), error.hint)
         report = never_started(request.agent.name, request.instruction, job.inputs.sandbox, error)
         report = folder.save(replace(report, trigger=trigger), b"")
         return await job.publish_and_finish(report, b"", publishers, place, folder)
@@ -169,13 +171,15 @@ def pull_request_inputs(
     context: JobContext, target: Target, spec: AgentSpec, trigger: Trigger, request_notes: tuple[str, ...] = ()
 ) -> PullRequestInputs:
     """The inputs of the run that `context`'s event asks for."""
-    event = context.event
+    event, ref = context.event, target.ref
+    if target.pull:  # the name of its branch is a stranger's text; inside, the branch has this one
+        ref = f"pull/{target.pull.number}"
     return PullRequestInputs(
         trusted_folder=context.trusted_folder,
         name=event.repo,
         variables={
             "event": {"name": event.signature, "actor": event.actor},
-            "repo": {"name": event.repo, "ref": target.ref, "sha": target.head},
+            "repo": {"name": event.repo, "ref": ref, "sha": target.head},
             **discussion_variables(target.pull, target.issue),
         },
         trigger=trigger,

@@ -67,8 +67,10 @@ async def authorize_request(
         reply = unknown_reply(choice.name, choice.near, triggers, trigger=settings.trigger)
         return Rejection(reason=f"there is no agent {choice.name}", reply=reply)
     if target.refusal:
-        reply = error_reply(target.refusal, context.job.run_url)
-        return Rejection(reason=target.refusal, reply=reply)
+        repeat = ""
+        if target.needs_commit:
+            repeat = f"{settings.trigger} {choice.agent.comment or choice.agent.name} @SHA"
+        return Rejection(reason=target.refusal, reply=error_reply(target.refusal, context.job.run_url, repeat=repeat))
     limit = context.job.inputs.rate_limit
     if limit and not await _is_within_rate(event, settings, limit, context.forge):
         reason = f"{event.actor} asked more than {limit} times within an hour (the input `rate-limit`)"

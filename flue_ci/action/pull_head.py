@@ -19,11 +19,12 @@ _FULL_NAME = 40  # hexadecimal digits of a commit's name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullHead:
-    """The commit to work on. `refusal` says why nothing may be started with it ("" for no reason), `note` what people
-    should know of it."""
+    """The commit to work on. `refusal` says why nothing may be started with it ("" for no reason), `needs_commit` that
+    the request has to name the commit; `note` is what people should know of it."""
 
     sha: str
     refusal: str = ""
+    needs_commit: bool = False
     note: str = ""
 
 
@@ -71,11 +72,8 @@ async def head_when_asked(
         return PullHead(sha=pull.head_sha)
     unknown = "which commit was the head when this was asked cannot be found out"
     if pull.from_fork:
-        refusal = (
-            f"{unknown}, and a fork's author may have pushed since: repeat the request with the commit that you looked "
-            "at, as in `/flue NAME @SHA`"
-        )
-        return PullHead(sha=pull.head_sha, refusal=refusal)
+        refusal = f"{unknown}, and a fork's author may have pushed since: name the commit that you looked at"
+        return PullHead(sha=pull.head_sha, refusal=refusal, needs_commit=True)
     return PullHead(sha=pull.head_sha, note=f"{unknown}, so this is about the head of now, {pull.head_sha[:9]}")
 
 

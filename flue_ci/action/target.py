@@ -18,7 +18,7 @@ from flue_ci.core.ports import Forge
 from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import AFTER_CHECKS, WITH_COMMIT, Event
 from flue_ci.gate.policy import AgentTriggers
-from flue_ci.git.fetch import Remote, fetch_commit, resolve, trusted_files
+from flue_ci.git.fetch import Remote, fetch_commit, resolve_all, trusted_files
 from flue_ci.report.report import Trigger
 from flue_ci.spec.load import find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec
@@ -32,7 +32,8 @@ class Target:
     for none). `fetch_ref` is the ref that holds the head ("" for none), for servers that give no commit by its name.
     `trusted_sha` is the commit whose specs, skills and AGENTS.md count, `base_sha` the tip of `base_ref`.
     `head_has_moved`: the pull request has another head by now. `refusal` says why nothing may be started although it
-    was asked for ("" for no reason); `notes` are for people.
+    was asked for ("" for no reason), `needs_commit` that it may when the request names the commit; `notes` are for
+    people.
     """
 
     number: int | None
@@ -46,6 +47,7 @@ class Target:
     base_sha: str | None = None
     head_has_moved: bool = False
     refusal: str = ""
+    needs_commit: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -170,10 +172,7 @@ class _Search:
         and of `more` branches."""
         if not branch or not any(matches_branch(branch, pattern) for pattern in self.trusted_branches):
             branch = self.default_branch
-        names = dict.fromkeys((branch, *more))
-        tips = await together(*(resolve(self.remote, f"refs/heads/{name}") for name in names))
-        by_name = dict(zip(names, tips, strict=True))
-        return [by_name[name] for name in (branch, *more)]
+        return await resolve_all(self.remote, [f"refs/heads/{name}" for name in (branch, *more)])
 
     async def find_pull(self, pull: PullRequest, head: PullHead, changes: frozenset[str] | None) -> Target:
         """A pull request whose head is known; `changes` is what happened to it since the request."""
@@ -190,6 +189,7 @@ class _Search:
             trusted_sha=trusted_sha,
             head_has_moved=head.sha != pull.head_sha,
             refusal=refusal or head.refusal,
+            needs_commit=head.needs_commit and not refusal,
             notes=tuple(filter(None, (head.note,))),
         )
 

@@ -139,10 +139,13 @@ def unknown_reply(name: str, near: str, agents: Sequence[AgentTriggers], *, trig
     return f"{MARKER} help -->\nThere is no agent {inline_code(name)}.{suggestion} There are: {names or 'none'}."
 
 
-def error_reply(reason: str, run_url: str) -> str:
-    """Nothing was started for a comment that asked, although its author may ask."""
+def error_reply(reason: str, run_url: str, *, repeat: str = "") -> str:
+    """Nothing was started for a comment that asked, although its author may ask. `repeat` is how to ask instead."""
     link = f" · {_log_link(run_url)}" if run_url else ""
-    return f"{MARKER} help -->\n### ❌ Nothing was started{link}\n\n{escape(one_line(reason, 1_000))}"
+    text = f"{MARKER} help -->\n### ❌ Nothing was started{link}\n\n{escape(one_line(reason, 1_000))}"
+    if repeat:
+        text += f"\n\nAsk again with {inline_code(repeat)}."
+    return text
 
 
 def _log_link(run_url: str) -> str:

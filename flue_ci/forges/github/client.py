@@ -19,18 +19,17 @@ from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
+from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
 from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
 
 FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
 PER_PAGE, MAX_PAGES = 100, 300
-MAX_EVENT_PAGES = 10  # of what was done to a pull request since a request
 MAX_FILES, MAX_CHECKS, MAX_ANNOTATIONS = 300, 10, 10
 # Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
 _FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
-_PAGE = re.compile(r'<([^>]+)>;\s*rel="(\w+)"')
 _SHA = re.compile(r"[0-9a-f]{40}")
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
@@ -102,56 +101,16 @@ class GitHub:
         return [pull for pull in map(parse.pull, items) if pull.state == "open" and pull.head_sha == sha]
 
     async def events_since(self, number: int, since: str) -> frozenset[str]:
-        """The pages are in order of time, so the last ones are read.
-
-        Source: https://docs.github.com/rest/issues/events#list-issue-events
-        """
-        purpose, path = "read what was changed", f"/repos/{self._repo}/issues/{number}/events"
-        response = await self._send(ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE}))
-        names: set[str] = set()
-        direction = "last"
-        for _ in range(MAX_EVENT_PAGES):
-            if link := _links(response).get(direction):
-                response = await self._send(ApiRequest(purpose, "GET", link))
-            items = [item for item in response.data or () if isinstance(item, dict)]
-            names |= {parse.text(item, "event") for item in items if parse.text(item, "created_at") >= since}
-            if "prev" not in _links(response) or any(parse.text(item, "created_at") < since for item in items):
-                return frozenset(names)
-            direction = "prev"
-        raise ForgeError("so much was done to the pull request since that it cannot be read", hint="ask again")
+        """At most the newest thousand events are looked at; more of them since then are a `ForgeError`."""
+        return await events_since(self._send, f"/repos/{self._repo}/issues/{number}/events", since)
 
     async def head_at(self, pull: PullRequest, time: str) -> str:
-        """Source: https://docs.github.com/rest/repos/repos#list-repository-activities"""
-        ref, repo = f"refs/heads/{pull.head_ref}", quote(pull.head_repo)
-        if not repo or not time:
-            return ""
-        items = await self._list_if_allowed("read the branch's history", "/activity", repo=repo, max_pages=1, ref=ref)
-        before = [item for item in items if item.get("ref") == ref and _is_before(parse.text(item, "timestamp"), time)]
-        newest = max(before, key=lambda item: parse.text(item, "timestamp"), default={})
-        sha = parse.text(newest, "after")
-        if _SHA.fullmatch(sha) and sha.strip("0"):  # zeros: the branch was deleted
-            return sha
-        return ""
+        """By the activity of the repository that the head is in."""
+        return await recorded_head(self._list_if_allowed, pull, time)
 
     async def was_checked_before(self, pull: PullRequest, time: str) -> bool:
-        """A commit can have been another branch's before: what names a branch or a repository has to name this one.
-
-        Sources: https://docs.github.com/rest/checks/suites, https://docs.github.com/rest/actions/workflow-runs
-        """
-        sha = quote(pull.head_sha)
-        suites = await self._list_if_allowed(
-            "read the check suites", f"/commits/{sha}/check-suites", key="check_suites", max_pages=1
-        )
-        if any(_is_of(suite, pull, time) for suite in suites if suite.get("head_branch") in (None, pull.head_ref)):
-            return True
-        runs = await self._list_if_allowed(
-            "read the workflow runs", "/actions/runs", key="workflow_runs", max_pages=1, head_sha=pull.head_sha
-        )
-        repositories = [parse.number(run.get("head_repository"), "id") for run in runs]
-        return any(
-            _is_of(run, pull, time) and run.get("head_branch") == pull.head_ref and repository == pull.head_repo_id
-            for run, repository in zip(runs, repositories, strict=True)
-        )
+        """By check suites (`checks: read`), and by workflow runs where the job may read them (`actions: read`)."""
+        return await was_checked_before(self._list_if_allowed, pull, time)
 
     async def commits_of(self, number: int) -> list[str]:
         """Source: https://docs.github.com/rest/pulls/pulls#list-commits-on-a-pull-request"""
@@ -369,7 +328,7 @@ class GitHub:
             if key and isinstance(page, dict):
                 page = page.get(key)
             items += [item for item in page or () if isinstance(item, dict)]
-            link = _links(response).get("next")
+            link = response.links.get("next")
             if not link:
                 break
             request = ApiRequest(purpose, "GET", link)
@@ -408,21 +367,6 @@ class GitHub:
                         raise
             if wait is None:
                 raise to_forge_error(request.purpose, response)
-
-
-def _links(response: ApiResponse) -> dict[str, str]:
-    """The addresses of other pages of a list: `next`, `prev`, `first`, `last`."""
-    return {relation: address for address, relation in _PAGE.findall(response.headers.get("link", ""))}
-
-
-def _is_of(check: Mapping[str, Any], pull: PullRequest, time: str) -> bool:
-    """Whether a check suite or workflow run is of the pull request's head and was made before `time`."""
-    return parse.text(check, "head_sha") == pull.head_sha and _is_before(parse.text(check, "created_at"), time)
-
-
-def _is_before(moment: str, time: str) -> bool:
-    """Whether a time that GitHub gave lies in a second before that of `time`. One that is missing does not."""
-    return "" < moment[:19] < time[:19]
 
 
 def preload() -> None:
