@@ -210,11 +210,11 @@ def _prompt_parts(
     variables: dict[str, object] = {"agent": {"name": spec.name, "description": spec.description}, **inputs.variables}
     if instruction.strip():
         variables["instruction"] = instruction
-    prompt = render(spec.prompt, variables)
+    prompt = render(spec.prompt, variables, mark=True)
     if instruction.strip() and instruction.strip() not in prompt:
         prompt = f"{prompt.rstrip()}\n\n{instruction.strip()}"  # a prompt that does not ask for it gets it all the same
     return PromptParts(
-        instructions=render(spec.instructions, variables),
+        instructions=render(spec.instructions, variables, mark=True),
         prompt=prompt,
         guidance=_guidance(inputs.trusted_folder),
         skills=tuple(skill.inside("~") for skill in skills),

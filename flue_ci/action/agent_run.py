@@ -12,6 +12,7 @@ from flue_ci.action.context import JobContext
 from flue_ci.action.discussion import discussion_variables, render_discussion
 from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
+from flue_ci.action.model_hosts import check_model_host
 from flue_ci.action.target import Agent, Target, trigger_of
 from flue_ci.assembly import prepare_run, publishing
 from flue_ci.core.errors import FlueError, SpecError, UsageError
@@ -50,7 +51,7 @@ class PullRequestInputs(RunInputs):
             name=self.name.rpartition("/")[2],
             head=target.head,
             ref=target.fetch_ref,
-            base=target.trusted_sha if target.base_ref else None,
+            base=target.base_sha,
             base_ref=target.base_ref,
             depth=self.spec.workspace.history,
         )
@@ -61,6 +62,9 @@ class PullRequestInputs(RunInputs):
         event, rules = self.context.event, self.spec.context
         before = event.asked_at if event.is_comment else ""
         discussion = await self.context.forge.discussion(self.target.number, self.target.pull)
+        if self.target.head_has_moved:  # GitHub shows the changes of the head of now
+            notes = (*discussion.notes, "the changed files are not listed: the pull request has another head by now")
+            discussion = replace(discussion, files=(), notes=notes)
         text = render_discussion(discussion, before=before, include=rules.include, exclude=rules.exclude)
         return text.text, (*self.request_notes, *text.notes)
 
@@ -77,6 +81,8 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         folder = _open_folder(job)
         if isinstance(error, SpecError):
             job.spec_errors(error)
+        else:
+            job.error(str(error), error.hint)
         report = never_started(request.agent.name, request.instruction, job.inputs.sandbox, error)
         report = folder.save(replace(report, trigger=trigger), b"")
         return await job.publish_and_finish(report, b"", publishers, place, folder)
@@ -126,7 +132,9 @@ def _prepare(
     sandbox starts. Raises `SpecError` and `UsageError`."""
     inputs, agent = context.job.inputs, request.agent
     text = sanitize_for_model(request.instruction or inputs.instruction)
-    notes = (f"taken out of the request: {summarize_removals(text.removals)}",) if text.removals else ()
+    notes = target.notes
+    if text.removals:
+        notes = (*notes, f"taken out of the request: {summarize_removals(text.removals)}")
     options = RunOptions(
         agent=agent.name,
         instruction=text.text,
@@ -136,6 +144,7 @@ def _prepare(
         dry_run=inputs.dry_run,
     )
     spec = _spec(agent, options)
+    check_model_host(spec.model.base_url, inputs.settings, inputs.allowed_model_hosts)
     run = prepare_run(
         spec,
         spec_path=agent.path,
@@ -162,13 +171,15 @@ def pull_request_inputs(
     context: JobContext, target: Target, spec: AgentSpec, trigger: Trigger, request_notes: tuple[str, ...] = ()
 ) -> PullRequestInputs:
     """The inputs of the run that `context`'s event asks for."""
-    event = context.event
+    event, ref = context.event, target.ref
+    if target.pull:  # the name of its branch is a stranger's text; inside, the branch has this one
+        ref = f"pull/{target.pull.number}"
     return PullRequestInputs(
         trusted_folder=context.trusted_folder,
         name=event.repo,
         variables={
             "event": {"name": event.signature, "actor": event.actor},
-            "repo": {"name": event.repo, "ref": target.ref, "sha": target.head},
+            "repo": {"name": event.repo, "ref": ref, "sha": target.head},
             **discussion_variables(target.pull, target.issue),
         },
         trigger=trigger,

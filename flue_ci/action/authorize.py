@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from flue_ci.action.context import JobContext
-from flue_ci.action.target import Agent
+from flue_ci.action.target import Agent, Target
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Forge
 from flue_ci.gate import policy
 from flue_ci.gate.comment_command import CommentCommand, find_command
 from flue_ci.gate.event import Event
-from flue_ci.publish.comment import help_reply, unknown_reply
+from flue_ci.publish.comment import error_reply, help_reply, unknown_reply
 
 RATE_WINDOW = timedelta(hours=1)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -38,11 +38,12 @@ class Rejection:
 async def authorize_request(
     context: JobContext,
     command: CommentCommand | None,
+    target: Target,
     agents: Sequence[Agent],
     roles: Awaitable[policy.ActorRoles],
 ) -> AgentRequest | Rejection:
-    """Which agent is meant, and whether this person may start it. `roles` may still be on their way. Raises
-    `ForgeError` when GitHub cannot be asked: then nothing is authorized."""
+    """Which agent is meant, and whether this person may start it on that target. `roles` may still be on their way.
+    Raises `ForgeError` when GitHub cannot be asked: then nothing is authorized."""
     event, settings = context.event, context.job.inputs.gate
     triggers = [agent.triggers for agent in agents]
     choice = policy.choose_agent(event, command, triggers, workflow_agent=settings.agent)
@@ -52,7 +53,11 @@ async def authorize_request(
     required_triggers = policy.AgentTriggers(name="help")
     if isinstance(choice, policy.SelectedAgent):
         required_triggers = choice.agent
-    verdict = policy.authorize(event, required_triggers, await roles, allowed_bots=settings.allowed_bots)
+    verdict = policy.authorize(
+        event, required_triggers, await roles, allowed_bots=settings.allowed_bots, from_fork=target.from_fork
+    )
+    if isinstance(verdict, policy.Allow) and command and await _is_own_app(event, context.forge):
+        verdict = policy.Skip("a comment of our own account asks for nothing")
     if not isinstance(verdict, policy.Allow):
         return Rejection(reason=verdict.reason, is_denied=isinstance(verdict, policy.Deny))
     if isinstance(choice, policy.Help):
@@ -61,12 +66,24 @@ async def authorize_request(
     if isinstance(choice, policy.Unknown):
         reply = unknown_reply(choice.name, choice.near, triggers, trigger=settings.trigger)
         return Rejection(reason=f"there is no agent {choice.name}", reply=reply)
+    if target.refusal:
+        repeat = ""
+        if target.needs_commit:
+            repeat = f"{settings.trigger} {choice.agent.comment or choice.agent.name} @SHA"
+        return Rejection(reason=target.refusal, reply=error_reply(target.refusal, context.job.run_url, repeat=repeat))
     limit = context.job.inputs.rate_limit
     if limit and not await _is_within_rate(event, settings, limit, context.forge):
         reason = f"{event.actor} asked more than {limit} times within an hour (the input `rate-limit`)"
         return Rejection(reason=reason, is_denied=True)
     agent = next(agent for agent in agents if agent.name == choice.agent.name)
     return AgentRequest(agent=agent, instruction=choice.instruction)
+
+
+async def _is_own_app(event: Event, forge: Forge) -> bool:
+    """Whether the comment is by the app whose token this job has. A person's own token may be used for that person."""
+    if policy.is_person(event.actor_kind):
+        return False
+    return (await forge.me()).login.removesuffix("[bot]").lower() == event.actor.removesuffix("[bot]").lower()
 
 
 async def fetch_roles(event: Event, forge: Forge) -> policy.ActorRoles:

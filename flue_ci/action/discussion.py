@@ -33,9 +33,9 @@ class DiscussionText:
 
 
 def discussion_variables(pull: PullRequest | None, issue: Issue | None) -> dict[str, object]:
-    """The variables `pr` or `issue` of prompt templates, sanitized."""
+    """The variables `pr` or `issue` of prompt templates, sanitized; none of them can end an untrusted block."""
     if pull:
-        return {"pr": {**_variables(pull), "base": pull.base_ref, "head": pull.head_ref}}
+        return {"pr": {**_variables(pull), "base": pull.base_ref, "head": _inert(pull.head_ref)}}
     if issue:
         return {"issue": _variables(issue)}
     return {}
@@ -170,12 +170,16 @@ def _first(texts: Sequence[str], room: int) -> tuple[list[str], int]:
 def _variables(subject: PullRequest | Issue) -> dict[str, object]:
     return {
         "number": subject.number,
-        "title": sanitize_for_model(subject.title).text,
-        "body": sanitize_for_model(subject.body).text,
+        "title": _inert(subject.title),
+        "body": _inert(subject.body),
         "author": subject.author.login,
-        "labels": list(subject.labels),
+        "labels": [_inert(label) for label in subject.labels],
         "url": subject.url,
     }
+
+
+def _inert(text: str) -> str:
+    return _without_delimiters(sanitize_for_model(text).text)
 
 
 def _clip(text: str, limit: int) -> str:

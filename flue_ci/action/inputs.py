@@ -1,5 +1,6 @@
 """The inputs of action.yml, read once from the environment of the step (docs/action.md)."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from flue_ci.gate.policy import GateSettings, read_gate_settings
 from flue_ci.report.report import CONCLUSIONS
 from flue_ci.settings import Settings, read_settings
 
+_HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:\d{1,5})?|\[[0-9a-f:.]+\](:\d{1,5})?")
 _FAIL_ON = frozenset(("failed", "cancelled", "partial"))
 
 
@@ -33,6 +35,8 @@ class ActionInputs:
     run_token: str = field(default_factory=lambda: secrets.token_hex(16))
     has_reacted: bool = False
     report: Path | None = None
+    trusted_branches: tuple[str, ...] = ()
+    allowed_model_hosts: tuple[str, ...] = ()
 
 
 def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
@@ -56,6 +60,8 @@ def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
         run_token=text("RUN_TOKEN") or secrets.token_hex(16),
         has_reacted=_flag("reacted", text("REACTED")),
         report=Path(text("REPORT")) if text("REPORT") else None,
+        trusted_branches=_branches(text("TRUSTED_BRANCHES")),
+        allowed_model_hosts=_hosts(text("ALLOWED_MODEL_HOSTS")),
     )
 
 
@@ -85,6 +91,33 @@ def _rate_limit(text: str) -> int:
             hint="requests an hour and person; 0 for no limit",
         )
     return int(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The entries of a list, one a line or separated by commas."""
+    return tuple(text.replace(",", " ").split())
+
+
+def _branches(text: str) -> tuple[str, ...]:
+    patterns = _words(text)
+    for pattern in patterns:
+        if pattern.startswith("!") or set(pattern) & set("[]?+\\"):
+            raise UsageError(
+                f"input `trusted-branches`: {one_line(pattern, 60)!r} is not understood",
+                hint="names of branches, with `*` for any characters but `/` and `**` for any",
+            )
+    return patterns
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = _words(text.lower())
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise UsageError(
+                f"input `allowed-model-hosts`: {one_line(host, 60)!r} is not a host",
+                hint="names of hosts without https:// and path, such as llm.example.com or *.example.com",
+            )
+    return hosts
 
 
 def _flag(name: str, text: str) -> bool:

@@ -15,6 +15,7 @@ from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
 from flue_ci.core.errors import FlueError
+from flue_ci.gate.policy import Allow, decide
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report, Trigger
@@ -37,7 +38,14 @@ def publish_from_job(job: ActionJob, folder: Path, signals: Signals) -> int:
 async def _publish(context: JobContext, report: Report, patch: bytes, folder: Path) -> int:
     job = context.job
     try:
-        target = await find_target(context.event, context.forge, context.remote)
+        decision = decide(context.event, job.inputs.gate.with_bot(context.event.actor))
+        target = await find_target(
+            context.event,
+            context.forge,
+            context.remote,
+            trusted_branches=job.inputs.trusted_branches,
+            command=decision.command if isinstance(decision, Allow) else None,
+        )
         _check_same_target(report, context, target)
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)

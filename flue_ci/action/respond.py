@@ -30,7 +30,7 @@ def _act(job: ActionJob, signals: Signals) -> int:
 
         return publish_from_job(job, job.inputs.report, signals)
     event = read_event(job.environ)
-    decision = decide(event, job.inputs.gate)
+    decision = decide(event, job.inputs.gate.with_bot(event.actor))  # the specs, which name bots, are not read yet
     if not isinstance(decision, Allow):
         return job.skip(decision.reason)
     if not decision.command:
@@ -47,9 +47,15 @@ async def _respond(context: JobContext, decision: Allow) -> int:
     with context.signals.cancel(task, context.job.say):
         roles = asyncio.ensure_future(fetch_roles(context.event, context.forge))
         try:
-            target = await find_target(context.event, context.forge, context.remote)
+            target = await find_target(
+                context.event,
+                context.forge,
+                context.remote,
+                trusted_branches=context.job.inputs.trusted_branches,
+                command=decision.command,
+            )
             agents = await read_agents(context.remote, target, context.trusted_folder)
-            request = await authorize_request(context, decision.command, agents, roles)
+            request = await authorize_request(context, decision.command, target, agents, roles)
             if isinstance(request, Rejection):
                 return await _skip(context, target, request)
             await acknowledge(context)
@@ -68,7 +74,7 @@ async def _respond(context: JobContext, decision: Allow) -> int:
 
 async def _skip(context: JobContext, target: Target, rejection: Rejection) -> int:
     """Nothing to run: a reply to those who may ask, a reaction for those who may not, a notice, green."""
-    if rejection.reply and target.number and context.job.inputs.comment:
+    if rejection.reply and target.number and context.event.is_comment and context.job.inputs.comment:
         await reply(context, target, rejection.reply)
     elif rejection.is_denied and context.event.comment_id:
         await react(context, "confused")

@@ -313,6 +313,14 @@ class Discussions(Protocol):
         """On a comment, or on the issue or pull request itself."""
 
 
+@runtime_checkable
+class Rereading(Protocol):
+    """A forge that gives a single comment again."""
+
+    async def reread(self, comment: Comment) -> Comment:
+        """The comment as it is now. `ForgeError` with status 404 or 410: it was deleted."""
+
+
 class Forge(Discussions, Protocol):
     """One repository on a forge, as one token sees it. Methods may be called concurrently.
 
@@ -326,6 +334,21 @@ class Forge(Discussions, Protocol):
     async def role(self, login: str) -> str:
         """The exact `role_name` of a user in this repository (`admin`, `maintain`, `write`, `triage`, `read`, `none`,
         or a custom one); `none` for unknown users."""
+
+    async def events_since(self, number: int, since: str) -> frozenset[str]:
+        """The kinds of what was done to an issue or pull request at or after that time, as GitHub's issue events are
+        named: `base_ref_changed`, `head_ref_force_pushed`."""
+
+    async def head_at(self, pull: PullRequest, time: str) -> str:
+        """The commit that the forge itself recorded as the head of the pull request's branch before that time, "" when
+        it has no such record or does not show it."""
+
+    async def was_checked_before(self, pull: PullRequest, time: str) -> bool:
+        """Whether a check suite or a workflow run of the present head is older than that time. False when none can be
+        read."""
+
+    async def commits_of(self, number: int) -> list[str]:
+        """The commits of a pull request by their full names, oldest first; at most 250."""
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """Comments (of both kinds) that the user wrote anywhere in this repository since then."""

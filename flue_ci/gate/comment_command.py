@@ -13,6 +13,7 @@ from dataclasses import dataclass
 MAX_TEXT = 70_000  # characters that are read; GitHub's own limit is 65,536
 _NOTHING = "(?!)"  # a regular expression that matches nowhere
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
+_SHA = re.compile(r"[\s*_~:,]*@([0-9a-f]{7,})(?![\w/@-]|\.\w)[*_~.,:;!?]*", re.IGNORECASE)
 _NAME = re.compile(r"[\s*_~:,]*([a-z0-9][a-z0-9-]*)(?![\w/.@]\w)[*_~.,:;!?]*", re.IGNORECASE)
 _EDGES = " \t*_~:,;.!-–—"
 
@@ -20,12 +21,15 @@ _EDGES = " \t*_~:,;.!-–—"
 @dataclass(frozen=True)
 class CommentCommand:
     """A request. `name` is the first word after the trigger in lower case ("" for none), `instruction` the text after
-    it; `text` is both, for when the first word turns out to be no name. `mention`: it was `@PHRASE`, not `/flue`."""
+    it; `text` is both, for when the first word turns out to be no name. `sha`: the commit that `@SHA` before the
+    instruction names, 7 or more hexadecimal digits in lower case ("" for none); it is no part of the texts. `mention`:
+    it was `@PHRASE`, not `/flue`."""
 
     name: str
     instruction: str
     text: str
     mention: bool = False
+    sha: str = ""
 
 
 def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> CommentCommand | None:
@@ -55,12 +59,17 @@ def _parse_command(rest: str, *, mention: bool) -> CommentCommand:
     rest = re.sub(r"\A[*_~]{1,3}(?=\s|\Z)", "", rest)
     line, _, more = rest.partition("\n")
     match = _NAME.match(line)
-    if not match:
-        text = rest.strip(_EDGES + "\n")
-        return CommentCommand(name="", instruction=text, text=text, mention=mention)
-    instruction = f"{line[match.end() :].strip(_EDGES)}\n{more}".strip()
-    text = f"{line.strip(_EDGES)}\n{more}".strip()
-    return CommentCommand(name=match[1].lower(), instruction=instruction, text=text, mention=mention)
+    name, after = "", line
+    if match:
+        name, after = match[1], line[match.end() :]
+    sha = ""
+    if commit := _SHA.match(after):
+        sha, after = commit[1].lower(), after[commit.end() :]
+    instruction = f"{after.strip(_EDGES)}\n{more}".strip()
+    text = f"{name} {instruction}".strip()
+    if not sha:
+        text = f"{line.strip(_EDGES)}\n{more}".strip()
+    return CommentCommand(name.lower(), instruction, text, mention, sha)
 
 
 def _own_lines(text: str) -> Iterator[tuple[str, bool]]:

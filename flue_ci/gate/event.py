@@ -46,8 +46,10 @@ class Event:
     """One event. Logins and texts are as GitHub sent them; "" and None stand for absent.
 
     `author` wrote `text`, or opened the pull request or issue; `actor` caused the event. `asked_at` is when the text
-    was written (RFC 3339); later comments are no part of the request. `checked_sha` is the commit that a workflow run,
-    check run or check suite ran on, `checked_repo_id` the repository that it belongs to.
+    was written, or when the checks came to their state (RFC 3339); later comments are no part of the request.
+    `head_sha` and `base_ref` are the pull request's at the time of the event, where the payload has them; of a merge
+    group, `base_ref` is the branch that it is to go into. `checked_sha` is the commit that a workflow run, check run or
+    check suite ran on, `checked_repo_id` the repository that it belongs to.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Event:
     url: str = ""
     head_sha: str = ""
     head_repo_id: int | None = None
+    base_ref: str = ""
     pr_author: str = ""
     ref: str = ""
     sha: str = ""
@@ -104,7 +107,9 @@ class Event:
     def without_request(self) -> Event:
         """The same event where its text asks for nothing: a review that starts an agent by being submitted. The whole
         discussion is then material for the agent, the review included."""
-        return replace(self, text="", asked_at="")
+        if self.is_comment:
+            return replace(self, text="", asked_at="")
+        return replace(self, text="")
 
 
 def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event:
@@ -115,6 +120,8 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
     subject, comment, checks = pull or issue, top.part_of(name, _COMMENT_KEYS), top.part_of(name, _CHECKS_KEYS)
     is_pull_request = bool(pull or issue.part("pull_request"))
     author = (comment or subject).part("user")
+    written_at = comment.text("created_at") or comment.text("submitted_at") or subject.text("updated_at")
+    base_ref = pull.part("base").text("ref") or top.part("merge_group").text("base_ref")
     return Event(
         name=name,
         action=top.text("action"),
@@ -129,13 +136,14 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         author=author.text("login"),
         author_kind=author.text("type"),
         text=comment.text("body"),
-        asked_at=comment.text("created_at") or comment.text("submitted_at") or subject.text("updated_at"),
+        asked_at=written_at or checks.text("updated_at") or checks.text("completed_at"),
         comment_id=top.part("comment").number("id"),
         comment_kind={"issue_comment": "issue", "pull_request_review_comment": "review"}.get(name, ""),
         label=top.part("label").text("name"),
         url=comment.text("html_url") or (subject or top.part("release") or checks).text("html_url"),
         head_sha=pull.part("head").text("sha"),
         head_repo_id=pull.part("head").part("repo").number("id"),
+        base_ref=base_ref.removeprefix("refs/heads/"),
         pr_author=subject.part("user").text("login") if is_pull_request else "",
         ref=environ.get("GITHUB_REF", "") or top.text("ref"),
         sha=environ.get("GITHUB_SHA", "") or top.text("after"),

@@ -7,7 +7,7 @@ more with the specs at hand (`action.authorize`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Union
 
@@ -29,6 +29,10 @@ class GateSettings:
     agent: str = ""
     allowed_bots: frozenset[str] = frozenset()
     workflow: str = ""  # the name of its file
+
+    def with_bot(self, login: str) -> GateSettings:
+        """The same with one more bot, whose name is still to be looked for in the specs."""
+        return replace(self, allowed_bots=self.allowed_bots | {login.lower()})
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def _decide_comment(event: Event, settings: GateSettings) -> Decision:
     command = find_command(event.text, trigger=settings.trigger, phrase=settings.phrase)
     if command is None and event.name in EVENTS:
         return _decide_activity(event, settings)
-    if _is_bot(event.author_kind, event.actor_kind) and not _is_allowed_bot(event, settings.allowed_bots):
+    if not is_person(event.author_kind, event.actor_kind) and not _is_allowed_bot(event, settings.allowed_bots):
         return Skip(f"bots ask for no agent; {_display_login(event.actor)} is not in `allowed-bots`")
     if command is None:
         return Skip("this comment is not for us")
@@ -155,20 +159,22 @@ def choose_agent(
     event: Event, command: CommentCommand | None, agents: Sequence[AgentTriggers], *, workflow_agent: str = ""
 ) -> Choice:
     """The agent that is meant. `workflow_agent` ("" for none) is the only one that the workflow allows; events then
-    need no entry in its spec, except labels and reviews."""
+    need no entry in its spec, except labels and reviews, and words that name another agent start nothing."""
     candidates = [agent for agent in agents if workflow_agent in ("", agent.name)]
     if not candidates and workflow_agent:
         return Unknown(name=workflow_agent, near=closest_match(workflow_agent, [agent.name for agent in agents]) or "")
     if not candidates:
         return Skip("there are no agents in .flue/agents on the trusted branch")
     if command is not None:
-        return _choose_by_comment(command, candidates)
+        return _choose_by_comment(command, candidates, [agent for agent in agents if agent not in candidates])
     if event.name in ("workflow_dispatch", "repository_dispatch") and event.inputs.get("agent"):
         return _choose_by_name(event, candidates)
     return _choose_by_event(event, candidates, any_event=bool(workflow_agent))
 
 
-def _choose_by_comment(command: CommentCommand, candidates: Sequence[AgentTriggers]) -> Choice:
+def _choose_by_comment(
+    command: CommentCommand, candidates: Sequence[AgentTriggers], others: Sequence[AgentTriggers]
+) -> Choice:
     listeners = [agent for agent in candidates if agent.comment]
     if not listeners:
         return Skip("no agent has a `triggers.comment` in its spec")
@@ -177,7 +183,14 @@ def _choose_by_comment(command: CommentCommand, candidates: Sequence[AgentTrigge
             return SelectedAgent(agent, command.instruction)
     if command.name == "help" or (not command.text and len(listeners) > 1):
         return Help()
-    near = closest_match(command.name, [agent.comment for agent in listeners]) or ""
+    own_names = [agent.comment.lower() for agent in listeners]
+    other_names = [name.lower() for agent in others for name in (agent.comment, agent.name) if name]
+    nearest = closest_match(command.name, [*own_names, *other_names])
+    if nearest in other_names:
+        return Skip(f"the comment names the agent {nearest}, and this workflow runs {candidates[0].name} only")
+    if command.name in [agent.name.lower() for agent in candidates if not agent.comment]:
+        return Unknown(name=command.name)
+    near = closest_match(command.name, own_names) or ""
     if len(listeners) == 1 and not near:
         return SelectedAgent(listeners[0], command.text)  # its name may be left out
     return Unknown(name=command.name, near=near)
@@ -210,16 +223,25 @@ def _choose_by_event(event: Event, candidates: Sequence[AgentTriggers], *, any_e
 
 
 def authorize(
-    event: Event, agent: AgentTriggers, people: ActorRoles, *, allowed_bots: frozenset[str] = frozenset()
+    event: Event,
+    agent: AgentTriggers,
+    people: ActorRoles,
+    *,
+    allowed_bots: frozenset[str] = frozenset(),
+    from_fork: bool = False,
 ) -> Decision:
-    """Whether the actors of the event may start this agent. A role that is not known for sure means no."""
+    """Whether the actors of the event may start this agent. A role that is not known for sure means no. `from_fork`:
+    what it would work on is from a fork, as GitHub says; most payloads do not tell."""
     if not event.has_actor:
         return Allow()
     if not event.actor:
         return Deny("the event does not say who did it")
-    if _is_bot(event.actor_kind):
+    if not is_person(event.actor_kind, _author_kind(event)):
         if not _is_allowed_bot(event, allowed_bots | {login.lower() for login in agent.bots}):
-            return Deny(f"{_display_login(event.actor)} is a bot that `triggers.bots` of {agent.name} does not name")
+            return Deny(
+                f"{_display_login(event.actor)} is a bot that neither `triggers.bots` of {agent.name} nor the input "
+                "`allowed-bots` names"
+            )
     elif people.actor_role not in agent.roles:
         return _deny_role(event.actor, people.actor_role, agent)
     elif event.action == "synchronize" and event.actor != event.pr_author and people.actor_role not in DEFAULT_ROLES:
@@ -229,7 +251,7 @@ def authorize(
     other = event.triggering_actor
     if other and other != event.actor and people.triggering_role not in agent.roles:
         return _deny_role(other, people.triggering_role, agent)
-    if event.is_pull_request and event.from_fork and not agent.forks:
+    if (event.from_fork or from_fork) and not agent.forks:
         return Skip(f"{agent.name} does not run on pull requests from forks (`triggers.forks`)")
     return Allow()
 
@@ -246,9 +268,16 @@ def _deny_role(login: str, role: str, agent: AgentTriggers) -> Deny:
     )
 
 
-def _is_bot(*kinds: str) -> bool:
-    """By the account's type, never by the look of its name. An unknown type ("") is not a bot: its role is checked."""
-    return any(kind not in ("User", "") for kind in kinds)
+def is_person(*kinds: str) -> bool:
+    """By the types of accounts, never by the look of a name. A type that is missing ("") is not a person's."""
+    return all(kind == "User" for kind in kinds)
+
+
+def _author_kind(event: Event) -> str:
+    """The type of the account that wrote the request; the actor's, where nothing was written."""
+    if event.is_comment:
+        return event.author_kind
+    return event.actor_kind
 
 
 def _is_allowed_bot(event: Event, bots: frozenset[str] | set[str]) -> bool:

@@ -22,7 +22,16 @@ from typing import Any
 
 from flue_ci.core.text import one_line
 from flue_ci.gate.event import COMMENTS, Event, parse_event
-from flue_ci.gate.policy import DEFAULT_ROLES, Allow, decide, read_gate_settings
+from flue_ci.gate.policy import (
+    DEFAULT_ROLES,
+    Allow,
+    Decision,
+    GateSettings,
+    Skip,
+    decide,
+    is_person,
+    read_gate_settings,
+)
 from flue_ci.gate.workflow_commands import workflow_command, write_output
 
 _TIMEOUT_SECONDS = 10.0
@@ -48,7 +57,7 @@ class GitHubApi:
         return role
 
     def some_spec_contains(self, word: str) -> bool:
-        """Whether the word occurs in an agent spec of the default branch. Raises like `role`.
+        """Whether the word occurs, in any case, in an agent spec of the default branch. Raises like `role`.
 
         The specs are searched as text: there is no YAML reader in the standard library. A match in a comment, or more
         specs than are read, only means that the decision is left to the step that can read them.
@@ -57,7 +66,7 @@ class GitHubApi:
         paths = [file["path"] for file in files if isinstance(file, dict) and str(file.get("path")).endswith("ml")]
         for path in paths[:_MAX_SPECS]:
             content = self._request("GET", f"/contents/{urllib.parse.quote(path)}").get("content")
-            if word.encode() in base64.b64decode(str(content)):
+            if word.lower().encode() in base64.b64decode(str(content)).lower():
                 return True
         return len(paths) > _MAX_SPECS
 
@@ -117,10 +126,11 @@ def main() -> None:
 def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
     """The outputs of the step: `proceed conclusion reason run-token reacted`."""
     event, settings = _read_event(environ), read_gate_settings(environ)
-    decision = decide(event, settings)
+    decision, api = decide(event, settings), GitHubApi(environ)
+    if isinstance(decision, Skip):
+        decision = _decide_for_bot(event, settings, decision, api)
     if not isinstance(decision, Allow):
         return _outputs(decision.reason)
-    api = GitHubApi(environ)
     if decision.command is not None:
         return _decide_request(event, api)
     return _outputs(_review_refusal(api) if event.name in COMMENTS else "")
@@ -132,6 +142,20 @@ def _read_event(environ: Mapping[str, str]) -> Event:
     except (OSError, ValueError, RecursionError):
         payload = None
     return parse_event(environ.get("GITHUB_EVENT_NAME", ""), payload, environ)
+
+
+def _decide_for_bot(event: Event, settings: GateSettings, skip: Skip, api: GitHubApi) -> Decision:
+    """A bot that the workflow does not name can ask when a spec of the default branch names it. `skip` is the decision
+    without the specs, and stays for everybody else."""
+    decision = decide(event, settings.with_bot(event.actor))
+    if not isinstance(decision, Allow):
+        return skip
+    try:
+        if api.some_spec_contains(event.actor):
+            return decision
+    except _NO_ANSWER as error:
+        return Skip(f"{skip.reason}; the agents could not be read ({one_line(str(error), 200)})")
+    return Skip(f"{skip.reason}, and no agent names it in `triggers.bots`")
 
 
 def _decide_request(event: Event, api: GitHubApi) -> dict[str, str]:
@@ -149,7 +173,7 @@ def _role_refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:
     ones hold, and a stranger's comment costs no installation.
     """
     login = one_line(event.actor, 60)
-    if event.actor_kind not in ("User", ""):
+    if not is_person(event.actor_kind):
         return "", False
     try:
         role = api.role(event.actor)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,14 +101,21 @@ async def fetch_commit(remote: Remote, *, sha: str, ref: str = "", depth: int) -
 async def resolve(remote: Remote, ref: str) -> str:
     """The commit that a branch (`main`, `refs/heads/main`) or another ref is at now. Raises `ForgeError` (404) when
     there is none."""
-    full = _full_ref(ref)
-    command = ("ls-remote", "--exit-code", "--end-of-options", _checked_url(remote), full)
+    return (await resolve_all(remote, (ref,)))[0]
+
+
+async def resolve_all(remote: Remote, refs: Sequence[str]) -> list[str]:
+    """The commits that these refs are at, at one moment. Raises `ForgeError` (404) when there is none of that name."""
+    names = [_full_ref(ref) for ref in refs]
+    command = ("ls-remote", "--exit-code", "--end-of-options", _checked_url(remote), *names)
     result = await _run_with_retries(remote, *command, ok=(0, 2))
-    for line in result.out.decode("utf-8", "replace").splitlines():
-        sha, _, name = line.partition("\t")
-        if name == full and _SHA.fullmatch(sha):
-            return sha
-    raise ForgeError(f"there is no {one_line(full)} at {remote.url}", status=404, hint="was the branch deleted?")
+    lines = [line.partition("\t") for line in result.out.decode("utf-8", "replace").splitlines()]
+    commits = {name: sha for sha, _, name in lines if _SHA.fullmatch(sha)}
+    for name in names:
+        if name not in commits:
+            message = f"there is no {one_line(name)} at {remote.url}"
+            raise ForgeError(message, status=404, hint="was the branch deleted?")
+    return [commits[name] for name in names]
 
 
 async def trusted_files(remote: Remote, sha: str, target: Path) -> None:

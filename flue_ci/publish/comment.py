@@ -48,6 +48,11 @@ def is_ours(body: str, agent: str, in_thread: int | None = None) -> bool:
     return _split_marker(body)[0] == marker(agent, in_thread)
 
 
+def is_at_work(body: str) -> bool:
+    """Whether a comment of ours shows a run that has not ended."""
+    return _split_marker(body)[1].startswith(_AT_WORK)
+
+
 def killed_run_comment(body: str, run_url: str) -> str:
     """The new body of a comment about a run at work whose job was killed; "" for any other comment."""
     line, rest = _split_marker(body)
@@ -134,10 +139,13 @@ def unknown_reply(name: str, near: str, agents: Sequence[AgentTriggers], *, trig
     return f"{MARKER} help -->\nThere is no agent {inline_code(name)}.{suggestion} There are: {names or 'none'}."
 
 
-def error_reply(reason: str, run_url: str) -> str:
-    """Nothing was started for a comment that asked, although its author may ask."""
+def error_reply(reason: str, run_url: str, *, repeat: str = "") -> str:
+    """Nothing was started for a comment that asked, although its author may ask. `repeat` is how to ask instead."""
     link = f" · {_log_link(run_url)}" if run_url else ""
-    return f"{MARKER} help -->\n### ❌ Nothing was started{link}\n\n{escape(one_line(reason, 1_000))}"
+    text = f"{MARKER} help -->\n### ❌ Nothing was started{link}\n\n{escape(one_line(reason, 1_000))}"
+    if repeat:
+        text += f"\n\nAsk again with {inline_code(repeat)}."
+    return text
 
 
 def _log_link(run_url: str) -> str:

@@ -1,6 +1,7 @@
 """The one comment of a run: adopted or written at its start, edited while it works, and in the end the report.
 
-Only a comment with our marker, written by our own account, is ever edited.
+Only a comment with our marker, written by our own account, is ever edited, and none that another run writes at the same
+time: two people may have asked for the same agent.
 """
 
 import asyncio
@@ -12,8 +13,8 @@ from flue_ci.core.concurrency import finish
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, TurnEnded
-from flue_ci.core.ports import Discussions
-from flue_ci.publish.comment import RunProgress, is_ours, killed_run_comment, report_comment
+from flue_ci.core.ports import Discussions, Rereading
+from flue_ci.publish.comment import RunProgress, is_at_work, is_ours, killed_run_comment, report_comment
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Published, Report
 
@@ -41,14 +42,16 @@ class ProgressTracker:
 
 class CommentPublisher:
     """A `ProgressPublisher`: one comment below the pull request or issue, or in the thread of the review comment that
-    asked. `publish.comment: sticky` writes over the last comment of the same agent (in a thread: of the same question);
-    `new` writes a new one. What fails while the run works is a notice; at the end it is an error."""
+    asked. `publish.comment: sticky` writes over the last comment of the same agent (in a thread: of the same question)
+    unless a run is at work on it; `new` writes a new one. What fails while the run works is a notice; at the end it is
+    an error."""
 
     needs_forge = True
 
     def __init__(self) -> None:
         self._comment: Comment | None = None
         self._previous: str | None = None  # the body of the comment as it was before this run; None: not looked for
+        self._is_adopted = False  # whether another run has made the comment, so that a third may take it as well
         self._progress: asyncio.Task[None] | None = None
 
     def begin(self, agent: str, render: Callable[[], str], target: PublishTarget) -> None:
@@ -63,6 +66,7 @@ class CommentPublisher:
         assert target.forge
         if self._previous is None:
             await self._adopt(target.forge, report.agent, target)
+        await self._let_go_if_changed(target.forge)
         body = report_comment(report, patch, server_url=target.server_url, previous=self._previous or "")
         try:
             comment = await self._write(target.forge, body, target)
@@ -81,6 +85,7 @@ class CommentPublisher:
             await self._adopt(forge, agent, target)
             while True:
                 if (text := render()) != body:
+                    await self._let_go_if_changed(forge)
                     # A write that was cancelled could end after the report's, or make a second comment.
                     await finish(self._write(forge, text, target))
                     body = text
@@ -89,14 +94,29 @@ class CommentPublisher:
             target.notify(f"the progress cannot be shown in a comment: {error}")
 
     async def _adopt(self, forge: Discussions, agent: str, target: PublishTarget) -> None:
-        """Takes our newest comment, if any: the next text goes into it."""
+        """Takes our newest comment, if any: the next text goes into it. One of a run at work stays that run's."""
         assert target.number is not None
         if target.publishing.comment == "sticky":
             kind: Literal["issue", "review"] = "review" if target.thread else "issue"
             comments, me = await asyncio.gather(forge.comments(target.number, kind), forge.me())
             matches = [comment for comment in reversed(comments) if is_ours(comment.body, agent, target.thread)]
-            self._comment = next((comment for comment in matches if _is_same_account(comment.author, me)), None)
+            ours = [comment for comment in matches if _is_same_account(comment.author, me)]
+            self._comment = next((comment for comment in ours if not is_at_work(comment.body)), None)
+        self._is_adopted = self._comment is not None
         self._previous = self._comment.body if self._comment else ""
+
+    async def _let_go_if_changed(self, forge: Discussions) -> None:
+        """Leaves the comment to whoever has written to it since: the report becomes a comment of its own."""
+        if not self._comment or not self._is_adopted or not isinstance(forge, Rereading):
+            return
+        try:
+            current = await forge.reread(self._comment)
+        except ForgeError as error:
+            if error.status in _NOT_FOUND:
+                return  # the edit meets that as well
+            raise
+        if current.body != self._comment.body:
+            self._comment, self._previous = None, ""
 
     async def _write(self, forge: Discussions, body: str, target: PublishTarget) -> Comment:
         assert target.number is not None

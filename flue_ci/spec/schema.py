@@ -32,6 +32,7 @@ from flue_ci.core.registry import Registry
 from flue_ci.core.text import AGENT_NAME, parse_duration
 from flue_ci.gate.event import event_names
 from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS, NOT_SUPPORTED_YET
+from flue_ci.spec.values import ROLES, is_custom_role
 from flue_ci.spec.yaml_document import Document
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
@@ -40,7 +41,6 @@ MAX_SECONDS = 86_400.0
 MAX_ITEMS = 200  # of a list or mapping; some lists have each entry compared with each other
 
 OTHER_PUBLISHERS = Registry(kind="publisher", group="flue_ci.publishers", built_in={})  # those of other packages
-Role = Literal["admin", "maintain", "write", "triage", "read"]
 
 
 class InvalidValue(ValueError):
@@ -128,6 +128,19 @@ def _all_defaults(part: type[BaseModel]) -> Any:
     return Field(default_factory=part.model_construct)
 
 
+def _check_role(value: Any, check_literal: Callable[[Any], Any]) -> Any:
+    """Accepts besides GitHub's roles those that an organization has made."""
+    try:
+        return check_literal(value)
+    except ValidationError:
+        if isinstance(value, str) and is_custom_role(value):
+            return value
+        raise
+
+
+Role = Annotated[
+    Literal["admin", "maintain", "write", "triage", "read"], WrapValidator(_check_role), _names_schema(*ROLES)
+]
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 _Several = Field(max_length=MAX_ITEMS)
 Texts = Annotated[tuple[Text, ...], Strict(False), _Several]

@@ -37,6 +37,8 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "pr": ("number", "title", "body", "author", "base", "head", "labels", "url"),
     "issue": ("number", "title", "body", "author", "labels", "url"),
 }
+# What strangers wrote, except for these attributes: printed, it is marked as material.
+_UNTRUSTED: Mapping[str, tuple[str, ...]] = {"pr": ("number", "base", "url"), "issue": ("number", "url")}
 _FILTER_NAMES = """
 abs capitalize count d default dictsort first float groupby indent int items join last length list lower map max min
 reject rejectattr replace reverse select selectattr sort string sum title tojson trim truncate unique upper
@@ -56,8 +58,11 @@ _METHODS: Mapping[type, frozenset[str]] = {
 _BRACES = re.compile(r"\{[{%#]")
 
 
-def render(template: str, variables: Mapping[str, object], *, max_seconds: float = MAX_SECONDS) -> str:
-    """`template` with its variables filled in; at most `MAX_CHARS` characters.
+def render(
+    template: str, variables: Mapping[str, object], *, max_seconds: float = MAX_SECONDS, mark: bool = False
+) -> str:
+    """`template` with its variables filled in; at most `MAX_CHARS` characters. With `mark`, what it prints of `pr` and
+    `issue` stands between <untrusted …> and </untrusted>, which must not occur in the variables.
 
     A variable that has no value is undefined: `default` and `if` take it for absent, anything else is an error. The
     same goes for an `instruction` without text. Raises `UsageError` that names the line.
@@ -65,10 +70,10 @@ def render(template: str, variables: Mapping[str, object], *, max_seconds: float
     if not _BRACES.search(template):
         return template
     values = {name: value for name, value in variables.items() if name != "instruction" or str(value).strip()}
-    tree, runnable = _compile(template)
+    tree, runnable = _compile(template, mark=mark)
     if _is_small(tree):
         return _evaluate(runnable, values)
-    return _render_in_child(template, values, max_seconds)
+    return _render_in_child(template, values, max_seconds, mark)
 
 
 def template_flaw(template: str) -> Diagnostic | None:
@@ -100,10 +105,10 @@ def _is_small(tree: nodes.Template) -> bool:
     )
 
 
-def _render_in_child(template: str, values: Mapping[str, object], max_seconds: float) -> str:
+def _render_in_child(template: str, values: Mapping[str, object], max_seconds: float, mark: bool) -> str:
     code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from flue_ci.spec.template import child; child()"
     command = [sys.executable, "-I", "-c", code, json.dumps(sys.path)]
-    job = json.dumps({"template": template, "values": values, "max_seconds": max_seconds})
+    job = json.dumps({"template": template, "values": values, "max_seconds": max_seconds, "mark": mark})
     try:
         # In a session of its own, so that Ctrl-C reaches only this process, which ends the run in an orderly way.
         process = subprocess.run(
@@ -129,7 +134,7 @@ def child() -> None:
     except (OSError, ValueError):  # macOS has no limit for memory; the one for time is left
         pass
     try:
-        answer: dict[str, object] = {"text": _evaluate(_compile(job["template"])[1], job["values"])}
+        answer: dict[str, object] = {"text": _evaluate(_compile(job["template"], mark=job["mark"])[1], job["values"])}
     except _TemplateFlaw as error:
         answer = {"line": error.flaw.line, "message": error.flaw.message, "hint": error.flaw.hint}
     json.dump(answer, sys.stdout)
@@ -153,7 +158,7 @@ def _evaluate(template: Template, values: Mapping[str, object]) -> str:
     return "".join(chunks)
 
 
-def _compile(template: str) -> tuple[nodes.Template, Template]:
+def _compile(template: str, *, mark: bool = False) -> tuple[nodes.Template, Template]:
     """The template's tree, and the template ready to be filled in. Raises `_TemplateFlaw`."""
     import jinja2
 
@@ -170,11 +175,36 @@ def _compile(template: str) -> tuple[nodes.Template, Template]:
     _check_nodes(tree)
     try:
         _check_names(tree)
+        if mark:
+            _mark_untrusted(tree)
         return tree, environment.from_string(tree)
     except jinja2.TemplateError as error:
         raise _flaw_of(error, _first_line(error)) from None
     except (SyntaxError, RecursionError, ValueError) as error:  # Python's own limits for loops and chains of `elif`
         raise _TemplateFlaw(1, _first_line(error)) from None
+
+
+def _mark_untrusted(tree: nodes.Template) -> None:
+    """Puts marks around what is printed of untrusted variables, also by way of the template's own variables."""
+    from jinja2 import nodes
+
+    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    if not any(name.name in _UNTRUSTED for name in tree.find_all(nodes.Name)):
+        return
+    trusted = {
+        id(access.node)
+        for access in tree.find_all(nodes.Getattr)
+        if isinstance(access.node, nodes.Name) and access.attr in _UNTRUSTED.get(access.node.name, ())
+    }
+    for output in tree.find_all(nodes.Output):
+        parts: list[nodes.Expr] = []
+        for part in output.nodes:
+            names = [name for name in nodes.Output([part]).find_all(nodes.Name) if id(name) not in trusted]
+            if any(name.name in _UNTRUSTED or name.name in own for name in names):
+                parts += [nodes.TemplateData('<untrusted source="GitHub">'), part, nodes.TemplateData("</untrusted>")]
+            else:
+                parts.append(part)
+        output.nodes = parts
 
 
 def _check_nodes(tree: nodes.Template) -> None:

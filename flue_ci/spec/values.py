@@ -1,5 +1,6 @@
 """Checks of single values in a spec: events, hosts, added headers, addresses of servers, names of variables, globs."""
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
@@ -8,6 +9,8 @@ from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import did_you_mean, matches_host, one_line
 from flue_ci.gate.event import EVENTS, event_names
 
+ROLES = ("admin", "maintain", "write", "triage", "read")  # that every repository on GitHub has
+_TYPO = 0.9  # how near a word is to another one that was probably meant
 _COMMENT_EVENTS = ("issue_comment", "pull_request_review_comment", "discussion_comment", "commit_comment")
 # Events of GitHub that a workflow can start on but an agent cannot work on: why, and what to use instead.
 _UNUSABLE = {
@@ -132,6 +135,12 @@ def value_flaws(header: str, value: str, secrets: Sequence[str]) -> Iterator[Dia
     elif not names and header.lower() in _CREDENTIALS:
         message = "this would be a credential in the open, in a file of the repository"
         yield Diagnostic(message=message, hint="put it into a secret: ${NAME}")
+
+
+def is_custom_role(name: str) -> bool:
+    """Whether this can be the name of a role that an organization has made: any but a misspelled one of GitHub's."""
+    is_line = name != "" and name == one_line(name, 100)
+    return is_line and not difflib.get_close_matches(name.lower(), ROLES, n=1, cutoff=_TYPO)
 
 
 def url_flaw(url: str) -> str:

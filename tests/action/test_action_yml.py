@@ -34,6 +34,8 @@ VARIABLES = {  # how an input reaches the program
     "out": "FLUE_CI_OUT",
     "report": "FLUE_CI_REPORT",
     "allowed-bots": "FLUE_CI_ALLOWED_BOTS",
+    "trusted-branches": "FLUE_CI_TRUSTED_BRANCHES",
+    "allowed-model-hosts": "FLUE_CI_ALLOWED_MODEL_HOSTS",
     "rate-limit": "FLUE_CI_RATE_LIMIT",
 }
 OUTPUTS = [

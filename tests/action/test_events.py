@@ -13,7 +13,7 @@ from flue_ci.action.target import find_target
 from flue_ci.forges.github.client import GitHub
 from flue_ci.gate import policy as gate
 from flue_ci.gate.event import AFTER_CHECKS, AUTOMATIC, WITH_COMMIT, Event, event_names, parse_event
-from flue_ci.git.fetch import Remote
+from flue_ci.git.fetch import Remote, resolve
 from flue_ci.spec.values import event_flaw
 from tests.support.github_server import TOKEN, GitHubServer
 
@@ -97,20 +97,20 @@ async def test_an_event_that_a_spec_may_name_starts_its_agent(
     if event.name.startswith("pull_request") or event.name in AFTER_CHECKS:
         assert (target.number, target.head, target.base_ref) == (world.pull["number"], world.head, "main")
     elif event.name in WITH_COMMIT:
-        assert target.head == target.trusted_sha == event.sha
+        assert target.head == event.sha
     else:
         assert target.ref == "main"
+    assert target.trusted_sha == await resolve(remote, "main")
+    if event.name in ("issues", "repository_dispatch"):
         assert (target.issue is not None) == (event.name == "issues")
 
 
-async def test_a_release_runs_on_the_commit_of_its_tag(world: World, forge: GitHub, remote: Remote) -> None:
-    target = await find_target(world.event("release.published"), forge, remote)
-    assert (target.head, target.trusted_sha, target.ref, target.fetch_ref) == (
-        TAG_SHA,
-        TAG_SHA,
-        "v1.0",
-        "refs/tags/v1.0",
-    )
+async def test_a_release_runs_on_the_commit_of_its_tag_by_the_default_branchs_specs(
+    world: World, forge: GitHub, remote: Remote
+) -> None:
+    target = await find_target(world.event("release.published"), forge, remote, trusted_branches=["**"])
+    assert (target.head, target.ref, target.fetch_ref) == (TAG_SHA, "v1.0", "refs/tags/v1.0")
+    assert target.trusted_sha == await resolve(remote, "main")
 
 
 async def test_checks_of_a_forks_commit_need_an_open_pull_request(world: World, forge: GitHub, remote: Remote) -> None:

@@ -112,7 +112,17 @@ def test_a_comment_that_asks_for_nothing_is_in_a_group_of_its_own(path: Path) ->
     document = read(path)
     (job,) = document["jobs"].values()
     asked = job["if"].removeprefix("${{ ").removesuffix(" }}")
-    assert document["concurrency"]["group"].endswith(f"{asked} && 'asked' || github.run_id }}}}")
+    assert document["concurrency"]["group"].endswith(f"{asked} && github.actor || github.run_id }}}}")
+
+
+@pytest.mark.parametrize("path", [*EXAMPLES, ROOT / ".github" / "workflows" / "flue.yml"], ids=lambda path: path.name)
+def test_nobody_takes_the_place_of_another_persons_request(path: Path) -> None:
+    # GitHub keeps one waiting run of a group and cancels the one that waited before.
+    document = read(path)
+    if set(document["on"]) - {"schedule", "workflow_dispatch"}:
+        group = document["concurrency"]["group"]
+        assert ".number" in group
+        assert "github.actor" in group
 
 
 def test_the_job_that_writes_about_forks_has_no_keys_and_the_one_with_keys_cannot_write() -> None:

@@ -324,3 +324,56 @@ async def test_an_answer_that_is_none_of_githubs_is_an_error(server: GitHubServe
     with pytest.raises(ForgeError) as caught:
         await forge.pull(1)
     assert "is not understood" in str(caught.value)
+
+
+async def test_a_head_is_what_the_branch_was_at_before_that_time(
+    server: GitHubServer, work: Path, forge: Forge
+) -> None:
+    made = server.pull(work, {"greeting.txt": "bye\n"}, author="stranger", fork=True)
+    first = made["head"]["sha"]
+    second = server.push(work, made, {"greeting.txt": "later\n"}, ago=60)
+    other = server.pull(work, {"greeting.txt": "other\n"}, author="stranger", fork=True)
+    server.pushed(other, "9" * 40, ago=61)
+    pull = await forge.pull(made["number"])
+    times = [entry["timestamp"] for entry in server.activities or () if entry["after"] == second]
+    assert await forge.head_at(pull, times[0]) == first  # the same second is not before
+    assert await forge.head_at(pull, "2999-01-01T00:00:00Z") == second
+    assert await forge.head_at(pull, "2000-01-01T00:00:00Z") == ""
+    assert await forge.head_at(pull, "") == ""
+    server.pushed(made, "0" * 40, ago=30, kind="branch_deletion")
+    assert await forge.head_at(pull, "2999-01-01T00:00:00Z") == ""
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+async def test_a_history_that_may_not_be_read_names_no_head(
+    server: GitHubServer, work: Path, forge: Forge, status: int
+) -> None:
+    pull = await forge.pull(server.pull(work, {"greeting.txt": "bye\n"})["number"])
+    server.faults.add("GET activity", status=status)
+    assert await forge.head_at(pull, "2999-01-01T00:00:00Z") == ""
+
+
+async def test_events_are_read_from_the_newest_back(server: GitHubServer, forge: Forge) -> None:
+    number = server.issue()["number"]
+    for _ in range(950):
+        server.happened(number, "renamed", ago=600)
+    server.happened(number + 1, "base_ref_changed")
+    server.happened(number, "labeled", ago=60)
+    since = server.events[-1]["created_at"]
+    before = forge.requests
+    assert await forge.events_since(number, since) == {"labeled"}
+    assert forge.requests - before == 2
+    server.happened(number, "base_ref_changed")
+    assert await forge.events_since(number, since) == {"labeled", "base_ref_changed"}
+    for _ in range(1_100):
+        server.happened(number, "renamed")
+    with pytest.raises(ForgeError, match="so much was done"):
+        await forge.events_since(number, since)
+
+
+async def test_a_comment_is_read_again(server: GitHubServer, work: Path, forge: GitHub) -> None:
+    number = server.pull(work, {"greeting.txt": "bye\n"})["number"]
+    for made in (server.say(number, "ada", "x"), server.say_on_line(number, "ada", "x", path="greeting.txt")):
+        kind = "review" if "path" in made else "issue"
+        comment = Comment(id=made["id"], kind=kind, author=Account(), body="old")  # type: ignore[arg-type]
+        assert (await forge.reread(comment)).body == "x"

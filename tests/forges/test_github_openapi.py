@@ -113,6 +113,10 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
         line = github.say_on_line(number, "ada", "here", path="x.txt")
         issue = github.issue()
         github.failed_check(sha, "ci", "boom")
+        github.suite(sha, ago=60)
+        own = github.pull(work, {"y.txt": "y\n"})
+        github.push(work, own, {"y.txt": "z\n"}, force=True)
+        github.happened(number, "base_ref_changed")
         asked: list[tuple[str, str, JSON | None]] = [
             ("GET", "/collaborators/ada/permission", None),
             ("GET", f"/pulls/{number}", None),
@@ -130,6 +134,11 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("POST", f"/issues/comments/{comment['id']}/reactions", {"content": "eyes"}),
             ("POST", f"/pulls/comments/{line['id']}/reactions", {"content": "confused"}),
             ("POST", f"/issues/{number}/reactions", {"content": "eyes"}),
+            ("GET", f"/issues/{number}/events", None),
+            ("GET", f"/issues/comments/{comment['id']}", None),
+            ("GET", f"/pulls/{number}/commits", None),
+            ("GET", f"/commits/{sha}/check-suites", None),
+            ("GET", "/activity", None),
             ("GET", f"/commits/{sha}/pulls", None),
             ("GET", f"/commits/{sha}/check-runs", None),
             ("GET", f"/check-runs/{github.checks[0]['id']}/annotations", None),

@@ -93,6 +93,30 @@ def test_a_mention_that_is_none_does_not(text: str) -> None:
     assert find_command(text, phrase="flue") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "sha", "instruction"),
+    [
+        ("/flue fix-tests @abcdef1", "fix-tests", "abcdef1", ""),
+        ("/flue fix-tests @ABCDEF1 only the parser", "fix-tests", "abcdef1", "only the parser"),
+        ("/flue fix-tests: @abcdef1: now\nand that", "fix-tests", "abcdef1", "now\nand that"),
+        (f"/flue fix-tests @{'a1' * 20}", "fix-tests", "a1" * 20, ""),
+        (f"/flue fix-tests @{'a1' * 30}", "fix-tests", "a1" * 30, ""),
+        ("/flue @abcdef1 go on", "", "abcdef1", "go on"),
+        ("hey @bot fix-tests @abcdef1 now", "fix-tests", "abcdef1", "now"),
+        ("/flue fix-tests @abcdef", "fix-tests", "", "@abcdef"),
+        ("/flue fix-tests @abcdefg1", "fix-tests", "", "@abcdefg1"),
+        ("/flue fix-tests @abcdef1-bot", "fix-tests", "", "@abcdef1-bot"),
+        ("/flue fix-tests @abcdef1/team", "fix-tests", "", "@abcdef1/team"),
+        ("/flue fix-tests ask @abcdef1", "fix-tests", "", "ask @abcdef1"),
+    ],
+)
+def test_a_request_may_name_the_commit_before_the_instruction(text: str, name: str, sha: str, instruction: str) -> None:
+    command = find_command(text, phrase="bot")
+    assert command is not None
+    assert (command.name, command.sha, command.instruction) == (name, sha, instruction)
+    assert not sha or sha not in command.text
+
+
 def test_the_words_of_the_trigger_are_free() -> None:
     found = find_command("/agent.run go on", trigger="/agent.run")
     assert found is not None

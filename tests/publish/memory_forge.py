@@ -54,6 +54,13 @@ class MemoryForge:
         self._check()
         return self.add(body, reply_to=to)
 
+    async def reread(self, comment: Comment) -> Comment:
+        self._check()
+        for each in self.comments_below:
+            if each.id == comment.id:
+                return each
+        raise ForgeError("the comment was deleted", status=404)
+
     async def edit(self, comment: Comment, body: str) -> Comment:
         self._check()
         for index, each in enumerate(self.comments_below):

@@ -206,6 +206,38 @@ async def test_the_last_comment_of_the_agent_is_written_over(forge: MemoryForge)
     assert "an old result" not in forge.bodies()[0]
 
 
+async def test_the_comment_of_a_run_at_work_is_left_to_it(forge: MemoryForge) -> None:
+    forge.add(f"{marker(AGENT)}\n### ⏳ at work")
+    await CommentPublisher().publish(FULL, b"", make_target(forge))
+    assert "at work" in forge.bodies()[0]
+    assert len(forge.bodies()) == 2
+
+
+async def test_two_runs_that_took_the_same_comment_lose_no_result(forge: MemoryForge) -> None:
+    forge.add(f"{marker(AGENT)}\n### ✅ an old result")
+    both = CommentPublisher(), CommentPublisher()
+    for publisher in both:
+        publisher.begin(AGENT, lambda: f"{marker(AGENT)}\n### ⏳ at work", make_target(forge))
+    while forge.requests < 8:
+        await asyncio.sleep(0)
+    for publisher in both:
+        await publisher.publish(FULL, b"", make_target(forge))
+    assert len(forge.bodies()) == 2
+    assert not any("at work" in body for body in forge.bodies())
+
+
+async def test_a_result_that_came_meanwhile_is_not_written_over(forge: MemoryForge) -> None:
+    old = forge.add(f"{marker(AGENT)}\n### ✅ an old result")
+    publisher, target = CommentPublisher(), make_target(forge)
+    publisher.begin(AGENT, lambda: f"{marker(AGENT)}\n### ⏳ at work", target)
+    while not forge.edits:
+        await asyncio.sleep(0)
+    await forge.edit(old, f"{marker(AGENT)}\n### ✅ another run's result")
+    await publisher.publish(FULL, b"", target)
+    assert "another run's result" in forge.bodies()[0]
+    assert len(forge.bodies()) == 2
+
+
 async def test_a_new_comment_is_written_where_the_spec_wants_one(forge: MemoryForge) -> None:
     forge.add(f"{marker(AGENT)}\n### ✅ an old result")
     target = make_target(forge, publishing=Publishing(comment="new"))

@@ -248,3 +248,23 @@ def test_arbitrary_templates_are_rendered_or_refused(template: str) -> None:
     except UsageError as error:
         told = str(error)
     assert isinstance(told, str)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("#{{ pr.number }} into {{ pr.base }}", "#7 into main"),
+        ("{{ pr.title }}", "[Faster parser]"),
+        ("{{ pr['title'] }}{{ pr['head'] }}", "[Faster parser][fast]"),
+        ("{{ pr.labels | join(', ') }} {{ pr.title.upper() }}", "[a, b] [FASTER PARSER]"),
+        ("{{ 'x' ~ pr.title }}", "[xFaster parser]"),
+        ("{% for l in pr.labels %}{{ l }};{% endfor %}", "[a];[b];"),
+        ("{% set t = pr.title %}{{ t }}{{ 1 + 1 }}", "[Faster parser]2"),
+        ("{% if 'a' in pr.labels and pr.head == 'fast' %}yes{% endif %}", "yes"),
+        ("{{ pr.number ~ pr.title }}", "[7Faster parser]"),
+        ("{% for x in range(2) %}{{ x }}{% endfor %}", "01"),
+    ],
+)
+def test_what_strangers_wrote_is_marked_where_it_is_printed(template: str, text: str) -> None:
+    marked = render(template, {"pr": PR}, mark=True)
+    assert marked.replace('<untrusted source="GitHub">', "[").replace("</untrusted>", "]") == text

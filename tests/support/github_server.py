@@ -62,6 +62,9 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.checks: list[JSON] = []
         self.runs: list[JSON] | None = None  # of workflows: id, login, created_at
         self.annotations: dict[int, list[JSON]] = {}
+        self.suites: list[JSON] = []  # check suites
+        self.activities: list[JSON] | None = []  # of branches, oldest first; None: nobody may read them
+        self.events: list[JSON] = []  # of issues and pull requests, oldest first; `_number` says which
         self.minimized: set[str] = set()
         self.name = "ada/tools"
         self._ids = 1000
@@ -121,10 +124,54 @@ class GitHubServer(http.server.ThreadingHTTPServer):
             "head": {"ref": f"topic-{number}", "sha": head, "repo": there},
         }
         self.pulls[number] = pull
+        self.pushed(pull, head, ago=3600)
         self.files[number] = [
             {"filename": name, "status": "modified", "additions": 1, "deletions": 1, "patch": patch} for name in files
         ]
         return pull
+
+    def push(self, work: Path, pull: JSON, files: dict[str, str], *, force: bool = False, ago: int = 0) -> str:
+        """Another commit on the branch of a pull request; with `force`, one in place of its commits."""
+        number, before = pull["number"], pull["head"]["sha"]
+        _git(work, "checkout", "-q", "-B", f"topic-{number}", "main" if force else before)
+        head = self.commit(work, files, "pushed later")
+        _git(work, "push", "-q", "--force", "origin", f"HEAD:refs/pull/{number}/head")
+        _git(work, "checkout", "-q", "main")
+        pull["head"]["sha"] = head
+        self.pushed(pull, head, ago=ago, kind="force_push" if force else "push", before=before)
+        if force:
+            self.happened(number, "head_ref_force_pushed", ago=ago)
+        return head
+
+    def pushed(self, pull: JSON, sha: str, *, ago: int, kind: str = "branch_creation", before: str = "0" * 40) -> None:
+        """An entry in the history of the branch of a pull request."""
+        if self.activities is None:
+            return
+        number = self._id()
+        entry = {"id": number, "node_id": f"PUSH_{number}", "before": before, "after": sha, "timestamp": _time(ago)}
+        entry |= {"ref": f"refs/heads/{pull['head']['ref']}", "activity_type": kind, "actor": pull["user"]}
+        self.activities.append(entry | {"_repo": pull["head"]["repo"]["full_name"]})
+
+    def happened(self, number: int, event: str, *, ago: int = 0, login: str = "stranger") -> None:
+        """An event of an issue or pull request, such as `base_ref_changed`."""
+        identity = self._id()
+        self.events.append(
+            {
+                "id": identity,
+                "node_id": f"EVENT_{identity}",
+                "url": f"{self.url}/api/v3/repos/{self.name}/issues/events/{identity}",
+                "actor": self.accounts[login],
+                "event": event,
+                "commit_id": None,
+                "commit_url": None,
+                "created_at": _time(ago),
+                "_number": number,
+            }
+        )
+
+    def suite(self, sha: str, *, ago: int, branch: str | None = None) -> None:
+        """A check suite; of a fork's commit GitHub names no branch."""
+        self.suites.append({"id": self._id(), "head_sha": sha, "head_branch": branch, "created_at": _time(ago)})
 
     def issue(self, author: str = "mona", title: str = "It is broken", body: str = "Look.") -> JSON:
         number = self._id()
@@ -343,6 +390,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path == "/user":
             raise _Refusal(403, "Resource not accessible by integration")
         here = f"/repos/{self.server.name}"
+        if other := re.fullmatch(r"/repos/([^/]+/[^/]+)/activity", path):
+            return self._paged(self.activity(other[1]))
         if not path.startswith(here):
             raise _Refusal(404, "Not Found")
         for verb, pattern, action in _ROUTES:
@@ -364,6 +413,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         rest = "".join(f"&{key}={value}" for key, value in query.items() if key != "page")
         base = f"{self.server.url}{urlsplit(self.path).path}?{rest[1:]}&page="
         links = [f'<{base}{page + 1}>; rel="next"', f'<{base}{last}>; rel="last"'] if page < last else []
+        links += [f'<{base}{page - 1}>; rel="prev"', f'<{base}1>; rel="first"'] if page > 1 else []
         return 200, items[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
 
     def _graphql(self, given: JSON) -> JSON:
@@ -406,6 +456,39 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def read_reviews(self, _: JSON, number: str) -> list[JSON]:
         return [each for each in self.server.reviews if each["_number"] == int(number)]
+
+    def read_events(self, _: JSON, number: str) -> list[JSON]:
+        return [each for each in self.server.events if each["_number"] == int(number)]
+
+    def read_commits(self, _: JSON, number: str) -> list[JSON]:
+        pull = _there(self.server.pulls, number)
+        git = self.server.root / f"{self.server.name}.git"
+        names = _git(git, "rev-list", "--reverse", f"{pull['base']['sha']}..{pull['head']['sha']}").splitlines()
+        return [{"sha": name, "node_id": f"C_{name}"} for name in names]
+
+    def activity(self, repo: str) -> list[JSON]:
+        """Of this repository and of forks; the newest first."""
+        if self.server.activities is None:
+            raise _Refusal(403, "Resource not accessible by integration")
+        query = parse_qs(urlsplit(self.path).query)
+        ref = query.get("ref", [""])[0]
+        entries = [each for each in self.server.activities if each["_repo"] == repo and ref in ("", each["ref"])]
+        return sorted(entries, key=lambda each: str(each["timestamp"]), reverse=True)
+
+    def check_suites(self, _: JSON, sha: str) -> JSON:
+        entries = [each for each in self.server.suites if each["head_sha"] == sha]
+        return {"total_count": len(entries), "check_suites": entries}
+
+    def all_runs(self, _: JSON) -> JSON:
+        """Only with `actions: read`, as `workflow_runs`. Those of a pull request have its branch and repository."""
+        if self.server.runs is None:
+            raise _Refusal(403, "Resource not accessible by integration")
+        sha = parse_qs(urlsplit(self.path).query)["head_sha"][0]
+        entries = [each for each in self.server.runs if each.get("head_sha") == sha]
+        return {"total_count": len(entries), "workflow_runs": entries}
+
+    def read_comment(self, _: JSON, identity: str) -> JSON:
+        return _there({each["id"]: each for each in self.server.comments}, identity)
 
     def read_files(self, _: JSON, number: str) -> list[JSON]:
         return self.server.files.get(int(number), [])
@@ -528,6 +611,11 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/pulls/(\d+)", _Handler.read_pull),
     ("GET", r"/pulls/comments/(\d+)", _Handler.read_line),
     ("GET", r"/issues/(\d+)", _Handler.read_issue),
+    ("GET", r"/issues/(\d+)/events", _Handler.read_events),
+    ("GET", r"/issues/comments/(\d+)", _Handler.read_comment),
+    ("GET", r"/pulls/(\d+)/commits", _Handler.read_commits),
+    ("GET", r"/commits/([0-9a-f]+)/check-suites", _Handler.check_suites),
+    ("GET", r"/actions/runs", _Handler.all_runs),
     ("GET", r"/issues/(\d+)/comments", _Handler.read_comments),
     ("GET", r"/issues/comments", _Handler.all_comments),
     ("GET", r"/pulls/comments", _Handler.all_lines),

@@ -46,7 +46,8 @@ Both are [Jinja2](https://jinja.palletsprojects.com/) templates, rendered in its
 `agent.description`, `repo.name`, `repo.ref`, `repo.sha`, `event.name` (`local` for a run over a checkout) and, on
 GitHub, `event.actor`, `pr.…` and `issue.…`. A name that does not exist is an error when the spec is read; one that has
 no value counts as false in `{% if %}` and is an error where it is to be printed. An instruction that the prompt does
-not mention is added at its end.
+not mention is added at its end. What is printed of `pr` and `issue` was written by strangers: but for `number`, `base`
+and `url` it is put between `<untrusted …>` and `</untrusted>`. `repo.ref` of a pull request is `pull/NUMBER`.
 
 ## Setup, agent, checks
 

@@ -19,6 +19,7 @@ from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
+from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
 from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
 
 FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
@@ -29,7 +30,7 @@ MAX_FILES, MAX_CHECKS, MAX_ANNOTATIONS = 300, 10, 10
 # Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
 _FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
-_NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
+_SHA = re.compile(r"[0-9a-f]{40}")
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
 _VIEWER_QUERY = "query{viewer{login databaseId}}"
@@ -98,6 +99,23 @@ class GitHub:
         names = [parse.text(parse.mapping(parse.mapping(item, "base"), "repo"), "full_name") for item in items]
         items = [item for item, name in zip(items, names, strict=True) if name.lower() == self._repo.lower()]
         return [pull for pull in map(parse.pull, items) if pull.state == "open" and pull.head_sha == sha]
+
+    async def events_since(self, number: int, since: str) -> frozenset[str]:
+        """At most the newest thousand events are looked at; more of them since then are a `ForgeError`."""
+        return await events_since(self._send, f"/repos/{self._repo}/issues/{number}/events", since)
+
+    async def head_at(self, pull: PullRequest, time: str) -> str:
+        """By the activity of the repository that the head is in."""
+        return await recorded_head(self._list_if_allowed, pull, time)
+
+    async def was_checked_before(self, pull: PullRequest, time: str) -> bool:
+        """By check suites (`checks: read`), and by workflow runs where the job may read them (`actions: read`)."""
+        return await was_checked_before(self._list_if_allowed, pull, time)
+
+    async def commits_of(self, number: int) -> list[str]:
+        """Source: https://docs.github.com/rest/pulls/pulls#list-commits-on-a-pull-request"""
+        items = await self._list("read the commits", f"/pulls/{number}/commits")
+        return [sha for item in items if _SHA.fullmatch(sha := parse.text(item, "sha"))]
 
     async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
         """All pages, oldest comment first."""
@@ -182,6 +200,11 @@ class GitHub:
             if first is None:
                 raise
         return await self._create_comment(f"{path}/{first}/replies", path, "review", body)
+
+    async def reread(self, comment: Comment) -> Comment:
+        """The comment as it is now. Raises `ForgeError` with status 404 when it was deleted."""
+        path = f"/{_FOLDERS[comment.kind]}/comments/{comment.id}"
+        return parse.comment(await self._fetch("read the comment again", path), comment.kind)
 
     async def edit(self, comment: Comment, body: str) -> Comment:
         """The comment as it is now. Raises `ForgeError` with status 404 when it was deleted."""
@@ -281,25 +304,34 @@ class GitHub:
             raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
         return data
 
+    async def _list_if_allowed(self, purpose: str, path: str, **options: Any) -> list[dict[str, Any]]:
+        """As `_list`; nothing where the token may not read, or the server has no such list."""
+        try:
+            return await self._list(purpose, path, **options)
+        except ForgeError as error:
+            if error.status in (403, 404, 422):
+                return []
+            raise
+
     async def _list(
-        self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, **query: str
+        self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
     ) -> list[dict[str, Any]]:
-        """The items of all pages (at most `max_pages`), by the links that GitHub sends.
+        """The items of all pages (at most `max_pages`), by the links that GitHub sends. `repo` is another repository.
 
         Source: https://docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
         """
         items: list[dict[str, Any]] = []
-        request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE, **query})
+        request = ApiRequest(purpose, "GET", f"/repos/{repo or self._repo}{path}", {"per_page": PER_PAGE, **query})
         for _ in range(max_pages):
             response = await self._send(request)
             page = response.data
             if key and isinstance(page, dict):
                 page = page.get(key)
             items += [item for item in page or () if isinstance(item, dict)]
-            link = _NEXT_PAGE.search(response.headers.get("link", ""))
+            link = response.links.get("next")
             if not link:
                 break
-            request = ApiRequest(purpose, "GET", link[1])
+            request = ApiRequest(purpose, "GET", link)
         return items
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:

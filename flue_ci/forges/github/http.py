@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from github.Requester import Requester
 
 TIMEOUT_SECONDS = 20  # of one request
+_LINK = re.compile(r'<([^<>]+)>;\s*rel="(\w+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class ApiResponse:
         has_limit_headers = "retry-after" in self.headers or self.headers.get("x-ratelimit-remaining") == "0"
         has_limit = has_limit_headers or "rate limit" in self.message.lower()
         return self.status == 429 or (self.status == 403 and has_limit)
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The addresses of other pages of a list: `next`, `prev`, `first`, `last`."""
+        return {relation: address for address, relation in _LINK.findall(self.headers.get("link", ""))}
 
     @property
     def message(self) -> str:
