@@ -77,7 +77,7 @@ class _Survey:
             git_dir = self.top / _path_in(marker).removeprefix("gitdir: ")
             if _names(git_dir, self.top):
                 self.areas.append(_real(git_dir))
-            elif not self._may_follow(marker, git_dir, "names the git directory"):
+            elif not self._may_follow(marker, git_dir, "points to"):
                 return
         elif marker.is_symlink() and not self._may_follow(marker, marker, "is a link to"):
             return
@@ -88,7 +88,7 @@ class _Survey:
             # A worktree's own directory lies in the repository that it belongs to.
             if git_dir.parent == common / "worktrees":
                 self.areas.append(common)
-            elif not self._may_follow(pointer, common, "names the git directory"):
+            elif not self._may_follow(pointer, common, "points to"):
                 return
         for directory in dict.fromkeys((git_dir, common)):
             self._look_into(directory)

@@ -23,6 +23,7 @@ from flue_ci.core.messages import Outcome, Usage
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.startup import fast_startup
 from flue_ci.git.command import read_objects
+from flue_ci.git.protected import protected_paths
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import RunRecord, conclude
 from flue_ci.report.folder import PATCH
@@ -323,7 +324,13 @@ def _changes(run: _Run) -> Changes:
         return Changes(refused=str(run.refusal))
     if run.changes is None or not run.changes.files:
         return Changes()
-    return Changes(files=run.changes.files, added=run.changes.added, deleted=run.changes.deleted, patch=PATCH)
+    return Changes(
+        files=run.changes.files,
+        added=run.changes.added,
+        deleted=run.changes.deleted,
+        patch=PATCH,
+        protected=protected_paths(run.changes.files, run.source.protected if run.source else ()),
+    )
 
 
 def _sandbox(run: _Run) -> SandboxUsed:

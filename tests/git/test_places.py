@@ -338,5 +338,5 @@ async def test_a_bare_repository_is_no_checkout(repo: Repo, victim: Repo, tmp_pa
     (tmp_path / "scratch").rmdir()
     for key, value in {"core.bare": "false", "core.worktree": str(victim.path)}.items():
         bare.git("config", key, value)
-    with pytest.raises(WorkspaceError, match="another directory's|inside a .git"):
+    with pytest.raises(WorkspaceError, match=r"another directory's|inside a .git"):
         await opened(bare, tmp_path)
