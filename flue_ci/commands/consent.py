@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from flue_ci.commands.remembered import Remembered
 from flue_ci.core.errors import Diagnostic, UsageError
-from flue_ci.core.text import one_line, printable
+from flue_ci.core.text import first_few, one_line, printable
 from flue_ci.git.places import outside_places
 from flue_ci.models.registry import DEFAULT_PROVIDER, OWN_HOST
 from flue_ci.run.plan import RunOptions
@@ -122,8 +122,8 @@ def _ask(requests: Sequence[Request], root: Path, options: RunOptions, settings:
     if options.dry_run or options.json or in_ci or not has_terminal:
         lines = [line for text, place in items for line in (f"  • {text}", f"      {place}")]
         raise UsageError(
-            "\n".join(["files ask for what only you can allow, so nothing was started:", *map(printable, lines)]),
-            hint=f"if you want this, add: {words}\n    (on a terminal you are asked, and a yes is remembered)",
+            "\n".join(["nothing was started: a file asks for what only you can allow", *map(printable, lines)]),
+            hint=f"if you want this: {words}\n    (on a terminal you are asked, and a yes is remembered)",
         )
     title = f"{one_line(options.agent)} asks for what only you can allow, in {root}"
     if not ask(title, items, "Your yes is remembered until one of these changes; `flue-ci doctor` lists it."):
@@ -133,19 +133,16 @@ def _ask(requests: Sequence[Request], root: Path, options: RunOptions, settings:
 def _secret_text(spec: AgentSpec, name: str, hosts: Sequence[str]) -> str:
     if hosts:
         return f"send your variable {name} to {', '.join(dict.fromkeys(hosts))}, in a header"
-    network, phases = spec.sandbox.network, []
+    network = _network_text(spec.sandbox.network.agent)
     if spec.sandbox.setup:
-        phases.append(f"{_network_text(network.setup)} during setup")
-    phases.append(f"{_network_text(network.agent)} while the agent acts")
-    return f"put your variable {name} into the sandbox, with its network {', '.join(phases)}"
+        network = f"{_network_text(spec.sandbox.network.setup)} during setup, then {network}"
+    return f"put your variable {name} into the sandbox (network: {network})"
 
 
 def _network_text(egress: str | tuple[str, ...]) -> str:
-    if egress == "none":
-        return "closed"
     if isinstance(egress, str):
         return egress
-    return f"open to {', '.join(egress)}"
+    return first_few(egress, 5)
 
 
 def _is_allowed_url(spec: AgentSpec, options: RunOptions, settings: Settings) -> bool:

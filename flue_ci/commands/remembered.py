@@ -7,6 +7,7 @@ link, and it lies outside of the checkout in question.
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,8 +80,9 @@ class Remembered:
 
     def _write(self, yeses: list[Yes]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_own(self._folder, stat.S_ISDIR):
-            raise OSError(0, "its folder is a link, or others may write there")
+        status = self._folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise OSError(0, "its folder is a link, or another user's")
         self._folder.chmod(0o700)
         content = {"version": _VERSION, "allowed": [asdict(yes) for yes in yeses]}
         write_private_file(self.path, json.dumps(content, indent=1).encode() + b"\n")
@@ -94,9 +96,8 @@ def _yes(entry: dict[str, object]) -> Yes:
     return Yes(items=tuple(map(str, items)), **texts)
 
 
-def _is_own(place: Path | int, is_kind: object) -> bool:
+def _is_own(place: Path | int, is_kind: Callable[[int], bool]) -> bool:
     """Whether a path (its last part no link) or open file is of the kind, the user's own, and writable by nobody
     else."""
     status = os.fstat(place) if isinstance(place, int) else os.lstat(place)
-    assert callable(is_kind)
-    return bool(is_kind(status.st_mode)) and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_MAY_WRITE
+    return is_kind(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_MAY_WRITE

@@ -14,10 +14,10 @@ def ask(title: str, items: Sequence[tuple[str, str]], note: str) -> bool:
     from rich.text import Text
 
     console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
-    console.print(Padding(Text(printable(title), style="bold yellow"), (1, 0)))
+    console.print(Padding(Text(printable(title), style="bold yellow"), (1, 0), expand=False))
     for text, place in items:
-        console.print(Padding(Text(f"• {printable(text)}"), (0, 2)))
-        console.print(Padding(Text(printable(place), style="dim"), (0, 6)))
-    console.print(Padding(Text(printable(note), style="dim"), (1, 0, 0, 0)))
+        console.print(Padding(Text(f"• {printable(text)}"), (0, 2), expand=False))
+        console.print(Padding(Text(printable(place), style="dim"), (0, 6), expand=False))
+    console.print(Padding(Text(printable(note), style="dim"), (1, 0, 0, 0), expand=False))
     console.print(Text("Allow? [y/N] ", style="bold"), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
