@@ -118,13 +118,13 @@ class _Survey:
                 self._look_at_entry(entry, is_read=True)
 
     def _look_at_entry(self, entry: os.DirEntry[str], *, is_read: bool) -> None:
+        if not entry.is_symlink() and not (is_read and entry.is_dir(follow_symlinks=False)):
+            return
         path = Path(entry.path)
         if entry.is_symlink():
             if not self._may_follow(path, path, "is a link to"):
                 return
             path = _real(path)
-        elif not is_read or not entry.is_dir(follow_symlinks=False):
-            return
         if is_read:
             self._walk(path)
 

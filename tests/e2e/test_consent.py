@@ -315,10 +315,11 @@ def _link(flow: Flow, private: Path) -> None:
 
 def _commondir(flow: Flow, private: Path) -> None:
     (flow.repo / ".git/commondir").write_text(f"{private}/.git\n")
+    shutil.copy(private / ".git/index", flow.repo / ".git/index")
 
 
 def _links(flow: Flow, private: Path) -> None:
-    for name in ("objects", "refs", "HEAD", "index"):
+    for name in ("objects", "refs", "index"):
         path = flow.repo / ".git" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         path.symlink_to(private / ".git" / name)
@@ -379,8 +380,8 @@ def test_a_recording_is_its_owners_and_follows_no_link(make_flow: MakeFlow) -> N
 def test_apply_leaves_out_what_would_be_obeyed_next(make_flow: MakeFlow) -> None:
     write = (
         "mkdir -p .githooks .github/workflows .vscode .Flue/agents hooks && echo a | tee .flue/agents/go.yml "
-        ".githooks/x .github/workflows/ci.yml .vscode/tasks.json .envrc AGENTS.md .Flue/agents/other.yml hooks/post-checkout && "
-        "git mv greeting.txt CLAUDE.md && echo fine > fine.txt"
+        ".githooks/x .github/workflows/ci.yml .vscode/tasks.json .envrc AGENTS.md .Flue/agents/other.yml "
+        "hooks/post-checkout && git mv greeting.txt CLAUDE.md && echo fine > fine.txt"
     )
     flow = make_flow([bash(write), say("Done.")], by_history=True)
     (flow.repo / "greeting.txt").write_text("".join(f"line {number}\n" for number in range(30)))
