@@ -89,6 +89,12 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help=_SET_HELP)
 @_out
 @click.option("--apply", is_flag=True, help="Show the diff and put it into the working tree when the run succeeds.")
+@click.option(
+    "--apply-protected", is_flag=True, help="The same with files that run or configure something by themselves."
+)
+@click.option("--allow-base-url", metavar="HOST", multiple=True, help="The spec may send the model's key to HOST.")
+@click.option("--allow-secret", metavar="NAME", multiple=True, help="The spec may have the variable NAME.")
+@click.option("--allow-git-dir", type=_FOLDER, multiple=True, help="The checkout's .git may lead to this directory.")
 @click.option("--json", is_flag=True, help="Print report.json to standard output.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; start and spend nothing.")
 @click.option("--record", type=_FILE, help="Keep the model's side of the run in a file.")
@@ -234,12 +240,22 @@ def init(name: str, repo: Path, github: bool) -> None:
 @_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --offline --json")
 @_repo
 @click.option("--offline", is_flag=True, help="Do not ask the services whether the keys work.")
+@click.option(
+    "--forget",
+    type=click.Choice(["here", "all"]),
+    is_flag=False,
+    flag_value="here",
+    help="Take back what was allowed on a terminal: for this checkout, or all.",
+)
 @_json
-def doctor(repo: Path, offline: bool, as_json: bool) -> int:
-    """Check keys, reachability, versions and the local sandbox, and say what to do."""
-    from flue_ci.commands.doctor import examine
+def doctor(repo: Path, offline: bool, forget: str | None, as_json: bool) -> int:
+    """Check keys, reachability, versions and the local sandbox, say what to do, and list what `flue-ci run` was
+    allowed for good."""
+    from flue_ci.commands import doctor as command
 
-    return examine(repo, os.environ, offline=offline, as_json=as_json)
+    if forget:
+        return command.forget(repo, os.environ, everything=forget == "all")
+    return command.examine(repo, os.environ, offline=offline, as_json=as_json)
 
 
 @_command(brief="A real run with a recorded model.", examples="flue-ci demo\nflue-ci demo --out ./demo-run")

@@ -48,6 +48,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     otherwise); in a workflow also from `GITHUB_*`, and from the action's inputs, which come first. Raises `UsageError`
     for what is no number of seconds."""
     home = Path(environ.get("HOME") or "/tmp")  # noqa: S108 (only where there is no home at all)
+    state = Path(environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():  # a relative one is to be ignored (XDG Base Directory): it could lie in a checkout
+        state = home / ".local" / "state"
     return Settings(
         anthropic_api_key=environ.get("FLUE_CI_ANTHROPIC_API_KEY") or environ.get("ANTHROPIC_API_KEY", ""),
         anthropic_auth_token=environ.get("ANTHROPIC_AUTH_TOKEN", ""),
@@ -56,7 +59,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         e2b_domain=environ.get("E2B_DOMAIN", ""),
         e2b_api_url=environ.get("E2B_API_URL", ""),
         e2b_sandbox_url=environ.get("E2B_SANDBOX_URL", ""),
-        state_dir=Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "flue-ci",
+        state_dir=state / "flue-ci",
         retry_timeout_seconds=_seconds(environ, "FLUE_CI_PATIENCE_SECONDS"),
         idle_seconds=_seconds(environ, "FLUE_CI_IDLE_SECONDS"),
         rescue_seconds=_seconds(environ, "FLUE_CI_RESCUE_SECONDS"),

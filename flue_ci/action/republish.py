@@ -16,6 +16,7 @@ from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
 from flue_ci.core.errors import FlueError
 from flue_ci.gate.policy import Allow, decide
+from flue_ci.git.protected import protected_paths
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report, Trigger
@@ -49,7 +50,8 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         _check_same_target(report, context, target)
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)
-        report = job.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
+        changes = replace(report.changes, protected=protected_paths(report.changes.files))
+        report = job.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec), changes=changes))
         place = context.publish_target(trigger, publishing(spec), folder)
         publishers = load_publishers(spec.publish.changes, place)
         return await job.publish_and_finish(report, patch, publishers, place, folder)

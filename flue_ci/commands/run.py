@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -12,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flue_ci.assembly import prepare_run
+from flue_ci.commands.consent import Request, obtain_consent
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.startup import fast_startup
-from flue_ci.core.text import one_line, plain, printable
+from flue_ci.core.text import first_few, one_line, plain, printable
 from flue_ci.publish.publisher import PublishTarget, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
-from flue_ci.report.folder import RunFolder
+from flue_ci.report.folder import PATCH, RunFolder
 from flue_ci.report.report import Failure, Report, to_json
 from flue_ci.run.dry_run import describe_run
 from flue_ci.run.plan import PreparedRun, RunOptions, RunResult, checkout_inputs
@@ -44,10 +46,10 @@ def run_locally(options: RunOptions, environ: Mapping[str, str]) -> int:
         try:
             settings = read_settings(environ)
             with fast_startup():
-                spec, run = _prepare(options, settings, signals, Path(scratch))
+                spec, run, requests = _prepare(options, settings, signals, Path(scratch))
             _install_log_handler(run.redact)
             if options.dry_run:
-                return asyncio.run(_dry_run(run, spec, options))
+                return asyncio.run(_dry_run(run, spec, options, requests))
             folder = _open_folder(options, settings, run.redact)
             return asyncio.run(_run(options, run, spec.publish.changes, folder, signals))
         except FlueError as error:
@@ -65,18 +67,24 @@ def _install_log_handler(redact: Redactor) -> None:
     install_log_handler(lambda text: print(one_line(redact(text), LOG_CHARS), file=sys.stderr))
 
 
-def _prepare(options: RunOptions, settings: Settings, signals: Signals, scratch: Path) -> tuple[AgentSpec, PreparedRun]:
+def _prepare(
+    options: RunOptions, settings: Settings, signals: Signals, scratch: Path
+) -> tuple[AgentSpec, PreparedRun, list[Request]]:
+    """The last are the things that the user would be asked for, in a dry run."""
     repo = find_root(options.repo)
     path = find_spec(repo, options.agent)
     spec = load_spec(path, overrides=options.overrides)
     if missing := not_supported_yet(spec):
         raise SpecError(missing)
+    git_dirs, requests = obtain_consent(spec, repo, options, settings)
     mentions_repo = "repo" in spec.prompt + spec.instructions
-    inputs = checkout_inputs(repo, history=spec.workspace.history, scratch=scratch, mentions_repo=mentions_repo)
+    inputs = checkout_inputs(
+        repo, history=spec.workspace.history, scratch=scratch, mentions_repo=mentions_repo, git_dirs=git_dirs
+    )
     run = prepare_run(
         spec, spec_path=path, inputs=inputs, options=options, settings=settings, signal=lambda: signals.first
     )
-    return spec, run
+    return spec, run, requests
 
 
 def _open_folder(options: RunOptions, settings: Settings, redact: Redactor) -> RunFolder:
@@ -105,7 +113,7 @@ async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunF
     if folder.trouble:
         print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
     code = report.exit_code
-    if options.apply and report.changes.patch:
+    if (options.apply or options.apply_protected) and report.changes.patch:
         code = await _apply(options, run.redact, replace(result, report=report), folder)
     return code if was_read else code or EXIT_FAILED
 
@@ -130,7 +138,7 @@ def _print(options: RunOptions, report: Report, patch: bytes, folder: Path) -> b
         if options.json:
             print(to_json(report))
         else:
-            print_result(report, patch, folder, diff=options.apply or options.show_diff)
+            print_result(report, patch, folder, diff=options.apply or options.apply_protected or options.show_diff)
         sys.stdout.flush()
     except BrokenPipeError:
         redirect_to_null(sys.stdout)
@@ -148,7 +156,9 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
         return report.exit_code
     assert result.source is not None
     try:
-        await apply_patch(find_root(options.repo), result.source, result.patch)
+        omissions = await apply_patch(
+            find_root(options.repo), result.source, result.patch, with_protected=options.apply_protected
+        )
     except FlueError as error:
         reason = plain(redact(f"not applied: {str(error).removeprefix('not applied: ')}"))
         print(f"flue-ci: {reason}\n  → by hand: {by_hand}", file=sys.stderr)
@@ -156,18 +166,35 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
         report = replace(report, conclusion="failed", reason=reason, exit_code=EXIT_FAILED, failure=failure)
         folder.save(report, result.patch)
         return EXIT_FAILED
-    print("Applied to the working tree; `git diff` shows it.", file=sys.stderr)
+    if any({file.path, file.old_path}.isdisjoint(omissions) for file in report.changes.files):
+        print("Applied to the working tree; `git diff` shows it.", file=sys.stderr)
+    if omissions:
+        _print_omissions(omissions, redact, folder.path / PATCH)
     return report.exit_code
 
 
-async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions) -> int:
+def _print_omissions(omissions: tuple[str, ...], redact: Redactor, patch: Path) -> None:
+    includes = " ".join(f"--include={shlex.quote(name)}" for name in omissions[:5])
+    print(
+        f"Not applied, because such files run or configure something by themselves: "
+        f"{plain(redact(first_few(omissions, 20)))}\n"
+        f"  → look at them, then: {plain(redact(f'git apply {includes} {patch}'))}\n"
+        "    (--apply-protected applies them with the rest)",
+        file=sys.stderr,
+    )
+
+
+async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions, requests: list[Request]) -> int:
     rows, notes = run.redact.redact_value(await describe_run(run, spec, options.sandbox))
+    questions = run.redact.redact_value([f"{each.text} ({each.place}): {each.option}" for each in requests])
     if options.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(rows | {"would_ask": "; ".join(questions) or "nothing"}, indent=2))
         return 0
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         print(f"{name.replace('_', ' '):<{width}}  {printable(value)}")
+    for question in questions:
+        print(f"{'would ask':<{width}}  {printable(question)}")
     meaningless = [run.redact(f"{each.key}: {each.message}") for each in only_on_github(spec)]
     for note in (*notes, *meaningless):
         print(f"{'note':<{width}}  {printable(note)}")

@@ -2,13 +2,13 @@
 files. Writes nothing.
 
 A checkout may have come in an archive from a stranger, with its `.git`. A `.git` that refers to places elsewhere on
-this machine is refused, because the files there would be sent into the sandbox.
+this machine is refused (`places` has the rules), because the files there would be sent into the sandbox.
 """
 
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import one_line
 from flue_ci.git.command import Git, GitCommandError, GitResult, check_version
 from flue_ci.git.path_rules import is_inside_repository
+from flue_ci.git.places import check_places
+from flue_ci.git.protected import protected_folders
 
 _SETTINGS = (
-    r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile)"
+    r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile|hookspath)"
     r"|remote\..*\.promisor|filter\..*\.(clean|process))$"
 )
 _PATHS = (
@@ -36,7 +38,7 @@ class Checkout:
 
     `head` is the commit, `ref` its branch (None: detached), `shallow` the commits at which history was cut off.
     `settings` are the user's git settings about files (lower-case keys); `exclude` is the text of ignore rules
-    outside the tree.
+    outside the tree, `protected` the folders that are protected here besides the table in `protected`.
     """
 
     top: Path
@@ -49,6 +51,7 @@ class Checkout:
     shallow: frozenset[str]
     settings: Mapping[str, str]
     exclude: bytes
+    protected: tuple[str, ...] = ()
 
     @property
     def partial(self) -> bool:
@@ -62,8 +65,12 @@ class Checkout:
         return git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=f'"{text}"')
 
 
-async def find_checkout(repo: Path) -> Checkout:
-    """The checkout that `repo` is, or lies in. Raises `WorkspaceError` with a hint when it is not a usable one."""
+async def find_checkout(repo: Path, git_dirs: Collection[Path] = ()) -> Checkout:
+    """The checkout that `repo` is, or lies in; its `.git` may lead to places in `git_dirs`. Raises `WorkspaceError`
+    with a hint when it is not a usable one."""
+    root = next((folder for folder in (repo, *repo.absolute().parents) if os.path.lexists(folder / ".git")), None)
+    if root is not None:
+        check_places(root, git_dirs)
     git = Git(cwd=repo, user_config=True)
     version, kind, paths, head, branch, config = await asyncio.gather(
         git.run("version", ok=None),
@@ -81,7 +88,13 @@ async def find_checkout(repo: Path) -> Checkout:
         )
     top, git_dir, objects, index, shallow, exclude = _paths(repo, paths)
     _check_places(top, git_dir, index, exclude)
+    if root is not None and not root.samefile(top):
+        raise WorkspaceError(
+            f"{root}/.git is not a repository, so git takes the one around it, {top}",
+            hint=f"If you mean that one: --repo {top}",
+        )
     settings = _settings(config, top)
+    hooks = settings.pop("core.hookspath", "")
     return Checkout(
         top=top,
         git_dir=git_dir,
@@ -93,6 +106,7 @@ async def find_checkout(repo: Path) -> Checkout:
         shallow=_shallow(shallow),
         settings=settings,
         exclude=_exclude(settings, exclude),
+        protected=protected_folders(top, hooks),
     )
 
 
@@ -192,6 +206,8 @@ def _settings(result: GitResult, top: Path) -> dict[str, str]:
     for scope, entry in zip(fields[::2], fields[1::2], strict=False):
         key, separator, value = entry.partition("\n")
         value = value if separator else "true"
+        if scope == "command":  # our own
+            continue
         if key.lower() == "core.excludesfile":
             if scope not in ("system", "global") or not Path(value).is_absolute():
                 _check_own_rules(top, value)

@@ -36,7 +36,8 @@ class Source:
     names and their commits. `base` is the commit, `tree` its tree, that changes are measured against: `head` itself,
     or, when `dirty`, a commit on top of it with the uncommitted files. `index_tree` is the tree that the index holds,
     `intent_to_add` the paths of which it has the name only. `files` counts the files of `tree`, `pack_bytes` the bytes
-    of `objects`; `notes` tell people what does not go into the sandbox.
+    of `objects`; `notes` tell people what does not go into the sandbox. `git_dirs` are the places outside of the
+    checkout that its `.git` may lead to, `protected` are folders of it that count as protected paths.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Source:
     pack_bytes: int = 0
     notes: tuple[str, ...] = ()
     refs: Mapping[str, str] = field(default_factory=dict)
+    git_dirs: tuple[Path, ...] = ()
+    protected: tuple[str, ...] = ()
 
     @property
     def git(self) -> Git:
@@ -64,14 +67,17 @@ class Source:
         return [path for path in (self.git_dir / "objects").rglob("*") if path.is_file()]
 
 
-async def open_checkout(repo: Path, *, history: int | None, scratch: Path, memory: int = MEMORY_BYTES) -> Source:
+async def open_checkout(
+    repo: Path, *, history: int | None, scratch: Path, memory: int = MEMORY_BYTES, git_dirs: tuple[Path, ...] = ()
+) -> Source:
     """Reads the checkout that `repo` is or lies in: the commit with `history` generations (0 or None: all), and what
     is uncommitted.
 
     `scratch` is an existing directory of this host, outside of the repository; it has to stay as long as the `Source`
-    is used. `memory` bounds git in bytes. Raises `WorkspaceError` with a hint.
+    is used. `memory` bounds git in bytes; `git_dirs` are the places outside that its `.git` may lead to. Raises
+    `WorkspaceError` with a hint.
     """
-    checkout = await find_checkout(repo)
+    checkout = await find_checkout(repo, git_dirs)
     git_dir = new_repository(
         scratch / "source.git", head=checkout.head, object_format=checkout.object_format, exclude=checkout.exclude
     )
@@ -102,6 +108,8 @@ async def open_checkout(repo: Path, *, history: int | None, scratch: Path, memor
         files=snapshot.files,
         pack_bytes=await asyncio.to_thread(size_of, git_dir / "objects"),
         notes=tuple(notes),
+        git_dirs=git_dirs,
+        protected=checkout.protected,
     )
 
 

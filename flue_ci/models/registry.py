@@ -12,6 +12,7 @@ from flue_ci.settings import Settings
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 DEFAULT_PROVIDER: Final = "anthropic"
+OWN_HOST = "api.anthropic.com"  # of the default provider
 NOT_SUPPORTED_YET = ("bedrock", "vertex")  # names of `model.provider` that a spec may hold and a run refuses
 
 MODELS = Registry(

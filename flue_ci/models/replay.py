@@ -4,18 +4,20 @@ With a replay the tools run for real. `recording` has the format of the file; he
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import TextIOWrapper
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flue_ci.core.errors import ModelError, UsageError
 from flue_ci.core.events import Notice, Observer, ProgressEvent, TextDelta, TurnRestarted
 from flue_ci.core.messages import Conversation, Reply
 from flue_ci.core.ports import Model
+from flue_ci.core.private_file import create_private_file
 from flue_ci.core.text import one_line
 from flue_ci.models.recording import RecordedTurn, header, load, summarize_request, turn_to_json
 
@@ -26,6 +28,7 @@ _HEX = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,}\b")
 
 class Recorder:
     """A model whose turns are written to `path`, each as soon as it is complete; an existing file is replaced.
+    Only the owner may read the file: it holds the conversation.
 
     Nothing of the transport is written, so no key. `redact` takes the secrets out of a JSON value. When writing fails
     half-way the run goes on, with a notice. Raises `UsageError` when the file cannot be written at all.
@@ -38,7 +41,7 @@ class Recorder:
         self._redact = redact
         self._file: TextIOWrapper | None = None
         try:
-            self._file = path.open("w", encoding="utf-8")
+            self._file = TextIOWrapper(_open(path), encoding="utf-8")
             self._write(header(model.name))
         except OSError as error:
             self._close_file()
@@ -80,6 +83,13 @@ class Recorder:
             with suppress(OSError):  # it was flushed line by line; what could not be written has been reported
                 self._file.close()
             self._file = None
+
+
+def _open(path: Path) -> IO[bytes]:
+    """A new file for the owner only; a device or pipe of that name is written to and not replaced. Follows no link."""
+    if path.exists() and not path.is_file():
+        return open(path, "wb", opener=lambda name, flags: os.open(name, flags & ~os.O_CREAT | os.O_NOFOLLOW))
+    return create_private_file(path)
 
 
 class Replay:

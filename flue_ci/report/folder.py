@@ -18,6 +18,7 @@ from typing import IO, Final
 from flue_ci.core.conversation import conversation_to_json
 from flue_ci.core.errors import EXIT_FAILED, FlueError
 from flue_ci.core.events import CommandOutput, ConversationEnded, ProgressEvent, TextDelta
+from flue_ci.core.private_file import create_private_file, write_private_file
 from flue_ci.core.text import human_bytes
 from flue_ci.report.markdown import markdown
 from flue_ci.report.report import Report, from_json, to_json
@@ -45,7 +46,7 @@ class RunFolder:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("report.json", "report.md", CONVERSATION, PATCH, REFUSED_PATCH):
             (path / name).unlink(missing_ok=True)  # the files of a former run must not pass for those of this one
-        self._transcript: IO[bytes] | None = _create(path / "transcript.jsonl")
+        self._transcript: IO[bytes] | None = create_private_file(path / "transcript.jsonl")
 
     def observe(self, event: ProgressEvent) -> None:
         """Adds one line to the transcript: `{"v", "t" (seconds since the start), "event", "data" (its fields)}`; or
@@ -130,20 +131,7 @@ def _patch_name(report: Report) -> str | None:
 
 def _write_all(folder: Path, files: dict[str, bytes]) -> None:
     for name, data in files.items():
-        part = folder / f"{name}.part"
-        try:
-            with _create(part) as file:
-                file.write(data)
-            part.replace(folder / name)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-
-
-def _create(path: Path) -> IO[bytes]:
-    """A new file of mode 0600 in place of anything that has the name."""
-    path.unlink(missing_ok=True)
-    return open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600))
+        write_private_file(folder / name, data)
 
 
 def _read(path: Path) -> bytes:

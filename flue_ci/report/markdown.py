@@ -96,6 +96,10 @@ def changes_section(changes: Changes, *, has_patch: bool, rows: int = 200) -> st
     text = "\n".join([*table, *map(_file_row, changes.files[:rows])])
     if len(changes.files) > rows:
         text += f"\n\n… and {plural(len(changes.files) - rows, 'more file')}"
+    if changes.protected:
+        rest = len(changes.protected) - 5
+        names = [*map(inline_code, changes.protected[:5]), *([f"{rest} more"] if rest > 0 else [])]
+        text += f"\n\n⚠️ **Protected paths**, which run or configure something by themselves: {', '.join(names)}"
     if has_patch:
         text += "\n\nTo apply: `git apply --3way changes.patch`, from the report's folder."
     return text

@@ -33,6 +33,7 @@ class Changes:
     """The verified list; `patch` names the file that holds the patch, or is None when there is none.
 
     `refused` is the reason why the changes were not accepted; their bytes are then in `changes.refused.patch`.
+    `protected` are the paths among them that run or configure something as soon as somebody works there.
     """
 
     files: tuple[ChangedFile, ...] = ()
@@ -40,6 +41,7 @@ class Changes:
     deleted: int = 0
     patch: Literal["changes.patch"] | None = None
     refused: str | None = None
+    protected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,9 @@ class RunOptions:
     """What the command line or the workflow chose, named after the options of `flue-ci run`. `record` and `replay` are
     files for the model's side of the run.
 
-    The last four are for a terminal only.
+    `allow_base_url` (hosts), `allow_secret` (names) and `allow_git_dir` are the user's consent to what files of the
+    checkout ask for; `apply_protected` lets `apply` write protected paths too. The last four and these are for a
+    terminal only.
     """
 
     agent: str
@@ -38,9 +40,13 @@ class RunOptions:
     settings: tuple[str, ...] = ()
     out: Path | None = None
     dry_run: bool = False
+    allow_base_url: tuple[str, ...] = ()
+    allow_secret: tuple[str, ...] = ()
+    allow_git_dir: tuple[Path, ...] = ()
     record: Path | None = None
     replay: Path | None = None
     apply: bool = False
+    apply_protected: bool = False
     json: bool = False
     quiet: bool = False
     show_diff: bool = False
@@ -82,22 +88,35 @@ class RunInputs(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutInputs(RunInputs):
-    """The checkout at `trusted_folder`, for everything. `history` is the number of commits that travel."""
+    """The checkout at `trusted_folder`, for everything. `history` is the number of commits that travel; `git_dirs` are
+    the git directories elsewhere that its `.git` may lead to."""
 
     history: int
     scratch: Path
+    git_dirs: tuple[Path, ...] = ()
 
     async def source(self) -> Source:
-        return await open_checkout(self.trusted_folder, history=self.history, scratch=self.scratch)
+        return await open_checkout(
+            self.trusted_folder, history=self.history, scratch=self.scratch, git_dirs=self.git_dirs
+        )
 
 
-def checkout_inputs(repo: Path, *, history: int, scratch: Path, mentions_repo: bool) -> CheckoutInputs:
+def checkout_inputs(
+    repo: Path, *, history: int, scratch: Path, mentions_repo: bool, git_dirs: tuple[Path, ...] = ()
+) -> CheckoutInputs:
     """The inputs of a local run. `mentions_repo`: a prompt may name the branch and the commit."""
     about = {"name": repo.name}
     if mentions_repo:
         about |= _head(repo)
     variables = {"repo": about, "event": {"name": "local"}}
-    return CheckoutInputs(trusted_folder=repo, name=repo.name, variables=variables, history=history, scratch=scratch)
+    return CheckoutInputs(
+        trusted_folder=repo,
+        name=repo.name,
+        variables=variables,
+        history=history,
+        scratch=scratch,
+        git_dirs=git_dirs,
+    )
 
 
 def _head(repo: Path) -> dict[str, str]:

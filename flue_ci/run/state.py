@@ -13,6 +13,7 @@ from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.events import Notice, Observer, ProgressEvent, ToolStarted, TurnEnded
 from flue_ci.core.messages import Outcome, Usage
 from flue_ci.core.ports import Sandbox
+from flue_ci.git.protected import protected_paths
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import RunRecord, conclude, describe_place
 from flue_ci.report.folder import PATCH
@@ -136,7 +137,13 @@ def _changes(run: RunState) -> Changes:
         return Changes(refused=str(run.refusal))
     if run.changes is None or not run.changes.files:
         return Changes()
-    return Changes(files=run.changes.files, added=run.changes.added, deleted=run.changes.deleted, patch=PATCH)
+    return Changes(
+        files=run.changes.files,
+        added=run.changes.added,
+        deleted=run.changes.deleted,
+        patch=PATCH,
+        protected=protected_paths(run.changes.files, run.source.protected if run.source else ()),
+    )
 
 
 def _sandbox(run: RunState) -> SandboxUsed:

@@ -154,6 +154,8 @@ def url_flaw(url: str) -> str:
         return "an address without encryption, to which the model's key would be sent"
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url) or port == 0:
         return "not a web address"
+    if not url.isascii() or "\\" in url:  # readers differ about the host, and people see another one
+        return "an address with characters that do not belong there; write the name as DNS does (xn--…)"
     if parts.username or parts.password:
         return "an address with a password in it; keys come from the environment"
     if parts.query or parts.fragment:

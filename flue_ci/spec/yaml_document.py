@@ -86,6 +86,10 @@ class Document:
             message = f"line {line} of the text: {message}"
         return replace(problem, message=message, file=self.file, line=position[0], column=position[1], key=key)
 
+    def is_external(self, path: KeyPath) -> bool:
+        """Whether the value at `path` does not stand in the file."""
+        return self._origin(path) is not None
+
     def _origin(self, path: KeyPath) -> str | None:
         """The origin of a value that does not stand in the file; None for one that does."""
         for other, origin in self.external.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from flue_ci.core.changes import ChangedFile
-from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural, printable
+from flue_ci.core.text import first_few, human_cost, human_count, human_seconds, one_line, plain, plural, printable
 from flue_ci.report.conclusion import describe_verification
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
 from flue_ci.report.markdown import MARKS, without_binary
@@ -91,7 +91,10 @@ def _stat(report: Report) -> list[Line]:
     lines = [(f"  {_name(file):<{width}} │ {_bar(file, most)}", "") for file in changes.files[:50]]
     if len(changes.files) > 50:
         lines.append((f"  … and {len(changes.files) - 50} more", ""))
-    return [*lines, (f"  {plural(len(changes.files), 'file')} changed, +{changes.added} −{changes.deleted}", "bold")]
+    lines.append((f"  {plural(len(changes.files), 'file')} changed, +{changes.added} −{changes.deleted}", "bold"))
+    if changes.protected:
+        lines.append((f"  ⚠ protected paths, look at them: {first_few(changes.protected, 5)}", "yellow"))
+    return lines
 
 
 def _name(file: ChangedFile) -> str:

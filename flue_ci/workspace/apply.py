@@ -6,7 +6,7 @@ import filecmp
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,22 +14,46 @@ from flue_ci.core.errors import UsageError, WorkspaceError
 from flue_ci.core.text import first_few, one_line, plural
 from flue_ci.git.checkout import Checkout, find_checkout
 from flue_ci.git.command import Git, split_nul
+from flue_ci.git.protected import is_protected, protected_paths
 from flue_ci.git.snapshot import take_snapshot
 from flue_ci.git.source import Source
+from flue_ci.workspace.verify import leave_out, verify_patch
 
 _REMEDY = "The patch is kept; apply it yourself with: git apply --3way changes.patch"
 
 
-async def apply_patch(repo: Path, source: Source, patch: bytes) -> None:
+async def apply_patch(repo: Path, source: Source, patch: bytes, *, with_protected: bool = False) -> tuple[str, ...]:
     """Applies `patch`, which `verify_patch` made, to the checkout that `repo` is or lies in. The index stays as it is.
+    Returns the protected paths that were left out, unless `with_protected`.
 
     Raises `UsageError` with the difference when the checkout has changed since `source` was opened, `WorkspaceError`
     when the files cannot be written. Then nothing has changed.
     """
     if not patch:
-        return
-    checkout = await find_checkout(repo)
+        return ()
+    checkout = await find_checkout(repo, source.git_dirs)
     await _check_unchanged(checkout, source)
+    git = Git(cwd=checkout.top, user_config=True)
+    omissions: list[str] = []
+    if not with_protected:
+        paths = map(str, await _patch_paths(git, patch))
+        omissions = [path for path in paths if is_protected(path, checkout.protected)]
+    if omissions:
+        patch = await _without(source, patch, omissions, checkout.protected)
+    if patch:
+        await _apply(checkout, source, patch)
+    return tuple(omissions)
+
+
+async def _without(source: Source, patch: bytes, paths: Collection[str], folders: Collection[str]) -> bytes:
+    changes = await leave_out(source, await verify_patch(source, patch), paths)
+    if protected_paths(changes.files, folders):
+        message = "not applied: a file takes the place of a folder with protected paths, so only both can be applied"
+        raise UsageError(message, hint="--apply-protected applies both")
+    return changes.patch
+
+
+async def _apply(checkout: Checkout, source: Source, patch: bytes) -> None:
     git = Git(cwd=checkout.top, user_config=True)
     arguments = ("apply", "--binary", "--whitespace=nowarn")
     check = await git.run(*arguments, "--check", stdin=patch, ok=None)

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from flue_ci.core.changes import ChangedFile, ChangeKind, ChangeSet
@@ -23,6 +23,7 @@ _MEMORY = 2_000_000_000  # for git on hostile input: a small patch can describe 
 _SECONDS = 120.0
 _TARGET_LIMIT = 4096  # the longest path that Linux follows
 _LINK, _MODULE = "120000", "160000"
+_LISTING = ("-r", "-z", "--raw", "--numstat", "--abbrev=64", "--no-renames", "--no-ext-diff", "--no-textconv")
 _STRICT = (
     "core.protectNTFS=true",
     "core.protectHFS=true",
@@ -128,12 +129,28 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
     """
     entries = await changed_entries(source, before.tree, after.tree)
     lines = b"".join(_line(entry.mode, entry.blob, entry.path) for entry in entries)
+    return await _change_set(source, await _changed_tree(source, lines), LIMITS)
+
+
+async def leave_out(source: Source, changes: ChangeSet, paths: Collection[str]) -> ChangeSet:
+    """`changes` without the files that have one of `paths` as new or old name. Raises `ChangesRefused`."""
+    lines = b""
+    entries = await changed_entries(source, source.tree, changes.tree)
+    partners = {file.path: file.old_path for file in changes.files if file.old_path}
+    partners |= {old: new for new, old in partners.items()}
+    for entry in entries:
+        if entry.path not in paths and partners.get(entry.path) not in paths:
+            lines += _line(entry.mode, entry.blob, entry.path)
+    return await _change_set(source, await _changed_tree(source, lines), LIMITS)
+
+
+async def _changed_tree(source: Source, lines: bytes) -> str:
+    """The tree of the base with other entries, as `git update-index --index-info` reads them."""
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
         git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         await git.run("read-tree", source.tree)
         await git.run("update-index", "-z", "--index-info", stdin=lines)
-        tree = (await git.run("write-tree")).line
-    return await _change_set(source, tree, LIMITS)
+        return (await git.run("write-tree")).line
 
 
 async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeSet:

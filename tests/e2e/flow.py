@@ -80,6 +80,7 @@ class Flow:
     sandboxes: E2BServer | None = None
     environment: dict[str, str] = field(default_factory=dict)
     cold: bool = False  # whether Python is started anew for each command; for tests whose subject is the start
+    consent: tuple[str, ...] = ()  # options for what the spec asks of the user; `spec` fills it in
     wrapper: tuple[str, ...] = ()  # a command line that the command is put behind; its start is always a real one
 
     @property
@@ -110,6 +111,8 @@ class Flow:
         path.parent.mkdir(parents=True, exist_ok=True)
         given = {"version": 1, "prompt": "{{ instruction | default('Count.') }}", **parts}
         path.write_text(json.dumps(given, indent=1))
+        names = parts.get("sandbox", {}).get("secrets", ())
+        self.consent = tuple(word for name in names for word in ("--allow-secret", name))
         return path
 
     # The command
@@ -141,7 +144,7 @@ class Flow:
     def start(self, *options: str, agent: str = "count") -> Process:
         """Starts a run in the E2B server's sandboxes when there is one, else in the local one."""
         where = "e2b" if self.sandboxes else "local"
-        return self.command("run", agent, "--sandbox", where, "--out", str(self.out), *options)
+        return self.command("run", agent, "--sandbox", where, "--out", str(self.out), *self.consent, *options)
 
     def run(self, *options: str, agent: str = "count") -> Ended:
         return self.end(self.start(*options, agent=agent))

@@ -128,7 +128,7 @@ def test_a_network_that_the_agent_cannot_have_is_refused_before_anything_starts(
     flow.spec(sandbox={"setup": ["touch /tmp/started"], "network": network, "secrets": secrets})
     flow.commit()
     flow.environment |= {"NPM_TOKEN": "two\nlines"}
-    code, out, err = flow.call("run", "count", "--sandbox", sandbox, "--dry-run", "--out", str(flow.out))
+    code, out, err = flow.call("run", "count", "--sandbox", sandbox, "--dry-run", "--out", str(flow.out), *flow.consent)
     assert (code, out) == (1, "")
     assert reason in err
     ended = flow.run()

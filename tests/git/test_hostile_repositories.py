@@ -58,9 +58,9 @@ async def box(tmp_path: Path) -> AsyncIterator[Sandbox]:
         yield box
 
 
-async def opened(repo: Repo, tmp_path: Path, memory: int = MEMORY_BYTES) -> Source:
+async def opened(repo: Repo, tmp_path: Path, memory: int = MEMORY_BYTES, *git_dirs: Path) -> Source:
     (tmp_path / "scratch").mkdir()
-    return await open_checkout(repo.path, history=50, scratch=tmp_path / "scratch", memory=memory)
+    return await open_checkout(repo.path, history=50, scratch=tmp_path / "scratch", memory=memory, git_dirs=git_dirs)
 
 
 async def refused(repo: Repo, tmp_path: Path, memory: int = MEMORY_BYTES) -> WorkspaceError:
@@ -219,7 +219,7 @@ async def test_a_pack_that_is_a_link_to_another_file_does_not_travel(repo: Repo,
     small = min(packs.glob("*.pack"), key=lambda path: path.stat().st_size)
     small.unlink()
     small.symlink_to(secret)
-    source = await opened(repo, tmp_path)
+    source = await opened(repo, tmp_path, MEMORY_BYTES, secret.parent)
     assert SECRET not in await travelled(source)
     assert not any(path.name == small.name for path in source.object_files())
 
@@ -229,7 +229,7 @@ async def test_no_pack_is_taken_from_a_directory_that_is_a_link(repo: Repo, tmp_
     packs = repo.path / ".git/objects/pack"
     packs.rename(tmp_path / "elsewhere")
     packs.symlink_to(tmp_path / "elsewhere")
-    source = await opened(repo, tmp_path)
+    source = await opened(repo, tmp_path, MEMORY_BYTES, tmp_path / "elsewhere")
     assert not common_packs(repo, source)
     await source.git.run("fsck", "--full", "--strict")
 
@@ -237,12 +237,12 @@ async def test_no_pack_is_taken_from_a_directory_that_is_a_link(repo: Repo, tmp_
 async def test_alternates_and_replacements_bring_nothing_else_along(repo: Repo, tmp_path: Path, box: Sandbox) -> None:
     other = new_repo(tmp_path / "private", {"secret": ("file", SECRET)})
     (repo.path / ".git/objects/info").mkdir(exist_ok=True)
-    (repo.path / ".git/objects/info/alternates").write_text(f"{other.path}/.git/objects\n/proc\n/nowhere\n")
+    (repo.path / ".git/objects/info/alternates").write_text(f"{other.path}/.git/objects\n/nowhere\n")
     repo.git(
         "update-ref", f"refs/replace/{repo.line('rev-parse', 'HEAD:plain.txt')}", other.line("rev-parse", "HEAD:secret")
     )
     (repo.path / ".git/info/grafts").write_text(f"{repo.line('rev-parse', 'HEAD')} {other.line('rev-parse', 'HEAD')}\n")
-    source = await opened(repo, tmp_path)
+    source = await opened(repo, tmp_path, MEMORY_BYTES, other.path)
     assert SECRET not in await travelled(source)
     assert await tree_inside(box, (await upload(source, box)).root) == EVERY_KIND
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from flue_ci.publish.comment import report_comment
 from flue_ci.report.markdown import markdown, title
 from flue_ci.report.report import Changes, CommandResult, Failure, SandboxUsed
 from flue_ci.safety.markdown import code_block, untrusted_markdown
@@ -32,6 +33,20 @@ def test_everything_that_matters_is_there() -> None:
         "base main@3f786850e + uncommitted work",
     ):
         assert words in text
+
+
+def test_protected_paths_are_named_everywhere_in_a_short_line() -> None:
+    names = tuple(f".github/workflows/w{number}.yml" for number in range(7))
+    touching = replace(FULL, changes=replace(FULL.changes, protected=(".envrc|`x`", *names)))
+    for text in (markdown(touching, PATCH), report_comment(touching, PATCH, server_url="https://github.com")):
+        lines = [line for line in text.splitlines() if "Protected paths" in line]
+        assert len(lines) == 1
+        assert "`` .envrc\\|`x` ``, `.github/workflows/w0.yml`" in lines[0]
+        assert lines[0].endswith(", 3 more")
+    out = io.StringIO()
+    closing.print_result(touching, PATCH, None, out=out)
+    assert "protected paths, look at them: .envrc|`x`, .github/workflows/w0.yml" in out.getvalue()
+    assert "rotected paths" not in markdown(FULL, PATCH)
 
 
 def test_a_failure_shows_stage_hint_and_the_failing_output() -> None:

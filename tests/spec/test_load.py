@@ -477,6 +477,13 @@ def test_a_good_glob_is_accepted(glob: str) -> None:
         ("https://llm.example.com:port", "valid"),
         ("https://[::1", "valid"),
         ("https://llm.example.com/?a=b", "query"),
+        ("http://llm.example.com", "without encryption"),
+        ("HTTP://localhost.example.com", "without encryption"),
+        ("http://127.0.0.1.example.com:80", "without encryption"),
+        ("http://127.0.0.2", "without encryption"),
+        ("https://\u0430pi.anthropic.com", "xn--"),
+        ("https://api\u3002anthropic.com", "xn--"),
+        ("https://evil.example.com\\\\.anthropic.com", "xn--"),
     ],
 )
 def test_a_base_url_is_a_plain_web_address(url: str, word: str) -> None:

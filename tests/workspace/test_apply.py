@@ -184,3 +184,50 @@ async def test_files_and_directories_change_back_when_something_is_in_the_way(
     patch = swapping(repo, tmp_path)
     repo.put("dir with space/mine.log", b"ignored, and not in the patch\n")
     await refused(repo, source, patch, WorkspaceError)
+
+
+PROTECTED: Tree = {
+    ".envrc": ("file", b"export X=1\n"),
+    ".vscode/tasks.json": ("file", b"{}\n"),
+    "AGENTS.md": ("link", b"plain.txt"),
+    ".GitHub/workflows/x.yml": ("file", b"on: push\n"),
+}
+
+
+async def test_protected_paths_are_left_out_and_named(repo: Repo, source: Source, tmp_path: Path) -> None:
+    patch = patch_for(repo, tmp_path, CHANGES | PROTECTED)
+    before = repo.tree()
+    assert set(await apply_patch(repo.path, source, patch)) == set(PROTECTED)
+    assert repo.tree() == before | CHANGES
+
+
+async def test_protected_paths_are_applied_when_asked_for(repo: Repo, source: Source, tmp_path: Path) -> None:
+    before = repo.tree()
+    patch = patch_for(repo, tmp_path, CHANGES | PROTECTED)
+    assert await apply_patch(repo.path, source, patch, with_protected=True) == ()
+    assert repo.tree() == before | CHANGES | PROTECTED
+
+
+@pytest.mark.parametrize("way", ["to", "from"])
+async def test_a_rename_is_left_out_as_a_whole(tmp_path: Path, way: str) -> None:
+    old, new = ("plain.txt", ".envrc") if way == "to" else (".envrc", "plain.txt")
+    text = b"".join(b"line %d\n" % number for number in range(40))
+    repo = new_repo(tmp_path / "repo", {old: ("file", text), "other": ("file", b"1\n")})
+    source = await opened(repo, tmp_path)
+    patch = patch_for(repo, tmp_path, {new: ("file", text + b"more\n"), "other": ("file", b"2\n")}, old)
+    assert b"rename to" in patch
+    assert await apply_patch(repo.path, source, patch) == (".envrc",)
+    assert repo.tree() == {old: ("file", text), "other": ("file", b"2\n")}
+
+
+async def test_a_file_in_place_of_a_folder_takes_no_protected_path_away(tmp_path: Path) -> None:
+    repo = new_repo(tmp_path / "repo", {"sub/.envrc": ("file", b"1\n")})
+    source = await opened(repo, tmp_path)
+    copy = new_repo(tmp_path / "copy", repo.tree())
+    copy.git("rm", "-q", "sub/.envrc")
+    copy.put("sub", b"a file\n")
+    copy.git("add", "-A", "-f")
+    patch = copy.git("diff", "--cached", "--binary", "--full-index", "-M", "HEAD")
+    with pytest.raises(UsageError, match="only both can be applied"):
+        await apply_patch(repo.path, source, patch)
+    assert repo.tree() == {"sub/.envrc": ("file", b"1\n")}

@@ -47,8 +47,10 @@ def scratch(tmp_path: Path) -> Path:
     return path
 
 
-async def bring(repo: Repo, box: Sandbox, scratch: Path, history: int | None = 50) -> tuple[Source, Workspace]:
-    source = await open_checkout(repo.path, history=history, scratch=scratch)
+async def bring(
+    repo: Repo, box: Sandbox, scratch: Path, history: int | None = 50, *, git_dirs: tuple[Path, ...] = ()
+) -> tuple[Source, Workspace]:
+    source = await open_checkout(repo.path, history=history, scratch=scratch, git_dirs=git_dirs)
     return source, await upload(source, box)
 
 
@@ -221,7 +223,8 @@ async def test_every_form_of_checkout_can_be_read(
         outer = new_repo(tmp_path / "outer", {"o": ("file", b"o")})
         outer.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo.path), "sub")
         where = outer.path / "sub"
-    source, workspace = await bring(Repo(where), plain, scratch)
+    git_dirs = (repo.path / ".git",) if form == "shared" else ()
+    source, workspace = await bring(Repo(where), plain, scratch, git_dirs=git_dirs)
     wanted = dict(EVERY_KIND) if form == "detached" else EVERY_KIND | {"second": ("file", b"x\n")}
     assert await tree_inside(plain, workspace.root) == wanted
     assert (source.ref or "") == expected

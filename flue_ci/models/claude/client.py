@@ -27,7 +27,7 @@ from flue_ci.models.claude.errors import ErrorResponse, ProtocolError, Retryable
 from flue_ci.models.claude.request import ClaudeSettings, RequestWriter, unsupported_setting
 from flue_ci.models.claude.stream import MessageAccumulator
 from flue_ci.models.prices import cost
-from flue_ci.models.registry import DEFAULT_MODEL
+from flue_ci.models.registry import DEFAULT_MODEL, OWN_HOST
 from flue_ci.settings import Settings
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Claude(Model):
                 await model.close()
         except (ModelError, UsageError) as error:
             return Diagnostic(key="Anthropic", message=str(error), hint=error.hint)
-        address = settings.anthropic_base_url or "api.anthropic.com"
+        address = settings.anthropic_base_url or OWN_HOST
         message = f"{address} answers, the key is good for {DEFAULT_MODEL}"
         return Diagnostic(key="Anthropic", severity="ok", message=message)
 
