@@ -58,7 +58,9 @@ HOMES = {
     "pytest": ("testing",),
 }
 MAX_LINES = 18_260  # of the package, Python and shell together, without the contract tests; it may only fall
-LONG_MODULES: dict[str, str] = {}  # above 400 lines: the reason why it has one subject all the same
+LONG_MODULES: dict[str, str] = {  # above 400 lines: the reason why it has one subject all the same
+    "sandboxes.local.supervisor": "it is sent into the sandbox as one file, and can import nothing of ours",
+}
 MAX_NAMES_THAT_SAY_NOTHING = 0.005  # of all bound names
 MAX_CONDITIONAL_EXPRESSIONS = 12.0  # in 1,000 lines
 MAX_BROAD_EXCEPTS = 12  # each at a boundary: of errors, or where a vendor's failures are translated

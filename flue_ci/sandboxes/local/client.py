@@ -70,14 +70,14 @@ class SupervisorClient:
         return client
 
     async def run(
-        self, command: str, cwd: str, env: Mapping[str, str], timeout: float, output: CommandOutput
+        self, command: str, cwd: str, env: Mapping[str, str], timeout: float, output: CommandOutput, *, login: bool
     ) -> tuple[int, bool]:
         """(exit code, timed out). `cwd` is absolute, `env` all that the command sees, `timeout` in seconds.
 
         Raises `SandboxLost`, and `FileNotFoundError` and `PermissionError` for `cwd`.
         """
         variables = {_encode(name): _encode(value) for name, value in env.items()}
-        payload = marshal.dumps((timeout, _encode(cwd), variables, _encode(command)))
+        payload = marshal.dumps((timeout, _encode(cwd), variables, _encode(command), login))
         result = await self._request(supervisor.RUN, payload, cwd, seconds=timeout, output=output)
         assert isinstance(result, bytes)
         exit_code, timed_out = supervisor.RESULT.unpack(result)
@@ -166,10 +166,15 @@ class SupervisorClient:
         else:
             request.future.set_result(result)
 
-    async def close(self) -> None:
-        """Ends the supervisor and all inside, within about four seconds. Callers get `SandboxLost`."""
+    async def close(self) -> bool:
+        """Ends the supervisor and all inside, within about four seconds. Callers get `SandboxLost`.
+
+        Whether nothing is left for certain: a PID namespace ends with its first process, a supervisor without one says
+        it by its exit code. One that was killed said nothing.
+        """
         self._disconnect()
         await finish(asyncio.to_thread(self._wait))
+        return self.process.returncode == 0
 
     def _disconnect(self) -> None:
         """After that the supervisor ends itself and all inside."""

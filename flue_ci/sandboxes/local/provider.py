@@ -141,8 +141,10 @@ class LocalSandbox:
         output = CommandOutput(limit, on_output)
         directory = self._path(cwd or self._homes[user], user)
         variables = {**self._environment(user), **self._request.env, **(env or {})}
+        if not login:
+            variables.pop("BASH_ENV", None)
         start = time.monotonic()
-        code, timed_out = await client.run(command, directory, variables, timeout, output)
+        code, timed_out = await client.run(command, directory, variables, timeout, output, login=login)
         return output.result(code, timed_out=timed_out, seconds=time.monotonic() - start)
 
     async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
@@ -177,17 +179,24 @@ class LocalSandbox:
         self._check_open()
         is_change = network.mode != self._network.mode and self._isolation
         self._network = network
-        if is_change:
-            await self.end_processes()
+        if is_change and (rest := await self.end_processes()):
+            raise SandboxLost(rest)  # it would keep the old network
 
     async def end_processes(self) -> str:
-        """See `Sandbox`: the user's namespaces are made anew over the same files."""
+        """See `Sandbox`: the user's namespaces are made anew over the same files.
+
+        Without isolation these are the descendants of what we started. What they handed to another program of the
+        machine (cron, systemd, Docker) is not one.
+        """
         self._check_open()
+        is_quiet = True
         async with self._lock:
             if client := self._clients.pop("user", None):
-                await client.close()
+                is_quiet = await client.close()
         await self.client("user")
-        return ""
+        if is_quiet:
+            return ""
+        return "processes of the local sandbox may still run: their end could not be verified"
 
     async def close(self) -> None:
         """End everything and remove the private directory; what takes longer than six seconds goes on by itself."""

@@ -23,6 +23,9 @@ READY, OUTPUT, EXIT, FILE, ERROR = 1, 2, 3, 4, 5  # to the host; FILE carries an
 RESULT = struct.Struct("<i?")  # exit code, timed out
 ERRNO = struct.Struct("<i")  # errno
 
+NOT_QUIET = 1  # exit code: the end of all that was started is not certain
+END_SECONDS = 1.5  # for that
+
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 CHUNK = 65_536
 BACKLOG = 1 << 20  # bytes on their way to the host; above it no command's output is read
@@ -164,7 +167,7 @@ class Supervisor:
                 del self.outbox[0]
         return True
 
-    def _run(self, id: int, seconds: float, cwd: bytes, env: dict[bytes, bytes], command: bytes) -> None:
+    def _run(self, id: int, seconds: float, cwd: bytes, env: dict[bytes, bytes], command: bytes, login: bool) -> None:
         files: list[int] = []
         try:
             os.chdir(cwd)  # as the command will
@@ -182,7 +185,7 @@ class Supervisor:
             self._send(EXIT, id, RESULT.pack(126, False))
         else:
             if pid == 0:
-                self._become(command, files[1:], cwd, env)
+                self._become(self._shell(login), command, files[1:], cwd, env)
             pipe = files.pop(0)
             os.set_blocking(pipe, False)
             self.commands[pid] = RunningCommand(id, pid, pipe, time.monotonic() + seconds)
@@ -191,7 +194,16 @@ class Supervisor:
         for file in files:
             os.close(file)
 
-    def _become(self, command: bytes, files: list[int], cwd: bytes, env: dict[bytes, bytes]) -> None:
+    def _shell(self, login: bool) -> list[bytes]:
+        if not login:
+            return [b"bash", b"--noprofile", b"--norc", b"-c"]
+        if not self.isolation:
+            return [b"bash", b"--noprofile", b"-l", b"-c"]  # the host's profile may set private things
+        return [b"bash", b"-l", b"-c"]
+
+    def _become(
+        self, shell: list[bytes], command: bytes, files: list[int], cwd: bytes, env: dict[bytes, bytes]
+    ) -> None:
         """In the child: turn into the command, with its output and maybe its script in `files`. Never returns."""
         try:
             os.setsid()
@@ -200,9 +212,6 @@ class Supervisor:
             for source, target in ((self.null, 0), (files[0], 1), (files[0], 2)):
                 os.dup2(source, target)
             os.chdir(cwd)
-            shell = [b"bash", b"-l", b"-c"]
-            if not self.isolation:
-                shell.insert(1, b"--noprofile")  # the host's profile may set private things
             for script in files[1:]:
                 os.set_inheritable(script, True)
                 command = b". /dev/fd/%d" % script
@@ -334,19 +343,33 @@ def _isolate_process(*, isolation: bool) -> None:
         os.close(ruleset)
 
 
-def _kill_descendants(groups: set[int]) -> None:
-    """Without a PID namespace: end everything that was started from here. Orphans become children of this process."""
-    for _ in range(500):
-        children = child_processes().get(os.getpid(), [])
-        for target in [*(-group for group in groups), *children]:
+def _end_descendants(groups: set[int]) -> bool:
+    """Without a PID namespace: end everything that was started from here, in whatever session; whether nothing is left.
+
+    On Linux orphans become children of this process, so that nothing is left when it has no child.
+    """
+    end = time.monotonic() + END_SECONDS
+    while time.monotonic() < end:
+        for target in [*(-group for group in groups), *_own_children()]:
             try:
                 os.kill(target, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
-        _ended_children()
-        if not children:
-            return
-        time.sleep(0.003)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return sys.platform == "linux"
+    return False
+
+
+def _own_children() -> list[int]:
+    """Read from one file where the kernel has it: fast enough to catch a program that forks and ends all the time."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return child_processes().get(os.getpid(), [])
 
 
 def _ended_children() -> list[tuple[int, int]]:
@@ -384,9 +407,9 @@ def main() -> None:
     supervisor = Supervisor(control, float(sys.argv[2]), isolation=isolation)
     os.dup2(supervisor.null, 0)
     supervisor.serve()
-    if not isolation:
-        _kill_descendants(supervisor.groups)
-    os._exit(0)
+    if isolation or _end_descendants(supervisor.groups):
+        os._exit(0)
+    os._exit(NOT_QUIET)
 
 
 if __name__ == "__main__":
