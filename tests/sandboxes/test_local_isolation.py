@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -83,6 +84,9 @@ import asyncio, json, os, sys
 from pathlib import Path
 from flue_ci.core.ports import Network, SandboxRequest
 from flue_ci.sandboxes.local.provider import LocalProvider
+from flue_ci.__main__ import _hide_memory
+
+_hide_memory()  # as every command does: bubblewrap must work for such a parent too
 
 # The pattern does not contain what it finds: it stands in command lines itself.
 SEARCH = '''
@@ -134,7 +138,8 @@ def ordinary_user(tmp_path: Path) -> tuple[list[str], Path]:
     drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all"]
     # Neither pytest's directories nor a Python in /root can be reached by others: show them at a place that can.
     stage = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", "/mnt", "--ro-bind", str(place), "/mnt/public"]
-    stage += ["--bind", str(tmp_path / "places"), "/mnt/places", "--ro-bind", sys.base_prefix, "/mnt/python", "--"]
+    stage += ["--bind", str(tmp_path / "places"), "/mnt/places", "--ro-bind", sys.base_prefix, "/mnt/python"]
+    stage += ["--ro-bind", sysconfig.get_path("purelib"), "/mnt/packages", "--"]
     os.chown(tmp_path / "places", int(uid), int(uid))
     return [*stage, *drop, f"/mnt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"], Path(
         "/mnt/public/lib"
@@ -179,6 +184,46 @@ def test_secrets_of_the_host_are_out_of_reach(who: str, network: str, tmp_path: 
     assert told["who"] == ["1000", "1000", "1000", "user", "/home/user"]
     assert (told["parents"] != 0) == (who == "an ordinary user" or os.geteuid() != 0)
     assert told["left"] == []
+
+
+HOLDING_A_KEY = """
+import ctypes, os, socket, subprocess, sys
+server = socket.create_server(("127.0.0.1", 0))
+environ = {**os.environ, "ANTHROPIC_API_KEY": "canary-4711", "HOME": "/nowhere",
+           "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{server.getsockname()[1]}"}
+flue = subprocess.Popen([sys.executable, "-m", "flue_ci", "doctor"], env=environ, stdout=subprocess.PIPE)
+server.settimeout(60)
+connection = server.accept()[0]  # now it waits for an answer that never comes
+for name in ("environ", "mem", "maps", "fd", "io", "cwd", "root", "auxv", "syscall"):
+    try:
+        path = f"/proc/{flue.pid}/{name}"
+        if name in ("cwd", "root"):
+            os.readlink(path)
+        elif name == "fd":
+            os.listdir(path)
+        else:
+            open(path, "rb").read(1)
+        print("read", name)
+    except PermissionError:
+        pass
+libc = ctypes.CDLL(None, use_errno=True)
+print("traced" if libc.ptrace(0x4206, flue.pid, 0, 0) == 0 else "not traced")  # PTRACE_SEIZE
+connection.close()
+server.close()
+print(b"flue-ci" in flue.communicate(timeout=60)[0])
+"""
+
+
+def test_a_flue_ci_that_holds_keys_cannot_be_read_by_the_same_user(tmp_path: Path) -> None:
+    (tmp_path / "places").mkdir()
+    before, library = ordinary_user(tmp_path)
+    packages, libraries = "/mnt/packages", "/mnt/python/lib"
+    if os.geteuid():
+        packages, libraries = sysconfig.get_path("purelib"), ""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{library}:{packages}", "LD_LIBRARY_PATH": libraries}
+    command = [*before, "-c", HOLDING_A_KEY]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout.split("\n"), done.returncode) == (["not traced", "True", ""], 0), done.stderr
 
 
 async def test_no_value_stands_on_a_command_line_of_the_host(tmp_path: Path) -> None:

@@ -43,16 +43,21 @@ _ETC = """
 """.split()  # noqa: SIM905 (one a line would hide the rest of the module)
 _PASSWD = f"root:x:0:0::{ROOT_HOME}:/bin/bash\nuser:x:1000:1000::{HOME}:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n"
 _GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
+_MEMORY_FILE_SYSTEMS = {"/run": 256 << 20, "/dev/shm": 1 << 30}  # bytes  # noqa: S108 (that of the sandbox)
 _LOCAL_HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountView:
-    """What a user sees: `private` is the sandbox's directory on the host. Root also sees root's files, as uid 0."""
+    """What a user sees: `private` is the sandbox's directory on the host. Root also sees root's files, as uid 0.
+
+    `features` are what not every bubblewrap, kernel and machine can do, see `features.Features`.
+    """
 
     private: Path
     network: bool
     root: bool = False
+    features: frozenset[str] = frozenset()
 
 
 def sandbox_uid() -> int | None:
@@ -175,22 +180,37 @@ def _text(path: Path) -> str:
 
 def _options(view: MountView, binds: list[tuple[str, str, str]]) -> list[str]:
     uid = "0" if view.root else "1000"
-    options = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
+    options = [
+        "--unshare-all",
+        "--unshare-user",
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",
+        "--cap-drop",
+        "ALL",
+    ]
     options += ["--uid", uid, "--gid", uid, "--hostname", "sandbox", "--ro-bind", "/usr", "/usr"]
     etc = list(_ETC)
     if view.network:
         options.append("--share-net")
         etc.append("resolv.conf")
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        path = Path("/", name)
-        if path.is_symlink():
-            options += ["--symlink", str(path.readlink()), str(path)]
-        elif path.is_dir():
-            options += ["--ro-bind", str(path), str(path)]
-    options += ["--ro-bind-try", "/nix/store", "/nix/store", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run"]
+        directory = Path("/", name)
+        if directory.is_symlink():
+            options += ["--symlink", str(directory.readlink()), str(directory)]
+        elif directory.is_dir():
+            options += ["--ro-bind", str(directory), str(directory)]
+    options += ["--ro-bind-try", "/nix/store", "/nix/store", "--proc", "/proc", "--dev", "/dev"]
+    is_hardened = "hardened" in view.features
+    if is_hardened:
+        options.append("--disable-userns")
+    for path, size in _MEMORY_FILE_SYSTEMS.items():
+        if is_hardened:
+            options += ["--size", str(size)]
+        options += ["--tmpfs", path]
     for pattern in etc:
-        for path in sorted(Path("/etc").glob(pattern)):
-            options += ["--ro-bind-try", str(path), str(path)]
+        for file in sorted(Path("/etc").glob(pattern)):
+            options += ["--ro-bind-try", str(file), str(file)]
     options += ["--symlink", "/run", "/var/run"]
     if not view.root:
         options += ["--tmpfs", ROOT_HOME]
@@ -198,7 +218,7 @@ def _options(view: MountView, binds: list[tuple[str, str, str]]) -> list[str]:
         options += bind
     if not view.root:
         options += ["--remount-ro", ROOT_HOME]
-    return [*options, "--remount-ro", "/", "--chdir", "/"]
+    return [*options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
 
 
 def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:

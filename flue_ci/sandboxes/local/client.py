@@ -6,6 +6,7 @@ import asyncio
 import errno
 import marshal
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ from typing import IO
 
 from flue_ci.core.concurrency import finish
 from flue_ci.core.errors import SandboxError, SandboxLost
-from flue_ci.sandboxes.local import bubblewrap, state, supervisor
+from flue_ci.sandboxes.local import bounds, bubblewrap, seccomp, state, supervisor
 from flue_ci.sandboxes.output import CommandOutput
 
 _START_SECONDS = 20.0
@@ -43,6 +44,7 @@ class SupervisorClient:
         self._inbox, self._outbox = bytearray(), bytearray()
         self._files: list[int] = []
         self._is_connected = True
+        self.gap = ""  # what this kernel does not let it do for our protection
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._on_readable)
 
@@ -56,11 +58,15 @@ class SupervisorClient:
             process = bubblewrap.start_supervisor(view, seconds, remote_control.fileno(), log, isolation=isolation)
             client = cls(process, control, log)
             cleanup.pop_all()
+        program = b""
+        if isolation:
+            program = seccomp.filter_program()
+        client._send(supervisor.CONFINE, 0, marshal.dumps((bounds.resource_limits(), program)))
         async with AsyncExitStack() as closing:
             closing.push_async_callback(client.close)
             try:
                 async with asyncio.timeout(_START_SECONDS):
-                    await client._requests[0].future
+                    client.gap = await client._greeting()
             except (SandboxLost, TimeoutError) as error:
                 text = client._log_text()
                 if isolation:
@@ -68,6 +74,18 @@ class SupervisorClient:
                 raise SandboxError(f"the supervisor did not start: {text[-300:]}") from error
             closing.pop_all()
         return client
+
+    async def _greeting(self) -> str:
+        """What it says when it is ready. Raises `SandboxLost`."""
+        future = self._requests[0].future
+        while not (await asyncio.wait([future], timeout=0.2))[0]:
+            if self.process.poll() is not None:  # and a child that waits for it forever holds the socket
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+                raise self._loss_error()
+        text = future.result()
+        assert isinstance(text, bytes)
+        return text.decode()
 
     async def run(
         self, command: str, cwd: str, env: Mapping[str, str], timeout: float, output: CommandOutput, *, login: bool

@@ -21,6 +21,7 @@ from flue_ci.core.events import Notice, Observer
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest, User
 from flue_ci.sandboxes.local import bubblewrap, state
 from flue_ci.sandboxes.local.client import SupervisorClient, file_error
+from flue_ci.sandboxes.local.features import Features
 from flue_ci.sandboxes.output import CommandOutput
 from flue_ci.settings import Settings
 
@@ -35,6 +36,7 @@ class LocalProvider:
     def __init__(self, isolation: bool = True, directory: Path | None = None) -> None:
         self._isolation = isolation
         self._directory = directory
+        self._features = Features()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> LocalProvider:
@@ -49,12 +51,17 @@ class LocalProvider:
     @classmethod
     async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
         """See `registry.SandboxAdapter`. Starts a sandbox that does nothing; its failure is only a note."""
-        request = SandboxRequest(env={}, metadata={}, network=Network(), max_seconds=60)
+        request = SandboxRequest(env={}, metadata={}, network=Network(mode="open"), max_seconds=60)
+        provider = cls()
         try:
-            sandbox = await cls().open(request, lambda event: None)
+            sandbox = await provider.open(request, lambda event: None)
             await sandbox.close()
         except SandboxError as error:
             return Diagnostic(key="local sandbox", severity="note", message=str(error), hint=error.hint)
+        if gaps := provider._features.gaps:
+            return Diagnostic(
+                key="local sandbox", severity="note", message="bubblewrap works, but not all", hint="\n".join(gaps)
+            )
         return Diagnostic(key="local sandbox", severity="ok", message="bubblewrap works")
 
     @staticmethod
@@ -79,9 +86,12 @@ class LocalProvider:
             if request.network.mode != "open":
                 warning += f", and with the network open (asked for: {request.network})"
             observe(Notice(text=warning))
+        features = None
+        if self._isolation:
+            features = self._features
         try:
             private = state.create_directory(self._directory, bubblewrap.sandbox_uid() if self._isolation else None)
-            sandbox = LocalSandbox(request, private, isolation=self._isolation)
+            sandbox = LocalSandbox(request, private, observe, features)
             async with AsyncExitStack() as cleanup:
                 cleanup.push_async_callback(sandbox.close)
                 state.write_note(private, request.metadata, [], isolation=self._isolation)
@@ -106,8 +116,11 @@ class LocalProvider:
 class LocalSandbox:
     """One private directory on the host and a supervisor that sees it; a second one for root, from its first use on."""
 
-    def __init__(self, request: SandboxRequest, private: Path, *, isolation: bool) -> None:
-        self._request, self._private, self._isolation = request, private, isolation
+    def __init__(self, request: SandboxRequest, private: Path, observe: Observer, features: Features | None) -> None:
+        """Without `features`: without isolation."""
+        self._request, self._private, self._observe, self._features = request, private, observe, features
+        self._isolation = isolation = features is not None
+        self._gaps: tuple[str, ...] = ()  # those that were reported
         self._network = request.network
         self._deadline = time.monotonic() + request.max_seconds
         self._clients: dict[User, SupervisorClient] = {}
@@ -227,7 +240,11 @@ class LocalSandbox:
             is_root = account == "root"
             has_network = not is_root and self._network.mode == "open"
             view = bubblewrap.MountView(private=self._private, network=has_network, root=is_root)
-            client = await SupervisorClient.start(view, seconds, isolation=self._isolation)
+            if self._features:
+                client = await self._features.start(view, seconds)
+                self._report_gaps(self._features.gaps)
+            else:
+                client = await SupervisorClient.start(view, seconds, isolation=False)
             if self._closing:  # meanwhile
                 await client.close()
                 self._check_open()
@@ -235,6 +252,12 @@ class LocalSandbox:
             processes = [client.process.pid for client in self._clients.values()]
             state.write_note(self._private, self._request.metadata, processes, isolation=self._isolation)
             return client
+
+    def _report_gaps(self, gaps: tuple[str, ...]) -> None:
+        """Each once. Gaps only grow."""
+        if fresh := gaps[len(self._gaps) :]:
+            self._observe(Notice(text=f"the local sandbox on this machine: {'; '.join(fresh)}"))
+        self._gaps = gaps
 
     def _path(self, path: str, user: User) -> str:
         """Absolute, as seen inside. Without isolation root's `/root` is the private directory that stands for it."""

@@ -18,8 +18,10 @@ import time
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 
 HEADER = struct.Struct("<BII")  # kind, number of the request, length of what follows
-RUN, CANCEL, READ, WRITE = 1, 2, 3, 4  # from the host; RUN has the arguments of `Supervisor._run`, by `marshal`
-READY, OUTPUT, EXIT, FILE, ERROR = 1, 2, 3, 4, 5  # to the host; FILE carries an open file
+# From the host. CONFINE comes first and once. RUN has the arguments of `Supervisor._run`, CONFINE those of `_confine`,
+# by `marshal`.
+RUN, CANCEL, READ, WRITE, CONFINE = 1, 2, 3, 4, 5
+READY, OUTPUT, EXIT, FILE, ERROR = 1, 2, 3, 4, 5  # to the host; FILE carries an open file, READY what failed as text
 RESULT = struct.Struct("<i?")  # exit code, timed out
 ERRNO = struct.Struct("<i")  # errno
 
@@ -94,7 +96,6 @@ class Supervisor:
 
     def serve(self) -> None:
         """Until the host hangs up, or the sandbox's time is over."""
-        self._send(READY, 0)
         while (now := time.monotonic()) < self.end:
             ready = self._wait(now)
             if self.control.fileno() in ready and not self._receive():
@@ -139,6 +140,8 @@ class Supervisor:
                 self._run(id, *marshal.loads(payload))  # noqa: S302 (the host is trusted; nothing comes back this way)
             elif kind == CANCEL:
                 self._cancel(id)
+            elif kind == CONFINE:
+                self._send(READY, 0, _confine(*marshal.loads(payload)))  # noqa: S302 (likewise)
             else:
                 self._open(id, payload, writing=kind == WRITE)
         return bool(data)
@@ -341,6 +344,25 @@ def _isolate_process(*, isolation: bool) -> None:
     if ruleset >= 0:
         libc.syscall(number(restrict_self), number(ruleset), number(0))
         os.close(ruleset)
+
+
+def _confine(limits: dict[int, int], filter: bytes) -> bytes:
+    """Bound this process and all that it starts, by resource, and keep them from some system calls. What failed."""
+    import resource
+
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bound, bound))
+    if filter:
+        import ctypes
+
+        set_seccomp, by_filter, number = 22, 2, ctypes.c_ulong
+        libc, program = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(filter)
+        header = struct.pack("@HP", len(filter) // 8, ctypes.addressof(program))
+        if libc.prctl(set_seccomp, number(by_filter), header, number(0), number(0)):
+            return f"the kernel takes no filter of system calls: {os.strerror(ctypes.get_errno())}".encode()
+    return b""
 
 
 def _end_descendants(groups: set[int]) -> bool:

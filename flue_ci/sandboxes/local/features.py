@@ -1,0 +1,50 @@
+"""What makes a local sandbox tighter where this machine can do it. Each is tried once; what is missing is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flue_ci.core.errors import SandboxError
+from flue_ci.sandboxes.local.bubblewrap import MountView
+from flue_ci.sandboxes.local.client import SupervisorClient
+
+_GAPS = {
+    "hardened": "bubblewrap cannot bound the memory of /run and /dev/shm (it is older than 0.8, or the kernel refuses)",
+}
+
+
+class Features:
+    """Those that work here: all, until a start fails."""
+
+    def __init__(self) -> None:
+        self._working = frozenset(_GAPS)
+        self._gaps: dict[str, str] = {}
+
+    async def start(self, view: MountView, seconds: float) -> SupervisorClient:
+        """A supervisor with all features that work. Raises `SandboxError` when it does not start without any either."""
+        try:
+            client = await SupervisorClient.start(replace(view, features=self._working), seconds, isolation=True)
+        except SandboxError:
+            await self._probe(view)
+            client = await SupervisorClient.start(replace(view, features=self._working), seconds, isolation=True)
+        if client.gap:
+            self._gaps["filter"] = client.gap
+        return client
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What is missing, as far as sandboxes were started, one sentence each."""
+        return tuple(self._gaps.values())
+
+    async def _probe(self, view: MountView) -> None:
+        """Find out which features keep a sandbox from starting; raises `SandboxError` when it is none of them."""
+        for names in (frozenset[str](), *(frozenset({name}) for name in sorted(self._working))):
+            try:
+                client = await SupervisorClient.start(replace(view, features=names), 20.0, isolation=True)
+            except SandboxError:
+                if not names:
+                    raise
+                self._working -= names
+                self._gaps |= {name: _GAPS[name] for name in names}
+            else:
+                await client.close()
