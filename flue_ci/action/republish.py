@@ -16,6 +16,7 @@ from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import publishing
 from flue_ci.core.errors import FlueError
 from flue_ci.publish.registry import load_publishers
+from flue_ci.report.conclusion import EXIT_CODES
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report, Trigger
 from flue_ci.run.session import Signals
@@ -23,7 +24,7 @@ from flue_ci.spec.schema import AgentSpec
 
 
 def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
-    """The exit code: that of a run with this conclusion, or 1 when it could not be published."""
+    """The exit code: that of a run with this conclusion, 2 for a damaged report, 1 when it could not be published."""
     return run_step(environ, lambda job, signals: publish_from_job(job, folder, signals))
 
 
@@ -41,7 +42,8 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         _check_same_target(report, context, target)
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)
-        report = job.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec)))
+        report = replace(report, trigger=trigger, publish=publishing(spec), exit_code=EXIT_CODES[report.conclusion])
+        report = job.redact.redact_value(report)
         place = context.publish_target(trigger, publishing(spec), folder)
         publishers = load_publishers(spec.publish.changes, place)
         return await job.publish_and_finish(report, patch, publishers, place, folder)
