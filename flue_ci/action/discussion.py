@@ -190,7 +190,7 @@ def _clip(text: str, limit: int) -> str:
 
 def _without_delimiters(text: str) -> str:
     """Text that cannot end its block or begin another one."""
-    return re.sub(r"<(?=\s*/?\s*untrusted)", "&lt;", text, flags=re.IGNORECASE)
+    return re.sub(r"<(?=\s*(?:/\s*)?untrusted)", "&lt;", text, flags=re.IGNORECASE)
 
 
 def _attribute(text: str) -> str:

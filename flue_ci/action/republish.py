@@ -18,6 +18,7 @@ from flue_ci.core.errors import FlueError
 from flue_ci.gate.policy import Allow, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.registry import load_publishers
+from flue_ci.report.conclusion import EXIT_CODES
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report, Trigger
 from flue_ci.run.session import Signals
@@ -25,7 +26,7 @@ from flue_ci.spec.schema import AgentSpec
 
 
 def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
-    """The exit code: that of a run with this conclusion, or 1 when it could not be published."""
+    """The exit code: that of a run with this conclusion, 2 for a damaged report, 1 when it could not be published."""
     return run_step(environ, lambda job, signals: publish_from_job(job, folder, signals))
 
 
@@ -51,7 +52,9 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)
         changes = replace(report.changes, protected=protected_paths(report.changes.files))
-        report = job.redact.redact_value(replace(report, trigger=trigger, publish=publishing(spec), changes=changes))
+        exit_code, links = EXIT_CODES[report.conclusion], publishing(spec)
+        report = replace(report, trigger=trigger, publish=links, changes=changes, exit_code=exit_code)
+        report = job.redact.redact_value(report)
         place = context.publish_target(trigger, publishing(spec), folder)
         publishers = load_publishers(spec.publish.changes, place)
         return await job.publish_and_finish(report, patch, publishers, place, folder)

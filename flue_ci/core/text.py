@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What takes no place on a screen: controls, bidi marks, tags, fillers, selectors. Joiners and the selectors of emoji
 # are looked at one by one.
@@ -142,6 +142,19 @@ def one_line(text: str, limit: int = 120) -> str:
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
     """Whether `host` is one of `patterns`, or below one such as `*.example.com`."""
     return any(host == pattern or (pattern[:2] == "*." and host.endswith(pattern[1:])) for pattern in patterns)
+
+
+def code_spans(line: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each code span of Markdown in a line: a run of backticks goes to the next run of its length."""
+    runs = list(re.finditer(r"`+", line))
+    last = {len(run[0]): run for run in runs}  # of each length
+    opening: re.Match[str] | None = None
+    for run in runs:
+        if opening is None and last[len(run[0])] is not run:
+            opening = run
+        elif opening and len(opening[0]) == len(run[0]):
+            yield opening.start(), run.end()
+            opening = None
 
 
 def clip(text: str, limit: int, marker: str = "…") -> str:

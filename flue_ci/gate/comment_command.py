@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from flue_ci.core.text import code_spans
+
 MAX_TEXT = 70_000  # characters that are read; GitHub's own limit is 65,536
 _NOTHING = "(?!)"  # a regular expression that matches nowhere
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
@@ -110,15 +112,8 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _without_code(line: str) -> str:
-    """The line with code spans blanked: a run of backticks ends at the next run of the same length."""
-    runs = list(re.finditer(r"`+", line))
-    last = {len(run[0]): run for run in runs}  # of each length
+    """The line with code spans blanked."""
     characters = list(line)
-    opening: re.Match[str] | None = None
-    for run in runs:
-        if opening is None and last[len(run[0])] is not run:
-            opening = run
-        elif opening and len(opening[0]) == len(run[0]):
-            characters[opening.start() : run.end()] = " " * (run.end() - opening.start())
-            opening = None
+    for start, end in code_spans(line):
+        characters[start:end] = " " * (end - start)
     return "".join(characters)

@@ -183,7 +183,7 @@ def git_version() -> str:
 
 def check_version(result: GitResult) -> str:
     """The line of `git version`. Raises `WorkspaceError` for a git older than `OLDEST`."""
-    match = re.search(r"(\d+)\.(\d+)", result.line)
+    match = re.search(r"(?<!\d)(\d+)\.(\d+)", result.line)
     if not match or (int(match[1]), int(match[2])) < OLDEST:
         raise WorkspaceError(f"{result.line or 'git'} is too old", hint=INSTALL_HINT)
     return result.line

@@ -1,13 +1,24 @@
 """Conclusion, reason and exit code of a run, from the facts of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flue_ci import __version__
-from flue_ci.core.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT, FlueError, SpecError
+from flue_ci.core.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LIMIT, FlueError, SpecError
 from flue_ci.core.messages import Outcome
 from flue_ci.core.text import human_seconds, one_line, plural
 from flue_ci.report.report import CommandResult, Conclusion, Failure, Report, SandboxUsed, Verification
+
+# Of a run that another job did, and of which only the conclusion can be believed.
+EXIT_CODES: Mapping[Conclusion, int] = {
+    "success": EXIT_DONE,
+    "no-op": EXIT_DONE,
+    "skipped": EXIT_DONE,
+    "partial": EXIT_LIMIT,
+    "failed": EXIT_FAILED,
+    "cancelled": EXIT_INTERRUPTED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

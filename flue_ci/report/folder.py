@@ -113,7 +113,7 @@ class RunFolder:
 
 
 def load(folder: Path) -> tuple[Report, bytes]:
-    """The report of a saved run and its patch. Raises `FlueError` when there is none or it is damaged."""
+    """The report of a saved run and its patch. Raises `FlueError` when there is none, `UsageError` for a broken one."""
     try:
         report = from_json(_read(folder / "report.json"))
         name = _patch_name(report)

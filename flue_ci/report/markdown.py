@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from io import StringIO
 from urllib.parse import urlsplit
 
 from flue_ci.core.changes import ChangedFile
@@ -18,6 +19,7 @@ from flue_ci.report.report import Changes, CommandResult, Report
 from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
+_BINARY_LINE = re.compile(r"(?:(?:literal|delta) \d+|[A-Za-z][!-~]*)?\n")  # sizes, base85, and the blank line behind
 MARKS = {"success": "✅", "no-op": "➖", "skipped": "⏭️", "partial": "⏸️", "failed": "❌", "cancelled": "🛑"}
 
 
@@ -180,8 +182,15 @@ def footer(report: Report) -> str:
 
 def without_binary(patch: bytes) -> str:
     """The patch as text, with one line in place of the data of each binary file."""
-    data = r"(?m)^GIT binary patch\n(?:(?:literal|delta) \d+\n(?:[A-Za-z].*\n)*\n)+"
-    return re.sub(data, "Binary data, in changes.patch\n", patch.decode("utf-8", "replace"))
+    lines, in_data = [], False
+    for line in StringIO(patch.decode("utf-8", "replace"), newline="\n"):
+        in_data = in_data and _BINARY_LINE.fullmatch(line) is not None
+        if line == "GIT binary patch\n":
+            in_data = True
+            lines.append("Binary data, in changes.patch\n")
+        elif not in_data:
+            lines.append(line)
+    return "".join(lines)
 
 
 def _words(text: str) -> str:

@@ -5,15 +5,18 @@ beside it, named in `changes.patch`.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args
 
 from flue_ci.core.changes import ChangedFile
-from flue_ci.core.errors import FlueError
+from flue_ci.core.errors import UsageError
 from flue_ci.core.messages import Usage
 
 VERSION = 1
+MAX_NUMBER = 10**15  # of a report that is read back: GitHub's ids are smaller, and so is whatever is counted
+MAX_EXIT_CODE = 255
 Conclusion = Literal["success", "no-op", "skipped", "partial", "failed", "cancelled"]
 CONCLUSIONS: tuple[Conclusion, ...] = get_args(Conclusion)
 
@@ -188,19 +191,47 @@ def to_json(report: Report) -> str:
 
 
 def from_json(text: str | bytes) -> Report:
-    """The report of `to_json`. Raises `FlueError` for anything else, also for another version."""
+    """The report of `to_json`. Raises `UsageError` for anything else, also for another version, a number that is not
+    finite, and one that no run could have written."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        version = json.loads(text).get("version")
+        version = json.loads(text, parse_constant=_finite, parse_float=_finite).get("version")
     except (ValueError, AttributeError, RecursionError) as error:
-        raise FlueError(f"this is not a report: {error}") from error
+        raise UsageError(f"this is not a report: {error}") from error
     if version != VERSION:
-        message = f"the report has version {version!r}, this flue-ci reads version {VERSION}"
-        raise FlueError(message, hint="use the flue-ci that wrote it")
+        message = f"the report has version {version!r:.100}, this flue-ci reads version {VERSION}"
+        raise UsageError(message, hint="use the flue-ci that wrote it")
     try:
-        return TypeAdapter(Report).validate_json(text)
+        report = TypeAdapter(Report).validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise FlueError(f"the report is damaged at {place}: {first['msg']}") from error
+        raise UsageError(f"the report is damaged at {place}: {first['msg']}") from error
+    for place, number in _numbers(report):
+        limit = MAX_EXIT_CODE if place.endswith("exit_code") else MAX_NUMBER
+        if not 0 <= number <= limit:
+            raise UsageError(f"the report is damaged at {place}: not a number from 0 to {limit:,}")
+    return report
+
+
+def _finite(number: str) -> float:
+    """Raises `ValueError` for `NaN`, `Infinity`, and a number that is too large to be another one, such as `1e400`."""
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number[:20]} is no finite number")
+    return value
+
+
+def _numbers(value: object, place: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a report with their places, without those of the agent's own answer, which mean nothing to us."""
+    children: Iterator[tuple[object, object]] = iter(())
+    if is_dataclass(value):
+        children = ((each.name, getattr(value, each.name)) for each in fields(value) if each.type is not Any)
+    elif isinstance(value, Mapping):
+        children = iter(value.items())
+    elif isinstance(value, tuple):
+        children = iter(enumerate(value))
+    elif isinstance(value, int | float):
+        yield place, value
+    for name, child in children:
+        yield from _numbers(child, f"{place}.{name}".removeprefix("."))

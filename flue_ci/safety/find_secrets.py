@@ -10,7 +10,6 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from operator import itemgetter
 from urllib.parse import quote, quote_plus
 
@@ -19,8 +18,7 @@ from flue_ci.safety.key_patterns import Span, find_keys
 MIN_LENGTH = 6  # shorter values occur in ordinary text
 MIN_LINE = 8  # the lines of a secret, such as a private key, are secrets themselves from this length on
 MIN_WRAPPED = 16  # shorter values are not looked for over the ends of lines: two ordinary words could make one
-MAX_OMISSIONS = 1_000  # marks that are looked at in a text
-_OMISSION = re.compile(r"\[…[^\]\n]{0,300}\]\n?")  # our mark, for example `[… 12 bytes left out …]`
+_OMISSION = re.compile(r"\[…[^\[\]\n]{0,300}\]\n?")  # our mark, for example `[… 12 bytes left out …]`
 
 
 class SecretFinder:
@@ -31,6 +29,7 @@ class SecretFinder:
         wrappable = {form for form in forms if len(form) >= MIN_WRAPPED and form.split() == [form]}
         self._wrappable = tuple(wrappable)
         self._unwrappable = tuple(forms - wrappable)
+        self._all_forms = "\0".join(forms)
 
     def find(self, text: str) -> list[Span]:
         """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
@@ -52,9 +51,13 @@ class SecretFinder:
             yield from _occurrences(form, text)
         if candidates and "\n" in text:
             yield from _find_wrapped(candidates, text.split("\n"))
-        for omission in islice(_omissions(text), MAX_OMISSIONS):
-            for form in (*self._wrappable, *self._unwrappable):
-                yield from _find_around(omission, form, text)
+        for start, end in _omissions(text):
+            # A hostile text has many marks: only forms that have the letters beside one are looked at.
+            before, after = text[max(start - MIN_LENGTH, 0) : start], text[end : end + MIN_LENGTH]
+            if before in self._all_forms or after in self._all_forms:
+                for form in (*self._wrappable, *self._unwrappable):
+                    if before in form or after in form:
+                        yield from _find_around((start, end), form, text)
 
 
 def _occurrences(form: str, text: str) -> Iterator[Span]:

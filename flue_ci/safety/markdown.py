@@ -3,13 +3,12 @@ HTML, mentions people or leads anywhere. Pure."""
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from flue_ci.core.text import one_line, plain
+from flue_ci.core.text import code_spans, one_line, plain
 from flue_ci.safety.sanitize import ACTIVE_SYNTAX, neutralize
 
-_FENCE = re.compile(r"((?:[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+){0,9}[ \t]*)(`{3,}(?=[^`]*$)|~{3,})")
-_SPAN = r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)"
+_FENCE = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+){0,9})(`{3,}(?=[^`]*$)|~{3,})")
 _SIGNS = re.compile("[`~<&@＠﹫#＃\\[\\]$\\\\]")
 _ACTIVE = re.compile(rf"{ACTIVE_SYNTAX}|&(?=#?\w+;)|[\\`*_\[\]<>|#~]", re.IGNORECASE)  # for GitHub or Markdown
 _ADDRESS = r"<https?://[^\s<>`|]+>"
@@ -94,7 +93,7 @@ def _spans_are_certain(line: str) -> bool:
     tighter (an escape, a bare address, a formula) can have taken one of its backticks."""
     if "\\`" in line or "$" in line:
         return False
-    rest = [re.sub(_SPAN, "\0", cell) for cell in line.split("|")]
+    rest = [_replace_spans(cell, lambda _: "\0", lambda text: text) for cell in line.split("|")]
     words = [word for cell in rest for word in cell.split() if "://" in word or "www." in word]
     return not any("`" in cell for cell in rest) and not any("\0" in word for word in words)
 
@@ -103,11 +102,16 @@ def _neutralize_line(line: str, hosts: Collection[str], counts: Counter[str], *,
     """A line whose code spans stay; where they are uncertain it has none."""
     if not has_spans:
         line = line.replace("\\`", "`").replace("`", "&#96;")
+    return _replace_spans(line, lambda span: span, lambda text: _neutralize_words(text, hosts, counts))
+
+
+def _replace_spans(line: str, replace_span: Callable[[str], str], replace_text: Callable[[str], str]) -> str:
+    """The line with its code spans, and the text around them, replaced."""
     parts, position = [], 0
-    for span in re.finditer(_SPAN, line):
-        parts += [_neutralize_words(line[position : span.start()], hosts, counts), span[0]]
-        position = span.end()
-    return "".join([*parts, _neutralize_words(line[position:], hosts, counts)])
+    for start, end in code_spans(line):
+        parts += [replace_text(line[position:start]), replace_span(line[start:end])]
+        position = end
+    return "".join([*parts, replace_text(line[position:])])
 
 
 def _neutralize_words(text: str, hosts: Collection[str], counts: Counter[str]) -> str:

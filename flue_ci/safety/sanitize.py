@@ -39,11 +39,10 @@ _ADDRESS = re.compile(r"<?((?:(?:https?|ftp)://|www\.)(?:(?!&lt;)[^\s<>`|\[\]])+
 _LINK = re.compile(
     r"(!?)\[([^\[\]\n`]{0,500})\]\(\s{0,3}<?([^\s<>()`]{1,2000})>?(?:\s{1,3}(?:\"[^\"\n]*\"|'[^'\n]*'))?\s{0,3}\)"
 )
-# Mentions and references. Each includes the word characters after it: behind a code span they would begin a word. The
-# backslashes before it are removed, because they would undo the code span.
+# Mentions and references. Each includes the word characters after it: behind a code span they would begin a word.
 _CALLS = re.compile(
-    r"\\*(?<![\w`/@])(@[A-Za-z0-9](?:[\w@#./-]*\w)?"
-    r"|(?<![&#])(?:[A-Za-z0-9][\w.-]{0,80}/[\w.-]{1,120})?#\d(?:[\w@#./-]*\w)?"
+    r"(?<![\w`/@])(@[A-Za-z0-9](?:[\w@#./-]*\w)?"
+    r"|(?<![&#])(?:[A-Za-z0-9][\w.-]{0,80}+/[\w.-]{1,120}+)?#\d(?:[\w@#./-]*\w)?"
     r"|GH-\d(?:[\w@#./-]*\w)?)"
 )
 ACTIVE_SYNTAX = f"{_ADDRESS.pattern}|{_CALLS.pattern}"  # a regular expression for what GitHub turns into a link
@@ -116,15 +115,17 @@ def _neutralize_words(text: str, hosts: Collection[str], counts: Counter[str]) -
 
 
 def _neutralize_calls(text: str, counts: Counter[str]) -> str:
-    def to_code(call: re.Match[str]) -> str:
-        counts["mentions" if "@" in call[1] else "references"] += 1
-        return f"`{call[1]}`"
-
+    """Backslashes before a mention or reference are removed, because they would undo the code span."""
     if "]" in text:
         text = re.sub(r"\](?=[(\[:])", "&#93;", text)
-    if "@" in text or "#" in text or "GH-" in text:
-        return _CALLS.sub(to_code, text)
-    return text
+    if "@" not in text and "#" not in text and "GH-" not in text:
+        return text
+    parts, position = [], 0
+    for call in _CALLS.finditer(text):
+        parts += [text[position : call.start()].rstrip("\\"), f"`{call[1]}`"]
+        position = call.end()
+        counts["mentions" if "@" in call[1] else "references"] += 1
+    return "".join([*parts, text[position:]])
 
 
 def _is_allowed_url(address: str, hosts: Collection[str]) -> bool:

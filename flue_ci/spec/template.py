@@ -1,8 +1,8 @@
 """Prompt templates: the one home of jinja2, which is imported only for text that has braces.
 
 A template is text with variables, conditions and loops; filters and methods come from short lists. A template that
-could take long or grow large is rendered in a process of its own, with limits for time and memory. Specs come from
-people with write access, so this is against mistakes more than against attacks.
+could take long or grow large is rendered in a process of its own, with limits for time and memory: whatever its loops,
+filters and methods do counts there. Specs come from people with write access, or from a checkout of somebody else's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 60
-MAX_SECONDS = 10.0
+MAX_NODES = 10_000  # of the syntax tree: compiling so many takes a second
+MAX_SMALL_FILTERS = 10  # each may take a twentieth of a second for a long comment
+MAX_SECONDS = 5.0
 MAX_MEMORY = 512_000_000  # bytes of address space, on Linux
 
 # What a template may use, with the attributes of each. `instruction` is what the person asked for; `pr` and `issue`
@@ -94,11 +96,13 @@ class _TemplateFlaw(UsageError):
 
 
 def _is_small(tree: nodes.Template) -> bool:
-    """Whether each step of the template takes little time and memory for its length: there are no loops, no operators
-    and no calls, and variables are put in one after the other."""
+    """Whether the template takes little time and memory for its length: there are no loops, no operators, no calls and
+    few filters, and variables are put in one after the other."""
     from jinja2 import nodes
 
     small = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.Name, nodes.Getattr, nodes.Const)
+    if sum(1 for _ in tree.find_all(nodes.Filter)) > MAX_SMALL_FILTERS:
+        return False
     return all(
         isinstance(node, small) or (isinstance(node, nodes.Filter) and node.name in _SMALL_FILTERS)
         for node in tree.find_all(nodes.Node)
@@ -171,7 +175,7 @@ def _compile(template: str, *, mark: bool = False) -> tuple[nodes.Template, Temp
         raise _flaw_of(error, _first_line(error)) from None
     except ValueError as error:  # Python's own limit for digits
         raise _TemplateFlaw(1, _first_line(error)) from None
-    _check_depth(tree)
+    _check_size(tree)
     _check_nodes(tree)
     try:
         _check_names(tree)
@@ -226,12 +230,18 @@ def _check_nodes(tree: nodes.Template) -> None:
             raise _TemplateFlaw(number.lineno, "a number that is too large")
 
 
-def _check_depth(tree: nodes.Template) -> None:
+def _check_size(tree: nodes.Template) -> None:
     level: list[nodes.Node] = [tree]
+    count = 0
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in node.iter_child_nodes()]
         if not level:
             return
+        count += len(level)
+        if count > MAX_NODES:
+            raise _TemplateFlaw(
+                level[0].lineno, f"more than {MAX_NODES:,} pieces", "a prompt is text with a few variables"
+            )
     raise _TemplateFlaw(level[0].lineno, "nested too deeply")
 
 

@@ -25,6 +25,7 @@ _ADDRESS = re.compile(r"[0-9.]+(?:/[0-9]+)?|\[?[0-9a-fA-F]*:[0-9a-fA-F:.]*\]?(?:
 _MAX_NAME = 253
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _CONNECTION_HEADERS = ("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer")
+_BRACKET = re.compile(r"\[!?\]?[^\]/]*\]|(\[)[^\]/]*")  # its group is one that is not closed
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _MAX_VALUE = 8_000  # what servers take for all headers together
 _CREDENTIALS = ("authorization", "proxy-authorization", "x-api-key", "cookie")
@@ -189,7 +190,7 @@ def glob_flaw(glob: str) -> tuple[str, str]:
         (".." in parts or "." in parts, "has `.` or `..` in it", top),
         ("" in parts[:-1], "has an empty part (`//`)", ""),
         (double_stars, "has `**` beside other characters", "write `**/` or `/**`"),
-        ("[" in re.sub(r"\[!?\]?[^\]/]*\]", "", glob), "has a `[` without `]`", "write [[] for the character itself"),
+        (any(_BRACKET.findall(glob)), "has a `[` without `]`", "write [[] for the character itself"),
         ("{" in glob or "}" in glob, "has braces, which mean nothing in a pattern", "write one pattern for each"),
     )
     return next(((message, hint) for applies, message, hint in reasons if applies), ("", ""))

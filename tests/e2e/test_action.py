@@ -389,6 +389,39 @@ def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) 
     assert len(job.github.ours()) == 1
 
 
+@pytest.mark.parametrize(
+    ("conclusion", "number", "code"),
+    [
+        ("success", 1, 0),
+        ("no-op", 255, 0),
+        ("failed", 0, 1),
+        ("failed", 3, 1),
+        ("partial", 0, 4),
+        ("cancelled", 143, 130),
+        ("failed", 256, 2),
+        ("failed", "NaN", 2),
+        ("failed", "1e400", 2),
+    ],
+)
+def test_the_second_job_ends_by_the_conclusion_and_by_no_number_of_the_file(
+    make_job: MakeJob, conclusion: str, number: object, code: int
+) -> None:
+    job = make_job()
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "x\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    job.more |= {"FLUE_CI_PUBLISH": "none", "FLUE_CI_FAIL_ON": "failed, cancelled, partial"}
+    folder = Path(job.act(environ).outputs["report-path"]).parent
+    report = json.loads((folder / "report.json").read_text()) | {"conclusion": conclusion, "exit_code": "NUMBER"}
+    (folder / "report.json").write_text(json.dumps(report).replace('"NUMBER"', str(number)))
+    done = job.run(["publish", str(folder)], environ)
+    assert done.code == code, done.log
+    if code == 2:
+        assert "::error title=flue-ci::" in done.log
+        assert "report" in done.log
+        assert job.github.ours() == []
+
+
 def test_the_head_of_a_pull_request_is_pinned(make_job: MakeJob) -> None:
     job = make_job()
     pull = job.github.pull(job.start(fix_tests={"triggers": {"labels": ["go"]}}), {"other.txt": "new\n"})

@@ -250,6 +250,48 @@ async def test_very_many_files_and_checks_are_bounded_and_that_is_said(
     )
 
 
+@pytest.mark.parametrize("topic", ["issue", "comments of a pull request", "comments on lines"])
+async def test_of_ten_thousand_comments_the_newest_are_read_with_few_requests(
+    server: GitHubServer, work: Path, forge: Forge, topic: str
+) -> None:
+    number, pull = server.issue()["number"], None
+    if topic != "issue":
+        number = server.pull(work, {"greeting.txt": "bye\n"})["number"]
+        pull = await forge.pull(number)
+    on_lines = topic == "comments on lines"
+    for count in range(10_000):
+        if on_lines:
+            server.say_on_line(number, "mona", f"number {count}", path="greeting.txt")
+        else:
+            server.say(number, "mona", f"number {count}")
+    discussion = await forge.discussion(number, pull)
+    assert [comment.body for comment in discussion.comments] == [f"number {count}" for count in range(9_800, 10_000)]
+    kind = "review comments" if on_lines else "comments"
+    assert discussion.notes == (f"of about 10,000 {kind} only the newest 200 are read",)
+    assert len(server.requests) <= 12
+    before = len(server.requests)
+    ends = await forge.comments(number, "review" if on_lines else "issue")
+    assert [ends[0].body, ends[99].body, ends[100].body, ends[-1].body] == [
+        "number 0", "number 99", "number 9800", "number 9999",
+    ]  # fmt: skip
+    assert len(server.requests) - before == 3
+
+
+async def test_a_check_with_very_many_annotations_costs_one_request(
+    server: GitHubServer, work: Path, forge: Forge
+) -> None:
+    made = server.pull(work, {"greeting.txt": "bye\n"})
+    server.failed_check(made["head"]["sha"], "lint", "message")
+    check = server.checks[-1]
+    check["output"]["annotations_count"] = 1_050
+    server.annotations[check["id"]] = [
+        server.annotations[check["id"]][0] | {"start_line": line} for line in range(1_050)
+    ]
+    discussion = await forge.discussion(made["number"], await forge.pull(made["number"]))
+    assert [each.line for each in discussion.checks[0].annotations] == list(range(1_040, 1_050))
+    assert server.count("GET", "annotations") == 1
+
+
 @pytest.mark.parametrize(
     ("route", "note"),
     [

@@ -306,3 +306,23 @@ def test_an_error_of_an_unknown_type_within_a_stream_may_pass() -> None:
     assert not isinstance(
         classify_error(ErrorResponse(status=200, type="something_new"), "claude-sonnet-5-5"), ModelError
     )
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_the_conversation_follows_no_redirect(status: int, host: str) -> None:
+    with MessagesServer([LAST]) as elsewhere:
+        address = f"{elsewhere.url.replace('127.0.0.1', host)}/v1/messages"
+        fault = Fault(kind="status", status=status, headers={"location": address})
+        await _assert_not_followed(fault, address)
+        assert elsewhere.requests == []
+
+
+async def _assert_not_followed(fault: Fault, address: str) -> None:
+    with MessagesServer([LAST], faults={1: fault}) as server:
+        model = claude(server)
+        with pytest.raises(ModelError, match="elsewhere, which is not followed") as error:
+            await model.turn(request(), Watcher())
+        await model.close()
+        assert len(server.requests) == 1
+    assert address in error.value.hint

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.conversation import conversation_from_json
-from flue_ci.core.errors import FlueError
+from flue_ci.core.errors import FlueError, UsageError
 from flue_ci.core.events import ConversationEnded, Notice, TextDelta, ToolStarted
 from flue_ci.core.messages import Conversation, Prompt, ToolCall, Usage
 from flue_ci.report.folder import RunFolder, load
@@ -76,6 +76,58 @@ def test_it_has_the_promised_fields() -> None:
 def test_what_is_no_report_is_refused_with_the_place(text: str, words: str) -> None:
     with pytest.raises(FlueError, match=words):
         from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("NaN", "no finite number"),
+        ("Infinity", "no finite number"),
+        ("-Infinity", "no finite number"),
+        ("1e400", "no finite number"),
+        ("-1", "damaged at PLACE"),
+        ("-0.5", "damaged at PLACE"),
+        ("1e300", "damaged at PLACE"),
+        ("9" * 400, "damaged at PLACE"),
+        ("true", "damaged at PLACE"),
+        ('"1"', "damaged at PLACE"),
+        ("null", "damaged at PLACE"),
+    ],
+)
+@pytest.mark.parametrize(
+    "place",
+    ["exit_code", "checks.0.exit_code", "checks.0.seconds", "usage.turns", "usage.input_tokens", "changes.added",
+     "changes.files.0.deleted", "timings.total", "version"],
+)  # fmt: skip
+def test_numbers_of_a_saved_report_are_finite_and_bounded(number: str, words: str, place: str) -> None:
+    text = _with_number(place, number)
+    if place == "version":
+        words = "has version|no finite|damaged"
+    with pytest.raises(UsageError, match=words.replace("PLACE", place.replace(".", r"\."))):
+        from_json(text)
+
+
+def _with_number(place: str, number: str) -> str:
+    saved = json.loads(to_json(FULL))
+    *path, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+    target = saved
+    for part in path:
+        target = target[part]
+    target[last] = "NUMBER"
+    return json.dumps(saved).replace('"NUMBER"', number)
+
+
+@pytest.mark.parametrize("number", ["NaN", "[1e400]", '{"a": -Infinity}'])
+def test_also_an_answer_of_the_agent_has_only_numbers_that_json_knows(number: str) -> None:
+    with pytest.raises(UsageError, match="no finite number"):
+        from_json(_with_number("result", number))
+    assert from_json(_with_number("result", "-1.5e300")).result == -1.5e300
+
+
+@pytest.mark.parametrize("code", [256, 512, 300])
+def test_an_exit_code_that_no_process_can_have_is_refused(code: int) -> None:
+    with pytest.raises(UsageError, match="from 0 to 255"):
+        from_json(_with_number("exit_code", str(code)))
 
 
 def test_a_saved_run_is_loaded_with_its_patch(tmp_path: Path) -> None:

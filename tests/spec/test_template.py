@@ -182,6 +182,37 @@ def test_nothing_is_computed_while_a_template_is_checked() -> None:
     assert time.process_time() - start < 5
 
 
+LONG = "Aa bb " * 11_000  # as long as a comment of GitHub may be
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(100000) %}{{ range(100000)|sum }}{% endfor %}",
+        "{% for i in range(100000) %}{{ instruction|title|length }}{% endfor %}",
+        "{% for i in range(100000) %}{% if instruction.count('b') %}{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{% if instruction.split() %}{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{% if instruction|list|sort|join|length %}{% endif %}{% endfor %}",
+        ("{{ instruction" + "|title" * 50 + "|length }}") * 100,
+        "{% if instruction|title|title %}{% endif %}" * 1_000,
+        "{{ (instruction|upper)[0] }}" * 1_500,
+    ],
+)
+def test_filters_and_methods_count_wherever_they_stand(template: str) -> None:
+    start = time.process_time()
+    with pytest.raises(UsageError, match="more than 1 seconds"):
+        render(template, {"instruction": LONG}, max_seconds=1)
+    assert time.process_time() - start < 5  # of this process
+
+
+def test_a_template_of_very_many_pieces_is_refused() -> None:
+    flaw = template_flaw("{{ pr.title }}" * 10_000)
+    assert flaw
+    assert "more than 10,000 pieces" in flaw.message
+    assert template_flaw(f"{{{{ [{'1,' * 20_000}] }}}}")
+    assert template_flaw("{{ pr.title }}" * 1_000) is None
+
+
 def test_a_template_that_takes_too_long_is_ended() -> None:
     loop = "{% for i in range(99999) %}"
     start = time.monotonic()

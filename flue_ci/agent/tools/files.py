@@ -1,11 +1,12 @@
 """The tools `read`, `write` and `edit`: files of the sandbox, as numbered lines and as exact text."""
 
+import asyncio
 import base64
-import difflib
 import hashlib
 import shlex
 from collections.abc import Mapping
 
+from flue_ci.agent.tools.closest import describe_closest
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
@@ -92,9 +93,8 @@ class Edit:
             except ValueError as error:
                 raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
             before = data.decode("utf-8", "surrogateescape")
-            after, count = replace_text(
-                before, arguments["old"], arguments["new"], everywhere=arguments.get("all", False)
-            )
+            old, new, everywhere = arguments["old"], arguments["new"], arguments.get("all", False)
+            after, count = await asyncio.to_thread(replace_text, before, old, new, everywhere=everywhere)
             if await _replace(path, data, after.encode("utf-8", "surrogateescape"), context):
                 line = _first_difference(before, after)
                 return ToolOutput(
@@ -179,7 +179,7 @@ def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> 
         old, new = old.replace("\n", "\r\n"), new.replace("\n", "\r\n")
     count = text.count(old)
     if count == 0:
-        raise ToolError("`old` does not occur in the file. " + _closest(text, old))
+        raise ToolError("`old` does not occur in the file. " + describe_closest(text, old))
     if count > 1 and not everywhere:
         lines = ", ".join(str(line) for line in _lines_of(text, old))
         raise ToolError(
@@ -196,27 +196,3 @@ def _lines_of(text: str, piece: str) -> list[int]:
         lines.append(text.count("\n", 0, start) + 1)
         start = text.find(piece, start + len(piece))
     return lines
-
-
-def _closest(text: str, old: str) -> str:
-    """A sentence about the place that was probably meant, so that the next try is right."""
-    words = [line.strip() for line in old.splitlines() if line.strip()]
-    lines = text.splitlines()[:20_000]
-    bare_lines = [line.strip() for line in lines]
-    if not lines:
-        return "The file is empty."
-    if not words:
-        return "It consists of blanks only; copy the text with its neighbours from `read`."
-    for index, line in enumerate(bare_lines):
-        if line != words[0]:
-            continue
-        following = [item for item in bare_lines[index : index + 3 * len(words)] if item]
-        if following[: len(words)] == words:
-            return f"The same words stand at line {index + 1} with other blanks or indentation; copy them from `read`."
-    near = []
-    if len(lines) <= 5_000:
-        near = difflib.get_close_matches(words[0], bare_lines, n=1, cutoff=0.6)
-    if near:
-        index = bare_lines.index(near[0])
-        return f"The nearest is line {index + 1}: {lines[index].strip()[:200]!r}. Read it again; it may have changed."
-    return "Nothing similar was found. Read the file again; it may be another file or may have changed."

@@ -25,12 +25,14 @@ from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_e
 FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
-PER_PAGE, MAX_PAGES = 100, 300
+PER_PAGE, MAX_PAGES = 100, 12
+NEWEST_PAGES = 2  # of a long discussion: as much as the task has room for, and few of a token's 1,000 requests an hour
 MAX_FILES, MAX_CHECKS, MAX_ANNOTATIONS = 300, 10, 10
 # Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
 _FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
 _SHA = re.compile(r"[0-9a-f]{40}")
+_PAGE_NUMBER = re.compile(r"[?&]page=(\d{1,9})(?:&|$)")
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
 _VIEWER_QUERY = "query{viewer{login databaseId}}"
@@ -118,9 +120,9 @@ class GitHub:
         return [sha for item in items if _SHA.fullmatch(sha := parse.text(item, "sha"))]
 
     async def comments(self, number: int, kind: Kind = "issue") -> list[Comment]:
-        """All pages, oldest comment first."""
-        items = await self._list("read the comments", f"/{_FOLDERS[kind]}/{number}/comments")
-        return [parse.comment(item, kind) for item in items]
+        """Oldest comment first. Of very many the first page and the newest ones."""
+        first, newest, _ = await self._ends("read the comments", f"/{_FOLDERS[kind]}/{number}/comments")
+        return [parse.comment(item, kind) for item in (*first, *newest)]
 
     async def recent_requests(self, login: str, since: str) -> list[Comment]:
         """At most the newest 300 comments of each kind are looked at."""
@@ -142,19 +144,27 @@ class GitHub:
         return [parse.text(item, "created_at") for item in items if parse.text(item.get("actor"), "login") == login]
 
     async def discussion(self, number: int, pull: PullRequest | None) -> Discussion:
-        """The parts are read at the same time. What the token may not read is missing, with a note."""
+        """The parts are read at the same time; of very many comments only the newest. What the token may not read is
+        missing, with a note."""
         notes: list[str] = []
 
-        async def part(name: str, path: str, **options: Any) -> list[dict[str, Any]]:
+        async def part(name: str, path: str, read: Callable[..., Awaitable[Any]] = self._list, **options: Any) -> Any:
             try:
-                return await self._list(f"read {name}", path, **options)
+                return await read(f"read the {name}", path, **options)
             except ForgeError as error:
                 if error.status not in (403, 404):
                     raise
-                notes.append(f"{name} could not be read ({error.status})")
+                notes.append(f"the {name} could not be read ({error.status})")
                 return []
 
-        issue_comments = part("the comments", f"/issues/{number}/comments")
+        async def newest(name: str, path: str) -> list[dict[str, Any]]:
+            first, items, count = await part(name, path, self._ends) or ([], [], 0)
+            if count == len(first) + len(items):
+                return [*first, *items]
+            notes.append(f"of about {count:,} {name} only the newest {len(items)} are read")
+            return items
+
+        issue_comments = newest("comments", f"/issues/{number}/comments")
         if pull is None:
             comments, issue = await together(issue_comments, self.issue(number))
             hidden_ids = await self._minimized_ids(comments, notes)
@@ -162,9 +172,9 @@ class GitHub:
             return Discussion(issue=issue, comments=values, notes=tuple(notes))
         comments, reviews, review_comments, files, checks = await together(
             issue_comments,
-            part("the reviews", f"/pulls/{number}/reviews"),
-            part("the review comments", f"/pulls/{number}/comments"),
-            part("the changed files", f"/pulls/{number}/files", max_pages=MAX_FILES // PER_PAGE),
+            newest("reviews", f"/pulls/{number}/reviews"),
+            newest("review comments", f"/pulls/{number}/comments"),
+            part("changed files", f"/pulls/{number}/files", max_pages=MAX_FILES // PER_PAGE),
             self._failed_checks(pull.head_sha, notes),
         )
         hidden_ids = await self._minimized_ids([*comments, *review_comments, *reviews], notes)
@@ -261,7 +271,10 @@ class GitHub:
     async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
         output = run.get("output")
         path, count = f"/check-runs/{parse.number(run, 'id')}/annotations", parse.number(output, "annotations_count")
-        annotations = await self._list("read annotations", path, max_pages=5) if count else []
+        annotations: list[dict[str, Any]] = []
+        if count > 0:
+            last_page = str((count - 1) // PER_PAGE + 1)
+            annotations = await self._list("read annotations", path, max_pages=1, page=last_page)
         return FailedCheck(
             name=parse.text(run, "name"),
             conclusion=parse.text(run, "conclusion"),
@@ -316,23 +329,43 @@ class GitHub:
     async def _list(
         self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
     ) -> list[dict[str, Any]]:
-        """The items of all pages (at most `max_pages`), by the links that GitHub sends. `repo` is another repository.
+        """The items of all pages, at most `max_pages`. `repo` is another repository."""
+        path = f"/repos/{repo or self._repo}{path}"
+        request = ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE, **query})
+        return await self._follow(request, key, max_pages)
+
+    async def _follow(self, request: ApiRequest, key: str = "", max_pages: int = MAX_PAGES) -> list[dict[str, Any]]:
+        """The items of a page and of those behind it, by the links that GitHub sends.
 
         Source: https://docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
         """
         items: list[dict[str, Any]] = []
-        request = ApiRequest(purpose, "GET", f"/repos/{repo or self._repo}{path}", {"per_page": PER_PAGE, **query})
         for _ in range(max_pages):
             response = await self._send(request)
-            page = response.data
-            if key and isinstance(page, dict):
-                page = page.get(key)
-            items += [item for item in page or () if isinstance(item, dict)]
+            items += _items(response, key)
             link = response.links.get("next")
             if not link:
                 break
-            request = ApiRequest(purpose, "GET", link)
+            request = ApiRequest(request.purpose, "GET", link)
         return items
+
+    async def _ends(self, purpose: str, path: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+        """The items of the first page, those of the newest other pages, and about how many there are. GitHub lists the
+        oldest first, and says which page is the last."""
+        request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE})
+        response = await self._send(request)
+        first, links = _items(response), response.links
+        last = _PAGE_NUMBER.search(links.get("last", ""))
+        if last is None:
+            rest: list[dict[str, Any]] = []
+            if following := links.get("next"):
+                rest = await self._follow(ApiRequest(purpose, "GET", following), max_pages=MAX_PAGES - 1)
+            return first, rest, len(first) + len(rest)
+        numbers = range(2, int(last[1]) + 1)[-NEWEST_PAGES:]
+        requests = [replace(request, query={"per_page": PER_PAGE, "page": number}) for number in numbers]
+        newest = [item for response in await together(*map(self._send, requests)) for item in _items(response)]
+        skipped = (int(last[1]) - 1 - len(numbers)) * PER_PAGE
+        return first, newest, len(first) + len(newest) + max(skipped, 0)
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         body = {"query": query, "variables": variables}
@@ -367,6 +400,14 @@ class GitHub:
                         raise
             if wait is None:
                 raise to_forge_error(request.purpose, response)
+
+
+def _items(response: ApiResponse, key: str = "") -> list[dict[str, Any]]:
+    """The objects on one page of a list, which the API gives as it is or as the value of `key`."""
+    page = response.data
+    if key and isinstance(page, dict):
+        page = page.get(key)
+    return [item for item in page or () if isinstance(item, dict)]
 
 
 def preload() -> None:

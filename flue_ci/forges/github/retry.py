@@ -10,7 +10,7 @@ from flue_ci.forges.github.http import ApiResponse
 
 RETRY_POLICY = RetryPolicy(timeout=120.0)
 _DEFAULT_LIMIT_WAIT = 60.0  # seconds; what GitHub asks for when a limit names no time
-_PERMISSIONS = re.compile(r"([a-z_]+)=(read|write)")
+_PERMISSIONS = re.compile(r"(?<![a-z_])([a-z_]+)=(read|write)")
 _HINTS = {
     401: "the token is wrong or has expired; `github-token` of the action is the job's own by default",
     404: "it does not exist, or the token may not see it: look at the job's `permissions:`",

@@ -122,7 +122,7 @@ class Claude(Model):
                 self._client = self._new_client()
 
     def _new_client(self) -> AsyncAnthropic:
-        from anthropic import AsyncAnthropic, CredentialsError, Timeout
+        from anthropic import AsyncAnthropic, CredentialsError, DefaultAsyncHttpxClient, Timeout
 
         try:
             return AsyncAnthropic(
@@ -131,6 +131,8 @@ class Claude(Model):
                 max_retries=0,  # `TurnRetry` alone decides
                 timeout=Timeout(None, connect=CONNECT_SECONDS),  # the rest is timed here, by what the silence means
                 open_telemetry=False,
+                # The conversation goes to the address that was asked for, and to no other that this one names.
+                http_client=DefaultAsyncHttpxClient(follow_redirects=False),
             )
         except CredentialsError as error:
             reason = self._describe(error)

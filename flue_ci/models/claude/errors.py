@@ -88,6 +88,10 @@ def _explain(status: int, response: ErrorResponse, model: str) -> tuple[str, str
         near = closest_match(family(model), [name for name in known_models("anthropic") if name != model])
         hint = f"Did you mean {near}?" if near else "Check the model's name."
         return f"The model's API does not know {model}", hint
+    if 300 <= status < 400:
+        where = one_line(response.headers.get("location", "an address that it does not name"), 100)
+        hint = f"If that is right, set ANTHROPIC_BASE_URL to it: {where}"
+        return "The server says that the model's API is elsewhere, which is not followed", hint
     error = _LASTING.get(str(status), {"summary": "The model's API refused the request", "hint": ""})
     return error["summary"], error["hint"]
 

@@ -21,7 +21,15 @@ from flue_ci.core.startup import fast_startup
 _IMPORT = re.compile(r"^from (\.[\w.]*) import (\([^)]*\)|[^\n(]*)", re.MULTILINE)
 _NAME = re.compile(r"(\w+)(?: as (\w+))?")
 _EMPTY = re.compile(r"^(?:#.*|from __future__ import annotations)$|\s+", re.MULTILINE)
-_USED_NAMES = ("APIConnectionError", "APIStatusError", "AsyncAnthropic", "AsyncStream", "CredentialsError", "Timeout")
+_USED_NAMES = (
+    "APIConnectionError",
+    "APIStatusError",
+    "AsyncAnthropic",
+    "AsyncStream",
+    "CredentialsError",
+    "DefaultAsyncHttpxClient",
+    "Timeout",
+)
 Origins = dict[str, tuple[str, str]]  # name → (relative module, name in it)
 
 
