@@ -35,7 +35,7 @@ def test_the_readme_names_every_command() -> None:
 def test_the_readme_names_every_exit_code() -> None:
     codes = {getattr(errors, name) for name in dir(errors) if name.startswith("EXIT_")}
     rows = set(re.findall(r"^\| ([\d, ]+) \|", README, re.MULTILINE))
-    assert {str(code) for code in codes} | {"130, 143"} == rows
+    assert {str(code) for code in codes if code < 128} | {"130, 143"} == rows
 
 
 @pytest.mark.parametrize("words", sorted(set(re.findall(r"(?<!-)--[a-z][a-z-]+", README))))

@@ -52,25 +52,22 @@ and `url` it is put between `<untrusted …>` and `</untrusted>`. `repo.ref` of 
 ## Setup, agent, checks
 
 `sandbox.setup` runs first, with the network of its phase. What it leaves in the repository (lock files, build
-information) is not counted as the agent's change, unless the agent goes on with it. Before the checks, every process
-that still runs in the sandbox is ended and the shell's start-up files are put back as they were before the agent: a
-check that needs a service starts it. The checks run with the agent's network.
+information) is not counted as the agent's change, unless the agent goes on with it.
 
-## What a local run asks you for
+The checks run in a second sandbox from the same template: the base, setup again, the agent's network, the verified
+changes, the checks. It is prepared while the agent works, from its first tool call that can change something, and
+without checks there is none. Setup runs once more after the changes when they touch what it depends on: manifests and
+lock files, files and directories that its commands name, anything when a command builds or installs the repository
+(`make`, `npm run build`, `pip install .`), or always with `verify: {setup: after}`. Services that setup starts are there
+for the checks when both phases of the network are the same; closing it ends them. `limits.minutes` is the agent's time;
+setup and checks have theirs. A clean sandbox that cannot be had means no check passed, and the run failed.
 
-A spec, and all else in a checkout, may be a stranger's, so a file is never consent. `flue-ci run` asks before it sends
-the model's key to `model.base_url`, hands a variable of your shell to the sandbox or to a host (`sandbox.secrets`,
-`network.inject`), or follows a `.git` to a git directory that does not name the checkout. That holds for every spec,
-wherever it lies, also for a path outside of the checkout. No question is needed for
+With `verify: same` the checks run in the agent's own sandbox, after all of its processes were ended. It saves the second
+sandbox, and proves less: the report lists what the checks saw beside the changes.
 
-- `--allow-base-url HOST` (with or without port), `--allow-secret NAME`, `--allow-git-dir DIR`, each as often as needed;
-- an address that is `ANTHROPIC_BASE_URL`'s or Anthropic's own, and a git directory that `GIT_DIR` names;
-- a value from the command line: `--set model.base_url=…`, `--set sandbox.secrets=[NAME]`.
-
-On a terminal the answer `y` is remembered for this checkout (its real path) and for exactly what was asked: another
-address, name, header or network asks again. `flue-ci doctor` lists what was allowed, `flue-ci doctor --forget` takes it
-back for this checkout, `--forget all` everywhere. Without a terminal, with `CI=true`, `--json` or `--dry-run` nothing
-is asked: the run ends with exit code 2 and the options to add; a dry run lists them.
+A check runs in `bash --noprofile --norc`, with the variables of `env` and `secrets` and the machine's own `PATH`: what
+setup wrote into `~/.profile` or `~/.bashrc` does not count, so name it (`. ~/.nvm/nvm.sh && npm test`), or set `PATH` in
+`sandbox.env`. A check whose exit code is not known has not passed.
 
 ## Parts that this version reads but does not run
 
