@@ -400,3 +400,11 @@ async def test_a_command_cancelled_at_any_moment_leaves_no_process(server: E2BSe
             await asyncio.wait_for(task, 20)
         assert await asyncio.to_thread(server.processes) == []
         assert box.info.id in server.sandboxes
+
+
+async def test_two_sandboxes_of_a_run_are_not_asked_for_in_the_same_second(server: E2BServer) -> None:
+    provider = provider_of(server, Timeouts(pace=0.5))
+    boxes = await asyncio.gather(provider.open(asked(), ignore), provider.open(asked(), ignore))
+    first, second = [request.at for request in server.recorded("create")]
+    assert second - first > 0.4
+    await asyncio.gather(*(box.close() for box in boxes))

@@ -23,6 +23,7 @@ from tests.support.e2b_server import E2BServer
 
 REQUEST = SandboxRequest(env={"WORD": "x y"}, metadata={"flue-ci": "1", "run": "evidence"}, network=Network())
 FAST = Timeouts(
+    pace=0.0,
     repeat=RetryPolicy(attempts=3, first_wait=0.02),
     reconnect=RetryPolicy(attempts=4, first_wait=0.02),
 )

@@ -22,6 +22,7 @@ from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
 from tests.support.e2b_server import E2BServer
 
 FAST = Timeouts(
+    pace=0.0,
     start=RetryPolicy(timeout=20, first_wait=0.05, max_wait=0.2),
     repeat=RetryPolicy(attempts=3, first_wait=0.02),
     reconnect=RetryPolicy(attempts=4, first_wait=0.02),

@@ -29,6 +29,7 @@ class Timeouts:
     ttl: float = 300.0  # after which E2B ends a sandbox whose life is not extended
     heartbeat: float = 80.0  # between extensions
     create: float = 120.0  # one attempt to start a sandbox
+    pace: float = 1.0  # between two such attempts: small plans have one a second
     start: RetryPolicy = field(default=RetryPolicy(timeout=180.0))  # all attempts to start one
     repeat: RetryPolicy = field(default=RetryPolicy(attempts=3, first_wait=0.3))  # calls that may be repeated
     reconnect: RetryPolicy = field(default=RetryPolicy(attempts=4, first_wait=0.3))  # to a command; its start is one

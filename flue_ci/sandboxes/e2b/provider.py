@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import math
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -57,6 +58,7 @@ class E2BProvider:
         self._options: dict[str, Any] = {"api_key": self._key, "debug": False}
         self._options |= {name: value for name, value in addresses.items() if value}
         self.timeouts = timeouts or Timeouts()
+        self._next_create = 0.0  # monotonic time
         self._firewall = Firewall()
 
     @classmethod
@@ -171,6 +173,9 @@ class E2BProvider:
             await asyncio.sleep(wait)
 
     async def _create_once(self, request: SandboxRequest, mark: str, key: str, observe: Observer) -> AsyncSandbox:
+        wait = self._next_create - time.monotonic()
+        self._next_create = time.monotonic() + max(wait, 0) + self.timeouts.pace
+        await asyncio.sleep(wait)
         call = asyncio.ensure_future(self._send_create(request, mark, key))
         try:
             async with vendor_call(self.timeouts.create):
