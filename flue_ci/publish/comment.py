@@ -13,7 +13,7 @@ from flue_ci.core.messages import Usage
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plural
 from flue_ci.gate.policy import MARKER, AgentTriggers
 from flue_ci.report import markdown as render
-from flue_ci.report.report import Report, Trigger
+from flue_ci.report.report import CommandResult, Report, Trigger
 from flue_ci.report.stages import STEPS
 from flue_ci.safety.markdown import escape, inline_code
 
@@ -183,8 +183,10 @@ def _ever_smaller(report: Report, patch: bytes, previous: str) -> Iterator[tuple
     diffs = [] if report.changes.refused else render.diff_blocks(patch)
     yield report, diffs, 200, previous
     yield report, diffs, 200, ""
-    checks = tuple(replace(result, output="") for result in report.checks)
-    report = replace(report, checks=checks, setup=tuple(replace(result, output="") for result in report.setup))
+    report = replace(report, checks=_without_output(report.checks), setup=_without_output(report.setup))
+    if report.verification:
+        setup = _without_output(report.verification.setup)
+        report = replace(report, verification=replace(report.verification, setup=setup))
     omissions = "the output of commands"
     yield report, diffs, 200, _describe_omissions(omissions)
     for count in (len(diffs) * 3 // 4, len(diffs) // 2, len(diffs) // 4, 10, 3, 1, 0):
@@ -194,6 +196,10 @@ def _ever_smaller(report: Report, patch: bytes, previous: str) -> Iterator[tuple
     for length in (20_000, 5_000, 1_000, 200, 50):
         rows = max(length // 200, 5)
         yield _shorten(report, length, rows), [], rows, _describe_omissions(f"{omissions}, long texts")
+
+
+def _without_output(results: tuple[CommandResult, ...]) -> tuple[CommandResult, ...]:
+    return tuple(replace(result, output="") for result in results)
 
 
 def _describe_omissions(omissions: str) -> str:
@@ -206,7 +212,7 @@ def _shorten(report: Report, length: int, count: int) -> Report:
     def cut(text: str, length: int = length) -> str:
         return clip(text, length, " … (cut; all of it is in report.json)")
 
-    failure, sandbox = report.failure, report.sandbox
+    failure, sandbox, verification = report.failure, report.sandbox, report.verification
     return replace(
         report,
         reason=cut(report.reason),
@@ -214,6 +220,7 @@ def _shorten(report: Report, length: int, count: int) -> Report:
         result=report.result if len(str(report.result)) <= length else None,
         failure=failure and replace(failure, message=cut(failure.message), hint=cut(failure.hint)),
         notes=tuple(cut(note, 200) for note in report.notes[:count]),
+        verification=verification and replace(verification, beside=verification.beside[-1:]),
         changes=replace(report.changes, refused=cut(report.changes.refused or "") or None),
         sandbox=replace(sandbox, secrets=sandbox.secrets[:count], network=dict([*sandbox.network.items()][:count])),
     )

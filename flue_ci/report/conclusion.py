@@ -137,7 +137,7 @@ def describe_verification(verification: Verification) -> list[str]:
         sentences.append(f"Run in {where}: what the agent left on the machine could speak for the checks.")
     if verification.setup_again:
         sentences.append("Setup ran once more after the changes.")
-    if verification.isolated and verification.root:
+    if verification.ready and verification.isolated and verification.root:
         speakers = "setup" if is_fresh else "setup and the agent"
         sentences.append(f"Root in this template: {speakers} could speak for checks.")
     if verification.beside:

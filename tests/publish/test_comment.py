@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.publish.comment import LONGEST_BODY, LONGEST_SUMMARY, is_ours, marker, report_comment, summary_page
-from flue_ci.report.report import Changes, CommandResult, Failure, Report
+from flue_ci.report.report import Changes, CommandResult, Failure, Report, Verification
 from tests.support.golden import FAILED_CHECK, FOLDER, NASTY, PATCH, SERVER, SUCCESS, comments
 
 COMMENTS = comments()
@@ -57,6 +57,16 @@ RESULTS = st.builds(CommandResult, name=TEXTS, command=TEXTS, exit_code=st.just(
 FILES = st.builds(ChangedFile, path=TEXTS, kind=st.just("modified"), added=st.just(1))
 
 
+VERIFICATIONS = st.builds(
+    Verification,
+    where=st.sampled_from(["fresh", "same"]),
+    ready=st.booleans(),
+    root=st.booleans(),
+    setup=st.lists(RESULTS, max_size=2).map(tuple),
+    beside=st.lists(TEXTS, max_size=21).map(tuple),
+)
+
+
 @st.composite
 def reports(draw: st.DrawFn) -> Report:
     files = draw(st.lists(FILES, max_size=4)) * draw(st.sampled_from([1, 300]))
@@ -72,6 +82,7 @@ def reports(draw: st.DrawFn) -> Report:
         changes=Changes(files=tuple(files), added=1, patch="changes.patch", refused=draw(st.none() | TEXTS)),
         failure=draw(st.none() | st.builds(Failure, stage=TEXTS, message=TEXTS, hint=TEXTS)),
         model=draw(TEXTS),
+        verification=draw(st.none() | VERIFICATIONS),
     )
 
 

@@ -9,7 +9,16 @@ from flue_ci.core.changes import ChangedFile
 from flue_ci.core.messages import Usage
 from flue_ci.gate.policy import AgentTriggers
 from flue_ci.publish.comment import RunProgress, help_reply, progress_comment, report_comment, unknown_reply
-from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed, Trigger
+from flue_ci.report.report import (
+    Base,
+    Changes,
+    CommandResult,
+    Failure,
+    Report,
+    SandboxUsed,
+    Trigger,
+    Verification,
+)
 
 FOLDER = Path(__file__).parents[1] / "golden"
 SERVER = "https://github.com"
@@ -28,9 +37,11 @@ TRIGGER = Trigger(
 USAGE = Usage(
     turns=9, input_tokens=4200, output_tokens=2900, cache_read_tokens=88000, cache_write_tokens=9100, cost_usd=0.071
 )
+NETWORK = {"setup": "open", "agent": "none"}
+CLEAN = SandboxUsed(provider="e2b", id="s2", template="base", network={"setup": "open", "checks": "none"}, seconds=71.3)
 SUCCESS = Report(
     conclusion="success",
-    reason="2 files changed, 1 check passed",
+    reason="2 files changed, 1 check passed in a clean sandbox",
     exit_code=0,
     agent="fix-tests",
     instruction="only the parser, please",
@@ -47,7 +58,8 @@ SUCCESS = Report(
     ),
     checks=(CommandResult(name="tests", command="pytest -q", exit_code=0, seconds=12.4),),
     usage=USAGE,
-    sandbox=SandboxUsed(provider="e2b", id="s1", template="base", network={"setup": "open", "agent": "none"}),
+    verification=Verification(where="fresh", ready=True, root=True, sandbox=CLEAN),
+    sandbox=SandboxUsed(provider="e2b", id="s1", template="base", network=NETWORK, seconds=80.1),
     model="claude-sonnet-5-5",
     timings={"total": 94.0},
     spec=".flue/agents/fix-tests.yml",
@@ -73,7 +85,28 @@ FAILED_CHECK = replace(
         CommandResult(name="tests", command="pytest -q", exit_code=1, seconds=8, output="E  assert 1 == 2\n1 failed"),
     ),
 )
-NOTHING = replace(SUCCESS, summary="", changes=Changes(), checks=(), result=None)
+NOTHING = replace(SUCCESS, summary="", changes=Changes(), checks=(), verification=None, result=None)
+IN_THE_SAME = replace(
+    SUCCESS,
+    reason="2 files changed, 1 check passed in the agent's own sandbox",
+    verification=Verification(
+        where="same", ready=True, beside=("src/__pycache__/parser.cpython-311.pyc", "~/.bashrc", "and 4,213 more")
+    ),
+)
+NOT_RUN = CommandResult(name="tests", command="pytest -q", exit_code=-1, state="not-run")
+NOT_VERIFIED = replace(
+    SUCCESS,
+    conclusion="failed",
+    reason="the checks were not run, because there is no clean sandbox for them: E2B has no room for another sandbox",
+    exit_code=1,
+    checks=(NOT_RUN, replace(NOT_RUN, name="lint", command="ruff check .")),
+    verification=Verification(where="fresh"),
+    failure=Failure(
+        stage="verify",
+        message="the checks were not run, because there is no clean sandbox for them: E2B has no room for another one",
+        hint="end sandboxes that are not needed, or raise the plan's limit",
+    ),
+)
 AGENTS = (AgentTriggers(name="fix-tests", comment="fix-tests"), AgentTriggers(name="review", comment="review"))
 
 
@@ -94,6 +127,8 @@ def comments() -> dict[str, str]:
     )
     return {
         "success": shown(SUCCESS, PATCH),
+        "same-sandbox": shown(IN_THE_SAME, PATCH),
+        "not-verified": shown(NOT_VERIFIED, PATCH),
         "no-op": shown(replace(NOTHING, conclusion="no-op", reason="the agent changed nothing")),
         "partial": shown(
             replace(SUCCESS, conclusion="partial", reason="stopped by the limit of turns", exit_code=4), PATCH

@@ -7,7 +7,7 @@ from typing import Any
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.messages import Usage
-from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed
+from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed, Verification
 
 PATCH = b"""diff --git a/src/parser.py b/src/parser.py
 index 1111111111111111111111111111111111111111..2222222222222222222222222222222222222222 100644
@@ -40,6 +40,16 @@ FULL = Report(
     ),
     setup=(CommandResult(name="pip", command="pip install -e .", exit_code=0, seconds=3.2),),
     checks=(CommandResult(name="tests", command="pytest -q", exit_code=0, seconds=1.25, output="4 passed\n"),),
+    verification=Verification(
+        where="fresh",
+        ready=True,
+        sandbox=SandboxUsed(provider="e2b", id="sb2", template="base", network={"setup": "open", "checks": "none"}),
+        setup=(CommandResult(name="pip", command="pip install -e .", exit_code=0, seconds=3.1),),
+        setup_again=True,
+        root=True,
+        unquiet="a process hides",
+        beside=("left.txt",),
+    ),
     usage=Usage(
         turns=5,
         input_tokens=4_000,
