@@ -110,6 +110,22 @@ async def test_a_program_of_a_command_cannot_say_how_the_command_ended(box: E2BS
     assert result.exit_code == 1
 
 
+TRACE = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+parent = os.getppid()
+print("traced" if libc.ptrace(16, parent, 0, 0) == 0 else "refused")
+print("read" if os.access(f"/proc/{parent}/mem", os.W_OK) else "refused")
+"""
+
+
+async def test_nor_by_tracing_the_shell_of_the_command(box: E2BSandbox) -> None:
+    await box.write("test_it.py", TRACE.encode())
+    result = await box.exec(f"{PYTHON} test_it.py; exit 7", timeout=30, login=False)
+    assert (result.exit_code, result.output) == (7, b"refused\nrefused\n")
+
+
 @pytest.mark.parametrize("login", [True, False])
 async def test_nor_when_the_stream_breaks_in_between(server: E2BServer, box: E2BSandbox, login: bool) -> None:
     await box.write("test_it.py", FORGERY.encode())
