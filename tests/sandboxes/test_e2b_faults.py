@@ -359,10 +359,11 @@ TROUBLE: list[dict[str, Any]] = [
 async def test_reading_survives_trouble(server: E2BServer, box: E2BSandbox, fault: dict[str, Any]) -> None:
     data = bytes(range(256)) * 4000
     await box.write("data", data)
-    server.faults.add("read", times=2, **fault)
-    assert await asyncio.wait_for(box.read("data"), HANG_GUARD) == data
-    server.faults.add("stat", times=2, **fault)
+    server.faults.add("start", times=2, **fault)
     assert await asyncio.wait_for(box.read("data", limit=2_000_000), HANG_GUARD) == data
+    for route in ("read", "stat"):
+        server.faults.add(route, times=2, **fault)
+        assert await asyncio.wait_for(box.read("data", limit=2_000_000, user="root"), HANG_GUARD) == data
 
 
 @pytest.mark.parametrize("fault", TROUBLE, ids=str)
@@ -373,16 +374,25 @@ async def test_writing_survives_trouble(
     source.write_bytes(bytes(range(256)) * 4000)
     server.faults.add("write", times=2, **fault)
     await asyncio.wait_for(box.write("one", source), HANG_GUARD)
-    server.faults.add("write", times=2, **fault)
+    server.faults.add("start", times=2, **fault)
     await asyncio.wait_for(box.write("two", b"small"), HANG_GUARD)
+    server.faults.add("start", times=2, **fault)
+    await asyncio.wait_for(box.write("three", b"x" * 200_000), HANG_GUARD)
+    server.faults.add("write", times=2, **fault)
+    await asyncio.wait_for(box.write("four", b"of root", user="root"), HANG_GUARD)
     assert await box.read("one") == source.read_bytes()
     assert await box.read("two") == b"small"
+    assert await box.read("three") == b"x" * 200_000
+    assert await box.read("four", user="root") == b"of root"
+    assert (await box.exec("ls -A /tmp", timeout=20)).output == b""
 
 
 async def test_trouble_that_does_not_pass_is_a_lost_sandbox(server: E2BServer, box: E2BSandbox) -> None:
     for route, call in (
-        ("read", lambda: box.read("x")),
-        ("write", lambda: box.write("x", b"y")),
+        ("read", lambda: box.read("x", user="root")),
+        ("write", lambda: box.write("x", b"y", user="root")),
+        ("start", lambda: box.read("x")),
+        ("start", lambda: box.write("x", b"y")),
         ("network", lambda: box.set_network(Network())),
     ):
         server.faults.add(route, status=500, times=None)
@@ -393,7 +403,7 @@ async def test_trouble_that_does_not_pass_is_a_lost_sandbox(server: E2BServer, b
 async def test_a_full_disk_is_said_at_once(server: E2BServer, box: E2BSandbox) -> None:
     server.faults.add("write", status=507, message="not enough disk space available", times=None)
     with pytest.raises(SandboxLost, match="not enough disk space"):
-        await box.write("x", b"y")
+        await box.write("x", b"y" * 200_000)
     assert len(server.recorded("write")) == 1
 
 

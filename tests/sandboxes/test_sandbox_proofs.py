@@ -139,8 +139,10 @@ async def test_the_key_that_controls_sandboxes_is_sent_to_those_who_control_them
     with world_of("e2b", tmp_path) as world:
         assert world.server
         box = await world.provider.open(asked(OPEN), ignore)
+        await box.write("file", b"x")
+        await box.read("file", limit=10)
         await box.write("file", b"x", user="root")
-        await box.read("file", limit=10, user="root")
+        await box.read("file", user="root")
         await box.exec("true", timeout=30)
         await box.set_network(CLOSED)
         found = (await box.exec(f"grep -rs '{world.server.api_key[:20]}' ~ /tmp; env", timeout=60)).output

@@ -164,6 +164,9 @@ class ProcessService(process_connect.Process):
                     continue
                 if event.field == "end":
                     loop.call_later(_END_KEPT, sandbox.processes.pop, process.pid, None)
+                    if fault and fault.end_code is not None:
+                        end = process_pb.ProcessEvent.EndEvent(exit_code=fault.end_code, exited=True)
+                        event = Oneof("end", end)
                     if not (fault and fault.no_end):
                         yield event
                     return

@@ -91,6 +91,11 @@ class RemoteCommand:
             return ""
         return f"/tmp/.{self.name}"  # noqa: S108 (in the sandbox, and with a random name)
 
+    @property
+    def is_unconfirmed(self) -> bool:
+        """E2B reported a zero, and the script around the command did not."""
+        return self.exit_code == 0 and self.has_started and self.confirmation != 0
+
     async def wait(self) -> None:
         """Starts it, and listens until its end is reported; connects again when only the connection broke. Raises
         `SandboxLost`."""
@@ -249,7 +254,8 @@ class RemoteCommand:
 
     async def kill(self) -> None:
         """Ends what may still run of it, as far as one short request can. Nothing to do after an ordinary end."""
-        if self.exit_code not in (None, -1) or self.problem or self.pid is None:
+        has_ended = self.exit_code not in (None, -1) and not self.is_unconfirmed
+        if has_ended or self.problem or self.pid is None:
             return
         values = {"flue_pid": str(self.pid), "flue_group": str(self.group or ""), "flue_file": self.file}
         script = shell_script(values, load_script("flue_ci.sandboxes.e2b", "kill_command.sh"))
@@ -271,8 +277,7 @@ class RemoteCommand:
         if self.problem == "unable":
             needs = "it needs root and one of setpriv, runuser and su"
             raise self.loss_error(None, f"a command cannot be kept apart from the user's start-up files: {needs}")
-        is_unconfirmed = self.exit_code == 0 and self.has_started and self.confirmation != 0
-        if self.exit_code is None or is_unconfirmed:
+        if self.exit_code is None or self.is_unconfirmed:
             self._on_stdout("\n[the exit code is not known: E2B and the shell around the command do not agree on it]\n")
             return replace(self.output.result(UNKNOWN_CODE, timed_out=False, seconds=seconds), known=False)
         code, timed_out = classify_exit(self.exit_code, seconds=seconds, timeout=self.timeout)

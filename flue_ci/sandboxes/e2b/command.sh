@@ -37,7 +37,13 @@ if [ -n "$flue_account" ]; then
   flue_variables=(HOME="$flue_home" USER="$flue_account" LOGNAME="$flue_account" SHELL=/bin/bash)
   flue_variables+=(PATH="$flue_path" LANG="${LANG:-C.UTF-8}")
   for flue_name in "${!flue_env_@}"; do flue_variables+=("${flue_name#flue_env_}=${!flue_name}"); done
-  flue_run=("${flue_drop[@]}" /usr/bin/env -i "${flue_variables[@]}" /bin/bash --noprofile --norc -c "$flue_command")
+  # A program that the user cannot read is one that the kernel lets the user's other programs not trace: what the check
+  # starts cannot make its shell end with another code.
+  flue_shell=/usr/lib/flue-ci/bash
+  [ -x "$flue_shell" ] || {
+    mkdir -p -- "${flue_shell%/*}" && install -m 0711 -- /bin/bash "$flue_shell.new" && mv -f -- "$flue_shell.new" "$flue_shell"
+  } 2>/dev/null || flue_shell=/bin/bash
+  flue_run=("${flue_drop[@]}" /usr/bin/env -i "${flue_variables[@]}" "$flue_shell" --noprofile --norc -c "$flue_command")
 fi
 flue_group=
 flue_end() {

@@ -211,16 +211,18 @@ class E2BSandbox:
             await self._upload(path, data, user)
             return
         target = self._path(path)
+        uploads: list[str] = []
 
         async def attempt() -> None:
-            content, source = b"", ""
+            content = b""
             if isinstance(data, bytes) and len(data) <= INLINE_BYTES:
                 content = data
             else:
-                # Nobody can wait for this name, and only its owner and root can change the file.
+                # A new name each time: nobody can wait for it, and root follows no link that was put in its place.
                 source = f"/tmp/.{unpredictable_name()}"  # noqa: S108
+                uploads.append(source)
                 await self._send(source, data, user)
-            await write_file(self._vendor.commands.run, target, content, source)
+            await write_file(self._vendor.commands.run, target, content, uploads)
 
         await self._repeat(attempt, f"{path} could not be written", path=target, seconds=600 + _upload_seconds(data))
 

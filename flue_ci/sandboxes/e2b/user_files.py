@@ -5,7 +5,7 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from flue_ci.core.shell import load_script, shell_script
@@ -46,10 +46,11 @@ async def read_file(run: Run, path: str, limit: int | None) -> bytes:
     return data
 
 
-async def write_file(run: Run, path: str, data: bytes, source: str) -> None:
-    """Writes `data`, or the content of `source`, a file in the sandbox that is gone afterwards. Raises what
-    `ports.Sandbox.write` does, and `RuntimeError` for an answer that is not whole."""
-    values = {"flue_path": path, "flue_name": unpredictable_name(), "flue_source": source}
+async def write_file(run: Run, path: str, data: bytes, uploads: Sequence[str]) -> None:
+    """Writes `data`, or the content of the last of `uploads`: files in the sandbox that are gone afterwards. Raises
+    what `ports.Sandbox.write` does, and `RuntimeError` for an answer that is not whole."""
+    values = {"flue_path": path, "flue_name": unpredictable_name()}
+    values |= {"flue_source": "".join(uploads[-1:]), "flue_uploads": " ".join(uploads)}
     word, rest, _ = await _answer(run, "write_file.sh", values, flue_data=base64.b64encode(data).decode())
     _raise_problem(word, rest, path)
     if word != "written":

@@ -2,14 +2,14 @@
 # Writes a file with the rights of the ordinary user: the whole content or nothing, a link stays one, and so does the
 # mode. Prints one line with the token and `written`, or `problem` with an error message.
 # Assigned in front: flue_path (absolute), flue_token, flue_name (unpredictable), flue_source (a file with the content;
-# empty: it is in the environment, as flue_data in base64).
-# shellcheck disable=SC2154 # the variables come before the script
+# empty: it is in the environment, as flue_data in base64), flue_uploads (what earlier attempts and this one sent).
+# shellcheck disable=SC2154,SC2016 # the variables come before the script, the trap's are read at its end
 export LC_ALL=C
 export -n flue_data
+trap '[ -z "$flue_uploads" ] || rm -f -- $flue_uploads' EXIT
 flue_report() { printf '\n%s %s\n' "$flue_token" "$*"; }
 flue_fail() {
   [ -z "$flue_new" ] || rm -f -- "$flue_new"
-  [ -z "$flue_source" ] || rm -f -- "$flue_source"
   flue_report problem "$*"
   exit 0
 }
@@ -40,5 +40,4 @@ if [ -n "$flue_new" ]; then
   [ ! -e "$flue_target" ] || chmod --reference="$flue_target" -- "$flue_new"
   flue_error=$(mv -fT -- "$flue_new" "$flue_target" 2>&1) || flue_fail "$flue_error"
 fi
-[ -z "$flue_source" ] || rm -f -- "$flue_source"
 flue_report written

@@ -1,0 +1,116 @@
+"""The file tools act with the rights of the ordinary user, in few requests, and lose no change of others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flue_ci.agent.tools.files import Edit, Read, Write
+from flue_ci.agent.tools.tool import ToolContext, ToolError
+from flue_ci.core.ports import Network, Sandbox, SandboxRequest, User
+from flue_ci.sandboxes.e2b.provider import E2BProvider
+from flue_ci.sandboxes.local.provider import LocalProvider
+from tests.support.e2b_server import E2BServer
+
+REQUEST = SandboxRequest(env={}, metadata={"flue-ci": "1", "run": "files"}, network=Network())
+
+
+class Busy:
+    """A sandbox in which something else appends to a file whenever it has been read, `times` times."""
+
+    def __init__(self, box: Sandbox, times: int) -> None:
+        self._box, self._times = box, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._box, name)
+
+    async def read(self, path: str, *, limit: int | None = None, user: User = "user") -> bytes:
+        data = await self._box.read(path, limit=limit, user=user)
+        if self._times > 0:
+            self._times -= 1
+            await self._box.exec(f"echo 'of somebody else' >> {path}", timeout=20)
+        return data
+
+
+@pytest.fixture(params=["local", "e2b"])
+async def box(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Sandbox]:
+    if request.param == "local":
+        sandbox: Sandbox = await LocalProvider(directory=tmp_path).open(REQUEST, lambda event: None)
+        yield sandbox
+        await sandbox.close()
+        return
+    with E2BServer() as server:
+        provider = E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
+        sandbox = await provider.open(REQUEST, lambda event: None)
+        yield sandbox
+        await sandbox.close()
+
+
+def context(box: Sandbox) -> ToolContext:
+    return ToolContext(sandbox=box, workdir=box.info.home, command_seconds=30)
+
+
+async def edit(box: Sandbox, path: str, old: str, new: str) -> str:
+    return (await Edit().call({"path": path, "old": old, "new": new}, context(box))).text
+
+
+async def test_a_change_between_an_edits_read_and_its_write_is_not_lost(box: Sandbox) -> None:
+    await box.write("notes", b"one\ntwo\n")
+    busy = Busy(box, times=2)
+    assert "Replaced 1" in await edit(busy, "notes", "two", "three")  # type: ignore[arg-type]
+    assert await box.read("notes") == b"one\nthree\n" + b"of somebody else\n" * 2
+
+
+async def test_a_file_that_never_rests_is_left_alone(box: Sandbox) -> None:
+    await box.write("notes", b"one\ntwo\n")
+    with pytest.raises(ToolError, match="changes all the time"):
+        await edit(Busy(box, times=99), "notes", "two", "three")  # type: ignore[arg-type]
+    assert b"three" not in await box.read("notes")
+
+
+@pytest.mark.parametrize(("old", "new"), [("a\n", ""), ("z", "zz"), ("b\n", "longer\n"), ("a\nb\nz", "x")])
+async def test_an_edit_at_any_place_leaves_the_rest(box: Sandbox, old: str, new: str) -> None:
+    await box.write("file", b"a\nb\nz")
+    await edit(box, "file", old, new)
+    assert await box.read("file") == "a\nb\nz".replace(old, new).encode()
+
+
+async def test_an_edit_keeps_mode_and_link_and_leaves_nothing_beside(box: Sandbox) -> None:
+    await box.exec("mkdir d; printf one > d/file; chmod 750 d/file; ln -s d/file link", timeout=20)
+    await edit(box, "link", "one", "two")
+    listing = await box.exec("readlink link; stat -c %a d/file; ls -A d; cat d/file", timeout=20)
+    assert listing.output == b"d/file\n750\nfile\ntwo"
+
+
+async def test_an_edit_of_a_large_binary_file_goes_through(box: Sandbox) -> None:
+    data = bytes(range(256)) * 38_000 + b"needle" + bytes(range(255, -1, -1))
+    await box.write("large", data)
+    await edit(box, "large", "needle", "pin")
+    assert await box.read("large") == data.replace(b"needle", b"pin")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root the test server keeps no user apart")
+async def test_files_of_the_system_are_out_of_reach_of_every_tool(box: Sandbox) -> None:
+    await box.exec("ln -s /etc/passwd link", timeout=20)
+    for path in ("/etc/passwd", "link"):
+        with pytest.raises((PermissionError, FileNotFoundError, ToolError)):
+            await edit(box, path, "root", "toor")
+        with pytest.raises((PermissionError, FileNotFoundError)):
+            await Write().call({"path": path, "content": "exit 0\n"}, context(box))
+
+
+async def test_at_e2b_a_call_is_one_request_and_an_edit_two() -> None:
+    with E2BServer() as server:
+        provider = E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
+        box = await provider.open(REQUEST, lambda event: None)
+        before = len(server.requests)
+        await Write().call({"path": "file", "content": "one\n"}, context(box))
+        await Read().call({"path": "file"}, context(box))
+        assert [request.route for request in server.requests[before:]] == ["start"] * 2
+        await edit(box, "file", "one", "two")
+        assert [request.route for request in server.requests[before:]] == ["start"] * 4
+        await box.close()
