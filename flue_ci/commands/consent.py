@@ -152,6 +152,7 @@ def _is_allowed_url(spec: AgentSpec, options: RunOptions, settings: Settings) ->
     if is_default and address in (_address(settings.anthropic_base_url), ("https", OWN_HOST, 443)):
         return True
     names = {_host(value) if "://" in value else value.lower() for value in options.allow_base_url}
+    names |= {name.strip("[]") for name in names}
     return spec.document.is_external(("model", "base_url")) or not names.isdisjoint((_host(url), address[1]))
 
 
@@ -180,7 +181,10 @@ def _place(spec: AgentSpec, path: KeyPath) -> str:
 
 
 def _git_directories(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Those that the user's own environment names."""
+    """Those that the user's own environment names. What git starts (a hook, an alias) has the variables of git, which
+    followed the checkout's `.git` itself; `GIT_PREFIX` tells the two apart."""
+    if "GIT_PREFIX" in environ:
+        return iter(())
     names = [environ.get(name, "") for name in _GIT_VARIABLES]
     names += environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "").split(os.pathsep)
     return (Path(name) for name in names if name)

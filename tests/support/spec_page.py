@@ -69,8 +69,9 @@ wherever it lies, also for a path outside of the checkout. No question is needed
 
 On a terminal the answer `y` is remembered for this checkout (its real path) and for exactly what was asked: another
 address, name, header or network asks again. `flue-ci doctor` lists what was allowed, `flue-ci doctor --forget` takes it
-back for this checkout, `--forget all` everywhere. Without a terminal, with `CI=true`, `--json` or `--dry-run` nothing
-is asked: the run ends with exit code 2 and the options to add; a dry run lists them.
+back for this checkout, `--forget all` everywhere. Without a terminal, with `CI=true` or `--json` nothing is
+asked: the run ends with exit code 2 and the options to add. `--dry-run` lists what would be asked, and
+reads no other git directory either.
 
 ## Parts that this version reads but does not run
 
