@@ -167,7 +167,7 @@ def ask(flow: Flow, answer: bytes, *more: str, **environment: str) -> tuple[int,
 
 
 def allowed(flow: Flow) -> Path:
-    return flow.home / "home/.local/state/flue-ci/allowed.json"
+    return flow.home / "home/.local/state/flue-ci/consents.json"
 
 
 def test_a_yes_is_remembered_until_what_was_asked_changes(local: Flow, thief: MessagesServer) -> None:
@@ -258,7 +258,7 @@ def _forge(flow: Flow, text: str, base: Path, variable: str) -> None:
     allowed(flow).unlink()
     folder = flow.repo / base / "flue-ci"
     folder.mkdir(parents=True, mode=0o700)
-    _rewrite(folder / "allowed.json", text)
+    _rewrite(folder / "consents.json", text)
     flow.environment[variable] = str(flow.repo if variable == "HOME" else base)
 
 
