@@ -94,7 +94,13 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 )
 @click.option("--allow-base-url", metavar="HOST", multiple=True, help="The spec may send the model's key to HOST.")
 @click.option("--allow-secret", metavar="NAME", multiple=True, help="The spec may have the variable NAME.")
-@click.option("--allow-git-dir", type=_FOLDER, multiple=True, help="The checkout's .git may lead to this directory.")
+@click.option(
+    "--allow-git-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    multiple=True,
+    help="The checkout's .git may lead to this directory.",
+)
 @click.option("--json", is_flag=True, help="Print report.json to standard output.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen; start and spend nothing.")
 @click.option("--record", type=_FILE, help="Keep the model's side of the run in a file.")

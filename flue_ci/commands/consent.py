@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flue_ci.commands.remembered import Remembered
+from flue_ci.commands.consent_store import ConsentStore
 from flue_ci.core.errors import Diagnostic, UsageError
 from flue_ci.core.text import first_few, one_line, printable
 from flue_ci.git.places import outside_places
@@ -53,15 +53,15 @@ def obtain_consent(
     have to read another git directory.
     """
     directories = [*options.allow_git_dir, *_git_directories(settings.environ)]
-    remembered = Remembered(settings.state_dir)
+    store = ConsentStore(settings.state_dir)
     requests = [*spec_requests(spec, options, settings), *git_requests(root, directories)]
     while requests:
         digest = digest_of(requests)
-        if not remembered.holds(root, digest):
+        if not store.holds(root, digest):
             if options.dry_run and not any(request.directory for request in requests):
                 return tuple(directories), requests
             _ask(requests, root, options, settings)
-            trouble = remembered.add(root, digest, tuple(request.text for request in requests))
+            trouble = store.add(root, digest, tuple(request.text for request in requests))
             if trouble:
                 print(f"flue-ci: your answer cannot be remembered: {printable(trouble)}", file=sys.stderr)
         directories += [request.directory for request in requests if request.directory]
@@ -98,7 +98,7 @@ def git_requests(root: Path, directories: Sequence[Path]) -> list[Request]:
     """The git directories outside of the checkout that its `.git` leads to, besides `directories`."""
     return [
         Request(
-            text=f"read the git directory {place.directory}, whose commits and files would travel",
+            text=f"read {place.directory}, outside of the checkout: commits and files from there would travel",
             place=f"{place.path} {place.reason} it",
             option=place.option,
             terms={"git_directory": str(place.directory)},
@@ -152,6 +152,7 @@ def _is_allowed_url(spec: AgentSpec, options: RunOptions, settings: Settings) ->
     if is_default and address in (_address(settings.anthropic_base_url), ("https", OWN_HOST, 443)):
         return True
     names = {_host(value) if "://" in value else value.lower() for value in options.allow_base_url}
+    names |= {name.strip("[]") for name in names}
     return spec.document.is_external(("model", "base_url")) or not names.isdisjoint((_host(url), address[1]))
 
 
@@ -180,7 +181,10 @@ def _place(spec: AgentSpec, path: KeyPath) -> str:
 
 
 def _git_directories(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Those that the user's own environment names."""
+    """Those that the user's own environment names. What git starts (a hook, an alias) has the variables of git, which
+    followed the checkout's `.git` itself; `GIT_PREFIX` tells the two apart."""
+    if "GIT_PREFIX" in environ:
+        return iter(())
     names = [environ.get(name, "") for name in _GIT_VARIABLES]
     names += environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES", "").split(os.pathsep)
     return (Path(name) for name in names if name)

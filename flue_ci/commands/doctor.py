@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flue_ci import __version__
-from flue_ci.commands.remembered import Remembered, Yes
+from flue_ci.commands.consent_store import Consent, ConsentStore
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, Diagnostic, FlueError, UsageError
 from flue_ci.core.text import plural, printable
 from flue_ci.git.command import git_version
@@ -28,7 +28,7 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
     version = f"{__version__}, Python {sys.version.split()[0]}"
     local = [Diagnostic(key="flue-ci", severity="ok", message=version), _git(), _repository(repo), _specs(repo)]
     adapters = asyncio.run(_adapters(settings, offline=offline))
-    diagnostics = Redactor(secrets_of(environ)).redact_value([*local, *adapters, *_remembered(settings)])
+    diagnostics = Redactor(secrets_of(environ)).redact_value([*local, *adapters, *_consents(settings)])
     if as_json:
         rows = [
             {"name": each.key, "state": _STATES[each.severity], "text": each.message, "hint": each.hint}
@@ -45,33 +45,33 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
 def forget(repo: Path, environ: Mapping[str, str], *, everything: bool) -> int:
     """Removes what was allowed for good, for the checkout around `repo` or for all; prints it. Returns the exit code.
     Raises `UsageError` when the file cannot be written."""
-    remembered = Remembered(read_settings(environ).state_dir)
+    store = ConsentStore(read_settings(environ).state_dir)
     checkout = find_root(repo)
     try:
-        yeses = remembered.forget(None if everything else checkout)
+        consents = store.forget(None if everything else checkout)
     except OSError as error:
-        raise UsageError(f"{remembered.path} cannot be written: {error.strerror}") from error
-    for yes in yeses:
-        print(f"forgotten: {printable(_describe(yes))}")
-    if not yeses and everything:
+        raise UsageError(f"{store.path} cannot be written: {error.strerror}") from error
+    for consent in consents:
+        print(f"forgotten: {printable(_describe(consent))}")
+    if not consents and everything:
         print("Nothing was allowed.")
-    elif not yeses:
+    elif not consents:
         print(f"Nothing was allowed for {printable(str(checkout))}.")
     return EXIT_DONE
 
 
-def _remembered(settings: Settings) -> list[Diagnostic]:
+def _consents(settings: Settings) -> list[Diagnostic]:
     """What `flue-ci run` does not ask for any more."""
-    yeses = Remembered(settings.state_dir).all()
-    rows = [Diagnostic(key="allowed", severity="ok", message=_describe(yes)) for yes in yeses]
+    consents = ConsentStore(settings.state_dir).all()
+    rows = [Diagnostic(key="allowed", severity="ok", message=_describe(consent)) for consent in consents]
     if rows:
         hint = "flue-ci doctor --forget takes back what was allowed for this checkout, --forget all everything"
         rows[-1] = replace(rows[-1], hint=hint)
     return rows
 
 
-def _describe(yes: Yes) -> str:
-    return f"{yes.checkout} ({yes.date}): {'; '.join(yes.items)}"
+def _describe(consent: Consent) -> str:
+    return f"{consent.checkout} ({consent.date}): {'; '.join(consent.items)}"
 
 
 async def _adapters(settings: Settings, *, offline: bool) -> list[Diagnostic]:

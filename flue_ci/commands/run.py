@@ -91,6 +91,8 @@ def _open_folder(options: RunOptions, settings: Settings, redact: Redactor) -> R
     path = options.out or _new_folder(settings, options.agent)
     is_new = not path.is_dir() or not any(path.iterdir())
     try:
+        if options.out is None:
+            settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = RunFolder(path, redact)
         if is_new and (find_root(path) / ".git").exists():
             (path / ".gitignore").write_text("*\n")  # a run's files are no work in progress of the checkout

@@ -68,7 +68,8 @@ class Checkout:
 async def find_checkout(repo: Path, git_dirs: Collection[Path] = ()) -> Checkout:
     """The checkout that `repo` is, or lies in; its `.git` may lead to places in `git_dirs`. Raises `WorkspaceError`
     with a hint when it is not a usable one."""
-    root = next((folder for folder in (repo, *repo.absolute().parents) if os.path.lexists(folder / ".git")), None)
+    real = Path(os.path.realpath(repo))
+    root = next((folder for folder in (real, *real.parents) if os.path.lexists(folder / ".git")), None)
     if root is not None:
         check_places(root, git_dirs)
     git = Git(cwd=repo, user_config=True)

@@ -28,7 +28,8 @@ _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutsidePlace:
-    """A git directory outside of the checkout: `path` in the checkout leads to `directory`, and `reason` says how."""
+    """What lies outside of the checkout: `path` in the checkout leads into `directory`, a git directory as a rule, and
+    `reason` says how."""
 
     path: str
     directory: Path
@@ -86,7 +87,7 @@ class _Survey:
         if os.path.lexists(pointer):
             common = _real(git_dir / _path_in(pointer))
             # A worktree's own directory lies in the repository that it belongs to.
-            if git_dir.parent == common / "worktrees":
+            if marker.is_file() and git_dir.parent == common / "worktrees":
                 self.areas.append(common)
             elif not self._may_follow(pointer, common, "points to"):
                 return
@@ -109,7 +110,7 @@ class _Survey:
         """Links at the top of a git directory, and in all that git reads below."""
         for entry in _entries(directory):
             if entry.name not in _UNREAD:
-                self._look_at_entry(entry, is_read=entry.name in _READ_DIRECTORIES)
+                self._look_at_entry(entry, is_read=entry.name.lower() in _READ_DIRECTORIES)
 
     def _walk(self, directory: Path) -> None:
         if directory not in self.visited:
@@ -164,13 +165,11 @@ def _names(git_dir: Path, top: Path) -> bool:
 
 
 def _git_directory(path: Path) -> Path:
-    """The git directory that `path` lies in; where it lies in none, the directory that it is or lies in."""
+    """The git directory that `path` lies in; itself where it lies in none."""
     for directory in (path, *path.parents):
         if (directory / "HEAD").is_file() and (directory / "objects").is_dir():
             return directory
-    if path.is_dir():
-        return path
-    return path.parent
+    return path
 
 
 def _alternates(objects: Path, list_file: Path) -> Iterator[Path]:

@@ -167,7 +167,7 @@ def ask(flow: Flow, answer: bytes, *more: str, **environment: str) -> tuple[int,
 
 
 def allowed(flow: Flow) -> Path:
-    return flow.home / "home/.local/state/flue-ci/allowed.json"
+    return flow.home / "home/.local/state/flue-ci/consents.json"
 
 
 def test_a_yes_is_remembered_until_what_was_asked_changes(local: Flow, thief: MessagesServer) -> None:
@@ -258,7 +258,7 @@ def _forge(flow: Flow, text: str, base: Path, variable: str) -> None:
     allowed(flow).unlink()
     folder = flow.repo / base / "flue-ci"
     folder.mkdir(parents=True, mode=0o700)
-    _rewrite(folder / "allowed.json", text)
+    _rewrite(folder / "consents.json", text)
     flow.environment[variable] = str(flow.repo if variable == "HOME" else base)
 
 
@@ -342,6 +342,15 @@ def test_a_checkout_does_not_bring_another_repository_along(
     assert f"--allow-git-dir {private}/.git" in err
 
 
+def test_what_git_itself_puts_into_the_environment_is_no_consent(make_flow: MakeFlow, private: Path) -> None:
+    """As in a hook or an alias: git followed the checkout's `.git` and names what it found there."""
+    flow = make_flow()
+    _gitfile(flow, private)
+    flow.environment |= {"GIT_DIR": str(private / ".git"), "GIT_PREFIX": ""}
+    assert_ended(flow.run(), "failed", 2, stage="start", hint="--allow-git-dir")
+    assert_nobody_was_asked(flow)
+
+
 @pytest.mark.parametrize("way", ["option", "environment", "answer"])
 def test_with_a_yes_it_does(make_flow: MakeFlow, private: Path, way: str) -> None:
     flow = make_flow([bash("git log --format=%s; ls"), say("Done.")])
@@ -372,6 +381,12 @@ def test_a_recording_is_its_owners_and_follows_no_link(make_flow: MakeFlow) -> N
         assert (path.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == (False, 0o600)
     assert (flow.home / "precious").read_text() == "precious\n"
     assert {stat.S_IMODE(path.stat().st_mode) for path in flow.out.iterdir()} == {0o600}
+    assert flow.call("run", "count", "--sandbox", "local")[0] == 0
+    state = flow.home / "home/.local/state/flue-ci"
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    files = [path for path in state.rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert len(files) >= 5
 
 
 # Applying

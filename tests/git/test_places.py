@@ -313,6 +313,16 @@ def test_links_in_a_circle_end(repo: Repo) -> None:
     assert outside_places(repo.path) == ()
 
 
+async def test_a_directory_that_is_reached_by_a_link_is_looked_at_as_well(
+    repo: Repo, victim: Repo, tmp_path: Path
+) -> None:
+    alternates(repo, victim)
+    (repo.path / "sub").mkdir()
+    (tmp_path / "way").symlink_to(repo.path / "sub")
+    with pytest.raises(WorkspaceError, match="does not belong"):
+        await opened(Repo(tmp_path / "way"), tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["directory", "file"])
 async def test_a_git_that_is_no_repository_does_not_open_the_one_around(
     victim: Repo, tmp_path: Path, kind: str

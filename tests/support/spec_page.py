@@ -70,6 +70,23 @@ A check runs in `bash --noprofile --norc`, with the variables of `env` and `secr
 what setup wrote into `~/.profile` or `~/.bashrc` does not count, so name it (`. ~/.nvm/nvm.sh && npm test`), or set
 `PATH` in `sandbox.env`. A check whose exit code is not known has not passed.
 
+## What a local run asks you for
+
+A spec, and all else in a checkout, may be a stranger's, so a file is never consent. `flue-ci run` asks before it sends
+the model's key to `model.base_url`, hands a variable of your shell to the sandbox or to a host (`sandbox.secrets`,
+`network.inject`), or follows a `.git` to a git directory that does not name the checkout. That holds for every spec,
+wherever it lies, also for a path outside of the checkout. No question is needed for
+
+- `--allow-base-url HOST` (with or without port), `--allow-secret NAME`, `--allow-git-dir DIR`, each as often as needed;
+- an address that is `ANTHROPIC_BASE_URL`'s or Anthropic's own, and a git directory that `GIT_DIR` names;
+- a value from the command line: `--set model.base_url=…`, `--set sandbox.secrets=[NAME]`.
+
+On a terminal the answer `y` is remembered for this checkout (its real path) and for exactly what was asked: another
+address, name, header or network asks again. `flue-ci doctor` lists what was allowed, `flue-ci doctor --forget` takes it
+back for this checkout, `--forget all` everywhere. Without a terminal, with `CI=true` or `--json` nothing is
+asked: the run ends with exit code 2 and the options to add. `--dry-run` lists what would be asked, and
+reads no other git directory either.
+
 ## Parts that this version reads but does not run
 
 `engine: {program: …}`, `model.provider: bedrock | vertex`, `workspace.submodules: true`, `workspace.lfs: true`,

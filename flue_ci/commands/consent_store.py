@@ -20,7 +20,7 @@ _OTHERS_MAY_WRITE = 0o022
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yes:
+class Consent:
     """`checkout` is the real path of a work tree, `digest` the SHA-256 of what was allowed, `items` the same for
     people, `date` the day (UTC)."""
 
@@ -30,14 +30,14 @@ class Yes:
     date: str
 
 
-class Remembered:
-    """The yeses in `folder`/allowed.json. A file that is missing, broken or not the user's own holds none."""
+class ConsentStore:
+    """The consents in `folder`/consents.json. A file that is missing, broken or not the user's own holds none."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.path = folder / "allowed.json"
+        self.path = folder / "consents.json"
 
-    def all(self) -> list[Yes]:
+    def all(self) -> list[Consent]:
         """Every yes, oldest first."""
         try:
             if not _is_own(self._folder, stat.S_ISDIR):
@@ -46,7 +46,7 @@ class Remembered:
                 if not _is_own(file.fileno(), stat.S_ISREG):
                     return []
                 content = json.loads(file.read(_LIMIT))
-            return [_yes(entry) for entry in content["allowed"] if content["version"] == _VERSION]
+            return [_consent(entry) for entry in content["allowed"] if content["version"] == _VERSION]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return []
 
@@ -54,46 +54,46 @@ class Remembered:
         """Whether exactly this was allowed for this checkout."""
         if self._lies_in(checkout):
             return False
-        return any((yes.checkout, yes.digest) == (str(checkout), digest) for yes in self.all())
+        return any((consent.checkout, consent.digest) == (str(checkout), digest) for consent in self.all())
 
     def add(self, checkout: Path, digest: str, items: tuple[str, ...]) -> str:
         """Remembers a yes. Returns why it cannot be remembered, or ""."""
         if self._lies_in(checkout):
             return f"{self.path} lies in the checkout"
-        yes = Yes(checkout=str(checkout), digest=digest, items=items, date=f"{datetime.now(UTC):%Y-%m-%d}")
+        consent = Consent(checkout=str(checkout), digest=digest, items=items, date=f"{datetime.now(UTC):%Y-%m-%d}")
         try:
-            self._write([*self.all(), yes])
+            self._write([*self.all(), consent])
         except OSError as error:
             return f"{self.path}: {error.strerror}"
         return ""
 
-    def forget(self, checkout: Path | None) -> list[Yes]:
-        """Removes the yeses of a checkout, or all of them; returns those that were removed. Raises `OSError`."""
+    def forget(self, checkout: Path | None) -> list[Consent]:
+        """Removes the consents of a checkout, or all of them; returns those that were removed. Raises `OSError`."""
         everything = self.all()
-        rest = [yes for yes in everything if checkout is not None and yes.checkout != str(checkout)]
+        rest = [consent for consent in everything if checkout is not None and consent.checkout != str(checkout)]
         if len(rest) < len(everything):
             self._write(rest)
-        return [yes for yes in everything if yes not in rest]
+        return [consent for consent in everything if consent not in rest]
 
     def _lies_in(self, checkout: Path) -> bool:
         return Path(os.path.realpath(self.path)).is_relative_to(checkout)
 
-    def _write(self, yeses: list[Yes]) -> None:
+    def _write(self, consents: list[Consent]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = self._folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise OSError(0, "its folder is a link, or another user's")
         self._folder.chmod(0o700)
-        content = {"version": _VERSION, "allowed": [asdict(yes) for yes in yeses]}
+        content = {"version": _VERSION, "allowed": [asdict(consent) for consent in consents]}
         write_private_file(self.path, json.dumps(content, indent=1).encode() + b"\n")
 
 
-def _yes(entry: dict[str, object]) -> Yes:
+def _consent(entry: dict[str, object]) -> Consent:
     items = entry["items"]
     if not isinstance(items, list):
         raise TypeError("`items` is no list")
     texts = {name: str(entry[name]) for name in ("checkout", "digest", "date")}
-    return Yes(items=tuple(map(str, items)), **texts)
+    return Consent(items=tuple(map(str, items)), **texts)
 
 
 def _is_own(place: Path | int, is_kind: Callable[[int], bool]) -> bool:
