@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from flue_ci.core.errors import SandboxError
-from flue_ci.sandboxes.local import network, supervisor
+from flue_ci.sandboxes.local import bounds, network, supervisor
 
 HOME = "/home/user"
 ROOT_HOME = "/root"
@@ -110,6 +110,8 @@ def start_supervisor(
     path, mode = (_SUPERVISOR, "isolated") if isolation else (str(view.private / "supervisor"), "plain")
     with ExitStack() as cleanup:
         wrapper, options = _wrapper(view, cleanup) if isolation else ([], [])
+        if "memory" in view.features:
+            wrapper = [*bounds.wrapper(view.private.name), *wrapper]
         return subprocess.Popen(
             [*wrapper, _interpreter(), "-I", "-S", path, mode, str(max(seconds, 0.0))],
             stdin=control,
