@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import textwrap
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from flue_ci.core.events import Notice, ProgressEvent
 from flue_ci.core.ports import Network, SandboxRequest
+from flue_ci.sandboxes.local import bounds
 from flue_ci.sandboxes.local.provider import LocalProvider, LocalSandbox
 from flue_ci.settings import Settings
 from flue_ci.testing.sandbox_commands import run, text
@@ -213,10 +213,33 @@ async def test_a_program_that_forks_without_end_stays_within_its_bound(box: Loca
     assert await text(box, "echo alive") == "alive"
 
 
+async def test_memory_and_processes_are_bounded_together(box: LocalSandbox, tmp_path: Path) -> None:
+    if not bounds.has_groups():
+        pytest.skip("there is no control group that this user may use")
+    process = (await box.client("user")).process.pid
+    root = (await box.exec("true", timeout=30, user="root")) and (await box.client("root")).process.pid
+    name = next(tmp_path.glob("flue-ci-*")).name
+    for pid in (process, root):
+        assert Path(f"/proc/{pid}/cgroup").read_text().count(f"/{name}") >= 1
+    files = [file for path in Path("/sys/fs/cgroup").rglob(name) for file in path.iterdir()]
+    memory = [file for file in files if file.name in ("memory.max", "memory.limit_in_bytes")]
+    assert [int(file.read_text()) for file in files if file.name == "pids.max"] == [4096]
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert available // 2 < int(memory[0].read_text()) < available
+    memory[0].write_text(str(128 << 20))  # nobody wants to fill the machine's memory in a test
+    result = await run(box, "python3 -c 'x = bytearray(b\"x\") * (1 << 30); print(1)'; echo code $?", timeout=60)
+    assert b"code 137" in result.output
+    assert await text(box, "echo alive") == "alive"
+    await box.close()
+    assert not any(file.exists() for file in files)
+
+
 # Where the machine cannot
 
 OLD_BUBBLEWRAP = """#!/bin/sh
-if tr '\\0' '\\n' < "/proc/self/fd/$2" | grep -qx -e --disable-userns -e --size; then
+options=$*
+[ "$1" = --args ] && options=$(tr '\\0' ' ' < "/proc/self/fd/$2")
+if printf %s "$options" | grep -q -e --disable-userns -e --size; then
     echo 'bwrap: Unknown option --disable-userns' >&2
     exit 1
 fi
@@ -224,20 +247,11 @@ exec {bwrap} "$@"
 """
 
 
-@pytest.fixture
-def programs() -> Iterator[Path]:
-    """A directory for programs, where the user that root becomes sees it too: not in /tmp."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        Path(directory).chmod(0o755)
-        yield Path(directory)
-
-
-async def test_an_older_bubblewrap_does_what_it_can_and_says_what_it_cannot(
-    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (programs / "bwrap").write_text(OLD_BUBBLEWRAP.format(bwrap=shutil.which("bwrap")))
+async def test_an_older_bubblewrap_does_what_it_can_and_says_what_it_cannot(tmp_path: Path, programs: Path) -> None:
+    (programs / "bwrap").write_text(
+        OLD_BUBBLEWRAP.format(bwrap=shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin"))
+    )
     (programs / "bwrap").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     events: list[ProgressEvent] = []
     provider = LocalProvider(directory=tmp_path)
     for _ in range(2):

@@ -40,7 +40,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def open_box(tmp_path: Path) -> AsyncIterator[Sandbox]:
+async def open_box(tmp_path: Path, machines_network: None) -> AsyncIterator[Sandbox]:
     box = await LocalProvider(directory=tmp_path).open(OPEN, quiet)
     yield box
     await box.close()
@@ -487,7 +487,7 @@ async def test_a_server_inside_is_reachable_inside_and_only_there(box: Sandbox) 
         socket.create_connection(("127.0.0.1", 18765), timeout=5)
 
 
-async def test_the_network_opens_and_closes_on_request(box: Sandbox, host_port: int) -> None:
+async def test_the_network_opens_and_closes_on_request(machines_network: None, box: Sandbox, host_port: int) -> None:
     connect = f"exec 3<>/dev/tcp/127.0.0.1/{host_port} && head -n 1 <&3"
     for _ in range(2):
         assert (await box.exec(connect, timeout=30)).exit_code != 0
@@ -497,7 +497,7 @@ async def test_the_network_opens_and_closes_on_request(box: Sandbox, host_port: 
     assert (await box.exec(connect, timeout=30)).exit_code != 0
 
 
-async def test_an_open_network_resolves_names_as_the_host_does(open_box: Sandbox) -> None:
+async def test_the_machines_network_resolves_names_as_the_host_does(open_box: Sandbox) -> None:
     if Path("/etc/resolv.conf").exists():
         assert (await open_box.read("/etc/resolv.conf")) == Path("/etc/resolv.conf").read_bytes()
     assert await text(open_box, "getent hosts localhost | wc -l") == "1"

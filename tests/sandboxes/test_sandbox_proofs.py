@@ -231,7 +231,7 @@ def listening() -> Iterator[tuple[int, list[socket.socket]]]:
                 connection.close()
 
 
-async def test_a_connection_that_setup_left_behind_ends_with_setup(tmp_path: Path) -> None:
+async def test_a_connection_that_setup_left_behind_ends_with_setup(machines_network: None, tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
     with listening() as (port, met):
         box = await LocalProvider(directory=tmp_path / "place").open(asked(OPEN), ignore)
@@ -334,7 +334,9 @@ async def one_run(
     return (await run_agent(plan, services, ignore)).report
 
 
-async def test_setup_has_its_network_and_the_agent_and_the_checks_have_theirs(tmp_path: Path, source: Source) -> None:
+async def test_setup_has_its_network_and_the_agent_and_the_checks_have_theirs(
+    machines_network: None, tmp_path: Path, source: Source
+) -> None:
     with world_of("local", tmp_path) as world, listening() as (port, met):
         reach = f"exec 3<>/dev/tcp/127.0.0.1/{port}"
         codes = []

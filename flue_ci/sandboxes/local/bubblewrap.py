@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from flue_ci.core.errors import SandboxError
-from flue_ci.sandboxes.local import supervisor
+from flue_ci.sandboxes.local import bounds, network, supervisor
 
 HOME = "/home/user"
 ROOT_HOME = "/root"
@@ -59,6 +59,11 @@ class MountView:
     root: bool = False
     features: frozenset[str] = frozenset()
 
+    @property
+    def has_own_network(self) -> bool:
+        """An open network that is not the machine's."""
+        return self.network and "network" in self.features
+
 
 def sandbox_uid() -> int | None:
     """The user of the host that owns the sandbox's files and processes; None: the one who runs us."""
@@ -87,6 +92,7 @@ def prepare(private: Path) -> None:
     (etc / "group").write_text(_GROUP)
     (etc / "hosts").write_text(_LOCAL_HOSTS)
     (etc / "hosts-open").write_text(_LOCAL_HOSTS + _text(Path("/etc/hosts")))
+    (etc / "resolv.conf").write_text(network.RESOLV_CONF)
     # Compiled, which saves the parsing on every start. The loader takes the cached form only when it fits the source.
     code = SourceFileLoader(supervisor.__name__, supervisor.__file__).get_code(supervisor.__name__)
     (private / "supervisor").write_bytes(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
@@ -104,6 +110,8 @@ def start_supervisor(
     path, mode = (_SUPERVISOR, "isolated") if isolation else (str(view.private / "supervisor"), "plain")
     with ExitStack() as cleanup:
         wrapper, options = _wrapper(view, cleanup) if isolation else ([], [])
+        if "memory" in view.features:
+            wrapper = [*bounds.wrapper(view.private.name), *wrapper]
         return subprocess.Popen(
             [*wrapper, _interpreter(), "-I", "-S", path, mode, str(max(seconds, 0.0))],
             stdin=control,
@@ -118,7 +126,7 @@ def start_supervisor(
 
 def _wrapper(view: MountView, cleanup: ExitStack) -> tuple[list[str], list[int]]:
     """The command line that goes before a program in the sandbox, and the memory files that bubblewrap's options travel
-    in, never on a command line."""
+    in."""
     bwrap = _program("bwrap", "bubblewrap", _INSTALL + _NO_ISOLATION)
     binds = list(_private_binds(view))
     options: list[int] = []
@@ -138,9 +146,14 @@ def _wrapper(view: MountView, cleanup: ExitStack) -> tuple[list[str], list[int]]
         for number, (kind, source, target) in enumerate(binds):
             outer += [kind, source, f"/tmp/{number}"]  # noqa: S108
             binds[number] = (kind, f"/tmp/{number}", target)  # noqa: S108
+        if view.has_own_network:
+            outer += network.device_for(SANDBOX_UID, view.private)
         user = [f"--reuid={SANDBOX_UID}", f"--regid={SANDBOX_UID}", "--clear-groups", "--inh-caps=-all"]
         command = [*bubblewrap(outer), setpriv, *user]
-    return [*command, *bubblewrap(_options(view, binds))], options
+    inner = _options(view, binds)
+    if view.has_own_network:
+        return [*command, *network.wrapper(), bwrap, *inner, "--"], options  # pasta closes the files of others
+    return [*command, *bubblewrap(inner)], options
 
 
 def _program(name: str, package: str, hint: str) -> str:
@@ -193,13 +206,9 @@ def _options(view: MountView, binds: list[tuple[str, str, str]]) -> list[str]:
     etc = list(_ETC)
     if view.network:
         options.append("--share-net")
+    if view.network and not view.has_own_network:
         etc.append("resolv.conf")
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        directory = Path("/", name)
-        if directory.is_symlink():
-            options += ["--symlink", str(directory.readlink()), str(directory)]
-        elif directory.is_dir():
-            options += ["--ro-bind", str(directory), str(directory)]
+    options += _program_directories()
     options += ["--ro-bind-try", "/nix/store", "/nix/store", "--proc", "/proc", "--dev", "/dev"]
     is_hardened = "hardened" in view.features
     if is_hardened:
@@ -221,9 +230,22 @@ def _options(view: MountView, binds: list[tuple[str, str, str]]) -> list[str]:
     return [*options, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
 
 
+def _program_directories() -> Iterator[str]:
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        directory = Path("/", name)
+        if directory.is_symlink():
+            yield from ("--symlink", str(directory.readlink()), str(directory))
+        elif directory.is_dir():
+            yield from ("--ro-bind", str(directory), str(directory))
+
+
 def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
     private = view.private
-    hosts = "hosts-open" if view.network else "hosts"
+    hosts = "hosts"
+    if view.has_own_network:
+        yield "--ro-bind", str(private / "etc" / "resolv.conf"), "/etc/resolv.conf"
+    elif view.network:
+        hosts = "hosts-open"
     yield "--bind", str(private / "home"), HOME
     yield "--bind", str(private / "tmp"), "/tmp"  # noqa: S108 (that of the sandbox)
     yield "--bind", str(private / "var-tmp"), "/var/tmp"  # noqa: S108

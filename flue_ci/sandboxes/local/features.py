@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flue_ci.core.errors import SandboxError
+from flue_ci.sandboxes.local import bounds, network
 from flue_ci.sandboxes.local.bubblewrap import MountView
 from flue_ci.sandboxes.local.client import SupervisorClient
 
 _GAPS = {
     "hardened": "bubblewrap cannot bound the memory of /run and /dev/shm (it is older than 0.8, or the kernel refuses)",
+    "memory": "memory is not bounded (there is no control group that we may use: neither a delegated one nor one of "
+    "`systemd-run --user`)",
+    "network": "AN OPEN NETWORK IS THIS MACHINE'S OWN: programs inside reach services on this machine and in the local "
+    "network (install passt, whose program `pasta` gives them a network of their own)",
 }
 
 
@@ -22,6 +27,10 @@ class Features:
 
     async def start(self, view: MountView, seconds: float) -> SupervisorClient:
         """A supervisor with all features that work. Raises `SandboxError` when it does not start without any either."""
+        if view.network and "network" in self._working and not network.is_available():
+            self._drop("network")
+        if "memory" in self._working and not bounds.has_groups():
+            self._drop("memory")
         try:
             client = await SupervisorClient.start(replace(view, features=self._working), seconds, isolation=True)
         except SandboxError:
@@ -44,7 +53,10 @@ class Features:
             except SandboxError:
                 if not names:
                     raise
-                self._working -= names
-                self._gaps |= {name: _GAPS[name] for name in names}
+                self._drop(*names)
             else:
                 await client.close()
+
+    def _drop(self, *names: str) -> None:
+        self._working -= {*names}
+        self._gaps |= {name: _GAPS[name] for name in names}

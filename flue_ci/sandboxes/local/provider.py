@@ -19,7 +19,7 @@ from flue_ci.core.concurrency import finish
 from flue_ci.core.errors import Diagnostic, SandboxError, SandboxLost
 from flue_ci.core.events import Notice, Observer
 from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest, User
-from flue_ci.sandboxes.local import bubblewrap, state
+from flue_ci.sandboxes.local import bounds, bubblewrap, state
 from flue_ci.sandboxes.local.client import SupervisorClient, file_error
 from flue_ci.sandboxes.local.features import Features
 from flue_ci.sandboxes.output import CommandOutput
@@ -220,6 +220,7 @@ class LocalSandbox:
     async def _close(self) -> None:
         deadline = time.monotonic() + _CLOSE_SECONDS
         await asyncio.gather(*(client.close() for client in self._clients.values()))
+        bounds.remove_groups(self._private.name)
         seconds = max(deadline - time.monotonic(), 1)
         await asyncio.to_thread(state.remove_directory, self._private, seconds=seconds)
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flue_ci.sandboxes.local import supervisor
+from flue_ci.sandboxes.local import bounds, supervisor
 
 PREFIX = "flue-ci-"
 _NOTE = "flue-run.json"
@@ -84,6 +84,7 @@ def end_orphan(sandbox_id: str, parent: Path | None) -> bool:
     for pid in pids:
         kill_tree(pid)
     _await_end(pids, 2.0)
+    bounds.remove_groups(orphan.path.name)
     remove_directory(orphan.path, seconds=60)
     return True
 
