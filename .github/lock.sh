@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes requirements.txt, what the action installs, and .github/uv.txt, what it installs that with where uv is missing.
-# Needs uv. Run it after a change of `dependencies`, and to take up new versions: .github/lock.sh --upgrade
+# Makes requirements.txt, what the action installs, .github/uv.txt, what it installs that with where uv is missing, and
+# .github/requirements-dev.txt, what CI and a release install. Needs uv. Run it after a change of `dependencies`, and to take up new versions: .github/lock.sh --upgrade
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,4 +9,6 @@ lock=(uv pip compile --quiet --no-config --universal --python-version 3.11 --gen
   --no-emit-index-url --no-emit-find-links)
 
 "${lock[@]}" "$@" pyproject.toml .github/lock.in --output-file requirements.txt
-echo uv | "${lock[@]}" "$@" - --output-file .github/uv.txt
+"${lock[@]}" "$@" --extra dev --constraint requirements.txt pyproject.toml .github/lock.in .github/dev.in \
+  --output-file .github/requirements-dev.txt
+echo uv | "${lock[@]}" "$@" --constraint .github/requirements-dev.txt - --output-file .github/uv.txt

@@ -11,7 +11,6 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUG = 3
 EXIT_LIMIT = 4
-EXIT_INTERRUPTED = 130  # by SIGINT; another signal adds its number to 128
 
 
 class FlueError(Exception):

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from signal import SIGINT
 
 from flue_ci import __version__
-from flue_ci.core.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LIMIT, FlueError, SpecError
+from flue_ci.core.errors import EXIT_BUG, EXIT_DONE, EXIT_FAILED, EXIT_LIMIT, FlueError, SpecError
 from flue_ci.core.messages import Outcome
 from flue_ci.core.text import human_seconds, one_line, plural
 from flue_ci.report.report import CommandResult, Conclusion, Failure, Report, SandboxUsed, Verification
@@ -17,7 +18,7 @@ EXIT_CODES: Mapping[Conclusion, int] = {
     "skipped": EXIT_DONE,
     "partial": EXIT_LIMIT,
     "failed": EXIT_FAILED,
-    "cancelled": EXIT_INTERRUPTED,
+    "cancelled": 128 + SIGINT,
 }
 
 

@@ -137,7 +137,7 @@ def test_the_page_links_only_to_files_that_exist() -> None:
         assert (ROOT / "docs" / target).resolve().exists(), target
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", ".github/uv.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", ".github/uv.txt", ".github/requirements-dev.txt"])
 def test_every_package_is_pinned_by_version_and_hash_and_comes_from_no_named_place(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert not re.search(r"://|^-|@ ", text, re.MULTILINE)
