@@ -23,7 +23,7 @@ class HostCommand:
 
     def not_run(self) -> CommandResult:
         """Its result before it has run, or when it never does."""
-        return CommandResult(name=self.name, command=self.run, exit_code=-1, state="not-run")
+        return CommandResult(name=self.name, command=self.run, exit_code=255, state="not-run")
 
 
 async def run_commands(

@@ -93,7 +93,7 @@ IN_THE_SAME = replace(
         where="same", ready=True, beside=("src/__pycache__/parser.cpython-311.pyc", "~/.bashrc", "and 4,213 more")
     ),
 )
-NOT_RUN = CommandResult(name="tests", command="pytest -q", exit_code=-1, state="not-run")
+NOT_RUN = CommandResult(name="tests", command="pytest -q", exit_code=255, state="not-run")
 NOT_VERIFIED = replace(
     SUCCESS,
     conclusion="failed",
