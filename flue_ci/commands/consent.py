@@ -14,11 +14,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flue_ci.commands.consent_store import ConsentStore
 from flue_ci.core.errors import Diagnostic, UsageError
 from flue_ci.core.text import first_few, one_line, printable
+from flue_ci.core.web import PORTS, origin
 from flue_ci.git.places import outside_places
 from flue_ci.models.registry import DEFAULT_PROVIDER, OWN_HOST
 from flue_ci.run.plan import RunOptions
@@ -28,7 +28,6 @@ from flue_ci.spec.yaml_document import KeyPath
 from flue_ci.terminal.question import ask
 
 _GIT_VARIABLES = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,30 +146,21 @@ def _network_text(egress: str | tuple[str, ...]) -> str:
 
 def _is_allowed_url(spec: AgentSpec, options: RunOptions, settings: Settings) -> bool:
     url = spec.model.base_url or ""
-    address = _address(url)
+    address = origin(url)
     is_default = spec.model.provider == DEFAULT_PROVIDER
-    if is_default and address in (_address(settings.anthropic_base_url), ("https", OWN_HOST, 443)):
+    if is_default and address in (origin(settings.anthropic_base_url), ("https", OWN_HOST, 443)):
         return True
     names = {_host(value) if "://" in value else value.lower() for value in options.allow_base_url}
     names |= {name.strip("[]") for name in names}
     return spec.document.is_external(("model", "base_url")) or not names.isdisjoint((_host(url), address[1]))
 
 
-def _address(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of a web address; empty for what is none."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
-    except ValueError:
-        return "", "", 0
-
-
 def _host(url: str) -> str:
     """The host of a web address, with its port unless that is the usual one."""
-    scheme, host, port = _address(url)
+    scheme, host, port = origin(url)
     if ":" in host:
         host = f"[{host}]"
-    if port == _PORTS.get(scheme):
+    if port == PORTS.get(scheme):
         return host
     return f"{host}:{port}"
 
