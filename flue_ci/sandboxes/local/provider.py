@@ -120,7 +120,6 @@ class LocalSandbox:
         """Without `features`: without isolation."""
         self._request, self._private, self._observe, self._features = request, private, observe, features
         self._isolation = isolation = features is not None
-        self._gaps: tuple[str, ...] = ()  # those that were reported
         self._network = request.network
         self._deadline = time.monotonic() + request.max_seconds
         self._clients: dict[User, SupervisorClient] = {}
@@ -243,7 +242,8 @@ class LocalSandbox:
             view = bubblewrap.MountView(private=self._private, network=has_network, root=is_root)
             if self._features:
                 client = await self._features.start(view, seconds)
-                self._report_gaps(self._features.gaps)
+                if gaps := self._features.unreported_gaps():
+                    self._observe(Notice(text=f"the local sandbox on this machine: {'; '.join(gaps)}"))
             else:
                 client = await SupervisorClient.start(view, seconds, isolation=False)
             if self._closing:  # meanwhile
@@ -253,12 +253,6 @@ class LocalSandbox:
             processes = [client.process.pid for client in self._clients.values()]
             state.write_note(self._private, self._request.metadata, processes, isolation=self._isolation)
             return client
-
-    def _report_gaps(self, gaps: tuple[str, ...]) -> None:
-        """Each once. Gaps only grow."""
-        if fresh := gaps[len(self._gaps) :]:
-            self._observe(Notice(text=f"the local sandbox on this machine: {'; '.join(fresh)}"))
-        self._gaps = gaps
 
     def _path(self, path: str, user: User) -> str:
         """Absolute, as seen inside. Without isolation root's `/root` is the private directory that stands for it."""
