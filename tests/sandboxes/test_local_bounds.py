@@ -261,8 +261,8 @@ async def test_an_older_bubblewrap_does_what_it_can_and_says_what_it_cannot(tmp_
         await box.exec("true", timeout=30, user="root")
         await box.close()
     notices = [event.text for event in events if isinstance(event, Notice)]
-    assert len(notices) == 2
-    assert all("cannot bound the memory of /run and /dev/shm" in notice for notice in notices)
+    assert len(notices) == 1  # for one provider, which is that of one run
+    assert "cannot bound the memory of /run and /dev/shm" in notices[0]
     diagnostic = await LocalProvider.diagnose(Settings(), offline=True)
-    assert diagnostic.severity == "note"
+    assert (diagnostic.severity, diagnostic.message) == ("ok", "bubblewrap works")
     assert "cannot bound" in diagnostic.hint

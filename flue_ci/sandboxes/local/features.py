@@ -24,6 +24,7 @@ class Features:
     def __init__(self) -> None:
         self._working = frozenset(_GAPS)
         self._gaps: dict[str, str] = {}
+        self._reported = 0
 
     async def start(self, view: MountView, seconds: float) -> SupervisorClient:
         """A supervisor with all features that work. Raises `SandboxError` when it does not start without any either."""
@@ -44,6 +45,12 @@ class Features:
     def gaps(self) -> tuple[str, ...]:
         """What is missing, as far as sandboxes were started, one sentence each."""
         return tuple(self._gaps.values())
+
+    def unreported_gaps(self) -> tuple[str, ...]:
+        """Those that no earlier call had: a run with two sandboxes says them once."""
+        fresh = self.gaps[self._reported :]
+        self._reported += len(fresh)
+        return fresh
 
     async def _probe(self, view: MountView) -> None:
         """Find out which features keep a sandbox from starting; raises `SandboxError` when it is none of them."""

@@ -50,7 +50,10 @@ class LocalProvider:
 
     @classmethod
     async def diagnose(cls, settings: Settings, *, offline: bool) -> Diagnostic:
-        """See `registry.SandboxAdapter`. Starts a sandbox that does nothing; its failure is only a note."""
+        """See `registry.SandboxAdapter`. Starts a sandbox that does nothing; its failure is only a note.
+
+        The hint of a sandbox that works has what makes it less tight on this machine, a line each.
+        """
         request = SandboxRequest(env={}, metadata={}, network=Network(mode="open"), max_seconds=60)
         provider = cls()
         try:
@@ -58,11 +61,8 @@ class LocalProvider:
             await sandbox.close()
         except SandboxError as error:
             return Diagnostic(key="local sandbox", severity="note", message=str(error), hint=error.hint)
-        if gaps := provider._features.gaps:
-            return Diagnostic(
-                key="local sandbox", severity="note", message="bubblewrap works, but not all", hint="\n".join(gaps)
-            )
-        return Diagnostic(key="local sandbox", severity="ok", message="bubblewrap works")
+        hint = "\n".join(provider._features.gaps)
+        return Diagnostic(key="local sandbox", severity="ok", message="bubblewrap works", hint=hint)
 
     @staticmethod
     def preload() -> None:
@@ -120,7 +120,6 @@ class LocalSandbox:
         """Without `features`: without isolation."""
         self._request, self._private, self._observe, self._features = request, private, observe, features
         self._isolation = isolation = features is not None
-        self._gaps: tuple[str, ...] = ()  # those that were reported
         self._network = request.network
         self._deadline = time.monotonic() + request.max_seconds
         self._clients: dict[User, SupervisorClient] = {}
@@ -243,7 +242,8 @@ class LocalSandbox:
             view = bubblewrap.MountView(private=self._private, network=has_network, root=is_root)
             if self._features:
                 client = await self._features.start(view, seconds)
-                self._report_gaps(self._features.gaps)
+                if gaps := self._features.unreported_gaps():
+                    self._observe(Notice(text=f"the local sandbox on this machine: {'; '.join(gaps)}"))
             else:
                 client = await SupervisorClient.start(view, seconds, isolation=False)
             if self._closing:  # meanwhile
@@ -253,12 +253,6 @@ class LocalSandbox:
             processes = [client.process.pid for client in self._clients.values()]
             state.write_note(self._private, self._request.metadata, processes, isolation=self._isolation)
             return client
-
-    def _report_gaps(self, gaps: tuple[str, ...]) -> None:
-        """Each once. Gaps only grow."""
-        if fresh := gaps[len(self._gaps) :]:
-            self._observe(Notice(text=f"the local sandbox on this machine: {'; '.join(fresh)}"))
-        self._gaps = gaps
 
     def _path(self, path: str, user: User) -> str:
         """Absolute, as seen inside. Without isolation root's `/root` is the private directory that stands for it."""
