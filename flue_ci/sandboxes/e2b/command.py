@@ -40,7 +40,6 @@ class Account:
     `has_sudo`: it becomes root without a password."""
 
     name: str
-    uid: int
     home: str
     path: str
     has_sudo: bool
@@ -71,6 +70,7 @@ class RemoteCommand:
     pid: int | None = None  # of the script, once it is known
     group: int | None = None  # process group of the command
     has_started: bool = False  # the script has reported
+    was_interrupted: bool = False  # the connection was lost for a while
     exit_code: int | None = None  # that E2B reported
     confirmation: int | None = None  # the exit code that the script reported
     problem: Literal["", "missing", "denied", "unable"] = ""  # before the command could run
@@ -93,8 +93,13 @@ class RemoteCommand:
 
     @property
     def is_unconfirmed(self) -> bool:
-        """E2B reported a zero, and the script around the command did not."""
-        return self.exit_code == 0 and self.has_started and self.confirmation != 0
+        """E2B reported a zero, and the script around the command did not. A report that may have been lost with the
+        connection counts only where the code is to be evidence."""
+        if self.exit_code != 0 or not self.has_started:
+            return False
+        if self.confirmation is None and self.was_interrupted:
+            return self.apart is not None
+        return self.confirmation != 0
 
     async def wait(self) -> None:
         """Starts it, and listens until its end is reported; connects again when only the connection broke. Raises
@@ -200,7 +205,7 @@ class RemoteCommand:
             except VendorError as error:
                 failure = error
                 continue
-            self.has_started = True
+            self.has_started = self.was_interrupted = True
             if self.confirmation is None:
                 self._on_stdout("\n[… the connection was lost for a moment; output may be missing here …]\n")
             return handle

@@ -1,6 +1,7 @@
 #!/bin/bash
 # As root: ends every process of the ordinary user, whatever session or group it is in, and makes sure that none is
-# left. Prints `quiet`, or a word for what is in the way. Assigned in front: flue_uid and flue_sandbox (its id).
+# left. Prints `quiet`, or a word for what is in the way. Assigned in front: flue_home (the
+# directory of that user) and flue_sandbox (its id).
 #
 # A server that imitates E2B may run on somebody's own machine, whose processes must live. So this happens only where
 # the machine is a sandbox: E2B's daemon wrote this sandbox's id down there; or the daemon that started this has its name
@@ -10,7 +11,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 flue_is_sandbox() {
   local id='' pid=$PPID name above=() signs=0
   { read -r id </run/e2b/.E2B_SANDBOX_ID; } 2>/dev/null
-  [ "$id" != "$flue_sandbox" ] || return 0
+  [ "$id" != "${flue_sandbox:-none}" ] || return 0
   while [ "$pid" -gt 0 ]; do
     read -r name <"/proc/$pid/comm" && above+=("$name")
     pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
@@ -29,6 +30,7 @@ flue_left() { # the living ones, by a file that their owner cannot hide or chang
   [ -z "$files" ] || grep -LsE '^State:[[:space:]]+[ZX]' $files
 }
 [ "$EUID" = 0 ] || { echo unprivileged; exit 0; }
+flue_uid=$(stat -c %u -- "$flue_home") || exit 1
 [ "$flue_uid" != 0 ] || { echo root; exit 0; }
 flue_is_sandbox || { echo foreign; exit 0; }
 if type -P setpriv >/dev/null; then

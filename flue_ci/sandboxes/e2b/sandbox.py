@@ -64,7 +64,7 @@ class E2BSandbox:
         self._firewall = firewall or Firewall()
         self._network = request.network
         self._deadline = time.monotonic() + request.max_seconds
-        self._account = Account(name="", uid=0, home="", path="", has_sudo=False)
+        self._account = Account(name="", home="", path="", has_sudo=False)
         self._is_closed = asyncio.Event()
         self._heartbeat: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class E2BSandbox:
             lambda: self._vendor.commands.run(script, cwd="/", timeout=30, request_timeout=30),
             "it did not answer its first command",
         )
-        home, uid, name, sudo, path = answer.stdout.rstrip("\n").split("\n")[-5:]
+        home, name, sudo, path = answer.stdout.rstrip("\n").split("\n")[-4:]
         home = posixpath.normpath(home)
         if not home.startswith("/"):
             raise self._loss_error(None, "it has no home directory")
@@ -92,7 +92,7 @@ class E2BSandbox:
         places = [
             place for place in path.split(":") if place.startswith("/") and not f"{place}/".startswith(f"{home}/")
         ]
-        self._account = Account(name=name, uid=int(uid), home=home, path=":".join(places), has_sudo=sudo == "yes")
+        self._account = Account(name=name, home=home, path=":".join(places), has_sudo=sudo == "yes")
 
     async def exec(  # noqa: PLR0913 (the contract)
         self,
@@ -255,7 +255,7 @@ class E2BSandbox:
 
     async def end_processes(self) -> str:
         """See `ports.Sandbox`. Raises `SandboxLost`."""
-        values = {"flue_uid": str(self._account.uid), "flue_sandbox": self.info.id}
+        values = {"flue_home": self._account.home, "flue_sandbox": self.info.id}
         script = load_script("flue_ci.sandboxes.e2b", "end_processes.sh")
         try:
             result = await self.exec(shell_script(values, script), timeout=60, user="root")
