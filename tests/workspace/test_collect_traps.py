@@ -18,7 +18,7 @@ from tests.workspace.test_collect import IGNORE, Stage
 # PROGRAM writes who runs it into a file that everybody may append to; DIRECTORY is the one where it lies.
 TRAPS = {
     "fsmonitor": "git config core.fsmonitor PROGRAM",
-    "filter": "git config filter.x.clean PROGRAM; git config filter.x.smudge PROGRAM; echo '* filter=x'> .gitattributes",
+    "filter": "git config filter.x.clean PROGRAM; git config filter.x.smudge PROGRAM; echo '* filter=x'>.gitattributes",
     "hooks": "git config core.hooksPath DIRECTORY; cp PROGRAM DIRECTORY/post-index-change",
     "textconv": "git config diff.x.textconv PROGRAM; git config diff.external PROGRAM; echo '* diff=x'> .gitattributes",
     "include": "git config include.path DIRECTORY/more; git config -f DIRECTORY/more core.fsmonitor PROGRAM",
@@ -29,6 +29,7 @@ PLACES = {
     "new": NEW,
     "deep": "mkdir -p a/b; cd a/b; " + NEW,
     "where the base has a link to a repository": INNER.format("sub"),
+    "with the commit of that link": "git clone -q . sub; cd sub; git checkout HEAD~1; TRAP; touch plain.txt; :>x",
     "where the base has a directory": INNER.format("'dir with space'"),
     "ignored": "mkdir build; cd build; " + NEW,
     "ignored and tracked": f"mkdir build; cd build; {NEW}; cd ../..; git add -f build/inner",
