@@ -32,7 +32,7 @@ def skill(directory: Path) -> dict[str, Path]:
 
 SETUPS = {
     "nothing": "true",
-    "skills of its own": "cd; mkdir -p .flue/skills/{tidy,x}; for d in .flue/skills/*; do echo strange >$d/SKILL.md; done",
+    "skills of its own": "mkdir -p ~/.flue/skills/tidy/x; echo strange > ~/.flue/skills/tidy/SKILL.md; : > ~/.flue/y",
     "a link for the folder": "mkdir ~/else; echo precious > ~/else/kept; ln -s else ~/.flue",
     "a link for the file": f"mkdir -p ~/.flue/skills/tidy; echo precious > ~/kept; ln -s ../../../kept ~/{NAME}",
     "a file for the folder": "echo x > ~/.flue",
