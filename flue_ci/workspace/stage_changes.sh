@@ -104,7 +104,7 @@ add_one() {
     is_entry "$1" || return 0
     update "$store/one" && return 0
   done
-  cat "$store/messages" >>"$errors"
+  sed 's/^Ignoring path/error: invalid path/' "$store/messages" >>"$errors"
   GIT_INDEX_FILE=$store/base.index git ls-files -s -z -- ":(top,literal)$1" | git update-index -z --index-info
   return 1
 }

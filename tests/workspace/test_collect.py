@@ -323,7 +323,7 @@ async def test_tracked_files_stay_ours_although_somebody_made_a_repository_of_th
 
 
 async def test_a_huge_file_is_refused_by_name_and_the_rest_is_kept(local: Stage) -> None:
-    await local.sh("truncate -s 20G 'huge one'; echo more >> plain.txt; truncate -s 3M build.log")
+    await local.sh("truncate -s 9G 'huge one'; echo more >> plain.txt; truncate -s 3M build.log")
     started = time.monotonic()
     refused = await local.refused(file_bytes=1_000_000)
     assert str(refused) == "larger than 1.0 MB: huge one"
