@@ -22,11 +22,13 @@ class ChangedFile:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSet:
     """What changed against the base. `patch` is in git's format with full index lines and binary data, empty for no
-    change. `tree` names the tree that it leads to, in the source's repository."""
+    change. `tree` names the tree that it leads to, in the source's repository. `notes` tell people what was left
+    out."""
 
     files: tuple[ChangedFile, ...] = ()
     patch: bytes = b""
     tree: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def added(self) -> int:

@@ -28,8 +28,9 @@ from flue_ci.run.plan import RunPlan, RunResult, RunServices
 from flue_ci.run.state import RunState, make_report
 from flue_ci.run.verification import CleanSandbox, can_become_root
 from flue_ci.safety.redact import added_lines
+from flue_ci.workspace.skills import place_skills
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
-from flue_ci.workspace.upload import Workspace, upload, upload_files
+from flue_ci.workspace.upload import Workspace, upload
 from flue_ci.workspace.verify import subtract_setup_changes
 
 _WITHHELD_REASON = "a secret that this run knows occurs in the patch, so the patch is withheld"
@@ -84,7 +85,7 @@ async def _run_stages(run: RunState, services: RunServices) -> None:
             return
     async with _stage(run, "agent"):
         await run.engine_ready
-        await upload_files(run.sandbox, services.files)
+        await place_skills(run.source, workspace, run.sandbox, services.files)
         if run.verification and run.clean is None:
             await save_surroundings(workspace, run.sandbox)
         task = build_task(_with_discussion(plan.prompt, run.discussion_text), workspace.root)
@@ -201,6 +202,7 @@ async def _collect(run: RunState) -> None:
         if await _adds_secret(run, run.source, changes):
             raise ChangesRefused(_WITHHELD_REASON, hint=_WITHHELD_HINT)
         run.changes = changes
+        _note(run, *changes.notes)
     except ChangesRefused as refusal:
         run.refusal = refusal
         if run.holds_secret(refusal.patch) or run.holds_secret(added_lines(refusal.patch)):

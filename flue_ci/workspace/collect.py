@@ -4,6 +4,7 @@ verified on the host.
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.core.changes import ChangeSet
@@ -13,7 +14,14 @@ from flue_ci.core.text import human_bytes, one_line, plural
 from flue_ci.git.command import object_sizes, pack_objects
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
-from flue_ci.workspace.upload import WORK_TREE_MISSING, Workspace, last_line, run_script, upload_files
+from flue_ci.workspace.upload import (
+    WORK_TREE_MISSING,
+    Workspace,
+    last_line,
+    printed_names,
+    run_script,
+    upload_files,
+)
 from flue_ci.workspace.verify import LIMITS, PatchLimits, verify_patch
 
 COLLECT_SECONDS = 300.0
@@ -27,7 +35,7 @@ _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits: PatchLimits = LIMITS) -> ChangeSet:
     """Everything in the work tree that differs from the base, committed or not; ignored files only when the agent
-    tracks them.
+    tracks them. Repositories inside the repository, submodules among them, are left out with a note.
 
     Can be called again, also while processes of the agent go on writing. Raises `ChangesRefused` (with the patch, as
     far as there is one) for what breaks a rule of `verify_patch`, and when the work tree is gone or cannot be read;
@@ -45,8 +53,11 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
     if workspace.store_has_objects:
         scripts.append("make_patch.sh")
     result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
-    if _last_record(_DIGEST_LINE, result)[1] == "none":
-        return ChangeSet(tree=source.tree)
+    has_changes = _last_record(_DIGEST_LINE, result)[1] != "none"
+    reason = "left out of the changes, because it is a repository of its own"
+    notes = tuple(f"{name}: {reason}" for name in printed_names(result, "left-out"))
+    if not has_changes:
+        return ChangeSet(tree=source.tree, notes=notes)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
         result = await run_script(box, values, "make_patch.sh", timeout=COLLECT_SECONDS, user="root", login=False)
@@ -57,7 +68,8 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
             workspace, box, "changes.patch", limits.patch_bytes + 1, "the patch could not be read from the sandbox"
         )
     _check_record(record, limits, patch)
-    return await verify_patch(source, patch, limits=limits, digest=record[1])
+    changes = await verify_patch(source, patch, limits=limits, digest=record[1])
+    return replace(changes, notes=notes)
 
 
 async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> None:
@@ -112,7 +124,7 @@ def _check_record(record: re.Match[str], limits: PatchLimits, patch: bytes) -> N
     messages."""
     problem, count = record[4], int(record[3])
     lines = record.string[: record.start()].splitlines()
-    few = ", ".join([display_name(line) for line in lines if line and not _DIGEST_LINE.match(line)][:3])
+    few = ", ".join([display_name(line) for line in lines if line and not line.startswith("flue-ci-")][:3])
     hint = _PATCH_HINT if problem else _PATCH_HINT.replace("rest", "beginning")
     if problem == "oversize":
         message, hint = f"larger than {human_bytes(limits.file_bytes)}: {few}", f"Name it in .gitignore. {hint}"

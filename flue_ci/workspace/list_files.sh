@@ -4,7 +4,6 @@
 : "${root:?}" "${store:?}" "${home:?}" "${list:?}" "${changed?}" "${most:?}"
 set -u
 umask 077
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 [ -f "$store/base.index" ] || { echo "root's own files were deleted in the sandbox"; exit 1; }
 cd -P -- "$home" || exit 1
 tree=${root#"$(pwd -P)/"} # the work tree

@@ -1,23 +1,32 @@
 # shellcheck shell=bash
-# As root, with a repository, index and configuration of its own: takes what is in the work tree into that index. Of the
-# agent's index only names are read, and only to find files that it tracks although they are ignored. A problem does not
-# end the work: it is reported on the last line of make_patch.sh, together with the patch of everything else.
+# As root, with a repository, index and configuration of its own: takes what is in the work tree into that index. Only
+# commands of git's that read files and names are used here: `git add` and `git status` would start another git in every
+# repository that somebody made inside, with the configuration of that one. Such a repository is left out and named.
+# A problem does not end the work: it is reported on the last line of make_patch.sh, together with the patch of
+# everything else.
 : "${root:?}" "${store:?}" "${file_limit:?}" "${count_limit:?}" "${base_count:?}"
 set -u
 umask 077
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 [ -f "$store/base.index" ] || exit 94
 { [ -d "$root" ] && [ ! -L "$root" ] && cd -P -- "$root" && [ "$(pwd -P)" = "$root" ]; } || exit 93
-export GIT_DIR=$store GIT_WORK_TREE=$root GIT_INDEX_FILE=$store/work.index
+export GIT_DIR=$store GIT_WORK_TREE=. GIT_INDEX_FILE=$store/work.index
 errors=$store/errors
-rm -rf "$store/work.index"* "$store/changes.patch"
-cp "$store/base.index" "$GIT_INDEX_FILE"
-# git would read all files again that are as young as its index. Which of them changed is known better, see list_files.
-touch -d "@$(($(date +%s) + 10))" "$GIT_INDEX_FILE"
 untracked=0
 problem=
 tries=20 # for one path
+if [ ! -f "$store/before" ]; then
+  GIT_INDEX_FILE=$store/base.index git ls-files -s -z | sort -z >"$store/before"
+  grep -az '^160000 ' "$store/before" | cut -z -f 2- >"$store/links"
+fi
 
+# The base's index, in which links to other repositories are never looked at.
+start_index() {
+  rm -f "$GIT_INDEX_FILE"* "$store/changes.patch"
+  cp "$store/base.index" "$GIT_INDEX_FILE"
+  [ ! -s "$store/links" ] || git update-index --skip-worktree -z --stdin <"$store/links"
+  # git would read all files again that are as young as its index. Which of them changed is known better, see list_files.
+  touch -d "@$(($(date +%s) + 10))" "$GIT_INDEX_FILE"
+}
 # In one walk: what git cannot keep, how many files there are, and which ones changed since the base was laid out. The
 # size and the time of a file may be made to look unchanged; the time of its last status change may not.
 list_files() {
@@ -30,12 +39,12 @@ list_files() {
 # .gitignore, would take minutes: they stay out, too.
 exclude_special() {
   : >"$store/oversize"
-  printf ':(top)\0' >"$store/paths"
-  scope=-A
+  others=(-o)
+  problem=
   if [ "$(wc -c <"$store/dots")" -gt "$((base_count + count_limit))" ]; then
     untracked=$(git ls-files -z -o --exclude-standard 2>/dev/null | tr -dc '\0' | wc -c)
     if [ "$untracked" -gt "$count_limit" ]; then
-      scope=-u
+      others=()
       problem=crowded
     fi
   fi
@@ -43,117 +52,114 @@ exclude_special() {
     if [ ! -f "$path" ]; then
       printf '%s\0' "${path#./}" | git update-index --force-remove -z --stdin
     elif [ -n "$(git ls-files -o -m --exclude-standard -- ":(top,literal)${path#./}" | head -c 1)" ]; then
-      printf ':(top,exclude,literal)%s\0' "${path#./}" >>"$store/paths"
       printf '%s\0' "${path#./}" >>"$store/oversize"
     fi
   done <"$store/special"
 }
-add_all() {
-  git add "$scope" --ignore-errors --pathspec-from-file="$store/paths" --pathspec-file-nul >"$errors" 2>&1 || return 1
-  ! grep -q 'could not open directory' "$errors"
-}
-# Files that look unchanged to git, but are not.
-list_disguised() {
+# What git sees to differ, and files that look unchanged to it, but are not.
+list_changes() {
   git ls-files -z >"$store/ours"
   sort -z "$store/newer" | comm -z -12 - "$store/ours" >"$store/again"
+  git ls-files -z -d -m "${others[@]}" --exclude-standard >>"$store/again" 2>"$errors"
+  sort -z "$store/oversize" "$store/links" >"$store/excluded"
+  sort -zu "$store/again" | comm -z -23 - "$store/excluded" >"$store/paths"
 }
-add_disguised() {
-  list_disguised
-  [ -s "$store/again" ] || return 0
-  git update-index --force-remove -z --stdin <"$store/again"
-  git update-index --add --remove -z --stdin <"$store/again" >"$errors" 2>&1
+has_seen_all() {
+  ! grep -aq 'could not open directory' "$errors"
 }
 make_readable() {
   find . -name .git -prune -o \
     \( -type d ! \( -readable -executable \) -o -type f ! -readable \) -exec chmod u+rwX {} + 2>/dev/null
 }
-# A file or link, no way to which leads over a link; or a repository inside, whose name ends with a slash.
+# A file or link, no way to which leads over a link.
 is_entry() {
-  parent=${1%/}
+  parent=$1
   while [[ $parent == */* ]]; do
     parent=${parent%/*}
     [ ! -L "$parent" ] || return 1
   done
-  [ -L "$1" ] || [ -f "$1" ] || [[ $1 == */ ]]
+  [ -L "$1" ] || [ -f "$1" ]
 }
+# The names of repositories inside end with a slash.
 add_list() {
-  for _ in 1 2 3 4 5; do
-    while IFS= read -r -d '' path; do
-      ! is_entry "$path" || printf '%s\0' "$path"
-    done <"$store/paths" >"$store/entries"
-    if git update-index --add --remove --replace -z --stdin <"$store/entries" >"$store/messages" 2>&1; then
-      ! grep -q '^Ignoring' "$store/messages"
-      return
+  while IFS= read -r -d '' path; do
+    if [[ $path == */ ]]; then
+      printf '%s\0' "${path%/}" >&3
+    elif is_entry "$path"; then
+      printf '%s\0' "$path"
     fi
-  done
-  return 1
+  done <"$store/paths" >"$store/entries" 3>"$store/inner"
+  git update-index --force-remove -z --stdin <"$store/paths" 2>/dev/null
+  update "$store/entries"
+}
+update() {
+  git update-index --add --remove --replace -z --stdin <"$1" >"$store/messages" 2>&1 &&
+    ! grep -q '^Ignoring' "$store/messages"
 }
 # One path, which may be written, deleted or replaced at this very moment: git fails when that happens between its looks
 # at the file. Which of the states is taken does not matter. A path that cannot be read stays as it is in the base.
 add_one() {
+  printf '%s\0' "$1" >"$store/one"
   for ((attempt = 0; attempt < tries; attempt++)); do
     is_entry "$1" || return 0
-    git add -f -- ":(top,literal)$1" >"$store/messages" 2>&1 && return 0
+    update "$store/one" && return 0
   done
-  cat "$store/messages" >>"$errors"
+  sed 's/^Ignoring path/error: invalid path/' "$store/messages" >>"$errors"
   GIT_INDEX_FILE=$store/base.index git ls-files -s -z -- ":(top,literal)$1" | git update-index -z --index-info
   return 1
 }
-# A process that replaces a file again and again can be in the way of every walk through the whole tree, where much time
-# passes between listing a file and reading it. With a list of names there is little time in between, and where even that
-# fails, or git does not accept a name, the files are taken one by one.
-add_by_name() {
-  list_disguised
-  others=(-o)
-  [ "$scope" = -A ] || others=()
-  git ls-files -z -d -m "${others[@]}" --exclude-standard >>"$store/again" 2>"$errors"
-  sort -z "$store/oversize" -o "$store/excluded"
-  sort -zu "$store/again" | comm -z -23 - "$store/excluded" >"$store/paths"
-  git update-index --force-remove -z --stdin <"$store/paths" 2>/dev/null
-  add_list || while IFS= read -r -d '' path; do
+# A process that replaces a file again and again can be in the way of every list. Then the files are taken one by one.
+add_each() {
+  while IFS= read -r -d '' path; do
     add_one "$path" || tries=1 # the others are not likely to be read either
-  done <"$store/paths"
-  git ls-files -z >"$store/ours"
-  [ ! -s "$errors" ]
+  done <"$store/entries"
+  [ "$tries" -gt 1 ] && has_seen_all
 }
 added=no
-for _ in 1 2 3; do
+for _ in 1 2 3 4 5; do
+  start_index
   list_files
   exclude_special
-  if add_all && add_disguised; then
+  list_changes
+  if add_list && has_seen_all; then
     added=yes
     break
   fi
   make_readable
 done
-if [ "$added" = no ]; then
-  list_files
-  exclude_special
-  add_by_name || problem=unreadable
-fi
+[ "$added" = yes ] || add_each || problem=unreadable
 
 # Of the agent's own index only names are taken: ignored files that it tracks all the same.
 if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; then
+  git ls-files -z >"$store/ours"
   head -c 300000000 .git/index >"$store/agent.index"
-  GIT_INDEX_FILE=$store/agent.index git ls-files -z >"$store/theirs" 2>/dev/null
+  # A small index can stand for very long lists.
+  (ulimit -v 4000000; GIT_INDEX_FILE=$store/agent.index git ls-files -z) 2>/dev/null | head -c 300000000 >"$store/theirs"
   comm -z -23 "$store/theirs" "$store/ours" 2>/dev/null | while IFS= read -r -d '' path; do
     case /$path/ in */.git/* | */../*) continue ;; esac
     is_entry "$path" || continue
     if [ -L "$path" ] || [ "$(stat -c %s -- "$path")" -le "$file_limit" ]; then printf '%s\0' "$path"; fi
-  done >"$store/extra"
-  [ ! -s "$store/extra" ] || git update-index --add -z --stdin <"$store/extra" >/dev/null 2>&1 ||
-    while IFS= read -r -d '' path; do add_one "$path"; done <"$store/extra"
+  done | comm -z -23 - "$store/links" >"$store/entries"
+  [ ! -s "$store/entries" ] || update "$store/entries" || add_each
 fi
 
 # Only what differs goes on: the entries before and after. Their digest tells the host what the patch has to lead to.
-[ -f "$store/before" ] || GIT_INDEX_FILE=$store/base.index git ls-files -s -z | sort -z >"$store/before"
+# A directory that became a repository at the last moment is an entry, too; none of them goes on.
 git ls-files -s -z 2>>"$errors" | sort -z >"$store/after"
 [ "${PIPESTATUS[*]}" = "0 0" ] || { tail -n 1 "$errors"; exit 95; }
-comm -z -23 "$store/before" "$store/after" >"$store/old"
-comm -z -13 "$store/before" "$store/after" >"$store/new"
+comm -z -23 "$store/before" "$store/after" | grep -azv '^160000 ' >"$store/old"
+comm -z -13 "$store/before" "$store/after" >"$store/all"
+grep -azv '^160000 ' "$store/all" >"$store/new"
+grep -az '^160000 ' "$store/all" | cut -z -f 2- >>"$store/inner"
 cut -z -c 8- "$store/old" | cut -z -d ' ' -f 1 | tr '\0' '\n' >"$store/needed"
 digest=$({ cat "$store/old"; printf '\0'; cat "$store/new"; } | sha256sum | cut -c 1-64)
 printf 'digest=%s\nproblem=%s\nuntracked=%s\n' "$digest" "$problem" "$((untracked))" >"$store/state"
 [ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ] || [ -s "$store/oversize" ] || digest=none
+# Submodules whose directory is not as empty as it was laid out.
+sed -z 's|^|./|' "$store/links" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
+  cut -z -b 3- | sort -z | comm -z -13 - "$store/links" >>"$store/inner"
+sort -zu "$store/inner" -o "$store/inner"
+printf '\nflue-ci-left-out=%s %s\n' "$(tr -dc '\0' <"$store/inner" | wc -c)" \
+  "$(head -z -n 3 "$store/inner" | cut -z -b -500 | base64 | tr -d '\n')"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0

@@ -4,20 +4,13 @@ know, and files of the user's home.
 Two lists by root, one before the agent and one after it, are compared. No file is opened and no link is followed.
 """
 
-import base64
-import os
-import re
-
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import WorkspaceError
-from flue_ci.core.ports import Sandbox
-from flue_ci.git.command import split_nul
-from flue_ci.git.path_rules import display_name
-from flue_ci.workspace.upload import Workspace, last_line, run_script
+from flue_ci.core.ports import ExecResult, Sandbox
+from flue_ci.workspace.upload import Workspace, last_line, printed_names, run_script
 
 MAX_NAMES = 20
 _SECONDS = 120.0
-_RECORD = re.compile(r"^flue-ci-surroundings=([0-9]{1,18}) ([A-Za-z0-9+/=]*)$", re.MULTILINE)
 _HINT = "Are there very many files in the home directory of the sandbox, or is its disk full?"
 
 
@@ -37,17 +30,11 @@ async def list_surroundings(workspace: Workspace, box: Sandbox, changes: ChangeS
     Raises `WorkspaceError`, `SandboxLost`.
     """
     # The new names in a change set hold no control characters, see `path_problem`.
-    output = await _list_files(workspace, box, "files.after", "\n".join(file.path for file in changes.files))
-    record = _RECORD.search(output)
-    if record is None:
-        raise WorkspaceError("what the checks see beside the patch could not be listed: no answer", hint=_HINT)
-    names = [display_name(os.fsdecode(name)) for name in split_nul(base64.b64decode(record[2]))]
-    if len(names) < int(record[1]):
-        names.append(f"and {int(record[1]) - len(names):,} more")
-    return tuple(names)
+    result = await _list_files(workspace, box, "files.after", "\n".join(file.path for file in changes.files))
+    return printed_names(result, "surroundings")
 
 
-async def _list_files(workspace: Workspace, box: Sandbox, name: str, changed: str = "") -> str:
+async def _list_files(workspace: Workspace, box: Sandbox, name: str, changed: str = "") -> ExecResult:
     values = {"root": workspace.root, "store": workspace.store, "home": box.info.home, "list": name}
     values |= {"changed": changed, "most": str(MAX_NAMES)}
     result = await run_script(box, values, "list_files.sh", timeout=_SECONDS, user="root", login=False)
@@ -56,4 +43,4 @@ async def _list_files(workspace: Workspace, box: Sandbox, name: str, changed: st
         if result.timed_out:
             reason = f"no end after {_SECONDS:.0f} seconds"
         raise WorkspaceError(f"the files in the home of the sandbox could not be listed: {reason}", hint=_HINT)
-    return result.output.decode("ascii", "replace")
+    return result

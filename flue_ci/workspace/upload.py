@@ -1,7 +1,10 @@
 """Puts a `Source` into a sandbox: a repository for the agent and, out of its reach, one with the base for `collect`."""
 
 import asyncio
+import base64
 import io
+import os
+import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +15,8 @@ from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import ExecResult, Sandbox, User
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import one_line, plain
+from flue_ci.git.command import split_nul
+from flue_ci.git.path_rules import display_name
 from flue_ci.git.snapshot import NEUTRAL_ATTRIBUTES
 from flue_ci.git.source import Source, repository_config
 
@@ -74,8 +79,11 @@ async def run_script(
     box: Sandbox, values: Mapping[str, str], *names: str, timeout: float, user: User = "user", login: bool = True
 ) -> ExecResult:
     """Runs scripts of this package one after the other in one shell, with `values` for variables and no git variables
-    of others. `login=False` for all that comes after setup."""
-    body = "".join(load_script(__package__, name) for name in ("clean_environment.sh", *names))
+    of others; those of root's with `root_git.sh`. `login=False` for all that comes after setup."""
+    first = ["clean_environment.sh"]
+    if user == "root":
+        first.append("root_git.sh")
+    body = "".join(load_script(__package__, name) for name in (*first, *names))
     return await box.exec(shell_script(values, body), timeout=timeout, user=user, login=login)
 
 
@@ -83,6 +91,19 @@ def last_line(result: ExecResult) -> str:
     """The last line that a script printed, where its error message is, or its exit code."""
     text = plain(result.output.decode("utf-8", "replace")).strip()
     return one_line(text.rpartition("\n")[2], 200) or f"exit code {result.exit_code}"
+
+
+def printed_names(result: ExecResult, label: str) -> tuple[str, ...]:
+    """The names that a script printed as `flue-ci-LABEL=COUNT BASE64`, for people; then, where these are fewer than
+    COUNT, a last element such as "and 4,213 more". Raises `WorkspaceError` when there are none."""
+    text = result.output.decode("utf-8", "replace")
+    record = re.search(rf"^flue-ci-{label}=([0-9]{{1,18}}) ([A-Za-z0-9+/=]*)$", text, re.MULTILINE)
+    if record is None:
+        raise WorkspaceError(f"a script in the sandbox printed no names: {last_line(result)}")
+    names = [display_name(os.fsdecode(name)) for name in split_nul(base64.b64decode(record[2]))]
+    if len(names) < int(record[1]):
+        names.append(f"and {int(record[1]) - len(names):,} more")
+    return tuple(names)
 
 
 def _printed_value(result: ExecResult, name: str) -> str:

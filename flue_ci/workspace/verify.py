@@ -129,7 +129,8 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
     """
     entries = await changed_entries(source, before.tree, after.tree)
     lines = b"".join(_line(entry.mode, entry.blob, entry.path) for entry in entries)
-    return await _change_set(source, await _changed_tree(source, lines), LIMITS)
+    changes = await _change_set(source, await _changed_tree(source, lines), LIMITS)
+    return replace(changes, notes=tuple(note for note in after.notes if note not in before.notes))
 
 
 async def leave_out(source: Source, changes: ChangeSet, paths: Collection[str]) -> ChangeSet:
