@@ -140,7 +140,7 @@ def test_an_expression_takes_linear_time(place: str) -> None:
 )
 def test_a_slow_expression_is_noticed(pattern: str) -> None:
     compiled = re.compile(pattern)
-    assert any(slow_text(compiled.search, before, pump) for before, pump in pumps(compiled))
+    assert any(slow_text(compiled.search, before, pump, ["\0"]) for before, pump in pumps(compiled))
 
 
 def _stream(text: str) -> None:
