@@ -19,20 +19,18 @@ from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
+from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read_ends
 from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
 from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
 
 FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
-PER_PAGE, MAX_PAGES = 100, 12
-NEWEST_PAGES = 2  # of a long discussion: as much as the task has room for, and few of a token's 1,000 requests an hour
 MAX_FILES, MAX_CHECKS, MAX_ANNOTATIONS = 300, 10, 10
 # Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
 _FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
 _SHA = re.compile(r"[0-9a-f]{40}")
-_PAGE_NUMBER = re.compile(r"[?&]page=(\d{1,9})(?:&|$)")
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
 _VIEWER_QUERY = "query{viewer{login databaseId}}"
@@ -157,7 +155,7 @@ class GitHub:
                 notes.append(f"the {name} could not be read ({error.status})")
                 return []
 
-        async def newest(name: str, path: str) -> list[dict[str, Any]]:
+        async def newest(name: str, path: str) -> Items:
             first, items, count = await part(name, path, self._ends) or ([], [], 0)
             if count == len(first) + len(items):
                 return [*first, *items]
@@ -271,7 +269,7 @@ class GitHub:
     async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
         output = run.get("output")
         path, count = f"/check-runs/{parse.number(run, 'id')}/annotations", parse.number(output, "annotations_count")
-        annotations: list[dict[str, Any]] = []
+        annotations: Items = []
         if count > 0:
             last_page = str((count - 1) // PER_PAGE + 1)
             annotations = await self._list("read annotations", path, max_pages=1, page=last_page)
@@ -283,7 +281,7 @@ class GitHub:
             annotations=tuple(parse.annotation(item) for item in annotations[-MAX_ANNOTATIONS:]),
         )
 
-    async def _minimized_ids(self, items: list[dict[str, Any]], notes: list[str]) -> frozenset[str]:
+    async def _minimized_ids(self, items: Items, notes: list[str]) -> frozenset[str]:
         """The node ids of those items that people have hidden. Only GraphQL knows."""
         ids = [item["node_id"] for item in items if isinstance(item.get("node_id"), str)]
         hidden_ids: set[str] = set()
@@ -317,7 +315,7 @@ class GitHub:
             raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
         return data
 
-    async def _list_if_allowed(self, purpose: str, path: str, **options: Any) -> list[dict[str, Any]]:
+    async def _list_if_allowed(self, purpose: str, path: str, **options: Any) -> Items:
         """As `_list`; nothing where the token may not read, or the server has no such list."""
         try:
             return await self._list(purpose, path, **options)
@@ -328,44 +326,15 @@ class GitHub:
 
     async def _list(
         self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
-    ) -> list[dict[str, Any]]:
+    ) -> Items:
         """The items of all pages, at most `max_pages`. `repo` is another repository."""
         path = f"/repos/{repo or self._repo}{path}"
         request = ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE, **query})
-        return await self._follow(request, key, max_pages)
+        return await follow(self._send, request, key=key, max_pages=max_pages)
 
-    async def _follow(self, request: ApiRequest, key: str = "", max_pages: int = MAX_PAGES) -> list[dict[str, Any]]:
-        """The items of a page and of those behind it, by the links that GitHub sends.
-
-        Source: https://docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
-        """
-        items: list[dict[str, Any]] = []
-        for _ in range(max_pages):
-            response = await self._send(request)
-            items += _items(response, key)
-            link = response.links.get("next")
-            if not link:
-                break
-            request = ApiRequest(request.purpose, "GET", link)
-        return items
-
-    async def _ends(self, purpose: str, path: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-        """The items of the first page, those of the newest other pages, and about how many there are. GitHub lists the
-        oldest first, and says which page is the last."""
+    async def _ends(self, purpose: str, path: str) -> tuple[Items, Items, int]:
         request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE})
-        response = await self._send(request)
-        first, links = _items(response), response.links
-        last = _PAGE_NUMBER.search(links.get("last", ""))
-        if last is None:
-            rest: list[dict[str, Any]] = []
-            if following := links.get("next"):
-                rest = await self._follow(ApiRequest(purpose, "GET", following), max_pages=MAX_PAGES - 1)
-            return first, rest, len(first) + len(rest)
-        numbers = range(2, int(last[1]) + 1)[-NEWEST_PAGES:]
-        requests = [replace(request, query={"per_page": PER_PAGE, "page": number}) for number in numbers]
-        newest = [item for response in await together(*map(self._send, requests)) for item in _items(response)]
-        skipped = (int(last[1]) - 1 - len(numbers)) * PER_PAGE
-        return first, newest, len(first) + len(newest) + max(skipped, 0)
+        return await read_ends(self._send, request)
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         body = {"query": query, "variables": variables}
@@ -400,14 +369,6 @@ class GitHub:
                         raise
             if wait is None:
                 raise to_forge_error(request.purpose, response)
-
-
-def _items(response: ApiResponse, key: str = "") -> list[dict[str, Any]]:
-    """The objects on one page of a list, which the API gives as it is or as the value of `key`."""
-    page = response.data
-    if key and isinstance(page, dict):
-        page = page.get(key)
-    return [item for item in page or () if isinstance(item, dict)]
 
 
 def preload() -> None:
