@@ -7,7 +7,7 @@ beside it, named in `changes.patch`.
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
 from flue_ci.core.changes import ChangedFile
@@ -17,6 +17,7 @@ from flue_ci.core.messages import Usage
 VERSION = 1
 MAX_NUMBER = 10**15  # of a report that is read back: GitHub's ids are smaller, and so is whatever is counted
 MAX_EXIT_CODE = 255
+NO_EXIT_CODE = -1  # of a command that did not run
 Conclusion = Literal["success", "no-op", "skipped", "partial", "failed", "cancelled"]
 CONCLUSIONS: tuple[Conclusion, ...] = get_args(Conclusion)
 
@@ -225,6 +226,8 @@ def _finite(number: str) -> float:
 def _numbers(value: object, place: str = "") -> Iterator[tuple[str, float]]:
     """The numbers of a report with their places, without those of the agent's own answer, which mean nothing to us."""
     children: Iterator[tuple[object, object]] = iter(())
+    if isinstance(value, CommandResult) and value.state == "not-run" and value.exit_code == NO_EXIT_CODE:
+        value = replace(value, exit_code=0)
     if is_dataclass(value):
         children = ((each.name, getattr(value, each.name)) for each in fields(value) if each.type is not Any)
     elif isinstance(value, Mapping):

@@ -7,7 +7,7 @@ from typing import Literal
 from flue_ci.core.events import CommandEnded, CommandOutput, CommandStarted, Observer
 from flue_ci.core.ports import ExecResult, Sandbox
 from flue_ci.core.text import plain
-from flue_ci.report.report import CommandResult
+from flue_ci.report.report import NO_EXIT_CODE, CommandResult
 
 OUTPUT_LIMIT = 32_768  # bytes of each command's output in the report: head and tail
 
@@ -23,7 +23,7 @@ class HostCommand:
 
     def not_run(self) -> CommandResult:
         """Its result before it has run, or when it never does."""
-        return CommandResult(name=self.name, command=self.run, exit_code=255, state="not-run")
+        return CommandResult(name=self.name, command=self.run, exit_code=NO_EXIT_CODE, state="not-run")
 
 
 async def run_commands(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 import pytest
 
 from flue_ci.agent.tools.files import replace_text
@@ -49,3 +52,16 @@ def test_a_file_with_crlf_keeps_its_line_ends() -> None:
 def test_nothing_similar_is_said_plainly(text: str) -> None:
     with pytest.raises(ToolError, match="does not occur"):
         replace_text(text, "something", "else")
+
+
+@pytest.mark.parametrize("alphabet", ["abcdefghijklmnopqrstuvwxyz", "ab", "0123456789 "])
+def test_looking_for_the_nearest_of_many_long_lines_takes_a_moment(alphabet: str) -> None:
+    """The model chooses both sides. Computing how much 5,000 pairs of long lines are alike took half a minute."""
+    odd = random.Random(1)
+    lines = ["".join(odd.choices(alphabet, k=600)) for _ in range(5_000)]
+    start = time.thread_time()
+    with pytest.raises(ToolError, match="does not occur"):
+        replace_text("\n".join(lines), lines[4_000] + "x", "y")
+    with pytest.raises(ToolError, match="does not occur"):
+        replace_text("a\n\n" * 20_000, "a\n" * 20_000 + "b", "y")
+    assert time.thread_time() - start < 6

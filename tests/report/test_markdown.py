@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from flue_ci.publish.comment import report_comment
-from flue_ci.report.markdown import markdown, title
+from flue_ci.report.markdown import markdown, title, without_binary
 from flue_ci.report.report import Changes, CommandResult, Failure, SandboxUsed
 from flue_ci.safety.markdown import code_block, untrusted_markdown
 from flue_ci.terminal import result as closing
@@ -193,3 +194,18 @@ def test_a_title_calls_nobody_however_its_reason_begins(reason: str) -> None:
     assert [token.type for token in tokens] == ["heading_open", "inline", "heading_close"]
     words = "".join(child.content for child in tokens[1].children or () if child.type == "text")
     assert "@" not in words
+
+
+def test_data_of_binary_files_is_left_out_and_nothing_beside_it() -> None:
+    data = "GIT binary patch\nliteral 3\nKcmZQzU|?nd00IC2\n\ndelta 2\nJcmZQz00IC2\n\n"
+    patch = f"diff --git a/a b/a\n{data}diff --git a/b b/b\n@@ -1 +1 @@\n-GIT binary patch\n+literal 1\n"
+    assert without_binary(patch.encode()) == (
+        "diff --git a/a b/a\nBinary data, in changes.patch\ndiff --git a/b b/b\n"
+        "@@ -1 +1 @@\n-GIT binary patch\n+literal 1\n"
+    )
+
+
+def test_a_patch_of_very_many_binary_headers_takes_a_moment() -> None:
+    start = time.thread_time()
+    without_binary(b"GIT binary patch\nliteral 1\n" * 20_000)
+    assert time.thread_time() - start < 3

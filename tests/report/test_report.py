@@ -17,7 +17,7 @@ from flue_ci.core.events import ConversationEnded, Notice, TextDelta, ToolStarte
 from flue_ci.core.messages import Conversation, Prompt, ToolCall, Usage
 from flue_ci.report.folder import RunFolder, load
 from flue_ci.report.markdown import markdown
-from flue_ci.report.report import Changes, Published, Report, from_json, to_json
+from flue_ci.report.report import Changes, CommandResult, Published, Report, from_json, to_json
 from flue_ci.safety.redact import Redactor
 from tests.support.reports import FAILED, FULL, PATCH, report
 
@@ -28,6 +28,14 @@ timings failure"""
 @pytest.mark.parametrize("saved", [FULL, FAILED, report(result=None, failure=None, usage=Usage(cost_usd=None))])
 def test_it_comes_back_as_it_was(saved: Report) -> None:
     assert from_json(to_json(saved)) == saved
+
+
+def test_a_check_that_did_not_run_comes_back_and_has_no_other_exit_code_than_none() -> None:
+    check = CommandResult(name="tests", command="true", exit_code=-1, state="not-run")
+    saved = report(checks=(check,))
+    assert from_json(to_json(saved)) == saved
+    with pytest.raises(UsageError, match=r"damaged at checks\.0\.exit_code"):
+        from_json(to_json(saved).replace('"not-run"', '"ended"'))
 
 
 def test_a_file_from_before_publishers_is_read() -> None:

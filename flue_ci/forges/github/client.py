@@ -19,7 +19,7 @@ from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
-from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, first_and_newest, follow_pages
+from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read_ends
 from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
 from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
 
@@ -155,7 +155,7 @@ class GitHub:
                 notes.append(f"the {name} could not be read ({error.status})")
                 return []
 
-        async def newest(name: str, path: str) -> list[dict[str, Any]]:
+        async def newest(name: str, path: str) -> Items:
             first, items, count = await part(name, path, self._ends) or ([], [], 0)
             if count == len(first) + len(items):
                 return [*first, *items]
@@ -269,7 +269,7 @@ class GitHub:
     async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
         output = run.get("output")
         path, count = f"/check-runs/{parse.number(run, 'id')}/annotations", parse.number(output, "annotations_count")
-        annotations: list[dict[str, Any]] = []
+        annotations: Items = []
         if count > 0:
             last_page = str((count - 1) // PER_PAGE + 1)
             annotations = await self._list("read annotations", path, max_pages=1, page=last_page)
@@ -281,7 +281,7 @@ class GitHub:
             annotations=tuple(parse.annotation(item) for item in annotations[-MAX_ANNOTATIONS:]),
         )
 
-    async def _minimized_ids(self, items: list[dict[str, Any]], notes: list[str]) -> frozenset[str]:
+    async def _minimized_ids(self, items: Items, notes: list[str]) -> frozenset[str]:
         """The node ids of those items that people have hidden. Only GraphQL knows."""
         ids = [item["node_id"] for item in items if isinstance(item.get("node_id"), str)]
         hidden_ids: set[str] = set()
@@ -315,7 +315,7 @@ class GitHub:
             raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
         return data
 
-    async def _list_if_allowed(self, purpose: str, path: str, **options: Any) -> list[dict[str, Any]]:
+    async def _list_if_allowed(self, purpose: str, path: str, **options: Any) -> Items:
         """As `_list`; nothing where the token may not read, or the server has no such list."""
         try:
             return await self._list(purpose, path, **options)
@@ -326,15 +326,15 @@ class GitHub:
 
     async def _list(
         self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
-    ) -> list[dict[str, Any]]:
+    ) -> Items:
         """The items of all pages, at most `max_pages`. `repo` is another repository."""
         path = f"/repos/{repo or self._repo}{path}"
         request = ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE, **query})
-        return await follow_pages(self._send, request, key, max_pages)
+        return await follow(self._send, request, key=key, max_pages=max_pages)
 
     async def _ends(self, purpose: str, path: str) -> tuple[Items, Items, int]:
         request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE})
-        return await first_and_newest(self._send, request)
+        return await read_ends(self._send, request)
 
     async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         body = {"query": query, "variables": variables}
