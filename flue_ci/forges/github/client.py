@@ -33,6 +33,7 @@ _FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
 _SHA = re.compile(r"[0-9a-f]{40}")
 _PAGE_NUMBER = re.compile(r"[?&]page=(\d{1,9})(?:&|$)")
+_NOT_SHOWN = (301, 302, 307, 403, 404, 410, 422, 451)  # the token may not read it, or it is not there
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
 _VIEWER_QUERY = "query{viewer{login databaseId}}"
@@ -103,8 +104,15 @@ class GitHub:
         return [pull for pull in map(parse.pull, items) if pull.state == "open" and pull.head_sha == sha]
 
     async def events_since(self, number: int, since: str) -> frozenset[str]:
-        """At most the newest thousand events are looked at; more of them since then are a `ForgeError`."""
-        return await events_since(self._send, f"/repos/{self._repo}/issues/{number}/events", since)
+        """At most the newest thousand events are looked at; more of them since then are a `ForgeError`. A server that
+        does not have the list may have the same names in the timeline."""
+        url = f"/repos/{self._repo}/issues/{number}"
+        try:
+            return await events_since(self._send, f"{url}/events", since)
+        except ForgeError as error:
+            if error.status != 404:
+                raise
+        return await events_since(self._send, f"{url}/timeline", since)
 
     async def head_at(self, pull: PullRequest, time: str) -> str:
         """By the activity of the repository that the head is in."""
@@ -322,7 +330,7 @@ class GitHub:
         try:
             return await self._list(purpose, path, **options)
         except ForgeError as error:
-            if error.status in (403, 404, 422):
+            if error.status in _NOT_SHOWN:
                 return []
             raise
 
