@@ -56,10 +56,12 @@ async def authorize_request(
     verdict = policy.authorize(
         event, required_triggers, await roles, allowed_bots=settings.allowed_bots, from_fork=target.from_fork
     )
-    if isinstance(verdict, policy.Allow) and command and await _is_own_app(event, context.forge):
-        verdict = policy.Skip("a comment of our own account asks for nothing")
-    if not isinstance(verdict, policy.Allow):
-        return Rejection(reason=verdict.reason, is_denied=isinstance(verdict, policy.Deny))
+    if isinstance(verdict, policy.Deny):
+        return Rejection(reason=verdict.reason, is_denied=True)
+    if command and await _is_own_app(event, context.forge):
+        return Rejection(reason="a comment of our own account asks for nothing")
+    if isinstance(verdict, policy.Skip):
+        return Rejection(reason=verdict.reason, reply=error_reply(verdict.reason, context.job.run_url))
     if isinstance(choice, policy.Help):
         reply = help_reply(triggers, trigger=settings.trigger)
         return Rejection(reason="the agents are listed in a reply", reply=reply)

@@ -371,6 +371,7 @@ def test_an_agent_without_forks_runs_for_none_whatever_the_event(make_job: MakeJ
     done = job.act(job.github.env(event, payload))
     assert done.outputs["conclusion"] == ("skipped" if fork else "success"), done.log
     assert ("`triggers.forks`" in done.log) == fork
+    assert len(job.github.ours()) == (not fork or "comment" in event), "whoever asked gets an answer"
     assert (job.model.requests == []) == fork
 
 

@@ -419,3 +419,10 @@ async def test_a_comment_is_read_again(server: GitHubServer, work: Path, forge: 
         kind = "review" if "path" in made else "issue"
         comment = Comment(id=made["id"], kind=kind, author=Account(), body="old")  # type: ignore[arg-type]
         assert (await forge.reread(comment)).body == "x"
+
+
+async def test_the_timeline_tells_what_a_server_without_events_does_not(server: GitHubServer, forge: Forge) -> None:
+    number = server.issue()["number"]
+    server.happened(number, "base_ref_changed")
+    server.faults.add("GET events", status=404)
+    assert await forge.events_since(number, "2026-01-01T00:00:00Z") == {"base_ref_changed"}

@@ -611,7 +611,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/pulls/(\d+)", _Handler.read_pull),
     ("GET", r"/pulls/comments/(\d+)", _Handler.read_line),
     ("GET", r"/issues/(\d+)", _Handler.read_issue),
-    ("GET", r"/issues/(\d+)/events", _Handler.read_events),
+    ("GET", r"/issues/(\d+)/(?:events|timeline)", _Handler.read_events),
     ("GET", r"/issues/comments/(\d+)", _Handler.read_comment),
     ("GET", r"/pulls/(\d+)/commits", _Handler.read_commits),
     ("GET", r"/commits/([0-9a-f]+)/check-suites", _Handler.check_suites),

@@ -6,18 +6,19 @@ PyGithub is used for its requests only: its objects ask again for fields that th
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import quote
 
 from flue_ci.core.concurrency import together
-from flue_ci.core.discussion import Account, Comment, Discussion, FailedCheck, Issue, PullRequest
+from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Reaction
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.failed_checks import failed_checks
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
 from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read_ends
 from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
@@ -26,11 +27,10 @@ from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_e
 FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
-MAX_FILES, MAX_CHECKS, MAX_ANNOTATIONS = 300, 10, 10
-# Not `cancelled`: a newer push or a person ended it, which says nothing about the code.
-_FAILURES = ("failure", "timed_out", "action_required", "startup_failure")
+MAX_FILES = 300
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
 _SHA = re.compile(r"[0-9a-f]{40}")
+_NOT_SHOWN = (301, 302, 307, 403, 404, 410, 422, 451)  # the token may not read it, or it is not there
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
 _VIEWER_QUERY = "query{viewer{login databaseId}}"
@@ -101,8 +101,15 @@ class GitHub:
         return [pull for pull in map(parse.pull, items) if pull.state == "open" and pull.head_sha == sha]
 
     async def events_since(self, number: int, since: str) -> frozenset[str]:
-        """At most the newest thousand events are looked at; more of them since then are a `ForgeError`."""
-        return await events_since(self._send, f"/repos/{self._repo}/issues/{number}/events", since)
+        """At most the newest thousand events are looked at; more of them since then are a `ForgeError`. A server that
+        does not have the list may have the same names in the timeline."""
+        url = f"/repos/{self._repo}/issues/{number}"
+        try:
+            return await events_since(self._send, f"{url}/events", since)
+        except ForgeError as error:
+            if error.status != 404:
+                raise
+        return await events_since(self._send, f"{url}/timeline", since)
 
     async def head_at(self, pull: PullRequest, time: str) -> str:
         """By the activity of the repository that the head is in."""
@@ -173,7 +180,7 @@ class GitHub:
             newest("reviews", f"/pulls/{number}/reviews"),
             newest("review comments", f"/pulls/{number}/comments"),
             part("changed files", f"/pulls/{number}/files", max_pages=MAX_FILES // PER_PAGE),
-            self._failed_checks(pull.head_sha, notes),
+            failed_checks(self._list, pull.head_sha, notes),
         )
         hidden_ids = await self._minimized_ids([*comments, *review_comments, *reviews], notes)
         if len(files) == MAX_FILES:
@@ -250,37 +257,6 @@ class GitHub:
             return replace(me, kind="Bot")
         return me
 
-    async def _failed_checks(self, sha: str, notes: list[str]) -> tuple[FailedCheck, ...]:
-        """The latest run of each check, where that did not succeed."""
-        try:
-            runs = await self._list("read the checks", f"/commits/{sha}/check-runs", key="check_runs", max_pages=3)
-            runs.sort(key=lambda run: parse.number(run, "id"))
-            latest = {(parse.text(run.get("app"), "slug"), parse.text(run, "name")): run for run in runs}
-            failures = [run for run in latest.values() if run.get("conclusion") in _FAILURES]
-            if len(failures) > MAX_CHECKS:
-                notes.append(f"only the last {MAX_CHECKS} of {len(failures)} failed checks are listed")
-            return tuple(await together(*(self._failed_check(run) for run in failures[-MAX_CHECKS:])))
-        except ForgeError as error:
-            if error.status not in (403, 404):
-                raise
-            notes.append(f"the checks of the head could not be read ({error.status}; `checks: read` allows it)")
-            return ()
-
-    async def _failed_check(self, run: Mapping[str, Any]) -> FailedCheck:
-        output = run.get("output")
-        path, count = f"/check-runs/{parse.number(run, 'id')}/annotations", parse.number(output, "annotations_count")
-        annotations: Items = []
-        if count > 0:
-            last_page = str((count - 1) // PER_PAGE + 1)
-            annotations = await self._list("read annotations", path, max_pages=1, page=last_page)
-        return FailedCheck(
-            name=parse.text(run, "name"),
-            conclusion=parse.text(run, "conclusion"),
-            url=parse.text(run, "html_url"),
-            summary=parse.text(output, "summary") or parse.text(output, "title"),
-            annotations=tuple(parse.annotation(item) for item in annotations[-MAX_ANNOTATIONS:]),
-        )
-
     async def _minimized_ids(self, items: Items, notes: list[str]) -> frozenset[str]:
         """The node ids of those items that people have hidden. Only GraphQL knows."""
         ids = [item["node_id"] for item in items if isinstance(item.get("node_id"), str)]
@@ -320,7 +296,7 @@ class GitHub:
         try:
             return await self._list(purpose, path, **options)
         except ForgeError as error:
-            if error.status in (403, 404, 422):
+            if error.status in _NOT_SHOWN:
                 return []
             raise
 

@@ -33,7 +33,7 @@ async def events_since(send: Callable[[ApiRequest], Awaitable[ApiResponse]], url
             response = await send(ApiRequest(purpose, "GET", link))
         items = [item for item in response.data or () if isinstance(item, dict)]
         names |= {parse.text(item, "event") for item in items if parse.text(item, "created_at") >= since}
-        if "prev" not in response.links or any(parse.text(item, "created_at") < since for item in items):
+        if "prev" not in response.links or any("" < parse.text(item, "created_at") < since for item in items):
             return frozenset(names)
         direction = "prev"
     raise ForgeError("so much was done to the pull request since the request that it cannot be read", hint="ask again")
