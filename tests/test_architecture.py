@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -66,11 +66,11 @@ MAX_CONDITIONAL_EXPRESSIONS = 12.0  # in 1,000 lines
 MAX_BROAD_EXCEPTS = 12  # each at a boundary: of errors, or where a vendor's failures are translated
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if path.is_relative_to(PACKAGE / "demo"):
-            continue  # the demo's own repository
-        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path
+@cache
+def modules() -> tuple[tuple[str, Path], ...]:
+    """All modules and where they are, without the demo's, which are in a repository of their own."""
+    paths = [path for path in sorted(PACKAGE.rglob("*.py")) if not path.is_relative_to(PACKAGE / "demo")]
+    return tuple((".".join(path.relative_to(PACKAGE).with_suffix("").parts), path) for path in paths)
 
 
 @cache
@@ -78,22 +78,22 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+    return tuple(names)
 
 
-def inner_imports(path: Path) -> Iterator[str]:
+def inner_imports(path: Path) -> list[str]:
     """The modules of the package that a module imports, at any place in it."""
     known = {module for module, _ in modules()}
-    for name in imports(path):
-        inner = name.removeprefix("flue_ci.")
-        if name.startswith("flue_ci.") and inner in known:
-            yield inner
+    names = [name.removeprefix("flue_ci.") for name in imports(path) if name.startswith("flue_ci.")]
+    return [name for name in names if name in known]
 
 
 def room(module: str) -> str:

@@ -103,7 +103,7 @@ class Flow:
 
     def commit(self) -> None:
         self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", "work")
+        self.git("-c", "maintenance.auto=false", "commit", "-q", "--allow-empty", "-m", "work")
 
     def spec(self, name: str = "count", **parts: Any) -> Path:
         """Writes a spec; JSON is YAML."""
@@ -120,7 +120,7 @@ class Flow:
     def env(self) -> dict[str, str]:
         kept = {
             name: os.environ[name]
-            for name in ("PATH", "LANG", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
+            for name in ("PATH", "LANG", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "SSL_CERT_FILE")
             if name in os.environ
         }
         ours = {"HOME": str(self.home / "home"), "TMPDIR": str(self.tmp), "PYTHONPATH": str(PROJECT)}

@@ -55,7 +55,7 @@ class Job:
     def env(self, environ: dict[str, str]) -> dict[str, str]:
         kept = {
             name: os.environ[name]
-            for name in ("PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
+            for name in ("PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "SSL_CERT_FILE")
             if name in os.environ
         }
         home = self.home / "home"

@@ -1,8 +1,9 @@
 """One sandbox of the E2B-compatible test server: real processes and files on this machine.
 
-As root it has namespaces of its own, for mounts and for processes: private `/home`, `/tmp`, `/root`, `/etc` and `/usr`
-(what is written there lies over the machine's own), the rest read-only; a first process that is named as E2B's daemon;
-commands as uid 1000. Otherwise HOME is a temporary directory and paths are those of this machine. No security boundary.
+As root it has namespaces of its own, for mounts and for processes: private `/home`, `/tmp`, `/dev/shm`, `/root`, `/etc`
+and `/usr` (what is written there lies over the machine's own), the rest read-only; a first process that is named as
+E2B's daemon; commands as uid 1000. Otherwise HOME is a temporary directory and paths are those of this machine. No
+security boundary.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ _CLONE_NEWNS, _CLONE_NEWPID = 0x20000, 0x20000000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UID = 1000
+_SETPRIV = shutil.which("setpriv") or "setpriv"
+_PLACES = ("/tmp", "/dev/shm")  # in which everybody may write
 # `sudo -n COMMAND`, over a copy of bash with the setuid bit.
 _SUDO = """#!/bin/bash
 while [ "${1:0:1}" = - ]; do shift; done
@@ -54,14 +57,14 @@ class Machine:
         self.id, self.options = sandbox_id, options
         self.gone = asyncio.Event()
         self._directory = directory
-        for name in ("home/user", "tmp", "root"):
+        for name in ("home/user", "root", *(place[1:] for place in _PLACES)):
             (directory / name).mkdir(parents=True)
         # Namespaces belong to threads: everything that looks at the sandbox's paths happens on this one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sandbox-{sandbox_id}")
-        self._daemon: subprocess.Popen[bytes] | None = None
+        self.daemon: subprocess.Popen[bytes] | None = None
         self._namespace_fd: int | None = self._thread.submit(self._isolate).result() if options.isolate else None
         self.isolated = self._namespace_fd is not None
-        self._namespace = os.fstat(self._namespace_fd).st_ino if self._namespace_fd is not None else 0
+        self.namespace = os.fstat(self._namespace_fd).st_ino if self._namespace_fd is not None else 0
 
     def _isolate(self) -> int | None:
         """Give this thread its own view of the file system; None when this machine does not allow it."""
@@ -85,14 +88,19 @@ class Machine:
         for name in ("etc", "usr"):
             layers = f"lowerdir=/{name},upperdir={self._directory}/{name},workdir={self._directory}/{name}.work"
             mount("overlay", f"/{name}", 0, "overlay", layers)
-        for name in ("home", "root", "tmp"):
+        for name in ("home", "root"):
             mount(str(self._directory / name), f"/{name}", _MS_BIND)
-        if self._daemon is not None:  # by a process of the new namespace, whose view it then is
+        # Our own directory is below one of these, and out of sight from then on.
+        places = {os.open(self._directory / name[1:], os.O_PATH): name for name in _PLACES if Path(name).is_dir()}
+        for descriptor, target in places.items():
+            mount(f"/proc/self/fd/{descriptor}", target, _MS_BIND)
+            os.close(descriptor)
+        if self.daemon is not None:  # by a process of the new namespace, whose view it then is
             subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
         mount("none", "/", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
         os.chdir("/")
         # Kept open, so that its number stays ours.
-        return os.open(f"/proc/{'1' if self._daemon else 'thread-self'}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(f"/proc/{'1' if self.daemon else 'thread-self'}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def _fill(self) -> None:
         """The machine's own files: accounts, and a sudo when there is to be one."""
@@ -103,7 +111,8 @@ class Machine:
         (self._directory / "etc/shadow").write_text("user:*:20000:0:99999:7:::\nroot:*:20000:0:99999:7:::\n")
         (self._directory / "etc/shadow").chmod(0o600)
         os.chown(self._directory / "home/user", _UID, _UID)
-        (self._directory / "tmp").chmod(0o1777)
+        for name in _PLACES:
+            (self._directory / name[1:]).chmod(0o1777)
         (self._directory / "root").chmod(0o700)
         if self.options.sudo:
             shutil.copy("/bin/bash", self._directory / "usr/lib/sudo-shell")
@@ -116,7 +125,7 @@ class Machine:
         program = self._directory / self.options.daemon
         shutil.copy("/bin/sleep", program)
         ignore = lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # noqa: E731 (so that orphans leave no zombies)
-        self._daemon = subprocess.Popen([str(program), "infinity"], preexec_fn=ignore, start_new_session=True)  # noqa: PLW1509
+        self.daemon = subprocess.Popen([str(program), "infinity"], preexec_fn=ignore, start_new_session=True)  # noqa: PLW1509
 
     def home(self, user: str) -> str:
         private = "/root" if user == "root" else "/home/user"
@@ -142,19 +151,21 @@ class Machine:
     ) -> subprocess.Popen[bytes]:
         """Start a process; call it `inside`. Raises OSError."""
         account = {"PATH": _SYSTEM_PATH, "HOME": self.home(user), "USER": user, "LOGNAME": user}
-        credentials: dict[str, Any] = {}
+        environment = {**account, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": self.id, **environment}
         if self.isolated and user != "root":
-            credentials = {"user": _UID, "group": _UID, "extra_groups": []}
+            if shutil.which(argv[0], path=environment["PATH"]) is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+            # Not `Popen(user=…)`, for which Python copies the page tables of the whole process: 15 ms.
+            argv = [_SETPRIV, f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--", *argv]
         return subprocess.Popen(
             argv,
             cwd=cwd,
-            env={**account, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": self.id, **environment},
+            env=environment,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
-            **credentials,
         )
 
     def number(self, pid: int) -> int:
@@ -181,29 +192,14 @@ class Machine:
         if self.isolated and user != "root":
             os.chown(path, _UID, _UID)
 
-    def processes(self) -> Iterator[tuple[int, str]]:
-        """(pid, command line) of everything that runs in here, however it was started."""
-        mark = f"E2B_SANDBOX_ID={self.id}".encode()
-        own = {os.getpid(), self._daemon and self._daemon.pid}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) in own:
-                continue
-            try:
-                if (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                    continue
-                ours = self.isolated and (entry / "ns/mnt").stat().st_ino == self._namespace
-                if ours or mark in (entry / "environ").read_bytes().split(b"\0"):
-                    yield (
-                        int(entry.name),
-                        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),
-                    )
-            except OSError:  # it ended meanwhile, or belongs to somebody else
-                continue
+    def processes(self) -> list[tuple[int, str]]:
+        """As `processes_of`."""
+        return processes_of([self])
 
     def end(self) -> None:
         """Kill everything and remove the files. Blocks for as long as that takes."""
-        if self._daemon is not None:
-            self._daemon.kill()  # and with it its whole namespace
+        if self.daemon is not None:
+            self.daemon.kill()  # and with it its whole namespace
         self._kill_all()
         self._thread.shutdown(wait=True)
         self._kill_all()  # what was just being started
@@ -211,7 +207,7 @@ class Machine:
 
     def _kill_all(self) -> None:
         deadline = time.monotonic() + 10
-        while (left := list(self.processes())) and time.monotonic() < deadline:
+        while (left := self.processes()) and time.monotonic() < deadline:
             for pid, _ in left:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -224,8 +220,29 @@ class Machine:
         if self._namespace_fd is not None:
             os.close(self._namespace_fd)
             self._namespace_fd = None
-        if self._daemon is not None:
-            self._daemon.poll()
+        if self.daemon is not None:
+            self.daemon.poll()
+
+
+def processes_of(machines: Sequence[Machine]) -> list[tuple[int, str]]:
+    """(pid, command line) of everything that runs in these machines, however it was started, but for their first
+    processes. Tests ask often, and of many machines: one walk through /proc answers for all of them."""
+    marks = {f"E2B_SANDBOX_ID={machine.id}".encode() for machine in machines}
+    namespaces = {machine.namespace for machine in machines if machine.isolated}
+    others = {os.getpid(), *(machine.daemon.pid for machine in machines if machine.daemon is not None)}
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) in others:
+            continue
+        try:
+            inside = (entry / "ns/mnt").stat().st_ino in namespaces
+            inside = inside or not marks.isdisjoint((entry / "environ").read_bytes().split(b"\0"))
+            if inside and (entry / "stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z":
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append((int(entry.name), line))
+        except OSError:  # it ended meanwhile, or belongs to somebody else
+            continue
+    return found
 
 
 def entry_of(path: str) -> dict[str, Any]:

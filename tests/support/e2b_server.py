@@ -31,7 +31,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tests.support.e2b_control import ControlPlane, Recorded, Refused, Sandbox
 from tests.support.e2b_envd import FilesystemService, ProcessService, download, not_found, upload
-from tests.support.e2b_machine import MachineOptions
+from tests.support.e2b_machine import MachineOptions, processes_of
 from tests.support.faults import HOLD_SECONDS, Fault, Faults
 
 _RPC_ROUTES = {
@@ -98,7 +98,7 @@ class E2BServer:
     def processes(self) -> list[tuple[int, str]]:
         """Everything that still runs of any sandbox there ever was, after a moment for what is just ending."""
         for _ in range(100):
-            left = [process for machine in self._control.machines for process in machine.processes()]
+            left = processes_of(self._control.machines)
             if not left:
                 return []
             time.sleep(0.02)

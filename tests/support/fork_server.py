@@ -44,6 +44,8 @@ _IMPORTED_LATE = (
     "jinja2.meta",
     "jinja2.sandbox",
     "jsonschema",
+    "opentelemetry.metrics",
+    "opentelemetry.propagate",
 )
 
 
@@ -304,6 +306,8 @@ def _load() -> None:
     for name in _IMPORTED_LATE:
         with suppress(ImportError):
             importlib.import_module(name)
+    with suppress(Exception):  # pydantic makes a model's validator when it is first used
+        importlib.import_module("flue_ci.spec.load").load_spec(Path("warm.yml"), b"version: 1\nprompt: '{{ title }}'\n")
 
 
 def _preloads(module: ModuleType) -> Iterator[Callable[[], object]]:
@@ -325,8 +329,9 @@ def _check() -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()
     _load()
     _check()
-    gc.collect()
     gc.freeze()
+    gc.enable()
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -99,7 +99,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
             (work / path).parent.mkdir(parents=True, exist_ok=True)
             (work / path).write_text(text)
         _git(work, "add", "-A")
-        _git(work, "commit", "-q", "--allow-empty", "-m", message)
+        _git(work, "-c", "maintenance.auto=false", "commit", "-q", "--allow-empty", "-m", message)
         return _git(work, "rev-parse", "HEAD")
 
     def pull(self, work: Path, files: dict[str, str], *, author: str = "mona", fork: bool = False) -> JSON:

@@ -79,7 +79,7 @@ class Repo:
 
     def commit(self, message: str = "change") -> str:
         self.git("add", "-A")
-        self.git("commit", "-q", "--no-verify", "--allow-empty", "-m", message)
+        self.git("-c", "maintenance.auto=false", "commit", "-q", "--no-verify", "--allow-empty", "-m", message)
         return self.line("rev-parse", "HEAD")
 
     def tree(self) -> Tree:
