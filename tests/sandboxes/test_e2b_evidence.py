@@ -212,6 +212,8 @@ async def test_no_file_of_the_home_and_no_variable_changes_a_check(server: E2BSe
     assert text.split("\n")[:3] == ["x y", "/home/user", "user"]
     assert "/home/user" not in text.split("\n")[3]
     assert "plain" in text
+    path = (await output(box, 'printf %s "$PATH"', login=False)).split(":")
+    assert [place for place in path if place.startswith("/home/user")] == path[-1:] == ["/home/user/.local/bin"]
     await box.close()
 
 

@@ -66,9 +66,9 @@ failed.
 With `verify: same` the checks run in the agent's own sandbox, after all of its processes were ended. It saves the
 second sandbox, and proves less: the report lists what the checks saw beside the changes.
 
-A check runs in `bash --noprofile --norc`, with the variables of `env` and `secrets` and the machine's own `PATH`:
-what setup wrote into `~/.profile` or `~/.bashrc` does not count, so name it (`. ~/.nvm/nvm.sh && npm test`), or set
-`PATH` in `sandbox.env`. A check whose exit code is not known has not passed.
+A check runs in `bash --noprofile --norc`, with the variables of `env` and `secrets` and the machine's own `PATH`,
+then `~/.local/bin`: what setup wrote into `~/.profile` or `~/.bashrc` does not count, so name it (`. ~/.nvm/nvm.sh &&
+npm test`), or set `PATH` in `sandbox.env`. A check whose exit code is not known has not passed.
 
 ## What a local run asks you for
 

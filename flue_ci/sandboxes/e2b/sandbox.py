@@ -88,11 +88,13 @@ class E2BSandbox:
         home = posixpath.normpath(home)
         if not home.startswith("/"):
             raise self._loss_error(None, "it has no home directory")
-        # A directory of the home is not the machine's: what is in it may change.
+        # A directory of the home is not the machine's, because what is in it may change. What package managers install
+        # for a user is found after all that the machine has.
         places = [
             place for place in path.split(":") if place.startswith("/") and not f"{place}/".startswith(f"{home}/")
         ]
-        self._account = Account(name=name, home=home, path=":".join(places), has_sudo=sudo == "yes")
+        path = ":".join([*places, f"{home}/.local/bin"])
+        self._account = Account(name=name, home=home, path=path, has_sudo=sudo == "yes")
 
     async def exec(  # noqa: PLR0913 (the contract)
         self,
