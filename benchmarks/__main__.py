@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import action, loop, repository, text
+from benchmarks import action, loop, repository, text, verification
 
 if __name__ == "__main__":
     quick = "--quick" in sys.argv[1:]
@@ -15,3 +15,5 @@ if __name__ == "__main__":
     action.main(["--quick"] if quick else [])
     print()
     text.main(["--quick"] if quick else [])
+    print()
+    verification.main(["--quick"] if quick else [])

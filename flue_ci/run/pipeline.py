@@ -113,8 +113,8 @@ async def _check(run: RunState, verification: Verification) -> None:
     sandbox, workspace = run.sandbox, run.workspace
     if run.clean:
         async with _stage(run, "verify"):
-            # Of the agent's sandbox nothing is needed any more.
-            (sandbox, workspace), _ = await together(run.clean.receive(run.source, run.changes), _close_sandbox(run))
+            run.closing = asyncio.ensure_future(_close_sandbox(run))  # nothing of it is needed any more
+            sandbox, workspace = await run.clean.receive(run.source, run.changes)
     elif verification.unquiet:
         message = f"no check was run, because the agent's processes could not be ended: {verification.unquiet}"
         raise SandboxError(message, hint="let the checks run in a clean sandbox: `verify: fresh` in the spec")
@@ -240,13 +240,15 @@ async def _end(run: RunState, services: RunServices) -> None:
 
 
 async def _close_sandboxes(run: RunState) -> None:
-    clean = run.clean.close() if run.clean else asyncio.sleep(0)
-    await together(clean, _close_sandbox(run))
+    agents = run.closing or asyncio.ensure_future(_close_sandbox(run))
+    if run.clean:
+        await run.clean.close()
+    await agents
 
 
 async def _close_sandbox(run: RunState) -> None:
-    """Kills the agent's sandbox; once is enough."""
-    if run.sandbox is None or run.sandbox_seconds:
+    """Kills the agent's sandbox."""
+    if run.sandbox is None:
         return
     await run.sandbox.close()
     run.sandbox_seconds = round(time.monotonic() - run.sandbox_opened, 3)

@@ -39,6 +39,7 @@ class RunState:
     sandbox: Sandbox | None = None
     sandbox_opened: float = 0.0
     sandbox_seconds: float = 0.0
+    closing: asyncio.Future[None] | None = None  # the end of the agent's sandbox, before that of the run
     engine_ready: asyncio.Future[None] | None = None
     source: Source | None = None
     discussion_text: str = ""

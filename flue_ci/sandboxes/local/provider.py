@@ -155,7 +155,10 @@ class LocalSandbox:
         variables = {**self._environment(user), **self._request.env, **(env or {})}
         if not login:
             variables.pop("BASH_ENV", None)
-            if "PATH" not in {*self._request.env, *(env or {})}:  # what package managers install for a user, after all else
+            if "PATH" not in {
+                *self._request.env,
+                *(env or {}),
+            }:  # what package managers install for a user, after all else
                 variables["PATH"] += f":{self._homes[user]}/.local/bin"
         start = time.monotonic()
         code, timed_out = await client.run(command, directory, variables, timeout, output, login=login)
