@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -165,8 +166,17 @@ async def test_tools_of_developers_work(box: LocalSandbox, tool: str) -> None:
 # Memory, processes, files
 
 
-async def test_file_systems_in_memory_are_small(box: LocalSandbox) -> None:
-    sizes = {}
+@pytest.fixture
+async def box_on_disk() -> AsyncIterator[LocalSandbox]:
+    """A sandbox whose directory is on a disk, whatever holds the temporary files of tests."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        box = await LocalProvider(directory=Path(directory)).open(CLOSED, quiet)
+        yield box
+        await box.close()
+
+
+async def test_file_systems_in_memory_are_small(box_on_disk: LocalSandbox) -> None:
+    box, sizes = box_on_disk, {}
     for line in (await text(box, "df -B1 --output=fstype,size,target | tail -n +2")).splitlines():
         kind, size, target = line.split()
         is_writable = (await run(box, f"touch {target}/here")).exit_code == 0
