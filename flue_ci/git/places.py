@@ -144,7 +144,7 @@ class _Survey:
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            yield from entries
+            yield from sorted(entries, key=lambda entry: entry.name)
     except OSError:  # git cannot read it either
         return
 

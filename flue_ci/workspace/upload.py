@@ -98,9 +98,12 @@ def printed_names(result: ExecResult, label: str) -> tuple[str, ...]:
     COUNT, a last element such as "and 4,213 more". Raises `WorkspaceError` when there are none."""
     text = result.output.decode("utf-8", "replace")
     record = re.search(rf"^flue-ci-{label}=([0-9]{{1,18}}) ([A-Za-z0-9+/=]*)$", text, re.MULTILINE)
-    if record is None:
-        raise WorkspaceError(f"a script in the sandbox printed no names: {last_line(result)}")
-    names = [display_name(os.fsdecode(name)) for name in split_nul(base64.b64decode(record[2]))]
+    try:
+        data = base64.b64decode(record[2] if record else "?", validate=True)
+    except ValueError:
+        raise WorkspaceError(f"a script in the sandbox printed no names: {last_line(result)}") from None
+    assert record
+    names = [display_name(os.fsdecode(name)) for name in split_nul(data)]
     if len(names) < int(record[1]):
         names.append(f"and {int(record[1]) - len(names):,} more")
     return tuple(names)

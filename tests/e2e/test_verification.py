@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import MakeFlow
-from tests.e2e.flow import Ended, Flow, assert_ended, bash, say
+from tests.e2e.flow import HANG_GUARD, Ended, Flow, assert_ended, bash, say
 from tests.support.messages_script import Turn, tool
 
 WHERE = pytest.mark.parametrize("where", ["local", "e2b"])
@@ -263,7 +264,15 @@ def test_a_clean_sandbox_that_is_not_needed_is_ended_and_its_time_is_shown(make_
     flow.environment["LEAKED"] = "hunter2hunter2hunter2"
     flow.spec(checks=[{"name": "tests", "run": "true"}], sandbox={"secrets": ["LEAKED"]})
     flow.commit()
-    ended = run_with(flow, 'echo "$LEAKED" > greeting.txt')
+
+    def finish_late(_: object) -> Turn:
+        deadline = time.monotonic() + HANG_GUARD
+        while len(flow.e2b.recorded("write")) < 2 and time.monotonic() < deadline:  # the second one is there
+            time.sleep(0.05)
+        return say("Done.")
+
+    flow.model._script = [bash('echo "$LEAKED" > greeting.txt'), finish_late]  # type: ignore[attr-defined]
+    ended = flow.run()
     assert_ended(ended, "failed", 1, stage="collect")
     assert [check.state for check in ended.report.checks] == ["not-run"]
     verification = ended.report.verification

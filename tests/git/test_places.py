@@ -80,7 +80,7 @@ def links_inside(repo: Repo, victim: Repo) -> Path:
         path = repo.path / ".git" / name
         path.rename(repo.path.parent / name)
         path.symlink_to(victim.path / ".git" / name)
-    return repo.path / ".git"  # which of them is met first is up to the file system
+    return repo.path / ".git/HEAD"
 
 
 def link_through_the_checkout(repo: Repo, victim: Repo) -> Path:

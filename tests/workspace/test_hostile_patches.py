@@ -318,7 +318,7 @@ class Asking:
         self._name, self._kept = name, kept
 
     async def exec(self, command: str, **_: object) -> ExecResult:
-        output = b"" if self._kept.exists() else b"flue-ci-staged=" + b"1" * 64 + b"\n"
+        output = b"" if self._kept.exists() else b"flue-ci-left-out=0 \nflue-ci-staged=" + b"1" * 64 + b"\n"
         return ExecResult(exit_code=0, output=output, omitted_bytes=0, timed_out=False, seconds=0.0)
 
     async def read(self, path: str, **_: object) -> bytes:
@@ -346,6 +346,26 @@ async def test_a_sandbox_gets_no_object_that_did_not_travel(tmp_path: Path, want
     with pytest.raises(WorkspaceError):
         await collect(workspace, source, box)  # type: ignore[arg-type]
     assert (tmp_path / "kept").exists() == given
+
+
+@pytest.mark.parametrize(
+    "names", [b"", b"left-out=1 A", b"left-out=1 =", b"left-out=99999999999999999999 ", b"left-out=x "]
+)
+async def test_a_list_of_names_that_is_none_is_an_error_and_no_bug(tmp_path: Path, names: bytes) -> None:
+    repo = new_repo(tmp_path / "repo", BASE)
+    (tmp_path / "scratch").mkdir()
+    source = await open_checkout(repo.path, history=1, scratch=tmp_path / "scratch")
+
+    class Root(Asking):
+        async def exec(self, command: str, **_: object) -> ExecResult:
+            return ExecResult(exit_code=0, output=b"flue-ci-" + names + b"\nflue-ci-staged=" + b"1" * 64 + b"\n")
+
+    with pytest.raises(WorkspaceError, match="printed no names"):
+        await collect(
+            Workspace(root="/r", store="/s", store_has_objects=False),
+            source,
+            Root("x", tmp_path / "kept"),  # type: ignore[arg-type]
+        )
 
 
 # Whatever comes
