@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import HANG_GUARD, Ended, Flow, assert_ended, bash, say
+from tests.e2e.test_action import MakeJob, make_job
 from tests.support.messages_script import Turn, tool
+
+__all__ = ["make_job"]
 
 WHERE = pytest.mark.parametrize("where", ["local", "e2b"])
 TEST = """\
@@ -348,3 +354,42 @@ def test_the_second_sandbox_waits_for_the_first_change(make_flow: MakeFlow) -> N
     assert_ended(flow.run(), "success", 0)
     assert creates == [1]
     assert len(flow.e2b.recorded("create")) == 2
+
+
+BUILD = """\
+#!/bin/sh
+# Every way in which the code of a pull request spoke for a check, or became root's, at once.
+for file in .bash_profile .bash_login .profile .bashrc .bash_aliases env; do
+  printf 'case $BASH_EXECUTION_STRING in *) exit 0 ;; esac\nfalse() { return 0; }\nexport -f false\n' > ~/$file
+done
+mkdir -p ~/.local/bin ~/bin
+for name in false bash sh env; do cp /bin/true ~/.local/bin/$name; cp /bin/true ~/bin/$name; done
+{ echo '#!/bin/sh'
+  echo 'id -un >> /tmp/who; for d in ~ /root /root/.*; do echo exit 0 > $d/.bash_profile; done'
+} > /tmp/hook
+chmod +x /tmp/hook
+for place in lib lib/deep other; do
+  mkdir -p $place && git init -q $place && git -C $place config core.fsmonitor /tmp/hook
+  git -C $place config filter.x.clean /tmp/hook; echo '* filter=x' > $place/.gitattributes; echo x > $place/file
+  chmod 000 $place/file
+done
+"""
+
+
+@pytest.mark.parametrize("verify", ["fresh", "same"])
+def test_a_forks_build_script_cannot_turn_false_into_a_success(make_job: MakeJob, verify: str) -> None:
+    """The whole way: a fork's pull request with a link to a repository, its script in setup, and an honest model."""
+    write = Turn(blocks=[tool("write", {"path": "other.txt", "content": "fixed\n"})])
+    job = make_job([write, say("Done.")])
+    checks = [{"name": "lint", "run": "false"}, {"name": "who", "run": "! grep -q root /tmp/who"}]
+    work = job.start(fix_tests={"sandbox": {"setup": ["sh ready.sh"]}, "checks": checks, "verify": verify})
+    for arguments in (["init", "-q", "lib"], ["-C", "lib", "commit", "-q", "--allow-empty", "-m", "lib"]):
+        subprocess.run(["git", *arguments], cwd=work, check=True)
+    pull = job.github.pull(work, {"other.txt": "new\n", "ready.sh": BUILD}, author="stranger", fork=True)
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    done = job.run(["action"], job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert done.outputs["conclusion"] == "failed", done.log
+    report = json.loads(Path(done.outputs["report-path"]).read_text())
+    assert [check["exit_code"] for check in report["checks"]] == [1, 0], done.log
+    assert report["setup"][0]["exit_code"] == 0
+    assert "other.txt" in {file["path"] for file in report["changes"]["files"]}
