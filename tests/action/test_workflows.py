@@ -92,7 +92,7 @@ def test_a_release_pins_our_own_action_everywhere(tmp_path: Path) -> None:
     for path in ("README.md", "docs", "examples", "flue_ci/spec/starter_files", "scripts"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / path).is_dir():
-            shutil.copytree(ROOT / path, tmp_path / path)
+            shutil.copytree(ROOT / path, tmp_path / path, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / path, tmp_path / path)
     before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}

@@ -195,7 +195,7 @@ LONG = "Aa bb " * 11_000  # as long as a comment of GitHub may be
         "{% for i in range(100000) %}{% if instruction|list|sort|join|length %}{% endif %}{% endfor %}",
         ("{{ instruction" + "|title" * 50 + "|length }}") * 100,
         "{% if instruction|title|title %}{% endif %}" * 1_000,
-        "{{ (instruction|upper)[0] }}" * 1_500,
+        "{{ (instruction|title)[0] }}" * 1_500,
     ],
 )
 def test_filters_and_methods_count_wherever_they_stand(template: str) -> None:

@@ -46,8 +46,13 @@ if [ -n "$flue_account" ]; then
   flue_run=("${flue_drop[@]}" /usr/bin/env -i "${flue_variables[@]}" "$flue_shell" --noprofile --norc -c "$flue_command")
 fi
 flue_group=
-flue_end() {
-  [ -z "$flue_group" ] || { kill -TERM -- "-$flue_group"; sleep 0.3; kill -KILL -- "-$flue_group"; } 2>/dev/null
+flue_end() { # perhaps when the command was started and its number not noted yet, or before it had its group
+  flue_group=${flue_group:-$!}
+  if [ -n "$flue_group" ]; then
+    kill -TERM -- "-$flue_group" "$flue_group"
+    sleep 0.3
+    kill -KILL -- "-$flue_group" "$flue_group"
+  fi 2>/dev/null
   exit 143
 }
 trap flue_end TERM
