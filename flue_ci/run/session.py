@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from flue_ci.core.events import CommandOutput, Notice, Observer, ProgressEvent
@@ -23,6 +24,7 @@ from flue_ci.safety.redact import Redactor, StreamRedactor, added_lines
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_OUTPUT_BYTES = 1_000_000  # of one command's output, to observers; the report keeps its head and tail
+_PACKAGE = str(Path(__file__).parents[1])
 _OUTPUT_END = "\n[… the rest of the output is not shown; the report keeps its head and tail]\n"
 
 
@@ -78,8 +80,9 @@ class Signals:
             task.cancel()
 
         def handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            """After a signal, the errors of the SDKs' own tasks are consequences of cancelled requests."""
-            if not self.first:
+            """The errors of the SDKs' own tasks reach us by what we await, or are consequences of requests that were
+            cancelled: by a signal, or when a sandbox ended that was only being prepared."""
+            if not self.first and not _is_foreign(context):
                 loop.default_exception_handler(context)
 
         for number in SIGNALS:
@@ -91,6 +94,13 @@ class Signals:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
             self.interrupt()
+
+
+def _is_foreign(context: dict[str, Any]) -> bool:
+    """Whether what asyncio complains of is a task that another package started."""
+    coroutine = getattr(context.get("future"), "get_coro", lambda: None)()
+    code = getattr(coroutine, "cr_code", None)
+    return code is not None and not code.co_filename.startswith(_PACKAGE)
 
 
 class EventRedactor:

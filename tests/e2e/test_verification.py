@@ -73,8 +73,10 @@ def check_of(ended: Ended) -> Any:
     return check
 
 
-@WHERE
-@pytest.mark.parametrize("trick", BESIDE)
+TRICKS_THERE = [("local", trick) for trick in BESIDE] + [("e2b", trick) for trick in [*BESIDE][::3]]
+
+
+@pytest.mark.parametrize(("where", "trick"), TRICKS_THERE)
 def test_a_check_over_broken_code_fails_whatever_lies_beside_it(make_flow: MakeFlow, where: str, trick: str) -> None:
     flow = make_flow(e2b=where == "e2b")
     make_project(flow)
@@ -99,9 +101,13 @@ SHELL_TRICKS = {
 }
 
 
-@WHERE
-@pytest.mark.parametrize("trick", SHELL_TRICKS)
-@pytest.mark.parametrize("verify", ["fresh", "same"])
+# Each trick in two of the four places, a process of setup's in all.
+PLACES = [("local", "fresh"), ("e2b", "same"), ("e2b", "fresh"), ("local", "same")]
+WAYS = {(*PLACES[(number + offset) % 4], trick) for number, trick in enumerate(SHELL_TRICKS) for offset in (0, 1)}
+WAYS |= {(*place, "a process that writes them again") for place in PLACES}
+
+
+@pytest.mark.parametrize(("where", "verify", "trick"), sorted(WAYS))
 def test_a_check_that_is_false_fails_whatever_setup_did(
     make_flow: MakeFlow, where: str, verify: str, trick: str
 ) -> None:

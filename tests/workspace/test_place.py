@@ -199,7 +199,7 @@ async def test_what_cannot_be_written_is_named(pair: Pair) -> None:
 
 async def test_many_and_big_files(pair: Pair) -> None:
     changes = await pair.work(
-        "for n in $(seq 3000); do mkdir -p many/$((n % 50)); echo $n > many/$((n % 50))/$n; done;"
+        "mkdir -p many/{0..49}; for n in $(seq 1200); do echo $n > many/$((n % 50))/$n; done;"
         "head -c 15000000 /dev/urandom > big; rm -r src"
     )
     await pair.place(changes)
