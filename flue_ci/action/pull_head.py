@@ -4,6 +4,7 @@ Both are fixed when somebody asks: whoever opened the pull request can push, and
 commits are never looked at, because their authors choose them.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flue_ci.core.discussion import PullRequest
@@ -79,12 +80,10 @@ async def head_when_asked(
 async def _was_checked_as_head(event: Event, pull: PullRequest, forge: Forge) -> bool:
     """Whether checks show that the present head was the head when this was asked. They do only while the branch never
     went back: its author may check a commit, take it away, and push it once more after the request."""
-    try:
-        if "head_ref_force_pushed" in await forge.events_since(pull.number, pull.created_at):
-            return False
-    except ForgeError:
-        return False
-    return await forge.was_checked_before(pull, event.asked_at)
+    with suppress(ForgeError):
+        if "head_ref_force_pushed" not in await forge.events_since(pull.number, pull.created_at):
+            return await forge.was_checked_before(pull, event.asked_at)
+    return False
 
 
 async def _named_commit(

@@ -63,19 +63,14 @@ async def was_checked_before(list_items: ListItems, pull: PullRequest, time: str
 
     Sources: https://docs.github.com/rest/checks/suites, https://docs.github.com/rest/actions/workflow-runs
     """
+    suites: list[dict[str, Any]] = []
     if not pull.from_fork:
         path = f"/commits/{quote(pull.head_sha)}/check-suites"
         suites = await list_items("read the check suites", path, key="check_suites", max_pages=1)
-        if any(_is_of(suite, pull, time) for suite in suites):
-            return True
-    runs = await list_items(
-        "read the workflow runs", "/actions/runs", key="workflow_runs", max_pages=1, head_sha=pull.head_sha
-    )
-    repositories = [parse.number(run.get("head_repository"), "id") for run in runs]
-    return any(
-        _is_of(run, pull, time) and repository == pull.head_repo_id
-        for run, repository in zip(runs, repositories, strict=True)
-    )
+    query = {"key": "workflow_runs", "head_sha": pull.head_sha}
+    runs = await list_items("read the workflow runs", "/actions/runs", max_pages=1, **query)
+    runs = [run for run in runs if parse.number(run.get("head_repository"), "id") == pull.head_repo_id]
+    return any(_is_of(check, pull, time) for check in (*suites, *runs))
 
 
 def _is_of(check: Mapping[str, Any], pull: PullRequest, time: str) -> bool:
