@@ -4,6 +4,7 @@ Both are fixed when somebody asks: whoever opened the pull request can push, and
 commits are never looked at, because their authors choose them.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flue_ci.core.discussion import PullRequest
@@ -67,14 +68,22 @@ async def head_when_asked(
         return PullHead(sha=event.head_sha, note=_moved_note(event.head_sha, pull))
     if sha := await forge.head_at(pull, event.asked_at):
         return PullHead(sha=sha, note=_moved_note(sha, pull))
-    is_rewritten = changes is None or "head_ref_force_pushed" in changes
-    if not is_rewritten and await forge.was_checked_before(pull, event.asked_at):
+    if changes is not None and await _was_checked_as_head(event, pull, forge):
         return PullHead(sha=pull.head_sha)
     unknown = "which commit was the head when this was asked cannot be found out"
     if pull.from_fork:
         refusal = f"{unknown}, and a fork's author may have pushed since: name the commit that you looked at"
         return PullHead(sha=pull.head_sha, refusal=refusal, needs_commit=True)
     return PullHead(sha=pull.head_sha, note=f"{unknown}, so this is about the head of now, {pull.head_sha[:9]}")
+
+
+async def _was_checked_as_head(event: Event, pull: PullRequest, forge: Forge) -> bool:
+    """Whether checks show that the present head was the head when this was asked. They do only while the branch never
+    went back: its author may check a commit, take it away, and push it once more after the request."""
+    with suppress(ForgeError):
+        if "head_ref_force_pushed" not in await forge.events_since(pull.number, pull.created_at):
+            return await forge.was_checked_before(pull, event.asked_at)
+    return False
 
 
 async def _named_commit(

@@ -344,8 +344,8 @@ class Forge(Discussions, Protocol):
         it has no such record or does not show it."""
 
     async def was_checked_before(self, pull: PullRequest, time: str) -> bool:
-        """Whether a check suite or a workflow run of the present head is older than that time. False when none can be
-        read."""
+        """Whether the present head was checked before that time, by a check suite or workflow run that names the pull
+        request's own branch and is younger than it. False when none can be read."""
 
     async def commits_of(self, number: int) -> list[str]:
         """The commits of a pull request by their full names, oldest first; at most 250."""

@@ -107,7 +107,7 @@ async def find_checkout(repo: Path, git_dirs: Collection[Path] = ()) -> Checkout
         shallow=_shallow(shallow),
         settings=settings,
         exclude=_exclude(settings, exclude),
-        protected=protected_folders(top, hooks),
+        protected=protected_folders(top, hooks, objects.parent / "hooks"),
     )
 
 

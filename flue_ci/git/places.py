@@ -22,7 +22,9 @@ _READ_DIRECTORIES = frozenset({"objects", "refs", "info", "reftable"})
 # Neither git nor flue-ci reads these where flue-ci runs git.
 _UNREAD = frozenset({"annex", "branches", "hooks", "lfs", "logs", "modules", "remotes", "rr-cache", "svn", "worktrees"})
 _OBJECTS = re.compile("info|pack|[0-9a-f]{2}")  # the directories of an object store
-_ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
+# An entry of alternates, as git reads it: what follows a closing quote and one more character is the next entry.
+_ENTRY = re.compile(rb'(?:#[^\n]*|"((?:[^"\\]|\\(?:[abfnrtv"\\]|[0-3][0-7]{2}))*)"|([^\n]*)).?', re.DOTALL)
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
@@ -98,9 +100,9 @@ class _Survey:
     def _may_follow(self, path: Path, target: Path, reason: str) -> bool:
         """Whether the target belongs to the checkout or is allowed; if not, it is noted."""
         real = _real(target)
-        if any(real.is_relative_to(area) for area in (self.top, *self.areas, *self.allowed)):
-            return True
         directory, name = _git_directory(real), path
+        if directory in self.areas or any(real.is_relative_to(area) for area in (self.top, *self.allowed)):
+            return True
         if path.is_relative_to(self.top):
             name = path.relative_to(self.top)
         self.places.setdefault(directory, OutsidePlace(path=str(name), directory=directory, reason=reason))
@@ -174,12 +176,11 @@ def _git_directory(path: Path) -> Path:
 
 def _alternates(objects: Path, list_file: Path) -> Iterator[Path]:
     """The directories in `objects/info/alternates` (gitrepository-layout): a path on each line, from `objects` when it
-    is relative, in double quotes with escapes when it begins with one."""
-    for line in _read(list_file).split(b"\n"):
-        if line.startswith(b'"') and line.endswith(b'"') and len(line) > 1:
-            yield objects / os.fsdecode(_ESCAPE.sub(_unescape, line[1:-1]))
-        elif line and not line.startswith(b"#"):
-            yield objects / os.fsdecode(line)
+    is relative, in double quotes with escapes when it begins with one. git takes `..` out of the text, whatever the
+    name before it leads to."""
+    for quoted, plain in _ENTRY.findall(_read(list_file)):
+        if name := plain or _ESCAPE.sub(_unescape, quoted):
+            yield Path(os.path.normpath(_real(objects) / os.fsdecode(name)))
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
@@ -198,11 +199,15 @@ def _real(path: Path) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    """The content up to a NUL, where paths end for git; empty for what is no ordinary file or cannot be read."""
+    """The content up to a NUL, where paths end for git; empty for what is no ordinary file or cannot be read. Raises
+    `WorkspaceError` for a file that is too large."""
     try:
         if not path.is_file():
             return b""
         with path.open("rb") as file:
-            return file.read(_LIMIT).partition(b"\0")[0]
+            content = file.read(_LIMIT + 1)
     except (OSError, ValueError):
         return b""
+    if len(content) > _LIMIT:
+        raise WorkspaceError(f"{one_line(str(path), 300)} is too large to say where a repository is")
+    return content.partition(b"\0")[0]

@@ -29,13 +29,15 @@ def is_protected(path: str, folders: Collection[str] = ()) -> bool:
     return any(not folder or f"{name}/".startswith(f"{fold_path(folder)}/") for folder in folders)
 
 
-def protected_folders(top: Path, hooks: str) -> tuple[str, ...]:
-    """Folders of the work tree `top` that are protected besides the table: that of `core.hooksPath`, whose value is
-    `hooks` ("" when it is not set), and where links with protected names at the top lead."""
+def protected_folders(top: Path, hooks: str, git_hooks: Path = Path(os.devnull)) -> tuple[str, ...]:
+    """Folders and files of the work tree `top` that are protected besides the table: that of `core.hooksPath`, whose
+    value is `hooks` ("" when it is not set), where links with protected names at the top lead, and where `git_hooks`
+    (the hooks of the git directory) and links among the hooks do."""
     places = [entry.path for entry in os.scandir(top) if entry.is_symlink() and is_protected(entry.name)]
-    if hooks:
-        places.append(os.path.normpath(top / hooks))
-    return tuple(dict.fromkeys(_inside(top, places)))
+    folders = [Path(os.path.normpath(top / hooks))] if hooks else []
+    places += map(str, folders)
+    links = [link for folder in (*folders, git_hooks) for link in (folder, *folder.glob("*")) if link.is_symlink()]
+    return tuple(dict.fromkeys(_inside(top, [*places, *map(os.path.realpath, links)])))
 
 
 def _inside(top: Path, places: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +54,10 @@ def comment_on(
 ) -> Done:
     said = job.github.say(thing["number"], who, words, ago=ago)
     return job.act(job.github.env("issue_comment", job.github.commented(thing, said)))
+
+
+def at(ago: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago))
 
 
 def told(job: Job) -> str:
@@ -235,27 +240,30 @@ def test_where_nobody_knows_the_head_a_fork_is_refused_and_an_own_branch_says_so
 
 
 @pytest.mark.parametrize(
-    ("ago", "branch_name", "rewritten", "conclusion"),
+    ("ago", "is_named", "rewritten", "known"),
     [
-        (600, None, False, "success"),
-        (60, None, False, "skipped"),  # the second of the request: nobody knows which was first
-        (5, None, False, "skipped"),
-        (600, "another", False, "skipped"),
-        (600, None, True, "skipped"),
+        (600, True, False, True),
+        (60, True, False, False),  # the second of the request: nobody knows which was first
+        (5, True, False, False),
+        (7200, True, False, False),  # older than the pull request
+        (600, False, False, False),
+        (600, True, True, False),
     ],
 )
 def test_a_check_suite_that_is_older_than_the_request_shows_the_head(
-    make_job: MakeJob, ago: int, branch_name: str | None, rewritten: bool, conclusion: str
+    make_job: MakeJob, ago: int, is_named: bool, rewritten: bool, known: bool
 ) -> None:
     job = make_job()
     work = job.start(fix_tests={})
     job.github.activities = None
-    pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
-    job.github.suite(pull["head"]["sha"], ago=ago, branch=branch_name)
+    pull = job.github.pull(work, {"other.txt": "new\n"})
+    job.github.suite(pull["head"]["sha"], ago=ago, branch=pull["head"]["ref"] if is_named else "another")
     if rewritten:
-        job.github.happened(pull["number"], "head_ref_force_pushed", ago=30)
+        job.github.happened(pull["number"], "head_ref_force_pushed", ago=300)
     done = comment_on(job, pull)
-    assert done.outputs["conclusion"] == conclusion, done.log
+    assert done.outputs["conclusion"] == "success", done.log
+    notes = json.loads(Path(done.outputs["report-path"]).read_text())["notes"]
+    assert any("cannot be found out" in note for note in notes) != known
 
 
 @pytest.mark.parametrize(
@@ -265,6 +273,7 @@ def test_a_check_suite_that_is_older_than_the_request_shows_the_head(
         ({"head_branch": "another"}, "skipped"),
         ({"head_repository": {"id": 78}}, "skipped"),
         ({"created_at": "2999-01-01T00:00:00Z"}, "skipped"),
+        ({"created_at": "2026-01-01T00:00:00Z"}, "skipped"),  # older than the pull request
     ],
 )
 def test_a_workflow_run_of_this_very_branch_shows_the_head(
@@ -275,8 +284,38 @@ def test_a_workflow_run_of_this_very_branch_shows_the_head(
     job.github.activities = None
     pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
     run = {"id": 1, "head_sha": pull["head"]["sha"], "head_branch": pull["head"]["ref"], "head_repository": {"id": 77}}
-    job.github.runs = [run | {"login": "stranger", "created_at": "2026-01-01T00:00:00Z"} | change]
+    job.github.runs = [run | {"login": "stranger", "created_at": at(600)} | change]
     assert comment_on(job, pull).outputs["conclusion"] == conclusion
+
+
+@pytest.mark.parametrize("way", ["suite of another branch", "run of the branch before it was reset", "run of before"])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_commit_that_was_checked_as_something_else_is_not_the_head_that_was_asked_for(
+    make_job: MakeJob, way: str, hidden: bool
+) -> None:
+    """It is pushed on top of what was looked at; where the record of pushes can be read, so many follow that it does
+    not go back to the request."""
+    job = make_job()
+    work = job.start(fix_tests={})
+    pull = job.github.pull(work, {"other.txt": "WHEN ASKED\n"}, author="stranger", fork=True)
+    for _ in range(100):
+        job.github.pushed(pull, pull["head"]["sha"], ago=5)
+    sha = job.github.push(work, pull, {"other.txt": "PUSHED LATER\n"})
+    if hidden:
+        job.github.activities = None
+    if way == "suite of another branch":
+        job.github.suite(sha, ago=600)
+    run = {"id": 1, "head_sha": sha, "head_branch": pull["head"]["ref"], "head_repository": {"id": 77}}
+    ago = 600
+    if way == "run of the branch before it was reset":
+        job.github.happened(pull["number"], "head_ref_force_pushed", ago=300)
+    if way == "run of before":
+        ago = 7200  # of an earlier pull request
+    job.github.runs = [run | {"login": "stranger", "created_at": at(ago)}]
+    if way.startswith("suite"):
+        job.github.runs = None
+    assert_refused(job, comment_on(job, pull), "cannot be found out")
+    assert "PUSHED LATER" not in told(job)
 
 
 @pytest.mark.parametrize("digits", [40, 7, 12])

@@ -132,6 +132,42 @@ def relative_alternates(repo: Repo, _victim: Repo) -> Path:
     return alternates(repo, Repo(Path("../../../../private")))
 
 
+def text_behind_the_quotes(repo: Repo, victim: Repo) -> Path:
+    """git takes what follows the second quote, and one more character, for the next entry."""
+    return alternates(repo, victim, '"/nowhere" {0}\n')
+
+
+def text_behind_the_path(repo: Repo, victim: Repo) -> Path:
+    return alternates(repo, victim, '"{0}"/x\n')
+
+
+def quotes_over_two_lines(repo: Repo, victim: Repo) -> Path:
+    return alternates(repo, victim, '"/no\nwhere"\n{0}\n')
+
+
+def alternates_through_a_link(repo: Repo, victim: Repo) -> Path:
+    """git removes `x/..` from the text, and never follows the link."""
+    (repo.path / "deep/er/still/more/of/it").mkdir(parents=True)
+    (repo.path / ".git/objects/x").symlink_to("../../deep/er/still/more/of/it")
+    return alternates(repo, Repo(Path("x/../../../../../private")))
+
+
+def a_git_directory_around_everything(repo: Repo, victim: Repo) -> Path:
+    """The archive also had files for the directory that it was unpacked in, beside other repositories."""
+    outer = victim.path.parent
+    forged = outer / "worktrees/x"
+    forged.mkdir(parents=True)
+    (outer / "HEAD").write_text("ref: refs/heads/main\n")
+    for name in ("objects", "refs"):
+        (outer / name).symlink_to(victim.path / ".git" / name)
+    empty_git(repo)
+    (forged / "gitdir").write_text(f"{repo.path}/.git\n")
+    (forged / "commondir").write_text("../..\n")
+    (forged / "HEAD").write_text(f"{victim.line('rev-parse', 'HEAD')}\n")
+    (repo.path / ".git").write_text(f"gitdir: {forged}\n")
+    return outer / "objects"
+
+
 ATTACKS: dict[str, Attack] = {
     "a gitfile": gitfile,
     "the gitfile of another work tree": gitfile_of_another_worktree,
@@ -148,6 +184,11 @@ ATTACKS: dict[str, Attack] = {
     "alternates": alternates,
     "alternates in quotes": quoted_alternates,
     "relative alternates": relative_alternates,
+    "alternates with text behind the quotes": text_behind_the_quotes,
+    "alternates with text behind the path": text_behind_the_path,
+    "alternates with quotes over two lines": quotes_over_two_lines,
+    "alternates through a link": alternates_through_a_link,
+    "a git directory around everything": a_git_directory_around_everything,
 }
 
 
@@ -161,6 +202,14 @@ async def test_another_repository_is_not_read(repo: Repo, victim: Repo, tmp_path
     assert "does not belong to this checkout" in str(caught.value)
     assert f"--allow-git-dir {shlex.quote(str(victim.path))}" in caught.value.hint
     assert not (tmp_path / "scratch/source.git").exists()
+
+
+async def test_a_list_of_places_that_is_not_read_to_its_end_is_refused(
+    repo: Repo, victim: Repo, tmp_path: Path
+) -> None:
+    alternates(repo, victim, "#\n" * 600_000 + "{0}\n")
+    with pytest.raises(WorkspaceError, match="alternates is too large"):
+        await opened(repo, tmp_path)
 
 
 @pytest.mark.parametrize("attack", [gitfile, link, alternates_with_refs], ids=["gitfile", "link", "alternates"])

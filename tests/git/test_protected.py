@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from flue_ci.core.changes import ChangedFile
+from flue_ci.git.checkout import find_checkout
 from flue_ci.git.protected import is_protected, protected_folders, protected_paths
+from tests.support.repos import new_repo
 
 PROTECTED = """
 .flue/agents/go.yml AGENTS.md sub/AGENTS.md CLAUDE.md CLAUDE.local.md .agents/skills/x/SKILL.md .claude/settings.json
@@ -63,3 +66,20 @@ def test_the_folder_of_hooks_and_what_links_lead_to_count_as_well(tmp_path: Path
     assert is_protected("editor/tasks.json", ["editor"])
     assert not is_protected("editors/tasks.json", ["editor"])
     assert is_protected("anything", protected_folders(tmp_path, "."))
+
+
+def test_files_of_the_checkout_that_hooks_lead_to_count_as_well(tmp_path: Path) -> None:
+    repo = new_repo(tmp_path / "repo", {"scripts/check.sh": ("file", b"exit 0"), "tools/pre-push": ("file", b"exit 0")})
+    hooks = repo.path / ".git/hooks"
+    hooks.mkdir(exist_ok=True)
+    (hooks / "pre-commit").symlink_to("../../scripts/check.sh")
+    repo.git("worktree", "add", "-q", str(tmp_path / "tree"))
+    for top in (repo.path, tmp_path / "tree"):
+        checkout = asyncio.run(find_checkout(top))
+        assert is_protected("scripts/check.sh", checkout.protected) == (top == repo.path)
+        assert not is_protected("scripts/other.sh", checkout.protected)
+    (hooks / "pre-commit").unlink()
+    hooks.rename(tmp_path / "moved")
+    hooks.symlink_to("../tools")
+    checkout = asyncio.run(find_checkout(repo.path))
+    assert is_protected("tools/pre-push", checkout.protected)

@@ -57,29 +57,28 @@ async def recorded_head(list_items: ListItems, pull: PullRequest, time: str) -> 
 
 
 async def was_checked_before(list_items: ListItems, pull: PullRequest, time: str) -> bool:
-    """Whether the present head was checked before `time`. A commit may have been another branch's before: what names a
-    branch or a repository has to name this one.
+    """Whether the present head was checked as this pull request's before `time`. A commit may have been another
+    branch's before, or this branch's before the pull request: what is to count has to name this branch and repository.
+    A check suite names neither when the commit is a fork's, so that of a fork only workflow runs count.
 
     Sources: https://docs.github.com/rest/checks/suites, https://docs.github.com/rest/actions/workflow-runs
     """
-    sha = quote(pull.head_sha)
-    path = f"/commits/{sha}/check-suites"
-    suites = await list_items("read the check suites", path, key="check_suites", max_pages=1)
-    if any(_is_of(suite, pull, time) for suite in suites if suite.get("head_branch") in (None, pull.head_ref)):
-        return True
-    runs = await list_items(
-        "read the workflow runs", "/actions/runs", key="workflow_runs", max_pages=1, head_sha=pull.head_sha
-    )
-    repositories = [parse.number(run.get("head_repository"), "id") for run in runs]
-    return any(
-        _is_of(run, pull, time) and run.get("head_branch") == pull.head_ref and repository == pull.head_repo_id
-        for run, repository in zip(runs, repositories, strict=True)
-    )
+    suites: list[dict[str, Any]] = []
+    if not pull.from_fork:
+        path = f"/commits/{quote(pull.head_sha)}/check-suites"
+        suites = await list_items("read the check suites", path, key="check_suites", max_pages=1)
+    query = {"key": "workflow_runs", "head_sha": pull.head_sha}
+    runs = await list_items("read the workflow runs", "/actions/runs", max_pages=1, **query)
+    runs = [run for run in runs if parse.number(run.get("head_repository"), "id") == pull.head_repo_id]
+    return any(_is_of(check, pull, time) for check in (*suites, *runs))
 
 
 def _is_of(check: Mapping[str, Any], pull: PullRequest, time: str) -> bool:
-    """Whether a check suite or workflow run is of the pull request's head and was made before `time`."""
-    return parse.text(check, "head_sha") == pull.head_sha and _is_before(parse.text(check, "created_at"), time)
+    """Whether a check suite or workflow run is of the pull request's branch and head, and was made before `time` and
+    after the pull request."""
+    created = parse.text(check, "created_at")
+    is_named = (check.get("head_sha"), check.get("head_branch")) == (pull.head_sha, pull.head_ref)
+    return is_named and _is_before(created, time) and not _is_before(created, pull.created_at)
 
 
 def _is_before(moment: str, time: str) -> bool:
