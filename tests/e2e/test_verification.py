@@ -200,6 +200,24 @@ def test_a_new_dependency_is_set_up_before_the_checks(make_flow: MakeFlow, where
     assert "Setup ran once more after the changes." in ended.out
 
 
+@WHERE
+@pytest.mark.parametrize(
+    "how", ["cp defaults.py thing.py", "rm -f thing.py; ln -s defaults.py thing.py", "rm thing.py"]
+)
+def test_setup_that_runs_again_does_not_undo_the_changes(make_flow: MakeFlow, where: str, how: str) -> None:
+    flow = make_flow(e2b=where == "e2b")
+    for name in ("defaults.py", "thing.py"):
+        (flow.repo / name).write_text("answer = 2\n")
+    checks = [{"name": "answer", "run": "grep -q 3 thing.py"}, {"name": "deleted", "run": "! test -e other.py"}]
+    flow.spec(sandbox={"setup": [how, "touch other.py"]}, checks=checks)
+    (flow.repo / "other.py").write_text("")
+    flow.commit()
+    ended = run_with(flow, "rm -f thing.py other.py; echo 'answer = 3' > thing.py")
+    assert ended.report.verification is not None
+    assert ended.report.verification.setup_again
+    assert_ended(ended, "success", 0)
+
+
 @pytest.mark.parametrize(("setup", "times"), [("before", 1), ("after", 2)])
 def test_setup_runs_again_only_when_it_has_to(make_flow: MakeFlow, setup: str, times: int) -> None:
     flow = make_flow()
