@@ -32,9 +32,7 @@ async def place_changes(source: Source, changes: ChangeSet, workspace: Workspace
     links, deletions. `box` is a sandbox to which `source` was uploaded as `workspace`.
 
     Whatever setup did to the same paths, and to directories on the way to them, is overwritten; the rest of the work
-    tree, and the agent's index, stay. Nothing is written when all of it is there already.
-
-    Raises `WorkspaceError`, `SandboxLost`.
+    tree, and the agent's index, stay. Raises `WorkspaceError`, `SandboxLost`.
     """
     if not changes.files:
         return

@@ -10,14 +10,9 @@ fail() {
   printf '%s\n' "${1%%$'\n'*}"
   exit 1
 }
-# Whether everything is there already: then nothing is written, so that what was built from it stays newer.
-is_placed() {
-  local differences
-  [ "$(xargs -0 stat -c . -- <"$inbox.paths" 2>/dev/null | wc -l)" = "$count" ] || return 1
-  differences=$(tar -df "$inbox.tar" 2>&1 | grep -v ': \(Mod time\|Uid\|Gid\) differs$')
-  [ -z "$differences" ]
-}
-! is_placed || exit 0
+# Where everything is there already nothing is written, so that what was built from it stays newer.
+[ "$(xargs -0 stat -c . -- <"$inbox.paths" 2>/dev/null | wc -l)" != "$count" ] ||
+  tar -df "$inbox.tar" 2>&1 | grep -qv ': \(Mod time\|Uid\|Gid\) differs$' || exit 0
 [ -w . ] || chmod u+rwx .
 last=
 while IFS= read -r -d '' path; do

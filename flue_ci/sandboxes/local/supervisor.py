@@ -26,7 +26,7 @@ RESULT = struct.Struct("<i?")  # exit code, timed out
 ERRNO = struct.Struct("<i")  # errno
 
 # A program that the user cannot read is one that the kernel lets the user's other programs not trace: what a check (or
-# setup, before it) starts cannot make the check's shell end with another code.
+# setup, before it) starts cannot make its shell end with another code. Some file systems let nobody execute it.
 UNREADABLE_SHELL = b"/run/flue-ci/bash"
 
 NOT_QUIET = 1  # exit code: the end of all that was started is not certain
@@ -202,13 +202,9 @@ class Supervisor:
             os.close(file)
 
     def _shell(self, login: bool) -> list[bytes]:
-        """The program and its options."""
         if not login:
-            program = b"/bin/bash"
-            # Nobody executes anything there where the file system of the private directory forbids it.
-            if self.isolation and os.access(UNREADABLE_SHELL, os.X_OK):
-                program = UNREADABLE_SHELL
-            return [program, b"--noprofile", b"--norc", b"-c"]
+            has_copy = self.isolation and os.access(UNREADABLE_SHELL, os.X_OK)
+            return [UNREADABLE_SHELL if has_copy else b"/bin/bash", b"--noprofile", b"--norc", b"-c"]
         if not self.isolation:
             return [b"/bin/bash", b"--noprofile", b"-l", b"-c"]  # the host's profile may set private things
         return [b"/bin/bash", b"-l", b"-c"]
