@@ -11,7 +11,8 @@ from flue_ci.run.commands import HostCommand
 
 _WORD = re.compile(r"""[^\s"'`;&|<>()$=]+""")
 _BUILDS = re.compile(r"(?<![\w-])(?:build|compile|make|cmake|bundle:|dist)(?![\w-])")
-_INSTALLS_ALL = re.compile(r"""(?<!\S)['"]?\.(?:\[[^\]\s]*\])?['"]?(?=\s|$)""")
+_SOURCES = re.compile(r"(?:^|[;&|({])\s*\.\s+\S+", re.MULTILINE)  # `. .venv/bin/activate`
+_INSTALLS_ALL = re.compile(r"""(?<!\S)['"]?\./?(?:\[[^\]\s]*\])?['"]?(?=[\s;&|)]|$)""")
 _EDITABLE = re.compile(r"(?<!\S)(?:-e|--editable)[ =]\S+")  # what pip installs so follows the files by itself
 
 
@@ -20,7 +21,7 @@ def touches_setup(files: Iterable[ChangedFile], setup: Sequence[HostCommand]) ->
     command (or lies in a directory that is); or there are any, and a command builds or installs the repository."""
     paths = [path for file in files for path in (file.path, file.old_path) if path]
     commands = [_EDITABLE.sub("", command.run) for command in setup]
-    if paths and any(_BUILDS.search(command) or _INSTALLS_ALL.search(command) for command in commands):
+    if paths and any(_BUILDS.search(each) or _INSTALLS_ALL.search(_SOURCES.sub("", each)) for each in commands):
         return True
     words = {word.removeprefix("./").rstrip("/") for command in commands for word in _WORD.findall(command)}
     return any(_is_manifest(path) or not words.isdisjoint(_names(path)) for path in paths)
@@ -33,8 +34,8 @@ def _names(path: str) -> list[str]:
 
 
 def _is_manifest(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return any(fnmatchcase(name, pattern) for pattern in _patterns())
+    names = ["/".join(path.split("/")[-length:]) for length in (1, 2)]
+    return any(fnmatchcase(name, pattern) for name in names for pattern in _patterns())
 
 
 @cache

@@ -58,6 +58,7 @@ class CleanSandbox:
                 self.setup_again = True
                 await self._sandbox.set_network(self._request.network)
                 await self._set_up(self._sandbox, workspace, self._observe)
+                await place_changes(source, changes, workspace, self._sandbox)  # where setup wrote over them
         except FlueError as error:
             message = f"the checks were not run, because there is no clean sandbox for them: {error}"
             raise SandboxError(message, hint=error.hint) from error

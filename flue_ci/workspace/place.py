@@ -43,9 +43,10 @@ async def place_changes(source: Source, changes: ChangeSet, workspace: Workspace
     with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="place-") as directory:
         archive, paths = Path(directory, "archive"), Path(directory, "paths")
         paths.write_bytes(b"".join(b"./" + os.fsencode(entry.path) + b"\0" for entry in entries))
-        await _write_archive(source.git, archive, [entry for entry in entries if entry.status != "D"])
+        present = [entry for entry in entries if entry.status != "D"]
+        await _write_archive(source.git, archive, present)
         await upload_files(box, {f"{inbox}.tar": archive, f"{inbox}.paths": paths}, user="root")
-    values = {"root": workspace.root, "inbox": inbox}
+    values = {"root": workspace.root, "inbox": inbox, "count": str(len(present))}
     result = await run_script(box, values, "place_changes.sh", timeout=PLACE_SECONDS, login=False)
     if result.exit_code == WORK_TREE_MISSING:
         raise WorkspaceError(f"setup deleted or replaced the work tree {workspace.root}", hint=_HINT)

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from flue_ci.core.changes import ChangedFile
+from flue_ci.run.commands import HostCommand
+from flue_ci.run.manifests import touches_setup
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import HANG_GUARD, Ended, Flow, assert_ended, bash, say
 from tests.e2e.test_action import MakeJob, make_job
@@ -204,6 +207,44 @@ def test_a_new_dependency_is_set_up_before_the_checks(make_flow: MakeFlow, where
     assert ended.report.verification is not None
     assert ended.report.verification.setup_again
     assert "Setup ran once more after the changes." in ended.out
+
+
+@WHERE
+@pytest.mark.parametrize(
+    "how", ["cp defaults.py thing.py", "rm -f thing.py; ln -s defaults.py thing.py", "rm thing.py"]
+)
+def test_setup_that_runs_again_does_not_undo_the_changes(make_flow: MakeFlow, where: str, how: str) -> None:
+    flow = make_flow(e2b=where == "e2b")
+    for name in ("defaults.py", "thing.py"):
+        (flow.repo / name).write_text("answer = 2\n")
+    checks = [{"name": "answer", "run": "grep -q 3 thing.py"}, {"name": "deleted", "run": "! test -e other.py"}]
+    flow.spec(sandbox={"setup": [how, "touch other.py"]}, checks=checks)
+    (flow.repo / "other.py").write_text("")
+    flow.commit()
+    ended = run_with(flow, "rm -f thing.py other.py; echo 'answer = 3' > thing.py")
+    assert ended.report.verification is not None
+    assert ended.report.verification.setup_again
+    assert_ended(ended, "success", 0)
+
+
+@pytest.mark.parametrize(
+    ("setup", "path", "concerned"),
+    [
+        ("pip install -r requirements/dev.txt", "requirements/base.txt", True),  # which dev.txt includes
+        ("pip install -r requirements/dev.txt", "src/thing.py", False),
+        ("pip install ./", "thing.py", True),
+        ("(cd python && pip install .)", "python/thing.py", True),
+        ("pip install .; true", "thing.py", True),
+        ("pip install '.[dev]' && true", "thing.py", True),
+        (". .venv/bin/activate && pip install -r requirements.txt", "thing.py", False),
+        ("python3 -m venv .venv; . .venv/bin/activate\npip install -e .", "thing.py", False),
+        ("python3 -m venv .venv && . .venv/bin/activate && pip install .", "thing.py", True),
+    ],
+)
+def test_which_changes_concern_setup(setup: str, path: str, concerned: bool) -> None:
+    command = HostCommand(kind="setup", name=setup, run=setup, timeout=1)
+    file = ChangedFile(path=path, kind="modified", added=1, deleted=1)
+    assert touches_setup([file], [command]) == concerned
 
 
 @pytest.mark.parametrize(("setup", "times"), [("before", 1), ("after", 2)])

@@ -128,6 +128,13 @@ async def test_nor_by_tracing_the_shell_of_the_command(box: E2BSandbox) -> None:
 
 
 @pytest.mark.parametrize("login", [True, False])
+async def test_a_command_can_open_its_output_by_name(box: E2BSandbox, login: bool) -> None:
+    command = "echo one >/dev/stderr; echo two | tee /dev/stderr >/dev/null; (echo three >/proc/self/fd/1)"
+    result = await box.exec(f"set -e; {command}", timeout=30, login=login)
+    assert (result.exit_code, result.output) == (0, b"one\ntwo\nthree\n")
+
+
+@pytest.mark.parametrize("login", [True, False])
 async def test_nor_when_the_stream_breaks_in_between(server: E2BServer, box: E2BSandbox, login: bool) -> None:
     await box.write("test_it.py", FORGERY.encode())
     server.faults.add("start", drop="during", after_bytes=200)

@@ -226,6 +226,31 @@ def test_a_flue_ci_that_holds_keys_cannot_be_read_by_the_same_user(tmp_path: Pat
     assert (done.stdout.split("\n"), done.returncode) == (["not traced", "True", ""], 0), done.stderr
 
 
+TRACE = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+parent = os.getppid()
+print("traced" if libc.ptrace(16, parent, 0, 0) == 0 else "refused")
+print("read" if os.access(f"/proc/{parent}/mem", os.W_OK) else "refused")
+"""
+
+
+async def test_a_program_cannot_say_how_the_shell_of_its_check_ends() -> None:
+    request = SandboxRequest(env={}, metadata={}, network=Network())
+    box = await LocalProvider().open(request, lambda event: None)
+    try:
+        await box.write("test_it.py", TRACE.encode())
+        result = await box.exec("python3 test_it.py; exit 7", timeout=30, login=False)
+        assert (result.exit_code, result.output) == (7, b"refused\nrefused\n")
+        result = await box.exec("echo seen >/dev/stderr; diff <(echo a) <(echo a)", timeout=30, login=False)
+        assert (result.exit_code, result.output) == (0, b"seen\n")
+        result = await box.exec("chmod 777 /run/flue-ci/bash; cat /run/flue-ci/bash", timeout=30)
+        assert result.exit_code
+    finally:
+        await box.close()
+
+
 async def test_no_value_stands_on_a_command_line_of_the_host(tmp_path: Path) -> None:
     request = SandboxRequest(env={"TOKEN": "value-0815"}, metadata={"run": "value-0815"}, network=Network())
     box = await LocalProvider(directory=tmp_path).open(request, quiet)

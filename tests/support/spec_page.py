@@ -58,10 +58,10 @@ The checks run in a second sandbox from the same template: the base, setup again
 changes, the checks. It is prepared while the agent works, from its first tool call that can change something, and
 without checks there is none. Setup runs once more after the changes when they touch what it depends on: manifests and
 lock files, files and directories that its commands name, anything when a command builds or installs the repository
-(`make`, `npm run build`, `pip install .`), or always with `verify: {setup: after}`. Services that setup starts are
-there for the checks when both phases of the network are the same; closing it ends them. `limits.minutes` is the
-agent's time; setup and checks have theirs. A clean sandbox that cannot be had means no check passed, and the run
-failed.
+(`make`, `npm run build`, `pip install .`), or always with `verify: {setup: after}`; what it writes over the changes
+then is put right. Services that setup starts are there for the checks when both phases of the network are the same;
+closing it ends them. `limits.minutes` is the agent's time; setup and checks have theirs. A clean sandbox that cannot be
+had means no check passed, and the run failed.
 
 With `verify: same` the checks run in the agent's own sandbox, after all of its processes were ended. It saves the
 second sandbox, and proves less: the report lists what the checks saw beside the changes.

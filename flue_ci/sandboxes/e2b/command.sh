@@ -62,6 +62,7 @@ flue_relay=$flue_pipe_PID
 flue_write=${flue_pipe[1]} flue_read=${flue_pipe[0]}
 exec 5>&"$flue_write" 6<&"$flue_read"
 exec {flue_write}>&- {flue_read}<&-
+[ -z "$flue_account" ] || chown -- "$flue_account" "/proc/$$/fd/5" 2>/dev/null # which may be opened as /dev/stderr
 (
   trap - INT QUIT
   exec timeout -k "$flue_kill_after" "$flue_seconds" "${flue_run[@]}" 3>&- 6<&-

@@ -98,6 +98,8 @@ def prepare(private: Path) -> None:
     (private / "supervisor").write_bytes(MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
     for file in (private / "supervisor", *etc.iterdir()):
         file.chmod(0o644)  # our umask may be stricter
+    shutil.copyfile("/bin/bash", private / "bash")
+    (private / "bash").chmod(0o111)  # see `supervisor.UNREADABLE_SHELL`
 
 
 def start_supervisor(
@@ -255,6 +257,7 @@ def _private_binds(view: MountView) -> Iterator[tuple[str, str, str]]:
     yield "--ro-bind", str(private / "etc" / "group"), "/etc/group"
     yield "--ro-bind", str(private / "etc" / hosts), "/etc/hosts"
     yield "--ro-bind", str(private / "supervisor"), _SUPERVISOR
+    yield "--ro-bind", str(private / "bash"), os.fsdecode(supervisor.UNREADABLE_SHELL)
     if not _python_is_system():
         # Not the whole prefix: with ~/.local as prefix that would show keyrings.
         for part in ("bin", "lib", "lib64", "include"):
