@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -265,7 +266,7 @@ def relative_worktree(repo: Repo, where: Path) -> Path:
     worktree(repo, where)
     inside = repo.path / ".git/worktrees" / where.name
     (inside / "gitdir").write_text("../../../../../tree/.git\n")
-    (where / ".git").write_text(f"gitdir: ../work/checkout/.git/worktrees/{where.name}\n")
+    (where / ".git").write_text(f"gitdir: {os.path.relpath(inside, where)}\n")
     assert Repo(where).line("rev-parse", "HEAD") == repo.line("rev-parse", "HEAD")
     return where
 

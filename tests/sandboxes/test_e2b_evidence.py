@@ -191,7 +191,7 @@ async def test_after_a_lost_stream_a_code_is_not_believed_where_the_user_can_be_
 
 async def test_what_root_wrote_down_is_out_of_the_users_reach(box: E2BSandbox) -> None:
     await box.exec("true", timeout=30, login=False)
-    assert (await box.exec("ls /root/.flue-ci-status", timeout=30)).exit_code != 0
+    assert (await box.exec("ls ~root/.flue-ci-status", timeout=30)).exit_code != 0
 
 
 # Apart from the user's files
@@ -344,7 +344,14 @@ async def test_a_machine_without_root_is_named() -> None:
 
 # The model's hands
 
-OUT_OF_REACH = ["/usr/bin/python3", "/etc/profile.d/trap.sh", "/root/.bash_profile", "/etc/passwd", "/bin/new-program"]
+ROOT_HOME = "/root"
+OUT_OF_REACH = [
+    "/usr/bin/python3",
+    "/etc/profile.d/trap.sh",
+    f"{ROOT_HOME}/.bash_profile",
+    "/etc/passwd",
+    "/bin/new-program",
+]
 
 
 @pytest.mark.parametrize("path", OUT_OF_REACH)
