@@ -4,7 +4,6 @@ changes in it, and nothing else of the agent's.
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import replace
 
 from flue_ci.core.changes import ChangeSet
@@ -92,8 +91,10 @@ class CleanSandbox:
         """Ends the preparation and kills the sandbox. Idempotent; bounded as the provider's own ends are."""
         if self._preparation is not None:
             self._preparation.cancel()
-            with suppress(asyncio.CancelledError, FlueError):
-                await self._preparation
+            await asyncio.wait([self._preparation])  # whatever it raises, the sandbox has to be ended
+            error = not self._preparation.cancelled() and self._preparation.exception()
+            if error and not isinstance(error, FlueError):
+                self._observe(Notice(text=f"the clean sandbox was not ready: {type(error).__name__}: {error}"))
         if self._sandbox is not None:
             await self._sandbox.close()
             self._seconds = self._seconds or time.monotonic() - self._opened
