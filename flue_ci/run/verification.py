@@ -92,9 +92,10 @@ class CleanSandbox:
         if self._preparation is not None:
             self._preparation.cancel()
             await asyncio.wait([self._preparation])  # whatever it raises, the sandbox has to be ended
-            error = not self._preparation.cancelled() and self._preparation.exception()
-            if error and not isinstance(error, FlueError):
-                self._observe(Notice(text=f"the clean sandbox was not ready: {type(error).__name__}: {error}"))
+            if not self._preparation.cancelled():
+                error = self._preparation.exception()
+                if error is not None and not isinstance(error, FlueError):
+                    self._observe(Notice(text=f"the clean sandbox was not ready: {type(error).__name__}: {error}"))
         if self._sandbox is not None:
             await self._sandbox.close()
             self._seconds = self._seconds or time.monotonic() - self._opened
