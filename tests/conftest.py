@@ -6,6 +6,8 @@ import gc
 import os
 import socket
 import tempfile
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -38,6 +40,7 @@ class TheTestTouchedTheNetwork(AssertionError):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--live", action="store_true", help="also run tests that talk to the real E2B and Anthropic")
+    parser.addoption("--thorough", action="store_true", help="run every member of each family of tests, as at night")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,10 +72,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker("property")
+    absent = set[pytest.Item]()
     if not config.getoption("--live"):
-        live = [item for item in items if "live" in item.keywords]
-        config.hook.pytest_deselected(items=live)
-        items[:] = [item for item in items if "live" not in item.keywords]
+        absent.update(item for item in items if "live" in item.keywords)
+    if not config.getoption("--thorough") and not _names_one_test(config):
+        absent.update(_rest_of_families(items))
+    config.hook.pytest_deselected(items=list(absent))
+    items[:] = [item for item in items if item not in absent]
+
+
+def _names_one_test(config: pytest.Config) -> bool:
+    """Whether somebody asks for tests by name: those run, all of them."""
+    return bool(config.option.keyword) or any("::" in argument for argument in config.args)
+
+
+def _rest_of_families(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """What stays out of the usual suite: of the tests of a function with the mark `family(size)` all but `size`. By a
+    checksum of their names, so that they are spread over all parameters and each run takes the same."""
+    families = defaultdict[tuple[str, str, int], list[pytest.Item]](list)
+    for item in items:
+        if mark := item.get_closest_marker("family"):
+            function = getattr(item, "originalname", item.name)
+            families[getattr(item.parent, "nodeid", ""), function, mark.args[0]].append(item)
+    for (_, _, size), members in families.items():
+        yield from sorted(members, key=lambda item: zlib.crc32(item.name.encode()))[size:]
 
 
 @pytest.fixture(scope="session")

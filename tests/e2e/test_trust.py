@@ -100,6 +100,7 @@ def test_a_branch_that_the_workflow_lists_counts(make_job: MakeJob, listed: str)
     assert "STALE BRANCH RULES" in told(job)
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("listed", ["stale", "*", "stale/o", "tale/old", "STALE/*", "stale/*/x"])
 def test_a_pattern_means_no_other_branch(make_job: MakeJob, listed: str) -> None:
     job = make_job()
@@ -239,6 +240,7 @@ def test_where_nobody_knows_the_head_a_fork_is_refused_and_an_own_branch_says_so
         assert "cannot be found out" in json.loads(Path(done.outputs["report-path"]).read_text())["notes"][0]
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("ago", "is_named", "rewritten", "known"),
     [
@@ -385,6 +387,7 @@ def without_forks(**triggers: Any) -> dict[str, Any]:
     return {"triggers": {"comment": "fix-tests", "forks": False, **triggers}}
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize("fork", [False, True])
 @pytest.mark.parametrize(
     "event", ["issue_comment", "pull_request_review_comment", "pull_request_target", "workflow_run", "check_suite"]
@@ -498,6 +501,7 @@ def test_a_custom_role_can_be_named(make_job: MakeJob, role: str, conclusion: st
 # Where the model's key goes
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize(
     ("allowed", "runs"),
     [

@@ -267,6 +267,7 @@ HOSTILE_REFS = [
 ]
 
 
+@pytest.mark.family(10)
 @pytest.mark.parametrize("ref", HOSTILE_REFS, ids=lambda ref: ascii(ref)[:40])
 async def test_a_hostile_ref_is_refused_before_git_sees_it(
     remote: Remote, work: Repo, server: GitServer, ref: str

@@ -355,6 +355,7 @@ TROUBLE: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("fault", TROUBLE, ids=str)
 async def test_reading_survives_trouble(server: E2BServer, box: E2BSandbox, fault: dict[str, Any]) -> None:
     data = bytes(range(256)) * 4000
@@ -366,6 +367,7 @@ async def test_reading_survives_trouble(server: E2BServer, box: E2BSandbox, faul
         assert await asyncio.wait_for(box.read("data", limit=2_000_000, user="root"), HANG_GUARD) == data
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("fault", TROUBLE, ids=str)
 async def test_writing_survives_trouble(
     server: E2BServer, box: E2BSandbox, fault: dict[str, Any], tmp_path: Path
@@ -420,6 +422,7 @@ async def test_a_sandbox_that_goes_away_during_an_upload_is_lost(
 # Network and end
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("fault", [fault for fault in TROUBLE if fault.get("drop") != "during"], ids=str)
 async def test_switching_the_network_survives_trouble(
     server: E2BServer, box: E2BSandbox, fault: dict[str, Any]

@@ -231,6 +231,7 @@ DECEPTIONS = {
 }
 
 
+@pytest.mark.family(12)
 @pytest.mark.parametrize("deception", DECEPTIONS)
 async def test_the_agents_git_has_no_say(local: Stage, deception: str) -> None:
     if local.box.info.provider == "local" and local.workspace.store_has_objects and deception == "damaged objects":

@@ -126,6 +126,7 @@ EXPECTED: Tree = {
 }
 
 
+@pytest.mark.family(8)
 @pytest.mark.parametrize("setup", SETUPS)
 async def test_what_setup_made_of_the_same_paths_is_overwritten(pair: Pair, setup: str) -> None:
     changes = await pair.work(WORK)

@@ -85,6 +85,7 @@ CORPUS: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.family(24)
 @pytest.mark.parametrize("name", CORPUS)
 async def test_a_hostile_or_broken_patch_is_refused_and_kept(source: Source, name: str) -> None:
     patch, reason = CORPUS[name]
