@@ -55,6 +55,8 @@ HOMES = {
     "pydantic_core": ("spec.schema",),
     "rich": ("terminal",),
     "click": ("cli", "__main__"),
+    "markdown_it": ("safety.markdown_parser",),
+    "mdit_py_plugins": ("safety.markdown_parser",),
     "pytest": ("testing",),
 }
 MAX_LINES = 21_750  # of the package, Python and shell together, without the contract tests; it may only fall

@@ -1,0 +1,208 @@
+"""markdown-it with the rules of GitHub, and with the place of each token in the text.
+
+The only module that imports `markdown_it`. That parser says by line where blocks are, and of inline nodes nothing: its
+rules are wrapped here. `safety.markdown_reader` makes a tree of the tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, MutableMapping
+from functools import cache
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.helpers import parseLinkDestination, parseLinkTitle
+from markdown_it.parser_inline import ParserInline
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from mdit_py_plugins.footnote import footnote_plugin
+
+from flue_ci.safety.markdown_tree import Span
+
+__all__ = ["Token", "UnreadableMarkdown", "link_parts", "parse_markdown"]
+
+MAX_DEPTH = 40  # of blocks in blocks and inline nodes in inline nodes
+_STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of n characters would take n² of them
+_LEAST_STEPS = 20_000
+_SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
+_HOST = re.compile(r"[^\W_]")
+_ADDRESS = re.compile(r"[^\s<`]*")
+_BEFORE_WWW = " \t\n*_~("
+
+
+class UnreadableMarkdown(ValueError):
+    """A text that nobody wrote to be read: blocks nested too deeply, or signs that would take the parser minutes."""
+
+
+def parse_markdown(source: str) -> list[Token]:
+    """The tokens of a text. `meta["lines"]` of a block's are the places of its lines, without the prefix of the blocks
+    around it; `meta["span"]` of an inline one is its place in the inline text of its block. Text that no rule made has
+    `meta["pending"]` instead: it stands directly behind the token before it. Raises `UnreadableMarkdown`."""
+    env: dict[str, Any] = {"steps": _STEPS_PER_CHARACTER * len(source) + _LEAST_STEPS}
+    try:
+        return _parser().parse(source, env)
+    except RecursionError as error:
+        raise UnreadableMarkdown("nested too deeply") from error
+
+
+class _State(StateInline):
+    """Notes where each token begins and ends."""
+
+    def pushPending(self) -> Token:
+        token = super().pushPending()
+        token.meta["pending"] = True
+        return token
+
+    def push(self, ttype: str, tag: str, nesting: Any) -> Token:
+        token = super().push(ttype, tag, nesting)
+        token.meta["at"] = self.pos
+        return token
+
+
+class _Inline(ParserInline):
+    def parse(self, src: str, md: MarkdownIt, env: Any, tokens: list[Token]) -> list[Token]:
+        state = _State(src, md, env, tokens)
+        self.tokenize(state)
+        for rule in self.ruler2.getRules(""):
+            rule(state)
+        return tokens
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("gfm-like2", {"inline_definitions": True, "store_labels": True, "alerts": False})
+    parser.options["linkify"] = False  # finds other addresses than GitHub does
+    parser.options["maxNesting"] = 2 * MAX_DEPTH  # there it would silently leave out the rest
+    parser.disable(["linkify", "fragments_join", "text_join"])
+    inline = _Inline()
+    inline.ruler, inline.ruler2 = parser.inline.ruler, parser.inline.ruler2
+    parser.inline = inline
+    footnote_plugin(parser, inline=False, move_to_end=False)
+    inline.add_terminator_char("w")
+    inline.ruler.before("newline", "address", _address_rule)
+    parser.validateLink = lambda url: True  # type: ignore[method-assign] # whether it may stay is decided elsewhere
+    parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign, assignment]
+    for rule in parser.block.ruler.__rules__:
+        rule.fn = _placed_block(rule.fn)
+    for inline_rule in inline.ruler.__rules__:
+        inline_rule.fn = _placed_inline(inline_rule.fn)
+    return parser
+
+
+def _take_step(env: MutableMapping[str, Any], level: int) -> None:
+    env["steps"] -= 1
+    if env["steps"] < 0 or level > MAX_DEPTH:
+        raise UnreadableMarkdown("too many signs of Markdown, or nested too deeply")
+
+
+def _placed_block(rule: Callable[..., bool]) -> Callable[..., bool]:
+    """The rule, which also notes for each of its tokens the first column and the end of its lines."""
+
+    def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        _take_step(state.env, state.level)
+        count = len(state.tokens)
+        if not rule(state, start, end, silent):
+            return False
+        if not silent:
+            for token in state.tokens[count:]:
+                if token.map and "lines" not in token.meta:
+                    numbers = range(token.map[0], min(token.map[1], state.lineMax))
+                    marks = [(state.bMarks[each] + state.tShift[each], state.eMarks[each]) for each in numbers]
+                    token.meta["lines"] = marks
+        return True
+
+    return run
+
+
+def _placed_inline(rule: Callable[..., bool]) -> Callable[..., bool]:
+    """The rule, which also notes where its tokens begin and end in the text of their block."""
+
+    def run(state: StateInline, silent: bool) -> bool:
+        _take_step(state.env, state.level)
+        start, count = state.pos, len(state.tokens)
+        if not rule(state, silent):
+            return False
+        if silent:
+            return True
+        own = [token for token in state.tokens[count:] if "pending" not in token.meta and "span" not in token.meta]
+        for index, token in enumerate(own):
+            token.meta["span"] = (start, state.pos)
+            if token.markup == "autolink":
+                continue
+            if token.type == "text":  # one sign of a row that may become emphasis
+                width = len(token.content)
+                token.meta["span"] = (start + index * width, start + (index + 1) * width)
+            elif token.type == "link_open":
+                token.meta["span"] = (start, token.meta["at"])
+                token.meta["whole"] = (start, state.pos)
+            elif token.type == "link_close":
+                token.meta["span"] = (token.meta["at"], state.pos)
+            elif token.type == "address":
+                token.meta["span"] = (token.meta["from"], state.pos)
+        return True
+
+    return run
+
+
+def _address_rule(state: StateInline, silent: bool) -> bool:
+    """A bare address as in cmark-gfm's `autolink.c`, which takes every sign up to a space or `<`; but for a backtick,
+    which a code span may own."""
+    if silent or state.linkLevel > 0:
+        return False
+    text, start = state.src, state.pos
+    if text.startswith("://", start):
+        match = _SCHEME.search(state.pending[-12:])
+        if not match or not _HOST.match(text, start + 3):
+            return False
+        start -= len(match[0])
+    elif not text.startswith("www.", start) or (start and text[start - 1] not in _BEFORE_WWW):
+        return False
+    whole = _ADDRESS.match(text, start, state.posMax)
+    assert whole
+    address = _without_tail(whole[0])
+    if start + len(address) <= state.pos + 3:
+        return False
+    if start < state.pos:
+        state.pending = state.pending[: start - state.pos]
+    token = state.push("address", "", 0)
+    token.content = address
+    token.meta["from"] = start
+    state.pos = start + len(address)
+    return True
+
+
+def _without_tail(address: str) -> str:
+    """The address without the signs that belong to the sentence around it."""
+    end, opening, closing = len(address), address.count("("), address.count(")")
+    while end:
+        sign = address[end - 1]
+        if sign == ")" and closing > opening:
+            closing -= 1
+        elif sign == ";" and (entity := re.search(r"&[A-Za-z]{1,32};\Z", address[max(end - 34, 0) : end])):
+            end -= len(entity[0]) - 1
+        elif sign not in "?!.,:*_~'\";":
+            break
+        end -= 1
+    return address[:end]
+
+
+def link_parts(text: str, position: int, end: int) -> dict[str, Span]:
+    """The places of target and title in the text of a link or definition, from behind `(` or `:` on."""
+    start = _skip_space(text, position, end)
+    target = parseLinkDestination(text, start, end)
+    if not target.ok:
+        return {}
+    parts = {"target": (start, target.pos)}
+    start = _skip_space(text, target.pos, end)
+    title = parseLinkTitle(text, start, end)
+    if title.ok and start > target.pos:
+        parts["title"] = (start, title.pos)
+    return parts
+
+
+def _skip_space(text: str, position: int, end: int) -> int:
+    while position < end and text[position] in " \t\n":
+        position += 1
+    return position
