@@ -168,9 +168,11 @@ def _describe_usage(usage: Usage) -> str:
 def _fit(report: Report, patch: bytes, server_url: str, *, previous: str = "", encoding: str, limit: int) -> str:
     """The fullest text of at most `limit` bytes in `encoding`; no marker is in it."""
     hosts = (urlsplit(server_url).hostname or "", *report.publish.links)
-    top, text = header(report), ""
+    top, text, whole = header(report), "", patch.decode("utf-8", "replace")
     for content, diffs, rows, bottom in _ever_smaller(report, patch, previous):
-        middle = render.sections(content, diffs, hosts=hosts, has_patch=bool(patch), rows=rows)
+        middle = render.sections(
+            content, diffs, hosts=hosts, has_patch=bool(patch), rows=rows, patch=whole if diffs else ""
+        )
         parts = (top, *middle, bottom, render.footer(content))
         text = "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
         if len(text.encode(encoding, "surrogatepass")) <= limit:
