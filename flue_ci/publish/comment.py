@@ -12,16 +12,17 @@ from urllib.parse import urlsplit
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plural
 from flue_ci.gate.policy import MARKER, AgentTriggers
+from flue_ci.publish.earlier_answers import add_earlier, remember, split_answers, without_sign
 from flue_ci.report import markdown as render
 from flue_ci.report.report import CommandResult, Report, Trigger
 from flue_ci.report.stages import STEPS
 from flue_ci.safety.markdown import escape, inline_code
 
-LONGEST_BODY = 65_000  # characters; GitHub takes 65,536
+LONGEST_BODY = 65_400  # characters; GitHub takes 65,536
+_LONGEST_ANSWER = 65_000  # so that a line about earlier answers always has room
 LONGEST_SUMMARY = 1_000_000  # bytes; GitHub takes 1 MiB a step
 _MARKER = re.compile(rf"{MARKER} agent=([a-z0-9][a-z0-9-]{{0,63}})(?: to=\d+)? -->")
 _AT_WORK = "### ⏳"
-_PREVIOUS = "<details><summary>The result before this one</summary>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +58,16 @@ def killed_run_comment(body: str, run_url: str) -> str:
     """The new body of a comment about a run at work whose job was killed; "" for any other comment."""
     line, rest = _split_marker(body)
     match = _MARKER.fullmatch(line)
-    if not match or not run_url or f"]({run_url})" not in body or not rest.startswith(_AT_WORK):
+    answer, earlier = split_answers(rest)
+    if not match or not run_url or f"]({run_url})" not in answer or not answer.startswith(_AT_WORK):
         return ""
-    return (
+    text = (
         f"{line}\n### 🛑 {escape(match[1])}: the job ended before it could answer · {_log_link(run_url)}\n\n"
         "It ran out of time or memory, somebody cancelled it twice, or it met a bug of flue-ci: the log says which. "
         "What the agent had done is lost; its sandbox is gone. Ask again, with a longer `timeout-minutes` for the job "
         "or smaller `limits` in the spec if it was time."
     )
+    return add_earlier(text, earlier, LONGEST_BODY)
 
 
 def _split_marker(body: str) -> tuple[str, str]:
@@ -76,12 +79,19 @@ def _split_marker(body: str) -> tuple[str, str]:
 def report_comment(report: Report, patch: bytes, *, server_url: str, previous: str = "") -> str:
     """The report as a comment of at most `LONGEST_BODY` characters, in UTF-16 units as well.
 
-    `previous` is the body of the comment that this one replaces: a run without a result of its own keeps it.
+    `previous` is the body of the comment that this one replaces: its answers are kept below.
     """
     first = f"{marker(report.agent, report.trigger.in_thread if report.trigger else None)}\n"
-    previous = _collapse_previous(previous) if report.conclusion in ("failed", "cancelled") else ""
-    limit = 2 * (LONGEST_BODY - len(first))
-    return first + _fit(report, patch, server_url, previous=previous, encoding="utf-16-le", limit=limit)
+    limit = 2 * (_LONGEST_ANSWER - len(first))
+    return keep_answers(first + _fit(report, patch, server_url, encoding="utf-16-le", limit=limit), previous)
+
+
+def keep_answers(body: str, previous: str) -> str:
+    """The new body of a comment with the answers of its `previous` body below; a run at work is none."""
+    answer, earlier = split_answers(_split_marker(previous)[1])
+    if not answer.startswith(_AT_WORK):
+        earlier = remember(answer, earlier)
+    return add_earlier(without_sign(body), earlier, LONGEST_BODY)
 
 
 def summary_page(report: Report, patch: bytes, *, server_url: str) -> str:
@@ -165,12 +175,14 @@ def _describe_usage(usage: Usage) -> str:
     return f" {plural(usage.turns, 'turn')} · {tokens} tokens · {human_cost(usage.cost_usd)}"
 
 
-def _fit(report: Report, patch: bytes, server_url: str, *, previous: str = "", encoding: str, limit: int) -> str:
+def _fit(report: Report, patch: bytes, server_url: str, *, encoding: str, limit: int) -> str:
     """The fullest text of at most `limit` bytes in `encoding`; no marker is in it."""
     hosts = (urlsplit(server_url).hostname or "", *report.publish.links)
-    top, text = header(report), ""
-    for content, diffs, rows, bottom in _ever_smaller(report, patch, previous):
-        middle = render.sections(content, diffs, hosts=hosts, has_patch=bool(patch), rows=rows)
+    top, text, whole = header(report), "", patch.decode("utf-8", "replace")
+    for content, diffs, rows, bottom in _ever_smaller(report, patch):
+        middle = render.sections(
+            content, diffs, hosts=hosts, has_patch=bool(patch), rows=rows, patch=whole if diffs else ""
+        )
         parts = (top, *middle, bottom, render.footer(content))
         text = "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
         if len(text.encode(encoding, "surrogatepass")) <= limit:
@@ -178,10 +190,9 @@ def _fit(report: Report, patch: bytes, server_url: str, *, previous: str = "", e
     return text
 
 
-def _ever_smaller(report: Report, patch: bytes, previous: str) -> Iterator[tuple[Report, list[str], int, str]]:
+def _ever_smaller(report: Report, patch: bytes) -> Iterator[tuple[Report, list[str], int, str]]:
     """Everything, and then less and less of it: the report, the diffs, the rows of a table, and the text below."""
     diffs = [] if report.changes.refused else render.diff_blocks(patch)
-    yield report, diffs, 200, previous
     yield report, diffs, 200, ""
     report = replace(report, checks=_without_output(report.checks), setup=_without_output(report.setup))
     if report.verification:
@@ -224,12 +235,3 @@ def _shorten(report: Report, length: int, count: int) -> Report:
         changes=replace(report.changes, refused=cut(report.changes.refused or "") or None),
         sandbox=replace(sandbox, secrets=sandbox.secrets[:count], network=dict([*sandbox.network.items()][:count])),
     )
-
-
-def _collapse_previous(previous: str) -> str:
-    """The former result, without its marker and without the result before that one."""
-    _, body = _split_marker(previous)
-    if not body or body.startswith(_AT_WORK):
-        return ""
-    body = body.partition(_PREVIOUS)[0].strip()
-    return f"{_PREVIOUS}\n\n{body}\n\n</details>"

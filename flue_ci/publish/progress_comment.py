@@ -14,7 +14,7 @@ from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, TurnEnded
 from flue_ci.core.ports import Discussions, Rereading
-from flue_ci.publish.comment import RunProgress, is_at_work, is_ours, killed_run_comment, report_comment
+from flue_ci.publish.comment import RunProgress, is_at_work, is_ours, keep_answers, killed_run_comment, report_comment
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Published, Report
 
@@ -87,7 +87,7 @@ class CommentPublisher:
                 if (text := render()) != body:
                     await self._let_go_if_changed(forge)
                     # A write that was cancelled could end after the report's, or make a second comment.
-                    await finish(self._write(forge, text, target))
+                    await finish(self._write(forge, keep_answers(text, self._previous or ""), target))
                     body = text
                 await asyncio.sleep(EDIT_SECONDS)
         except ForgeError as error:

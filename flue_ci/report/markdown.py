@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
+from flue_ci.report.delivery import how_to_take
 from flue_ci.report.report import Changes, CommandResult, Report
 from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
@@ -45,10 +46,10 @@ def title(report: Report) -> str:
 
 
 def sections(
-    report: Report, diffs: Sequence[str], *, hosts: Collection[str], has_patch: bool, rows: int = 200
+    report: Report, diffs: Sequence[str], *, hosts: Collection[str], has_patch: bool, rows: int = 200, patch: str = ""
 ) -> list[str]:
     """The parts between header and footer; some are empty. Links may lead to `hosts` only. `has_patch`: a patch lies
-    beside the report. `rows` bounds each table."""
+    beside the report, and `patch` is shown whole where it is small. `rows` bounds each table."""
     removals = Counter[str]()
     summary = untrusted_markdown(report.summary, hosts, removals)
     if removals:
@@ -67,6 +68,7 @@ def sections(
         summary,
         failure_section(report),
         changes_section(report.changes, has_patch=has_patch, rows=rows),
+        how_to_take(report, patch) if has_patch and report.changes.files and not report.changes.refused else "",
         commands_section("Checks", report.checks[:rows]),
         verification_section(report),
         commands_section("Setup", setup[:rows]),
@@ -102,8 +104,6 @@ def changes_section(changes: Changes, *, has_patch: bool, rows: int = 200) -> st
         rest = len(changes.protected) - 5
         names = [*map(inline_code, changes.protected[:5]), *([f"{rest} more"] if rest > 0 else [])]
         text += f"\n\n⚠️ **Protected paths**, which run or configure something by themselves: {', '.join(names)}"
-    if has_patch:
-        text += "\n\nTo apply: `git apply --3way changes.patch`, from the report's folder."
     return text
 
 

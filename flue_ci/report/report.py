@@ -156,6 +156,18 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """Where the files of the run can be had on the forge: the artifact `name` of the run at `Trigger.run_url`, for
+    `days` days; `url` is its page, "" before it is uploaded. `missing` is the reason why there is none. All empty:
+    nobody knows of one, as in a local run."""
+
+    name: str = ""
+    url: str = ""
+    days: int = 0
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One run. Times in seconds, money in US dollars, `started` in RFC 3339 (UTC)."""
 
@@ -184,6 +196,7 @@ class Report:
     trigger: Trigger | None = None
     publish: Publishing = field(default_factory=Publishing)
     published: tuple[Published, ...] = ()
+    artifact: Artifact = field(default_factory=Artifact)
 
 
 def to_json(report: Report) -> str:

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from flue_ci.core.changes import ChangedFile
 from flue_ci.publish.comment import LONGEST_BODY, LONGEST_SUMMARY, is_ours, marker, report_comment, summary_page
 from flue_ci.report.report import Changes, CommandResult, Failure, Report, Verification
-from tests.support.golden import FAILED_CHECK, FOLDER, NASTY, PATCH, SERVER, SUCCESS, comments
+from tests.support.golden import FOLDER, NASTY, PATCH, SERVER, SUCCESS, comments
 
 COMMENTS = comments()
 
@@ -98,13 +98,6 @@ def test_whatever_is_reported_the_comment_is_whole(report: Report, patch: bytes,
 
 def test_what_is_left_out_is_said() -> None:
     assert "Left out here, for want of room: the output of commands, the diffs of" in COMMENTS["huge"]
-
-
-def test_a_result_that_was_kept_is_not_kept_within_another() -> None:
-    once = report_comment(FAILED_CHECK, b"", server_url=SERVER, previous=COMMENTS["success"])
-    twice = report_comment(FAILED_CHECK, b"", server_url=SERVER, previous=once)
-    assert once.count("The result before this one") == twice.count("The result before this one") == 1
-    assert len(twice) <= len(once) + 500
 
 
 def test_only_a_first_line_is_a_marker() -> None:

@@ -7,14 +7,15 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import FlueError, ForgeError, SpecError
 from flue_ci.publish.comment import is_ours, marker
-from flue_ci.publish.progress_comment import CommentPublisher
+from flue_ci.publish.earlier_answers import split_answers
+from flue_ci.publish.progress_comment import CommentPublisher, finish_killed_comments
 from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.report import Failure, Published, Publishing, Report
@@ -203,13 +204,16 @@ async def test_the_last_comment_of_the_agent_is_written_over(forge: MemoryForge)
     published = await CommentPublisher().publish(FULL, b"", make_target(forge))
     assert published.url == "https://forge.example/1"
     assert [is_ours(body, AGENT) for body in forge.bodies()] == [True, True, False]
-    assert "an old result" not in forge.bodies()[0]
+    newest, earlier = split_answers(forge.bodies()[0])
+    assert "an old result" not in newest
+    assert [answer.title for answer in earlier.answers] == ["✅ an old result"]
 
 
 async def test_the_comment_of_a_run_at_work_is_left_to_it(forge: MemoryForge) -> None:
     forge.add(f"{marker(AGENT)}\n### ⏳ at work")
     await CommentPublisher().publish(FULL, b"", make_target(forge))
     assert "at work" in forge.bodies()[0]
+    assert "at work" not in forge.bodies()[1]
     assert len(forge.bodies()) == 2
 
 
@@ -245,10 +249,25 @@ async def test_a_new_comment_is_written_where_the_spec_wants_one(forge: MemoryFo
     assert len(forge.bodies()) == 2
 
 
-async def test_a_failure_keeps_the_result_before_it(forge: MemoryForge) -> None:
-    forge.add(f"{marker(AGENT)}\n### ✅ an old result")
-    await CommentPublisher().publish(FAILED, b"", make_target(forge))
-    assert "an old result" in forge.bodies()[0]
+@pytest.mark.parametrize("thread", [None, 5])
+async def test_a_run_keeps_the_answer_before_it_while_it_works_and_when_it_is_killed(
+    forge: MemoryForge, thread: int | None
+) -> None:
+    url, first = "https://forge.example/ada/tools/actions/runs/9", marker(AGENT, thread)
+    forge.add(f"{first}\n### ✅ an old result\n\nThe answer.", reply_to=thread)
+    publisher, target = CommentPublisher(), make_target(forge, thread=thread)
+    publisher.begin(AGENT, lambda: f"{first}\n### ⏳ at work · [log]({url})", target)
+    while not forge.edits:
+        await asyncio.sleep(0)
+    assert "The answer." in forge.bodies()[0]
+    kind: Literal["issue", "review"] = "review" if thread else "issue"
+    assert await finish_killed_comments(forge, 7, kind, url) == 1
+    assert "The answer." in forge.bodies()[0]
+    assert "### 🛑" in forge.bodies()[0]
+    await CommentPublisher().publish(FAILED, b"", target)
+    titles = [answer.title.split(" · ")[0] for answer in split_answers(forge.bodies()[0])[1].answers]
+    assert titles == [f"🛑 {AGENT}: the job ended before it could answer", "✅ an old result"]
+    publisher._progress.cancel()
 
 
 async def test_in_a_thread_the_answer_is_a_reply(forge: MemoryForge) -> None:

@@ -9,6 +9,7 @@ from flue_ci.core.changes import ChangedFile
 from flue_ci.core.messages import Usage
 from flue_ci.gate.policy import AgentTriggers
 from flue_ci.publish.comment import RunProgress, help_reply, progress_comment, report_comment, unknown_reply
+from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.report import (
     Base,
     Changes,
@@ -64,6 +65,7 @@ SUCCESS = Report(
     timings={"total": 94.0},
     spec=".flue/agents/fix-tests.yml",
     trigger=TRIGGER,
+    artifact=plan_artifact("fix-tests", TRIGGER.run_url),
 )
 PATCH = b"""diff --git a/src/parser.py b/src/parser.py
 --- a/src/parser.py

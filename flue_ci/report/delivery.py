@@ -1,0 +1,108 @@
+"""How a person takes the result of a run: the patch to copy, or the command that fetches and applies it. Pure.
+
+An artifact can be had on github.com and *.ghe.com; GitHub Enterprise Server takes none of actions/upload-artifact v4
+and later (https://github.com/actions/upload-artifact#v4---whats-new).
+"""
+
+import re
+import shlex
+from urllib.parse import urlsplit
+
+from flue_ci.core.text import plain, plural
+from flue_ci.report.report import Artifact, Report
+from flue_ci.safety.markdown import code_block, details, escape
+
+ARTIFACT_DAYS = 30  # as action.yml says
+MAX_LINES = 80  # changed lines of a patch that stands whole in a comment
+MAX_CHARS = 10_000
+_RUN = re.compile(r"(https?://[^/\s]+)/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})(?:/attempts/(\d{1,6}))?", re.ASCII)
+_END = "END_OF_PATCH"  # no line of a patch: those of files begin with a sign, those of git with another word
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def plan_artifact(agent: str, run_url: str, *, is_wanted: bool = True) -> Artifact:
+    """The artifact that the action uploads at the end of the run at `run_url`, or the reason why it will not.
+
+    Its name has the agent, the run and the attempt, so that no other one of the run has it.
+    """
+    match = _RUN.fullmatch(run_url)
+    if not match:
+        return Artifact()
+    if not is_wanted:
+        return Artifact(missing="the input `artifact` of the action is false")
+    host = urlsplit(match[1]).hostname or ""
+    if not (host in ("github.com", "localhost", "127.0.0.1") or host.endswith((".ghe.com", ".localhost"))):
+        return Artifact(missing="GitHub Enterprise Server takes no artifacts of `actions/upload-artifact` v4 and later")
+    words = ["flue-ci", _NOT_IN_NAMES.sub("-", agent).strip("-."), match[3], match[4] or "1"]
+    return Artifact(name="-".join(filter(None, words)), days=ARTIFACT_DAYS)
+
+
+def how_to_take(report: Report, patch: str = "") -> str:
+    """The way from the report to the changed files, as Markdown. `patch` (may be empty) is shown whole when it is small
+    and can be copied from a page without a loss."""
+    parts = []
+    if command := take_command(report):
+        needs = f"Needs [gh](https://cli.github.com), a login and read access · {_describe_days(report.artifact)}"
+        parts.append(f"**Take the changes**, in a clone of the repository:\n\n{code_block(command, 'sh')}")
+        parts.append(f"<sub>{needs} · {files_link(report)}</sub>")
+    elif report.artifact.missing:
+        parts.append(
+            f"**Take the changes:** {escape(f'there is no artifact, {report.artifact.missing}')}. {_OTHER_WAY}"
+        )
+    else:
+        parts.append("**Take the changes**, in a clone: `git apply --3way changes.patch`, from the report's folder.")
+    if is_copyable(patch):
+        block = code_block(f"git apply --3way <<'{_END}'\n{patch}{_END}", "sh")
+        parts.append(details("The whole patch, to copy into a shell", block))
+    return "\n\n".join(parts)
+
+
+_OTHER_WAY = (
+    "Let a step of the workflow keep the file that the output `patch-path` names, and run `git apply --3way` with it."
+)
+
+
+def take_command(report: Report) -> str:
+    """One line for a shell: fetches the artifact and applies its patch; "" where there is no artifact or no patch."""
+    artifact, match = report.artifact, _RUN.fullmatch(report.trigger.run_url if report.trigger else "")
+    if not match or not artifact.name or not report.changes.patch:
+        return ""
+    server, repository, run, _ = match.groups()
+    host = urlsplit(server).netloc
+    if host != "github.com":  # gh asks the host of the last login otherwise
+        repository = f"{host}/{repository}"
+    download = ["gh", "run", "download", run, "-R", repository, "-n", artifact.name, "-D", artifact.name]
+    apply = ["git", "apply", "--3way", f"{artifact.name}/{report.changes.patch}"]
+    return f"{shlex.join(download)} && {shlex.join(apply)}"
+
+
+def files_link(report: Report) -> str:
+    """A link to all files of the run, as Markdown; "" where there is no artifact."""
+    artifact = report.artifact
+    run_url = report.trigger.run_url if report.trigger else ""
+    if not artifact.name or not _RUN.fullmatch(run_url):
+        return ""
+    return f"[all files]({artifact_page(artifact, run_url)})"
+
+
+def artifact_page(artifact: Artifact, run_url: str) -> str:
+    """The address of an artifact; of the list on the page of its run where its own is not known."""
+    match = _RUN.fullmatch(run_url)
+    runs = re.escape(f"{match[1]}/{match[2]}/actions/runs/") if match else "(?!)"
+    if re.fullmatch(rf"{runs}\d+/artifacts/\d+", artifact.url, re.ASCII):
+        return artifact.url
+    return f"{run_url}#artifacts"
+
+
+def is_copyable(patch: str) -> bool:
+    """Whether a patch is small, and the same after it was shown in a comment and copied from there."""
+    lines = patch.splitlines()
+    changed = sum(line.startswith(("+", "-")) and not line.startswith(("+++ ", "--- ")) for line in lines)
+    if not patch.endswith("\n") or changed > MAX_LINES or len(patch) > MAX_CHARS or "GIT binary patch" in lines:
+        return False
+    is_whole = "***" not in patch and "\ufffd" not in patch  # neither redacted nor of another encoding
+    return is_whole and plain(patch) == patch and _END not in lines
+
+
+def _describe_days(artifact: Artifact) -> str:
+    return f"kept for {plural(artifact.days, 'day')}, unless the repository's settings say less"
