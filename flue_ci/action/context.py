@@ -13,6 +13,7 @@ from flue_ci.core.errors import FlueError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import plural
 from flue_ci.gate.event import Event, parse_event
+from flue_ci.gate.workflow_commands import workflow_command
 from flue_ci.git.fetch import RETRY, Remote
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Publishing, Trigger
@@ -51,11 +52,11 @@ class JobContext:
         )
 
     async def close(self) -> None:
-        """Ends the connections to GitHub, and logs how often it was asked."""
+        """Ends the connections to GitHub, and logs how often it was asked, for a workflow that is debugged."""
         await self.forge.close()
         await self.quick_forge.close()
         count = self.forge.requests + self.quick_forge.requests
-        self.job.say(f"GitHub was asked {plural(count, 'time')}")
+        self.job.log.command(workflow_command("debug", f"GitHub was asked {plural(count, 'time')}"))
 
 
 def run_step(environ: Mapping[str, str], work: Callable[[ActionJob, Signals], int]) -> int:

@@ -31,6 +31,16 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the model is told before its first turn. `context` is the discussion; it follows the prompt and is empty
+    where there is none."""
+
+    system: str
+    prompt: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnStarted:
     """A request goes to the model. Turns count from 1."""
 
@@ -112,7 +122,7 @@ class CommandEnded:
 
 
 StageEvent = StageStarted | StageEnded
-TurnEvent = TurnStarted | TextDelta | TurnRestarted | TurnEnded
+TurnEvent = Prompt | TurnStarted | TextDelta | TurnRestarted | TurnEnded
 ToolEvent = ToolStarted | ToolEnded
 CommandEvent = CommandStarted | CommandOutput | CommandEnded
 ProgressEvent = StageEvent | Notice | TurnEvent | ToolEvent | ConversationEnded | CommandEvent

@@ -15,7 +15,11 @@ from typing import IO
 SUMMARY_BYTES = 1_048_576  # of one step
 OUTPUT_BYTES = 100_000  # of one output; all of a job together may have 1 MB
 _BREAKS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_COMMAND = re.compile(r"##(?=\[)")
+# What .NET passes over when it compares texts; at the beginning of a line its TrimStart takes white space away as well.
+_UNSEEN = (
+    r"\0-\x08\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+)
+_COMMAND = re.compile(rf"(^[\s{_UNSEEN}]*(?=:[{_UNSEEN}]*:)|#[{_UNSEEN}]*#[{_UNSEEN}]*(?=\[))")
 
 
 def workflow_command(name: str, message: str = "", **properties: str | int) -> str:
@@ -48,48 +52,39 @@ def _encodable(text: str) -> str:
 class WorkflowLog:
     """The job's log. `line` takes untrusted text and `command` our own commands; the runner executes only these.
 
-    The runner executes no command between `::stop-commands::TOKEN` and `::TOKEN::`. It is stopped from the first line
-    on and resumed only for a command of ours, with a new token each time: an old one in a text has no effect.
+    Commands are never stopped: `::stop-commands::` and its end are two lines for people to skip, at every group. A line
+    is written so that it is no command to the parser of actions/runner (ActionCommand.cs), which takes `::name::` at
+    the beginning of a line, after white space, and `##[name]` anywhere in it.
     """
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
-        self._token = ""
 
     def line(self, text: str) -> None:
         """Writes untrusted text, as many lines as it has."""
-        if not self._token:
-            self._token = secrets.token_hex(16)
-            self._write(f"::stop-commands::{self._token}")
         for part in _BREAKS.split(_encodable(text)):
             self._write(_defuse(part))
 
     def command(self, command: str) -> None:
         """Writes a command that `workflow_command` made."""
-        if self._token:
-            self._write(f"::{self._token}::")
-            self._token = ""
         self._write(command)
 
     def group(self, title: str) -> None:
-        """Begins a group of lines that people can fold."""
-        self.command(workflow_command("group", title))
+        """Begins a group of lines that people can fold. The title may be untrusted."""
+        self.command(workflow_command("group", _defuse(title)))
 
     def end_group(self) -> None:
         """Ends the group."""
         self.command("::endgroup::")
 
     def _write(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+        self._out.write(f"{line}\n")  # in one piece, so that nothing comes between a line and its end
+        self._out.flush()
 
 
 def _defuse(line: str) -> str:
-    """The line, changed so that no runner takes it for a command, whether or not commands are stopped: `##[` is one
-    anywhere in a line, `::` only at its beginning."""
-    line = _COMMAND.sub("# #", line)
-    if line.lstrip().startswith("::"):
-        return f"  ·{line.lstrip()}"
-    return line
+    """The line with a backslash where it would be a command: `\\::error::x`, `##\\[error]x`."""
+    return _COMMAND.sub(r"\1\\", line)
 
 
 def mask(out: IO[str], value: str) -> None:

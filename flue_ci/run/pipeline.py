@@ -17,7 +17,7 @@ from flue_ci.agent.system_prompt import PromptParts, build_task
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.concurrency import finish, together, uncancel
 from flue_ci.core.errors import EXIT_BUG, ChangesRefused, FlueError, SandboxError
-from flue_ci.core.events import Notice, Observer, StageEnded, StageStarted
+from flue_ci.core.events import Notice, Observer, Prompt, StageEnded, StageStarted
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.startup import fast_startup
 from flue_ci.git.command import read_objects
@@ -89,6 +89,9 @@ async def _run_stages(run: RunState, services: RunServices) -> None:
         if run.verification and run.clean is None:
             await save_surroundings(workspace, run.sandbox)
         task = build_task(_with_discussion(plan.prompt, run.discussion_text), workspace.root)
+        context = run.discussion_text.strip()
+        prompt = task.prompt.removesuffix(context).rstrip()
+        run.record(Prompt(system=task.system, prompt=prompt, context=context))
         run.outcome = await services.engine.run(task, run.sandbox, run.record)
     run.checks = tuple(check.not_run() for check in plan.checks)
     async with _stage(run, "collect"):

@@ -383,8 +383,9 @@ def test_a_secret_that_the_spec_lets_in_comes_out_nowhere(make_flow: MakeFlow) -
     flow = make_flow([bash("echo token is $DEPLOY_TOKEN"), bash("echo $DEPLOY_TOKEN | base64"), say("I used it.")])
     flow.spec(sandbox={"secrets": ["DEPLOY_TOKEN"]}, checks=[{"name": "use", "run": "echo $DEPLOY_TOKEN; exit 1"}])
     flow.commit()
-    ended = flow.run("--record", str(flow.home / "recording.jsonl"))
+    ended = flow.run(f"It is {CANARIES['DEPLOY_TOKEN']}.", "--record", str(flow.home / "recording.jsonl"))
     assert (ended.report.conclusion, ended.code) == ("failed", 1)
+    assert [event["data"]["prompt"] for event in ended.events if event["event"] == "prompt"] == ["It is ***."]
     assert "***" in ended.err
     assert ended.report.checks[0].output == "***\n"
     assert ended.report.sandbox.secrets == ("DEPLOY_TOKEN",)

@@ -562,3 +562,8 @@ def test_what_strangers_wrote_is_marked_in_the_prompt(make_job: MakeJob) -> None
     outside = re.sub(r"<untrusted .*?</untrusted>", "", " ".join(texts), flags=re.DOTALL)
     assert not re.search(r"OBEY.ME", outside)
     assert f"on pull/{pull['number']}." in texts[1]
+    lines = (job.home / "job" / "flue-ci-report" / "transcript.jsonl").read_text().splitlines()
+    (words,) = [line["data"] for line in map(json.loads, lines) if line["event"] == "prompt"]
+    assert [words["system"]] == [block["text"] for block in first["system"]]
+    assert f"{words['prompt']}\n\n{words['context']}" == first["messages"][0]["content"][0]["text"]
+    assert words["context"].startswith("# About this pull request")

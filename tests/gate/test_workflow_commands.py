@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -20,47 +21,167 @@ from flue_ci.gate.workflow_commands import (
 )
 from tests.e2e.job import outputs
 
-HOSTILE = ("::error::x", "  ::set-output name=a::b", "##[error]x", "a ##[group]b", "\r::error::x", "x\n::debug::y")
-LINES = st.lists(st.sampled_from([*HOSTILE, "plain", "::stop-commands::abc", "::abc::", ""]) | st.text(max_size=30))
+COMMANDS = ["add-mask", "add-matcher", "add-path", "debug", "echo", "endgroup", "error", "group"]
+COMMANDS += ["internal-set-repo-path", "notice", "remove-matcher", "save-state", "set-env", "set-output"]
+COMMANDS += ["stop-commands", "warning"]
+# Every white space and every character that a comparison of texts passes over, at the beginning and inside.
+GAPS = [
+    "",
+    " ",
+    "\t",
+    "\v",
+    "\f",
+    "\r",
+    "\n",
+    "\0",
+    "\x1b[0m",
+    "\xa0",
+    "\x85",
+    "\xad",
+    "\u180e",
+    "\u200b",
+    "\u2028",
+    "\u3000",
+]
+GAPS += ["\ufeff", "\u2060", "\u202e", "\ud800"]
 
 
-def executed(log: str) -> list[str]:
-    """The commands that a runner takes from a log: at the beginning of a line, or `##[…]` anywhere, unless stopped."""
-    found, token = [], ""
-    for line in re.split(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", log):
-        command = re.match(r"\s*::([A-Za-z-]+)[^:]*::(.*)", line)
-        if token:
-            token = "" if line.strip() == f"::{token}::" else token
-        elif command and command[1].lower() == "stop-commands":
-            token = command[2]
-        elif command:
-            found.append(command[1])
-        if not token and "##[" in line:
-            found.append("##")
-    return found
+class Runner:
+    """actions/runner as far as it reads a step's output: `ActionCommand.TryParseV2` and `TryParse`, then
+    `ActionCommandManager.TryProcessCommand`."""
+
+    def __init__(self) -> None:
+        self.executed: list[tuple[str, str]] = []
+        self.shown: list[str] = []
+        self._token = ""
+
+    def read(self, output: str) -> Runner:
+        for line in re.split(r"\r\n|\r|\n", output)[:-1]:  # StreamReader.ReadLine
+            name, data = self._parse(line)
+            if not name or (self._token and name.lower() != self._token):
+                self.shown.append(line)
+            elif self._token:
+                self._token = ""
+                self.shown.append(line)
+            elif name.lower() == "stop-commands":
+                self._token = data.lower()
+                self.shown.append(line)
+            else:
+                self.executed.append((name, data))
+        return self
+
+    def _parse(self, line: str) -> tuple[str, str]:
+        return self._parse_colons(line) or self._parse_brackets(line) or ("", "")
+
+    def _parse_colons(self, line: str) -> tuple[str, str] | None:
+        line = line.lstrip()  # of Python, which takes more for white space than .NET does
+        end = line.find("::", 2)
+        if not line.startswith("::") or end < 0:
+            return None
+        return self._command(line[2:end], line[end + 2 :])
+
+    def _parse_brackets(self, line: str) -> tuple[str, str] | None:
+        start = line.find("##[")
+        end = line.find("]", start)
+        if start < 0 or end < 0:
+            return None
+        return self._command(line[start + 3 : end], line[end + 1 :])
+
+    def _command(self, words: str, data: str) -> tuple[str, str] | None:
+        name = words.split(" ", maxsplit=1)[0]
+        if name.lower() in (*COMMANDS, self._token or None):
+            return name, data
+        return None
 
 
-@given(LINES)
-def test_only_our_own_commands_are_executed(lines: list[str]) -> None:
+class CarelessRunner(Runner):
+    """One that passes over what is not seen, as .NET does when it compares texts, and knows every command."""
+
+    def _parse(self, line: str) -> tuple[str, str]:
+        seen = (char for char in line if char == "\t" or unicodedata.category(char) not in ("Cc", "Cf", "Mn"))
+        return super()._parse("".join(seen))
+
+    def _command(self, words: str, data: str) -> tuple[str, str] | None:
+        return (words or " ", data) if re.match(r"[\w ]", words or " ") else None
+
+
+def command_lines() -> st.SearchStrategy[str]:
+    """Lines that are commands, or nearly."""
+    gap, name = st.sampled_from(GAPS), st.sampled_from(COMMANDS) | st.sampled_from([each.upper() for each in COMMANDS])
+    forms = ["{0}::{1}{2}::x", "{0}::{1} name=a{2}::x", "{0}:{2}:{1}::x", "a{0}##[{1}]x", "{0}#{2}#[{1} a=b;]x"]
+    forms += [
+        "{0}:::{1}::x",
+        "x{0}\n{2}::{1}::x",
+        "##[##[{1}]x",
+        "::{0}::{1}::",
+        "##[x{2}]##[{1}]",
+        "::stop-commands::t",
+    ]
+    return st.builds(str.format, st.sampled_from(forms), gap, name, gap)
+
+
+LINES = st.lists(command_lines() | st.sampled_from(["plain", "::t::", ""]) | st.text(max_size=30), max_size=6)
+
+
+def write_log(lines: list[str]) -> str:
     out = io.StringIO()
     log = WorkflowLog(out)
-    log.group("one")
+    log.group("one ##[group]two")
     for line in lines:
         log.line(line)
         log.end_group()
         log.line(line)
     log.command(workflow_command("notice", "the end"))
-    assert executed(out.getvalue()) == ["group", *["endgroup"] * len(lines), "notice"]
+    return out.getvalue().encode().decode()
 
 
 @given(LINES)
-def test_what_is_not_a_command_is_inert_even_when_commands_are_not_stopped(lines: list[str]) -> None:
+def test_only_our_own_commands_are_executed(lines: list[str]) -> None:
+    ours = [("group", "one ##\\[group]two"), *[("endgroup", "")] * len(lines), ("notice", "the end")]
+    assert Runner().read(write_log(lines)).executed == ours
+
+
+@given(LINES)
+def test_nor_does_a_runner_that_knows_every_command_and_passes_over_what_is_not_seen(lines: list[str]) -> None:
     out = io.StringIO()
     log = WorkflowLog(out)
-    log._token = "never stopped"
     for line in lines:
         log.line(line)
-    assert executed(out.getvalue()) == []
+    assert CarelessRunner().read(out.getvalue()).executed == []
+
+
+@given(LINES)
+def test_nothing_is_shown_but_the_lines_and_honest_ones_as_they_are(lines: list[str]) -> None:
+    runner = Runner().read(write_log(lines))
+    ours = [part for line in lines for part in [*WORDS.split(line.encode("utf-8", "replace").decode())] * 2]
+    assert len(runner.shown) == len([part for line in lines for part in WORDS.split(line)]) * 2
+    assert sorted(line.replace("\\", "") for line in runner.shown) == sorted(part.replace("\\", "") for part in ours)
+
+
+WORDS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+HONEST = [
+    "std::vector<int> a;",
+    "  - b ::c",
+    "# ## [x]",
+    "## [link](x)",
+    "\\::x",
+    "a: : b",
+    "##",
+    "tests/a.py::test_b FAILED",
+]
+
+
+@pytest.mark.parametrize("line", HONEST)
+def test_an_honest_line_stays_as_it_was(line: str) -> None:
+    out = io.StringIO()
+    WorkflowLog(out).line(line)
+    assert out.getvalue() == f"{line}\n"
+
+
+def test_a_line_that_would_be_a_command_has_a_backslash() -> None:
+    out = io.StringIO()
+    WorkflowLog(out).line("  ::error::x\na ##[group]b")
+    assert out.getvalue() == "  \\::error::x\na ##\\[group]b\n"
 
 
 @given(name=st.sampled_from(["summary", "result"]), value=st.text())
