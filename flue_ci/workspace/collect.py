@@ -35,7 +35,7 @@ _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits: PatchLimits = LIMITS) -> ChangeSet:
     """Everything in the work tree that differs from the base, committed or not; ignored files only when the agent
-    tracks them, and no new bytecode. Repositories inside the repository, submodules among them, are left out with a note.
+    tracks them. New bytecode, and repositories inside the repository, submodules among them, are left out with a note.
 
     Can be called again, also while processes of the agent go on writing. Raises `ChangesRefused` (with the patch, as
     far as there is one) for what breaks a rule of `verify_patch`, and when the work tree is gone or cannot be read;
