@@ -196,9 +196,9 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
 @_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")
 def schema() -> None:
     """Print the JSON Schema of agent specs, for editors."""
-    from flue_ci.spec.json_schema import json_schema
+    from flue_ci.spec.starter import schema_text
 
-    print(json.dumps(json_schema(), indent=2))
+    sys.stdout.write(schema_text())
 
 
 @_command("list", brief="List the repository's agents.")
@@ -220,26 +220,30 @@ def list_(repo: Path, as_json: bool) -> int:
     return EXIT_DONE
 
 
-@_command(brief="Write a commented agent spec.", examples="flue-ci init\nflue-ci init review --github")
+@_command(brief="Write an agent spec.", examples="flue-ci init\nflue-ci init review --github\nflue-ci init my-agent")
 @click.argument("name", default="fix-tests")
 @_repo
 @click.option("--github", is_flag=True, help="Also write a workflow that answers comments on GitHub.")
 def init(name: str, repo: Path, github: bool) -> None:
-    """Write a commented agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml."""
+    """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml.
+
+    Ready to use are docs, explain, fix-tests, review and triage; another name gives an agent that does what it is
+    asked. Editors check the spec by .flue/schema.json, which is written, too.
+    """
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root
-    from flue_ci.spec.starter import workflow_path, write_starter, write_workflow
+    from flue_ci.spec.starter import trial_command, workflow_path, write_starter, write_workflow
 
     root = find_root(repo)
     if github:
         workflow_path(root)  # both files are written, or none
     path = printable(display_path(write_starter(root, name)))
-    click.echo(f"Wrote {path}. Try it: flue-ci run {name} --dry-run")
+    click.echo(f"Wrote {path}. Try it: {trial_command(name)}")
     if github:
         workflow = printable(display_path(write_workflow(root)))
         click.echo(
-            f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge both files, "
-            f"then comment on a pull request: /flue {name}"
+            f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge the files, "
+            f"see with flue-ci doctor --github that nothing is missing, then comment on a pull request: /flue {name}"
         )
 
 

@@ -14,6 +14,8 @@ _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _GIT_ALIASES = re.compile(r"\.git|git~\d+")
+# What an interpreter or compiler makes beside the sources; also an extended regular expression of grep's.
+BYTECODE = r"(^|/)__pycache__/|\.(py[co]|class|beam)$"
 _MODULES_ALIASES = re.compile(r"\.gitmodules|gitmod~\d+|(?=.{8}$)gi?7?e?b?a?~[1-9]\d*")
 
 

@@ -17,6 +17,7 @@ from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import human_bytes, one_line, plural
 from flue_ci.git.checkout import Checkout, index_entries
 from flue_ci.git.command import Git, object_sizes, pack_objects, read_objects, split_nul
+from flue_ci.git.path_rules import BYTECODE
 
 OVERLAY_LIMIT = 200_000_000  # bytes of changed and untracked files that are sent
 # For every path, before anything in the tree: no conversion of line ends, no filters, no drivers. `!` means
@@ -26,6 +27,7 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n"
 )
 _POINTER_SIZE = 1024
+_BYTECODE = re.compile(BYTECODE.encode())
 MEMORY_BYTES = 6_000_000_000  # bytes for git: a commit of a few objects can stand for billions of files
 _REGULAR = ("100644", "100755", "120000")
 
@@ -33,7 +35,7 @@ _REGULAR = ("100644", "100755", "120000")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """The trees of a checkout: `head_tree` is its commit's, `index_tree` what its index holds, `tree` the files on disk
-    (without ignored ones).
+    (without ignored ones and untracked bytecode).
 
     `intent_to_add` are paths of which the index has the name only. `nested_repositories` are left out. `files` counts
     the files of `tree`.
@@ -133,6 +135,8 @@ def parse_status(out: bytes) -> _Status:
     status = _Status()
     for record in split_nul(out):
         if record.startswith(b"? "):
+            if _BYTECODE.search(record[2:]):
+                continue
             names = status.nested_repositories if record.endswith(b"/") else status.untracked_files
             names.append(record[2:])
             continue

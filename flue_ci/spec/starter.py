@@ -1,21 +1,39 @@
-"""Writes what `flue-ci init` starts with: a commented spec, and with `--github` the workflow that answers comments.
+"""Writes what `flue-ci init` starts with: a spec and the schema that editors check it by, and with `--github` the
+workflow that answers comments.
 
 The texts are files of the package, in `starter_files`.
 """
 
+import difflib
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
 
 from flue_ci.core.errors import UsageError
 from flue_ci.core.text import AGENT_NAME, one_line
+from flue_ci.spec.json_schema import json_schema
+
+SCHEMA = Path(".flue/schema.json")
+KINDS = ("docs", "explain", "fix-tests", "review", "triage")  # agents that are ready to use
+_TASKS = {  # of agents whose task is what they are asked
+    "explain": "Where are the settings read?",
+    "triage": "It crashes when the file is empty.",
+}
+_TASK = "Correct the spelling in README.md."
 
 
 def starter_spec(name: str) -> str:
-    """The text of a spec for the agent `name`. Raises `UsageError` for what cannot be a name."""
+    """The text of a spec for the agent `name`: one of `KINDS`, or an agent that does what it is asked. Raises
+    `UsageError` for what cannot be a name, or is nearly one of `KINDS`."""
     if not re.fullmatch(AGENT_NAME, name):
         message = f"{one_line(name, 60)!r} is not a name for an agent"
         raise UsageError(message, hint="lower-case letters, digits and -, such as fix-tests")
+    if name in KINDS:
+        return _read(f"agents/{name}.yml")
+    if near := difflib.get_close_matches(name, KINDS, n=1, cutoff=0.85):
+        message = f"there is no ready agent {name}; there are: {', '.join(KINDS)}"
+        raise UsageError(message, hint=f"flue-ci init {near[0]}, or another name for an agent of your own")
     return _read("agent.yml").replace("{name}", name)
 
 
@@ -25,13 +43,30 @@ def starter_workflow() -> str:
 
 
 def write_starter(repo: Path, name: str) -> Path:
-    """Write a new `.flue/agents/NAME.yml` and return its path. Raises `UsageError`, also when there is one already."""
+    """Write a new `.flue/agents/NAME.yml` and return its path; beside the folder the schema that its first line names,
+    where there is none yet. Raises `UsageError`, also when there is a spec of that name already."""
     text = starter_spec(name)
     folder = repo / ".flue" / "agents"
     for path in (folder / f"{name}.yml", folder / f"{name}.yaml"):
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path} exists already", hint="choose another name: flue-ci init NAME")
-    return _write_new(folder / f"{name}.yml", text)
+    path = _write_new(folder / f"{name}.yml", text)
+    schema = repo / SCHEMA
+    if not schema.exists() and not schema.is_symlink():
+        _write_new(schema, schema_text())
+    return path
+
+
+def trial_command(name: str) -> str:
+    """The command that shows what a new agent would do."""
+    if name in KINDS and name not in _TASKS:
+        return f"flue-ci run {name} --dry-run"
+    return f'flue-ci run {name} "{_TASKS.get(name, _TASK)}" --dry-run'
+
+
+def schema_text() -> str:
+    """The text of `.flue/schema.json`."""
+    return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def workflow_path(repo: Path) -> Path:

@@ -12,7 +12,7 @@ from flue_ci.core.errors import ChangesRefused, WorkspaceError
 from flue_ci.core.ports import ExecResult, Sandbox
 from flue_ci.core.text import human_bytes, one_line, plural
 from flue_ci.git.command import object_sizes, pack_objects
-from flue_ci.git.path_rules import display_name
+from flue_ci.git.path_rules import BYTECODE, display_name
 from flue_ci.git.source import Source
 from flue_ci.workspace.upload import (
     WORK_TREE_MISSING,
@@ -35,7 +35,7 @@ _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits: PatchLimits = LIMITS) -> ChangeSet:
     """Everything in the work tree that differs from the base, committed or not; ignored files only when the agent
-    tracks them. Repositories inside the repository, submodules among them, are left out with a note.
+    tracks them. New bytecode, and repositories inside the repository, submodules among them, are left out with a note.
 
     Can be called again, also while processes of the agent go on writing. Raises `ChangesRefused` (with the patch, as
     far as there is one) for what breaks a rule of `verify_patch`, and when the work tree is gone or cannot be read;
@@ -48,6 +48,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         "patch_limit": str(limits.patch_bytes),
         "count_limit": str(limits.files),
         "base_count": str(source.files),
+        "bytecode": BYTECODE,
     }
     scripts = ["stage_changes.sh"]
     if workspace.store_has_objects:
@@ -56,6 +57,8 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
     has_changes = _last_record(_DIGEST_LINE, result)[1] != "none"
     reason = "left out of the changes, because it is a repository of its own"
     notes = tuple(f"{name}: {reason}" for name in printed_names(result, "left-out"))
+    if bytecode := printed_names(result, "bytecode"):
+        notes += (f"bytecode left out of the changes, name it in .gitignore: {', '.join(bytecode)}",)
     if not has_changes:
         return ChangeSet(tree=source.tree, notes=notes)
     if not workspace.store_has_objects:

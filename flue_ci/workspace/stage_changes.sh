@@ -4,7 +4,7 @@
 # repository that somebody made inside, with the configuration of that one. Such a repository is left out and named.
 # A problem does not end the work: it is reported on the last line of make_patch.sh, together with the patch of
 # everything else.
-: "${root:?}" "${store:?}" "${file_limit:?}" "${count_limit:?}" "${base_count:?}"
+: "${root:?}" "${store:?}" "${file_limit:?}" "${count_limit:?}" "${base_count:?}" "${bytecode:?}"
 set -u
 umask 077
 [ -f "$store/base.index" ] || exit 94
@@ -35,6 +35,9 @@ list_files() {
     -type f -fprintf "$store/dots" . , \
     \( -type f -o -type l \) -cnewer "$store/base.index" -fprintf "$store/newer" '%P\0' 2>/dev/null
 }
+# Of names from standard input: what an interpreter or compiler made beside the sources.
+only_bytecode() { LC_ALL=C grep -azE "$bytecode"; }
+without_bytecode() { LC_ALL=C grep -azvE "$bytecode"; }
 # Huge files stay out, pipes and devices count as deleted. Very many new files, such as packages that are missing in
 # .gitignore, would take minutes: they stay out, too.
 exclude_special() {
@@ -42,7 +45,7 @@ exclude_special() {
   others=(-o)
   problem=
   if [ "$(wc -c <"$store/dots")" -gt "$((base_count + count_limit))" ]; then
-    untracked=$(git ls-files -z -o --exclude-standard 2>/dev/null | tr -dc '\0' | wc -c)
+    untracked=$(git ls-files -z -o --exclude-standard 2>/dev/null | without_bytecode | tr -dc '\0' | wc -c)
     if [ "$untracked" -gt "$count_limit" ]; then
       others=()
       problem=crowded
@@ -51,17 +54,20 @@ exclude_special() {
   while IFS= read -r -d '' path; do
     if [ ! -f "$path" ]; then
       printf '%s\0' "${path#./}" | git update-index --force-remove -z --stdin
-    elif [ -n "$(git ls-files -o -m --exclude-standard -- ":(top,literal)${path#./}" | head -c 1)" ]; then
+    elif [ -n "$(git ls-files -m -- ":(top,literal)${path#./}"
+      git ls-files -z -o --exclude-standard -- ":(top,literal)${path#./}" | without_bytecode | tr '\0' x)" ]; then
       printf '%s\0' "${path#./}" >>"$store/oversize"
     fi
   done <"$store/special"
 }
-# What git sees to differ, and files that look unchanged to it, but are not.
+# What git sees to differ, and files that look unchanged to it, but are not. New bytecode is none of it: it says nothing
+# that the sources do not say, and a check could run it in their place.
 list_changes() {
   git ls-files -z >"$store/ours"
   sort -z "$store/newer" | comm -z -12 - "$store/ours" >"$store/again"
   git ls-files -z -d -m "${others[@]}" --exclude-standard >>"$store/again" 2>"$errors"
-  sort -z "$store/oversize" "$store/links" >"$store/excluded"
+  only_bytecode <"$store/again" | sort -zu | comm -z -23 - "$store/ours" >"$store/bytecode"
+  sort -zu "$store/oversize" "$store/links" "$store/bytecode" >"$store/excluded"
   sort -zu "$store/again" | comm -z -23 - "$store/excluded" >"$store/paths"
 }
 has_seen_all() {
@@ -139,7 +145,9 @@ if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; the
     case /$path/ in */.git/* | */../*) continue ;; esac
     is_entry "$path" || continue
     if [ -L "$path" ] || [ "$(stat -c %s -- "$path")" -le "$file_limit" ]; then printf '%s\0' "$path"; fi
-  done | comm -z -23 - "$store/links" >"$store/entries"
+  done | comm -z -23 - "$store/links" >"$store/forced"
+  only_bytecode <"$store/forced" >>"$store/bytecode"
+  without_bytecode <"$store/forced" >"$store/entries"
   [ ! -s "$store/entries" ] || update "$store/entries" || add_each
 fi
 
@@ -159,7 +167,12 @@ printf 'digest=%s\nproblem=%s\nuntracked=%s\n' "$digest" "$problem" "$((untracke
 sed -z 's|^|./|' "$store/links" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
   cut -z -b 3- | sort -z | comm -z -13 - "$store/links" >>"$store/inner"
 sort -zu "$store/inner" -o "$store/inner"
-printf '\nflue-ci-left-out=%s %s\n' "$(tr -dc '\0' <"$store/inner" | wc -c)" \
-  "$(head -z -n 3 "$store/inner" | cut -z -b -500 | base64 | tr -d '\n')"
+sort -zu "$store/bytecode" -o "$store/bytecode"
+print_names() {
+  printf '\nflue-ci-%s=%s %s\n' "$1" "$(tr -dc '\0' <"$2" | wc -c)" \
+    "$(head -z -n 3 "$2" | cut -z -b -500 | base64 | tr -d '\n')"
+}
+print_names left-out "$store/inner"
+print_names bytecode "$store/bytecode"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,65 @@ from click.testing import CliRunner
 
 from flue_ci.cli import cli
 from flue_ci.core.errors import UsageError
-from flue_ci.spec.starter import starter_workflow, write_workflow
+from flue_ci.spec.load import find_specs, load_spec
+from flue_ci.spec.starter import KINDS, schema_text, starter_spec, starter_workflow, write_workflow
+from tests.support.repos import new_repo
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "workflows" / "comment.yml"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "workflows" / "comment.yml"
+
+
+def init(repo: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(cli, ["init", *arguments, "--repo", str(repo)])
+    assert done.exit_code == 0, done.exception
+    return done.output
+
+
+@pytest.mark.parametrize("name", [*KINDS, "my-agent"])
+def test_an_agent_that_init_writes_is_what_its_name_says_and_runs_as_it_stands(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = new_repo(tmp_path / "repo", {"README.md": ("file", b"# A repository\n")})
+    monkeypatch.chdir(repo.path)
+    output = init(repo.path, name)
+    (path,) = find_specs(repo.path)
+    spec = load_spec(path)
+    assert (path.stem, spec.name, spec.triggers.comment) == (name, name, name)
+    (command,) = re.findall(r"Try it: flue-ci (.*)", output)
+    done = CliRunner().invoke(cli, shlex.split(command))
+    assert done.exit_code == 0, (done.output, done.exception)
+
+
+def test_the_ready_agents_are_the_examples() -> None:
+    examples = ROOT / "examples" / "agents"
+    for name in set(KINDS) - {"fix-tests"}:  # whose set-up and checks are for people to fill in
+        assert starter_spec(name) == (examples / f"{name}.yml").read_text(encoding="utf-8")
+    assert load_spec(Path("review.yml"), starter_spec("review").encode()).publish.changes == "none"
+
+
+@pytest.mark.parametrize(("name", "near"), [("reviw", "review"), ("fix-test", "fix-tests"), ("reviewer", "review")])
+def test_a_name_that_is_nearly_a_ready_agents_writes_nothing(name: str, near: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["init", name, "--repo", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    assert f"flue-ci init {near}" in done.exception.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_schema_that_a_spec_names_is_there_and_never_overwritten(tmp_path: Path) -> None:
+    init(tmp_path)
+    (path,) = find_specs(tmp_path)
+    (name,) = re.findall(r"\A# yaml-language-server: \$schema=(\S+)\n", path.read_text())
+    schema = path.parent / name
+    assert schema.read_text() == schema_text()
+    schema.write_text("mine")
+    init(tmp_path, "review")
+    assert schema.read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*/agents/*.yml")))
+def test_the_schema_that_a_spec_of_this_repository_names_is_there(path: Path) -> None:
+    (name,) = re.findall(r"\A# yaml-language-server: \$schema=(\S+)\n", path.read_text(encoding="utf-8"))
+    assert (path.parent / name).read_text() == schema_text(), f"run: flue-ci schema > {path.parent / name}"
 
 
 def test_the_workflow_that_init_writes_is_the_example() -> None:

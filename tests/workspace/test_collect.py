@@ -193,6 +193,44 @@ async def test_ignored_files_come_back_only_when_the_agent_tracks_them(local: St
     assert [file.path for file in (await local.collect()).files] == ["build/kept", "x.log"]
 
 
+BYTECODE = "__pycache__/a.cpython-311.pyc", "sub/__pycache__/note", "old.pyo", "sub/Main.class"
+
+
+@pytest.mark.parametrize("how", ["", "git add -A", "git add -A && git commit -qm x"])
+async def test_bytecode_that_the_base_does_not_have_is_never_in_the_patch(local: Stage, how: str) -> None:
+    making = "".join(f"mkdir -p $(dirname {name}); printf '\\0' > {name};" for name in BYTECODE)
+    await local.sh(f"{making} echo more >> plain.txt; echo x > pycache; echo y > first.class.txt; {how or ':'}")
+    changes = await local.collect()
+    assert [file.path for file in changes.files] == ["first.class.txt", "plain.txt", "pycache"]
+    (note,) = changes.notes
+    assert note.startswith("bytecode left out of the changes, name it in .gitignore: __pycache__/a.cpython-311.pyc, ")
+    assert note.endswith(", and 1 more")
+
+
+async def test_bytecode_alone_is_no_change_and_none_is_too_large(plain: Stage) -> None:
+    await plain.sh("mkdir __pycache__; head -c 2000 /dev/zero > __pycache__/a.pyc")
+    changes = await plain.collect(file_bytes=1000)
+    assert (changes.files, changes.patch, len(changes.notes)) == ((), b"", 1)
+
+
+async def test_bytecode_of_the_base_changes_and_goes_as_anything_else(tmp_path: Path) -> None:
+    base: Tree = {"a.pyc": ("file", b"\0one"), "b.pyc": ("file", b"\0two")}
+    async for stage in prepare("plain", tmp_path, base):
+        await stage.sh("printf three > a.pyc; rm b.pyc; echo x > c.pyc")
+        changes = await stage.collect()
+        assert {file.path: file.kind for file in changes.files} == {"a.pyc": "modified", "b.pyc": "deleted"}
+
+
+async def test_untracked_bytecode_of_a_checkout_stays_at_home(tmp_path: Path) -> None:
+    repo = new_repo(tmp_path / "repo", EVERY_KIND)
+    repo.write({"__pycache__/a.pyc": ("file", b"\0"), "new.py": ("file", b"new\n")})
+    (tmp_path / "scratch").mkdir()
+    source = await open_checkout(repo.path, history=5, scratch=tmp_path / "scratch")
+    async with open_box("plain", tmp_path) as box:
+        workspace = await upload(source, box)
+        assert await shell(box, "ls -A | grep -E 'new|cache'", workspace.root) == "new.py\n"
+
+
 DECEPTIONS = {
     "configuration": """
         git config core.worktree /tmp; git config core.excludesFile /dev/stdin; git config core.hooksPath /tmp
