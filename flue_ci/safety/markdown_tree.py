@@ -1,4 +1,4 @@
-"""The tree of a Markdown text, as `safety.markdown_reader` makes it: nodes with their places in the text. Values only."""
+"""The tree of a Markdown text, as `safety.markdown_reader` makes it: nodes with places in the text. Values only."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
