@@ -96,6 +96,14 @@ def did_you_mean(word: str, candidates: Iterable[str], otherwise: str = "") -> s
     return f"did you mean `{near}`?" if near else otherwise
 
 
+def source_lines(text: str) -> list[str]:
+    """The lines as grep, sed and compilers count them: only LF ends one. A CR before it is no part of the line."""
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
 def plain(text: str) -> str:
     """`text` without terminal sequences and invisible or control characters; newlines and tabs stay, CRLF becomes
     LF. Joiners stay in emoji and in scripts that need them."""

@@ -46,6 +46,13 @@ def test_the_nearest_line_is_pointed_at() -> None:
 
 def test_a_file_with_crlf_keeps_its_line_ends() -> None:
     assert replace_text("a\r\nb\r\nc\r\n", "a\nb", "x\ny") == ("x\r\ny\r\nc\r\n", 1)
+    assert replace_text("a\r\nb\r\n", "a", "x\ny") == ("x\r\ny\r\nb\r\n", 1)
+    assert replace_text("a\r\nb\r\n", "a\r\n", "x\r\ny\n") == ("x\r\ny\r\nb\r\n", 1)
+
+
+def test_in_a_file_with_both_line_ends_the_ones_around_stay() -> None:
+    assert replace_text("a\r\nb\nc\n", "b\n", "x\ny\n") == ("a\r\nx\ny\nc\n", 1)
+    assert replace_text("a\r\nb\r\nc\n", "a\nb", "x") == ("x\r\nc\n", 1)
 
 
 @pytest.mark.parametrize("text", ["", "   \n"])

@@ -103,14 +103,30 @@ async def test_files_of_the_system_are_out_of_reach_of_every_tool(box: Sandbox) 
             await Write().call({"path": path, "content": "exit 0\n"}, context(box))
 
 
-async def test_at_e2b_a_call_is_one_request_and_an_edit_two() -> None:
+async def test_at_e2b_a_call_is_one_request_also_the_edit_of_a_file_that_was_seen() -> None:
     with E2BServer() as server:
         provider = E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
         box = await provider.open(REQUEST, lambda event: None)
-        before = len(server.requests)
-        await Write().call({"path": "file", "content": "one\n"}, context(box))
-        await Read().call({"path": "file"}, context(box))
-        assert [request.route for request in server.requests[before:]] == ["start"] * 2
-        await edit(box, "file", "one", "two")
+        before, run = len(server.requests), context(box)
+        await Write().call({"path": "file", "content": "one\n"}, run)
+        await Read().call({"path": "file"}, run)
+        await Edit().call({"path": "file", "old": "one", "new": "two"}, run)
+        await Edit().call({"path": "file", "old": "two", "new": "three"}, run)
         assert [request.route for request in server.requests[before:]] == ["start"] * 4
+        await edit(box, "file", "three", "four")  # by somebody who has not seen it
+        assert [request.route for request in server.requests[before:]] == ["start"] * 6
         await box.close()
+
+
+async def test_a_file_that_changed_since_it_was_seen_is_read_again(box: Sandbox) -> None:
+    run = context(box)
+    await Write().call({"path": "file", "content": "one\ntwo\n"}, run)
+    await box.exec("printf 'zero\\none\\ntwo\\n' > file", timeout=20)
+    result = await Edit().call({"path": "file", "old": "two", "new": "2"}, run)
+    assert result.note == "line 3"
+    await box.exec("printf 'three\\n' >> file", timeout=20)
+    await Edit().call({"path": "file", "old": "three", "new": "3"}, run)
+    assert await box.read("file") == b"zero\none\n2\n3\n"
+    await box.exec("rm file", timeout=20)
+    with pytest.raises(FileNotFoundError):
+        await Edit().call({"path": "file", "old": "3", "new": "4"}, run)

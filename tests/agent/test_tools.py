@@ -230,3 +230,12 @@ def test_only_a_line_that_was_cut_says_so(length: int, cut: bool) -> None:
 def test_the_definitions_name_the_bounds_of_the_code() -> None:
     assert f" {READ_LINES} lines at most" in Read.spec.description
     assert f"default {DEFAULT_SECONDS:.0f};" in Bash.spec.input_schema["properties"]["timeout"]["description"]
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0c", "\x0b", "\x1c", "\r"])
+async def test_read_and_grep_and_edit_count_lines_alike(tools: Toolbox, box: Sandbox, odd: str) -> None:
+    """Only LF ends a line, as compilers see it; Python's own idea of lines has eight more ends."""
+    await box.write("repo/odd.txt", f"a{odd}b\nneedle\r\n".encode())
+    assert "     2\tneedle" in (await use(tools, "read", path="odd.txt")).content
+    assert "odd.txt:2:" in (await use(tools, "grep", pattern="needle", path="odd.txt")).content
+    assert (await use(tools, "edit", path="odd.txt", old="needle", new="pin")).note == "line 2"

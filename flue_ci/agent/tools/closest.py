@@ -3,6 +3,8 @@
 import difflib
 from heapq import nlargest
 
+from flue_ci.core.text import source_lines
+
 MAX_LINES = 5_000  # that are compared letter by letter
 MAX_CHARS = 200  # of a line
 MAX_CANDIDATES = 10  # the lines with the most letters in common, of which the exact likeness is computed
@@ -10,8 +12,8 @@ MAX_CANDIDATES = 10  # the lines with the most letters in common, of which the e
 
 def describe_closest(text: str, piece: str) -> str:
     """A sentence about the place in `text`, so that the next try is right."""
-    words = [line.strip() for line in piece.splitlines() if line.strip()]
-    lines = text.splitlines()[:20_000]
+    words = [line.strip() for line in source_lines(piece) if line.strip()]
+    lines = source_lines(text)[:20_000]
     if not lines:
         return "The file is empty."
     if not words:

@@ -10,7 +10,7 @@ from flue_ci.agent.tools.closest import describe_closest
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
-from flue_ci.core.text import human_bytes, one_line, plural
+from flue_ci.core.text import human_bytes, one_line, plural, source_lines
 
 READ_LINES = 2_000
 READ_BYTES = 40_000  # of a file in one result
@@ -33,6 +33,7 @@ class Read:
         count = min(max(int(arguments.get("limit", READ_LINES)), 1), READ_LINES)
         try:
             data = await box.read(path, limit=READ_WHOLE_BYTES)
+            context.contents.put(path, data)
         except IsADirectoryError:
             command = f"ls -Ap -- {shlex.quote(path)} | head -n 500"
             listing = await box.exec(command, timeout=30, limit=RESULT_BYTES)
@@ -42,7 +43,7 @@ class Read:
         if b"\0" in data[:8_192]:
             size = human_bytes(len(data))
             raise ToolError(f"This is a binary file ({size}); look at it with bash (file, xxd, strings).")
-        lines = data.decode("utf-8", "replace").splitlines()
+        lines = source_lines(data.decode("utf-8", "replace"))
         if not lines:
             return ToolOutput(text="[the file is empty]", note="empty")
         if first > len(lines):
@@ -60,7 +61,7 @@ class Read:
         total, _, body = result.output.decode("utf-8", "replace").partition("\n")
         if not total.strip().isdigit():
             raise ToolError(f"The file cannot be read: {one_line(total)}")
-        return _number_lines(body.splitlines(), first, max(int(total), first + body.count("\n") - 1))
+        return _number_lines(source_lines(body), first, max(int(total), first + body.count("\n") - 1))
 
 
 class Write:
@@ -73,7 +74,10 @@ class Write:
         """Says how much it wrote."""
         content = arguments["content"]
         data = content.encode("utf-8", "surrogateescape")
-        await context.sandbox.write(context.path(arguments["path"]), data)
+        path = context.path(arguments["path"])
+        context.contents.forget(path)  # until it is known that all of it was written
+        await context.sandbox.write(path, data)
+        context.contents.put(path, data)
         size = human_bytes(len(data))
         return ToolOutput(text=f"Wrote {plural(content.count(chr(10)), 'line')}, {size}.", note=size)
 
@@ -86,21 +90,39 @@ class Edit:
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """Raises `ToolError` for a piece that does not occur, or more than once, and for a file that never rests."""
-        path = context.path(arguments["path"])
+        path, known = context.path(arguments["path"]), context.contents
         for _ in range(_EDIT_ATTEMPTS):
-            try:
-                data = await context.sandbox.read(path, limit=EDIT_BYTES)
-            except ValueError as error:
-                raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
+            data = known.get(path)
+            is_fresh = data is None
+            if data is None:
+                data = await self._read(path, context)
             before = data.decode("utf-8", "surrogateescape")
-            old, new, everywhere = arguments["old"], arguments["new"], arguments.get("all", False)
-            after, count = await asyncio.to_thread(replace_text, before, old, new, everywhere=everywhere)
-            if await _replace(path, data, after.encode("utf-8", "surrogateescape"), context):
+            try:
+                after, count = await asyncio.to_thread(_replace_arguments, before, arguments)
+            except ToolError:
+                known.forget(path)
+                if is_fresh:
+                    raise
+                continue  # it may have changed since it was seen
+            content = after.encode("utf-8", "surrogateescape")
+            known.forget(path)
+            if await _replace(path, data, content, context):
+                known.put(path, content)
                 line = _first_difference(before, after)
                 return ToolOutput(
                     text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}"
                 )
         raise ToolError("The file changes all the time; stop what writes it, or edit it with bash.")
+
+    async def _read(self, path: str, context: ToolContext) -> bytes:
+        try:
+            return await context.sandbox.read(path, limit=EDIT_BYTES)
+        except ValueError as error:
+            raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
+
+
+def _replace_arguments(text: str, arguments: Mapping[str, JSON]) -> tuple[str, int]:
+    return replace_text(text, arguments["old"], arguments["new"], everywhere=arguments.get("all", False))
 
 
 async def _replace(path: str, before: bytes, after: bytes, context: ToolContext) -> bool:
@@ -157,14 +179,14 @@ def _number_lines(lines: list[str], first: int, total: int) -> ToolOutput:
 
 def _first_difference(before: str, after: str) -> int:
     """The number of the first line that differs, from 1."""
-    old, new = before.splitlines(), after.splitlines()
+    old, new = source_lines(before), source_lines(after)
     pairs = enumerate(zip(old, new, strict=False), 1)
     return next((number for number, (a, b) in pairs if a != b), min(len(old), len(new)) + 1)
 
 
 def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> tuple[str, int]:
-    """The new text and the number of replacements. Line ends of the file win: LF in `old` and `new` matches a CRLF
-    file.
+    """The new text and the number of replacements. Line ends of the file win: in a file whose lines all end in CRLF,
+    LF in `old` and `new` means that; in a mixed one, where only that makes `old` occur.
 
     Raises `ToolError` when `old` is empty, equals `new`, does not occur, or occurs more than once and not
     `everywhere`.
@@ -175,8 +197,8 @@ def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> 
         )
     if old == new:
         raise ToolError("`old` and `new` are the same; nothing would change.")
-    if old not in text and "\r\n" in text and "\r\n" not in old:
-        old, new = old.replace("\n", "\r\n"), new.replace("\n", "\r\n")
+    if "\r\n" in text and (old not in text or text.count("\n") == text.count("\r\n")):
+        old, new = _with_crlf(old), _with_crlf(new)
     count = text.count(old)
     if count == 0:
         raise ToolError("`old` does not occur in the file. " + describe_closest(text, old))
@@ -186,6 +208,10 @@ def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> 
             f"`old` occurs {count} times (lines {lines}). Add neighbouring lines until it is unique, or set `all`."
         )
     return text.replace(old, new), count
+
+
+def _with_crlf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\n", "\r\n")
 
 
 def _lines_of(text: str, piece: str) -> list[int]:

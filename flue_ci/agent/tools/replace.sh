@@ -7,6 +7,7 @@
 export LC_ALL=C
 target=$path
 [ ! -L "$path" ] || target=$(realpath -- "$path") || exit 1
+[ -f "$target" ] || exit 3
 [ -w "$target" ] || exit 4
 directory=${target%/*}/
 new=$(mktemp -- "$directory.flue-XXXXXXXX" 2>/dev/null || mktemp) || exit 1

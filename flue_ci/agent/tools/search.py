@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
-from flue_ci.core.text import plural
+from flue_ci.core.text import plural, source_lines
 
 MATCHES = 100
 LINE_BYTES = 500
@@ -45,7 +45,7 @@ class Glob:
         path = context.path(arguments.get("path", "."))
         values = {"path": path, "glob": f":(glob){arguments['pattern']}", "lines": str(PATHS + 1)}
         exit_code, output = await _search("glob.sh", values, context)
-        lines = output.splitlines()
+        lines = source_lines(output)
         if exit_code == 9 or (lines and lines[0].startswith("fatal:")):
             raise ToolError(f"The listing failed: {output.strip()}")
         if not lines:
@@ -56,7 +56,7 @@ class Glob:
 
 def read_grep(exit_code: int, output: str) -> ToolOutput:
     """The answer of `grep.sh`. Raises `ToolError`."""
-    lines = output.splitlines()
+    lines = source_lines(output)
     if exit_code == 1 or (exit_code in (0, 141) and not lines):
         return ToolOutput(text="No match. (Files that git ignores were not searched.)", note="no match")
     if exit_code not in (0, 141):

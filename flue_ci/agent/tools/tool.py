@@ -2,10 +2,11 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from flue_ci.agent.tools.contents import FileContents
 from flue_ci.core.messages import JSON, Outcome, ToolSpec
 from flue_ci.core.ports import Sandbox
 
@@ -28,12 +29,14 @@ class ToolError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
     """What a call acts on. `workdir` is the repository's absolute path inside the sandbox, `command_seconds` the
-    longest that one command may take, `calls` the number of calls in this turn of the model."""
+    longest that one command may take, `calls` the number of calls in this turn of the model, `contents` what the tools
+    of this run have seen of files."""
 
     sandbox: Sandbox
     workdir: str
     command_seconds: float
     calls: int = 1
+    contents: FileContents = field(default_factory=FileContents)
 
     def path(self, path: str) -> str:
         """`path` as the model gives it, absolute: it is relative to the repository, `~` is the home inside. Raises
