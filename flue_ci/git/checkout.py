@@ -21,7 +21,7 @@ from flue_ci.git.protected import protected_folders
 
 _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile|hookspath)"
-    r"|remote\..*\.promisor|filter\..*\.(clean|process))$"
+    r"|remote\..*\.promisor|filter\..*\.(clean|smudge|process))$"
 )
 _PATHS = (
     *("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-path", "objects", "--git-path", "index"),

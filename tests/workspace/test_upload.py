@@ -297,10 +297,57 @@ async def test_no_hook_filter_or_driver_of_the_checkout_runs(plain: Sandbox, tmp
     source, workspace = await bring(repo, plain, scratch)
     assert not mark.exists()
     inside = await tree_inside(plain, workspace.root)
-    assert inside["plain.txt"] == ("file", b"$Id$ changed\r\n")
-    assert inside["untracked"] == ("file", b"new\r\n")
+    assert inside["plain.txt"] == EVERY_KIND["plain.txt"]
+    assert "untracked" not in inside
     assert inside["no newline at end.txt"] == EVERY_KIND["no newline at end.txt"]
-    assert source.dirty
+    assert not source.dirty
+    assert any("with a git filter" in note and "plain.txt" in note and "untracked" in note for note in source.notes)
+
+
+FILTERS = {
+    "in the tree": ("", "*.key filter=secret\n"),
+    "beside the tree": ("*.key filter=secret\n", ""),
+    "by a macro": ("", "[attr]hidden filter=secret\n*.key hidden\n"),
+    "in other case": ("", "*.key filter=SECRET\n"),
+}
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+@pytest.mark.parametrize("driver", ["clean", "smudge", "process"])
+async def test_what_a_filter_made_readable_stays_here(
+    plain: Sandbox, tmp_path: Path, scratch: Path, kind: str, driver: str
+) -> None:
+    """As with git-crypt: git has stored one thing, the disk has another, and the times say that it may have changed."""
+    repo = new_repo(tmp_path / "repo", {"a.key": ("file", b"sealed\n"), "plain": ("file", b"one\n")})
+    beside, inside = FILTERS[kind]
+    (repo.path / ".git/info").mkdir(exist_ok=True)
+    (repo.path / ".git/info/attributes").write_text(beside)
+    repo.put(".gitattributes", inside.encode())
+    repo.commit("attributes")
+    section = "SECRET" if kind == "in other case" else "secret"
+    repo.git("config", f"filter.{section}.{driver}", "tr a-z n-za-m")
+    repo.write({"a.key": ("file", b"opened\n"), "new.key": ("file", b"fresh\n"), "plain": ("file", b"two\n")})
+    source, workspace = await bring(repo, plain, scratch)
+    inside_files = await tree_inside(plain, workspace.root)
+    assert (inside_files["a.key"], inside_files["plain"]) == (("file", b"sealed\n"), ("file", b"two\n"))
+    assert "new.key" not in inside_files
+    assert any("2 files with a git filter" in note for note in source.notes)
+    everything = await shell(
+        plain, "git grep -l . $(git rev-list --all) ; git grep -h . $(git rev-list --all)", workspace.root
+    )
+    assert "opened" not in everything
+    assert "fresh" not in everything
+
+
+async def test_a_filter_that_is_not_set_up_changes_nothing(plain: Sandbox, tmp_path: Path, scratch: Path) -> None:
+    """What is on the disk is then what git would store, for git runs nothing."""
+    repo = new_repo(tmp_path / "repo", {"a.key": ("file", b"sealed\n"), "b.key": ("file", b"sealed\n")})
+    repo.put(".gitattributes", b"*.key filter=absent\nb.key -filter\n")
+    repo.commit("attributes")
+    repo.git("config", "filter.other.clean", "false")
+    repo.put("a.key", b"changed\n")
+    _, workspace = await bring(repo, plain, scratch)
+    assert (await tree_inside(plain, workspace.root))["a.key"] == ("file", b"changed\n")
 
 
 @pytest.mark.parametrize("setting", ["attributes", "autocrlf"])
