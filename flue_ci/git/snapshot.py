@@ -27,6 +27,7 @@ _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n"
 )
 _POINTER_SIZE = 1024
+_ATTRIBUTES_LIMIT = 1_000_000
 _BYTECODE = re.compile(BYTECODE.encode())
 MEMORY_BYTES = 6_000_000_000  # bytes for git: a commit of a few objects can stand for billions of files
 _REGULAR = ("100644", "100755", "120000")
@@ -120,6 +121,17 @@ def _view(git: Git, checkout: Checkout, memory: int) -> Git:
     ours = ("core.protectNTFS=false", "core.protectHFS=false", "core.splitIndex=false", "core.excludesFile=/dev/null")
     view = git.with_env(GIT_WORK_TREE=str(checkout.top), GIT_INDEX_FILE=str(git.cwd / "index"))
     return replace(view, config=(*git.config, *theirs, *ours), memory=memory)
+
+
+def without_filters(git: Git, checkout: Checkout) -> Git:
+    """Our repository at `git.cwd` with their work tree, settings and attributes, but without filters: those are
+    programs that the checkout's configuration names."""
+    attributes = b""
+    theirs = checkout.objects.parent / "info/attributes"
+    if theirs.is_file() and theirs.stat().st_size < _ATTRIBUTES_LIMIT:
+        attributes = theirs.read_bytes() + b"\n"
+    (git.cwd / "info/attributes").write_bytes(attributes + b"* !filter\n")
+    return replace(_view(git, checkout, MEMORY_BYTES), cwd=checkout.top)
 
 
 def _copy_index(checkout: Checkout, git_dir: Path) -> None:

@@ -15,7 +15,7 @@ from flue_ci.core.text import first_few, one_line, plural
 from flue_ci.git.checkout import Checkout, find_checkout
 from flue_ci.git.command import Git, split_nul
 from flue_ci.git.protected import is_protected, protected_paths
-from flue_ci.git.snapshot import take_snapshot
+from flue_ci.git.snapshot import take_snapshot, without_filters
 from flue_ci.git.source import Source
 from flue_ci.workspace.verify import leave_out, verify_patch
 
@@ -54,7 +54,7 @@ async def _without(source: Source, patch: bytes, paths: Collection[str], folders
 
 
 async def _apply(checkout: Checkout, source: Source, patch: bytes) -> None:
-    git = Git(cwd=checkout.top, user_config=True)
+    git = without_filters(source.git, checkout)
     arguments = ("apply", "--binary", "--whitespace=nowarn")
     check = await git.run(*arguments, "--check", stdin=patch, ok=None)
     if check.code:

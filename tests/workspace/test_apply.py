@@ -231,3 +231,33 @@ async def test_a_file_in_place_of_a_folder_takes_no_protected_path_away(tmp_path
     with pytest.raises(UsageError, match="only both can be applied"):
         await apply_patch(repo.path, source, patch)
     assert repo.tree() == {"sub/.envrc": ("file", b"1\n")}
+
+
+@pytest.mark.parametrize("driver", ["clean", "smudge", "process"])
+async def test_applying_starts_no_filter_of_the_checkout(repo: Repo, tmp_path: Path, driver: str) -> None:
+    patch = patch_for(repo, tmp_path, {"plain.txt": ("file", b"one\nTWO\nthree\n"), "new": ("file", b"n\n")})
+    (repo.path / ".git/info").mkdir(exist_ok=True)
+    (repo.path / ".git/info/attributes").write_text("* filter=evil\n")
+    repo.git("config", f"filter.evil.{driver}", f"touch '{tmp_path}/ran'; cat")
+    source = await opened(repo, tmp_path)
+    await apply_patch(repo.path, source, patch)
+    assert not (tmp_path / "ran").exists()
+    assert repo.tree()["plain.txt"] == ("file", b"one\nTWO\nthree\n")
+
+
+@pytest.mark.parametrize("setting", ["setting", "beside the tree", "in the tree"])
+async def test_line_ends_that_git_converts_still_fit(repo: Repo, tmp_path: Path, setting: str) -> None:
+    patch = patch_for(repo, tmp_path, {"plain.txt": ("exec", b"one\nTWO\nthree\n")})
+    (repo.path / ".git/info").mkdir(exist_ok=True)
+    if setting == "setting":
+        repo.git("config", "core.autocrlf", "true")
+    elif setting == "beside the tree":
+        (repo.path / ".git/info/attributes").write_text("plain.txt text eol=crlf")
+    else:
+        repo.put(".gitattributes", b"plain.txt text eol=crlf\n")
+        repo.commit("attributes")
+    (repo.path / "plain.txt").unlink()
+    repo.git("checkout", "--", "plain.txt")
+    source = await opened(repo, tmp_path)
+    await apply_patch(repo.path, source, patch)
+    assert repo.tree()["plain.txt"][1] == b"one\r\nTWO\r\nthree\r\n"
