@@ -32,6 +32,7 @@ from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions,
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import Settings
+from flue_ci.spec.hidden_text import visible_text
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.schema import AgentSpec, ModelSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
@@ -114,7 +115,7 @@ def prepare_run(
             rescue_seconds=settings.rescue_seconds or RESCUE_SECONDS,
         ),
         redact=redact,
-        notes=(*notes, *_warnings(spec, options)),
+        notes=(*notes, *_warnings(spec, options), *_guidance(inputs.trusted_folder)[1]),
         model=model,
     )
 
@@ -216,7 +217,7 @@ def _prompt_parts(
     return PromptParts(
         instructions=render(spec.instructions, variables, mark=True),
         prompt=prompt,
-        guidance=_guidance(inputs.trusted_folder),
+        guidance=_guidance(inputs.trusted_folder)[0],
         skills=tuple(skill.inside("~") for skill in skills),
         network=_network(spec, "agent", secrets),
         check_commands=tuple(check.run for check in spec.checks),
@@ -299,8 +300,9 @@ def _check_keys(spec: AgentSpec, options: RunOptions, settings: Settings) -> Non
         raise UsageError(f"{name} is not set", hint=f"export {name}=…; `flue-ci demo` needs no key")
 
 
-def _guidance(repo: Path) -> str:
-    return read_repository_file(repo, repo / "AGENTS.md", 4 * GUIDANCE_CHARS)
+def _guidance(repo: Path) -> tuple[str, tuple[str, ...]]:
+    """AGENTS.md, and a note when people who review it do not see all of it."""
+    return visible_text(read_repository_file(repo, repo / "AGENTS.md", 4 * GUIDANCE_CHARS), "AGENTS.md")
 
 
 def _display_path(path: Path, repo: Path) -> str:

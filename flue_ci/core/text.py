@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+
+from flue_ci.core.hidden_characters import remove_hidden
 
 AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
 _DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-# What takes no place on a screen: controls, bidi marks, tags, fillers, selectors. Joiners and the selectors of emoji
-# are looked at one by one.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff]"
-)
-_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
-_JOINING = re.compile("[\u0600-\u0eff\u1000-\u109f\u1780-\u18af\ua840-\ua87f]")  # scripts that need them
-_KEYCAPS = frozenset("#*0123456789")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
@@ -105,33 +96,8 @@ def source_lines(text: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """`text` without terminal sequences and invisible or control characters; newlines and tabs stay, CRLF becomes
-    LF. Joiners stay in emoji and in scripts that need them."""
-    lines = _ANSI.sub("", text.replace("\r\n", "\n")).split("\n")
-    return "\n".join(_without_joiners(_INVISIBLE.sub("", line)) for line in lines)
-
-
-def _without_joiners(line: str) -> str:
-    """Decided from left to right by what stands before in the result, so that a second look changes nothing."""
-    if not _JOINERS.search(line):
-        return line
-    chars: list[str] = []
-    for index, char in enumerate(line):
-        if not _JOINERS.match(char) or _belongs("".join(chars[-1:]), char, line[index + 1 : index + 2]):
-            chars.append(char)
-    return "".join(chars)
-
-
-def _belongs(before: str, joiner: str, after: str) -> bool:
-    if joiner in "\ufe0e\ufe0f":
-        return before in _KEYCAPS or _is_symbol(before)
-    if joiner == "\u200d" and (_is_symbol(before) or before == "\ufe0f") and _is_symbol(after):
-        return True
-    return bool(_JOINING.match(before) and _JOINING.match(after))
-
-
-def _is_symbol(char: str) -> bool:
-    return bool(char) and unicodedata.category(char) in ("So", "Sm", "Sk", "Po") and ord(char) > 0xA8
+    """`text` without terminal sequences and hidden characters; newlines and tabs stay, CRLF becomes LF."""
+    return remove_hidden(_ANSI.sub("", text.replace("\r\n", "\n")))
 
 
 def printable(text: str) -> str:

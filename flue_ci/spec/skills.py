@@ -13,6 +13,7 @@ from flue_ci.agent.system_prompt import Skill
 from flue_ci.core.errors import SpecError, UsageError
 from flue_ci.core.text import AGENT_NAME, did_you_mean
 from flue_ci.git.path_rules import is_inside_repository, read_repository_file
+from flue_ci.spec.hidden_text import hidden_characters
 from flue_ci.spec.yaml_document import parse
 
 FOLDER = ".agents/skills"
@@ -56,7 +57,9 @@ def load_skills(repo: Path, selection: str | tuple[str, ...]) -> tuple[tuple[Ski
 
 
 def _load(repo: Path, folder: Path) -> SkillFiles:
-    text = read_repository_file(repo, folder / "SKILL.md", MAX_BYTES)
+    text = read_repository_file(repo, folder / "SKILL.md", MAX_BYTES).removeprefix("\ufeff")
+    if problems := hidden_characters(text, "SKILL.md"):
+        raise ValueError(f"SKILL.md, line {problems[0].line}, column {problems[0].column}: {problems[0].message}")
     match = re.match(r"---\r?\n(.*?)\r?\n---\s*(?:\n|$)", text, re.DOTALL)
     if not match:
         raise ValueError("SKILL.md does not begin with a front matter (--- name, description ---)")

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from flue_ci.core.errors import Diagnostic, SpecError
+from flue_ci.core.hidden_characters import find_hidden
 from flue_ci.core.text import human_bytes, one_line
+from flue_ci.spec.hidden_text import hidden_characters
 from flue_ci.spec.yaml_scalars import is_text_key, read_plain
 
 MAX_BYTES = 262_144
@@ -22,9 +24,10 @@ MAX_NODES = 20_000
 KeyPath = tuple[str | int, ...]  # keys and indexes from the top
 Position = tuple[int, int]  # line and column, from 1
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_WIDE_SPACE = "[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]"  # looks like a space, and is text to YAML
+# Where people take it for one of YAML's: around a scalar, before a comment, after `:` and `-`.
+_MISLEADING_SPACE = re.compile(f"^{_WIDE_SPACE}|{_WIDE_SPACE}(?=#|$)|(?:^[-?]|:){_WIDE_SPACE}")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
-_REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +154,8 @@ def _decode(data: bytes, file: str) -> str:
         position = _end_of(data[: error.start].decode())
         raise _fatal(file, position, f"byte 0x{data[error.start]:02x} is not UTF-8", "save the file as UTF-8") from None
     text = text.removeprefix("\ufeff")
-    for pattern, message in (
-        (_UNPRINTABLE, "control character U+{:04X}"),
-        (_REORDERING, "invisible character U+{:04X}, which makes text read differently from what it is"),
-    ):
-        if match := pattern.search(text):
-            raise _fatal(file, _end_of(text[: match.start()]), message.format(ord(match[0])), "remove it")
+    if problems := hidden_characters(text, file):
+        raise SpecError(problems)
     if not text.strip():
         raise _fatal(file, _WHOLE_FILE, "the file is empty", _START)
     return text
@@ -164,7 +163,7 @@ def _decode(data: bytes, file: str) -> str:
 
 def _end_of(text: str) -> Position:
     """The position of the character after `text`."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = text.split("\n")
     return len(lines), len(lines[-1]) + 1
 
 
@@ -211,9 +210,13 @@ class _Loader(yaml.BaseLoader):
             raise self._error(event, f"the tag `{name}` is not used here", "remove it; text goes in quotes")
         if is_collection and self._depth >= MAX_DEPTH:
             raise self._error(event, f"nested more than {MAX_DEPTH} levels deep")
-        if match := _UNUSABLE.search(getattr(event, "value", "")):
+        text = getattr(event, "value", "")
+        if match := _UNUSABLE.search(text):
             message = f"text with the character U+{ord(match[0]):04X}, which nothing here can hold"
             raise self._error(event, message, "remove it")
+        if getattr(event, "style", None) is None and (match := _MISLEADING_SPACE.search(text)):
+            message = f"a space that YAML takes for text, U+{ord(match[0][-1]):04X}"
+            raise self._error(event, message, "type an ordinary space, or put the text in quotes")
 
     def _resolve(self, alias: yaml.AliasEvent) -> yaml.Node:
         if alias.anchor in self._anchors:
@@ -229,7 +232,10 @@ def _compose(text: str, file: str) -> yaml.Node:
     try:
         top = _Loader(text, file).get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _fatal(file, *_explain(error)) from None
+        position, message, hint = _explain(error)
+        if re.search(_WIDE_SPACE, "".join(text.split("\n")[position[0] - 1 : position[0]])):
+            hint = "the line has a space that is none to YAML, such as a no-break space: type it again"
+        raise _fatal(file, position, message, hint) from None
     except (yaml.YAMLError, ValueError, OverflowError):  # escapes and directives with numbers beyond all bounds
         raise _fatal(file, _WHOLE_FILE, "the file has an escape or a directive that is not valid YAML") from None
     if top is None:
@@ -308,6 +314,9 @@ class _Reader:
             self._report(path, node, "a key must be text, found a mapping", hint if in_braces else "")
         elif _is_plain(node) and node.value == "<<":
             self._report(path, node, "merge keys (`<<`) are not part of YAML 1.2", "write the keys out")
+        elif re.search(_WIDE_SPACE, node.value) or any(find_hidden(node.value)):
+            hint = "write it with ordinary spaces and visible characters"
+            self._report(path, node, f"the key {ascii(node.value)[:60]} is not what it looks like", hint)
         elif _is_plain(node) and not is_text_key(node.value):
             name = one_line(node.value, 40)
             self._report((*path, node.value), node, f"the key `{name}` is not text", f'put it in quotes: "{name}"')

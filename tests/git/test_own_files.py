@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.git.path_rules import is_inside_repository, read_repository_file
+from flue_ci.spec.hidden_text import visible_text
 from flue_ci.spec.load import find_specs
 from flue_ci.spec.skills import load_skills
 
@@ -59,3 +60,23 @@ def test_a_skill_is_read_with_its_files_but_not_through_links(repo: Path) -> Non
         "skill led-away is left out: SKILL.md does not begin with a front matter (--- name, description ---)",
     )
     assert skills[0].inside("/home/user").path == "/home/user/.flue/skills/good"
+
+
+def test_a_skill_with_text_that_nobody_sees_is_left_out(repo: Path) -> None:
+    for name, text in {"good": "Persian: می‌خواهم 👩‍👧\r\n", "odd": "Be kind.\n\u200bAnd\U000e0041 more."}.items():
+        folder = repo / ".agents" / "skills" / name
+        folder.mkdir(parents=True)
+        content = f"\ufeff---\r\nname: {name}\r\ndescription: How to be {name}.\r\n---\r\n{text}"
+        (folder / "SKILL.md").write_bytes(content.encode())
+    skills, notes = load_skills(repo, "auto")
+    assert [skill.name for skill in skills] == ["good"]
+    assert notes == ("skill odd is left out: SKILL.md, line 6, column 1: invisible character U+200B zero width space",)
+
+
+def test_prose_for_the_agent_is_what_its_reviewers_see() -> None:
+    assert visible_text("\ufeffBe kind. 👩‍👧\r\n", "AGENTS.md") == ("Be kind. 👩‍👧\n", ())
+    text, notes = visible_text("Be kind.\n\nAnd\u202e\U000e0041 more.", "AGENTS.md")
+    assert text == "Be kind.\n\nAnd more."
+    assert len(notes) == 1
+    assert "AGENTS.md" in notes[0]
+    assert "line 3, column 4: invisible character U+202E" in notes[0]

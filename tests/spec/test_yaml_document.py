@@ -235,10 +235,84 @@ def test_a_control_character_is_refused_at_its_place() -> None:
     assert at(refused("a: 1\r\nb: x\x1b[31m\r\n")) == (2, 5)
 
 
-def test_a_character_that_hides_the_reading_order_is_refused() -> None:
-    problem = refused("a: 1\nb: x\u202ey\n")
-    assert at(problem) == (2, 5)
-    assert "U+202E" in problem.message
+HIDDEN = (
+    "\r\x85\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u200b\u200c\u200d\u2060\u2063"
+    "\ufeff\xad\u034f\u180e\u115f\u1160\u17b4\u3164\uffa0\u2800\ufe00\ufe0e\ufe0f\ufff9\U000e0001\U000e0041\U000e007f\U000e0100\x1b"
+)
+PLACES = (
+    "a: 1\nb: x{}y\n",
+    "a: 1\n# b{}c: d\n",
+    "a: 1\nb{}c: d\n",
+    "a: 1\n'b{}c': d\n",
+    'a: 1\n"b{}c": d\n',
+    "a: |\n  b{}c\n",
+    "a: >-\n  b{}c\n",
+    "a: [b,\n c{}d]\n",
+    "a: &b c\nd: *b # {}x\n",
+)
+
+
+@pytest.mark.parametrize("char", HIDDEN, ids=ascii)
+def test_what_a_reader_of_the_file_does_not_see_is_refused_at_its_place(char: str) -> None:
+    for place in PLACES:
+        text = place.format(char)
+        problem = refused(text)
+        assert at(problem) == (2, text.split("\n")[1].index(char) + 1)
+        assert f"U+{ord(char):04X}" in problem.message
+
+
+def test_each_hidden_character_is_named_and_some_do_not_bury_the_rest() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse("a: b\u200bc\nd: e\u2028f\u202e\n".encode(), "f.yml")
+    assert [at(problem) for problem in caught.value.diagnostics] == [(1, 5), (2, 5), (2, 7)]
+    assert "line break" in caught.value.diagnostics[1].message
+    with pytest.raises(SpecError) as caught:
+        parse(("a: " + "\u200b" * 60_000).encode(), "f.yml")
+    assert len(caught.value.diagnostics) < 50
+
+
+@pytest.mark.parametrize("char", "\r\x85\u2028\u2029", ids=ascii)
+def test_a_comment_hides_no_key(char: str) -> None:
+    assert at(refused(f"a: 1 # harmless{char}sandbox: {{network: open}}\n")) == (1, 16)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👩‍👩‍👧 👍🏽 ❤️ 1️⃣ 🏳️‍🌈 ☎️ ℹ️ 🇩🇪 \U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        "می‌خواهم کتاب‌ها",
+        "അവന്‍ വന്നു, അത്‌ നല്ലത്",
+        "हिन्दी क्‍ष",
+        "ශ්‍රී ලංකා",
+        "« bonjour », 日本語　テキスト, 10 km, a – b… “c”",
+        "café, Ελληνικά, עברית, 한국어",
+    ],
+)
+def test_text_of_every_language_is_read(text: str) -> None:
+    for place in ("a: {}\n", "a: '{}'\n", "a: |-\n  {}\n", "a: &x {}\n# {}\n"):
+        assert only_value(place.replace("{}", text)) == text
+
+
+def test_an_escape_is_visible_and_is_read() -> None:
+    assert only_value('a: "x\\u202ey\\u200b\\x1b\\L\\_"\n') == "x\u202ey\u200b\x1b\u2028\xa0"
+    assert 'write "\\u202E" in double quotes' in refused("a: x\u202ey\n").hint
+
+
+@pytest.mark.parametrize("key", ['"b\\u200bc"', '"b\\_c"', "b\xa0c", "'b\u3000c'", "a\u2003"])
+def test_a_key_looks_like_what_it_is(key: str) -> None:
+    problem = only_problem(f"a: 1\n{key}: 2\n") if not key.endswith("\u2003") else refused(f"a: 1\n{key}: 2\n")
+    assert at(problem) == (2, 1)
+
+
+@pytest.mark.parametrize("space", "\xa0\u2003\u202f\u3000", ids=ascii)
+@pytest.mark.parametrize(
+    "text",
+    ["a:\n{}{}b: 1\n", "a: 1{}# b\n", "a:{}1\n", "a:\n  -{}b\n", "a: b{}\n", "a: b{}: c\n", "a: [b,{}c]\n"],
+)
+def test_a_space_that_is_none_to_yaml_is_explained(space: str, text: str) -> None:
+    problem = refused(text.replace("{}", space))
+    assert "space" in problem.message + problem.hint
+    assert problem.line > 0
 
 
 def test_what_is_not_utf_8_is_refused_at_its_place() -> None:

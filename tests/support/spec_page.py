@@ -23,7 +23,9 @@ Every key of `.flue/agents/NAME.yml`. This page is made from the schema that `fl
 Durations are written `90s`, `10m`, `1h` or `1h30m`. Unknown keys, duplicate keys, wrong types and impossible
 combinations are errors.
 YAML is read strictly: `no`, `on`, `1_000`, `0o17` or `12:30` without quotes mean different things to different readers,
-and are refused.
+and are refused. So are characters that a reader does not see: direction controls, zero-width characters, tags, fillers,
+and line breaks that are none to YAML 1.2. Emoji and scripts that need joiners keep them, and `"\\u200B"` in double
+quotes is visible. A skill with such characters is left out with a note, from AGENTS.md they are taken out with one.
 
 | key | what it is | type | default | example |
 |:--|:--|:--|:--|:--|
