@@ -128,7 +128,8 @@ def _redactor() -> Redactor:
     examples="flue-ci action          # what action.yml calls; everything comes from the job's environment",
 )
 @click.option("--clear-up", is_flag=True, help="Only finish the comment of a run of this job that was killed.")
-def action(*, clear_up: bool) -> int:
+@click.option("--link-artifact", is_flag=True, help="Only say where the report is that this job has uploaded.")
+def action(*, clear_up: bool, link_artifact: bool) -> int:
     """Act on the event that started this job of GitHub Actions: decide whether it is for an agent, run it, answer.
 
     Everything comes from the environment, as action.yml sets it: docs/action.md.
@@ -137,6 +138,10 @@ def action(*, clear_up: bool) -> int:
         from flue_ci.action.feedback import finish_killed_run
 
         return finish_killed_run(os.environ)
+    if link_artifact:
+        from flue_ci.action.artifact import link_report
+
+        return link_report(os.environ)
     from flue_ci.core.startup import fast_startup
 
     with fast_startup():

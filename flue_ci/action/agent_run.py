@@ -25,7 +25,7 @@ from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarge
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
-from flue_ci.report.report import Publishing, Trigger
+from flue_ci.report.report import Artifact, Publishing, Trigger
 from flue_ci.run.dry_run import describe_run
 from flue_ci.run.plan import PreparedRun, RunInputs, RunOptions, RunPlan, RunResult
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
@@ -79,15 +79,11 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         spec, run = _prepare(context, target, request, trigger)
     except FlueError as error:
         folder = _open_folder(job)
-        if isinstance(error, SpecError):
-            job.spec_errors(error)
-        else:
-            job.error(str(error), error.hint)
         report = never_started(request.agent.name, request.instruction, job.inputs.sandbox, error)
         report = folder.save(replace(report, trigger=trigger), b"")
         return await job.publish_and_finish(report, b"", publishers, place, folder)
     job = job.with_redactor(run.redact)
-    place = replace(place, notify=job.say, show_error=job.error)  # a forge's error may repeat a secret of the spec
+    place = replace(place, notify=job.say, show_error=job.problem)  # a forge's error may repeat a secret of the spec
     if job.inputs.dry_run:
         rows, notes = await describe_run(run, spec, job.inputs.sandbox)
         rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
@@ -210,15 +206,16 @@ async def _work(
 def end_early(job: ActionJob, error: FlueError, exit_code: int = 0) -> int:
     """It ended before an agent was chosen: the log, the summary and the report folder say why. Returns `exit_code`, or
     that of the error."""
-    job.error(str(error), error.hint)
     report = never_started(job.inputs.gate.agent, "", job.inputs.sandbox, error, exit_code)
+    report = replace(report, artifact=job.plan_artifact(report.agent))
     for path in dict.fromkeys((job.out, job.fallback_folder)):
         try:
             folder = RunFolder(path, job.redact)
-            return job.finish(folder.save(report, b""), b"", folder.path, "")
+            report, place, upload = job.save(report, b"", folder)
+            return job.finish(report, b"", place, upload)
         except OSError as failure:
             job.notice(f"{path} takes no files: {failure.strerror}")
-    return job.finish(report, b"", None, "")
+    return job.finish(replace(report, artifact=Artifact()), b"", None, {})
 
 
 def _open_folder(job: ActionJob) -> RunFolder:

@@ -48,7 +48,7 @@ class JobContext:
             quick_forge=self.quick_forge,
             folder=folder,
             notify=self.job.say,
-            show_error=self.job.error,
+            show_error=self.job.problem,
         )
 
     async def close(self) -> None:
@@ -64,7 +64,10 @@ def run_step(environ: Mapping[str, str], work: Callable[[ActionJob, Signals], in
     try:
         signals = Signals()
         signals.interrupt()
-        return work(start_job(environ), signals)
+        job = start_job(environ)
+        code = work(job, signals)
+        job.end_log()
+        return code
     except FlueError as error:
         return fail_step(environ, error)
 

@@ -30,6 +30,7 @@ class ActionInputs:
     fail_on: frozenset[str] = _FAIL_ON
     dry_run: bool = False
     comment: bool = True
+    artifact: bool = True
     out: Path | None = None
     rate_limit: int = 20
     run_token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -55,6 +56,7 @@ def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
         fail_on=_conclusions(text("FAIL_ON")) or _FAIL_ON,
         dry_run=_flag("dry-run", text("DRY_RUN")),
         comment=_publishes(text("PUBLISH")),
+        artifact=_flag("artifact", text("ARTIFACT") or "true"),
         out=Path(text("OUT")) if text("OUT") else None,
         rate_limit=_rate_limit(text("RATE_LIMIT") or "20"),
         run_token=text("RUN_TOKEN") or secrets.token_hex(16),

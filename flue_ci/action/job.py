@@ -9,23 +9,25 @@ import base64
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.action.inputs import ActionInputs, read_inputs
-from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError, SpecError
+from flue_ci.action.step_ending import annotation, last_lines
+from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError
 from flue_ci.core.text import one_line
 from flue_ci.gate.workflow_commands import (
     WorkflowLog,
     append_summary,
-    error_annotation,
     mask,
     workflow_command,
     write_output,
 )
 from flue_ci.publish.comment import summary_page
 from flue_ci.publish.publisher import Publisher, PublishTarget, publish_report
-from flue_ci.report.folder import PATCH, RunFolder
-from flue_ci.report.report import Report
+from flue_ci.report.delivery import plan_artifact
+from flue_ci.report.folder import PATCH, RunFolder, copy_public_files
+from flue_ci.report.report import Artifact, Report
 from flue_ci.safety.log_handler import install_log_handler
 from flue_ci.safety.markdown import escape
 from flue_ci.safety.redact import Redactor, secrets_of
@@ -39,11 +41,16 @@ def fail_step(environ: Mapping[str, str], error: FlueError) -> int:
     Actions the error is raised again, for the terminal."""
     if environ.get("GITHUB_ACTIONS") != "true":
         raise error
-    text = Redactor(secrets_of(environ))(_with_hint(str(error), error.hint))
+    text = Redactor(secrets_of(environ))(with_hint(str(error), error.hint))
     print(workflow_command("error", text, title="flue-ci"), flush=True)
-    if path := environ.get("GITHUB_OUTPUT"):
-        write_output(path, "conclusion", "failed")
-        write_output(path, "reason", one_line(text, LINE_CHARS))
+    try:
+        if path := environ.get("GITHUB_OUTPUT"):
+            write_output(path, "conclusion", "failed")
+            write_output(path, "reason", one_line(text, LINE_CHARS))
+        if path := environ.get("GITHUB_STEP_SUMMARY"):
+            append_summary(path, f"### ❌ Nothing was started\n\n{escape(text)}")
+    except OSError as failure:
+        print(f"outputs and summary cannot be written: {failure.strerror}", flush=True)
     return error.exit_code
 
 
@@ -70,6 +77,7 @@ class ActionJob:
     """
 
     def __init__(self, environ: Mapping[str, str], inputs: ActionInputs, redact: Redactor | None = None) -> None:
+        self.last_lines: list[str] = []  # what the log ends with, see `end_log`
         self.environ, self.inputs, self.settings = environ, inputs, inputs.settings
         self.redact = redact or Redactor([*secrets_of(environ), inputs.settings.github.token])
         self.log = WorkflowLog(sys.stdout)
@@ -79,7 +87,7 @@ class ActionJob:
     def with_redactor(self, redact: Redactor) -> ActionJob:
         """The same job, from which these secrets are taken out too; the logs of the SDKs follow."""
         job = ActionJob(self.environ, self.inputs, redact)
-        job.log = self.log
+        job.log, job.last_lines = self.log, self.last_lines
         install_log_handler(job.say)
         return job
 
@@ -103,19 +111,36 @@ class ActionJob:
         """A notice on the run's page, as one line."""
         self.log.command(workflow_command("notice", one_line(self.redact(text), LINE_CHARS), title="flue-ci"))
 
-    def error(self, text: str, hint: str = "") -> None:
-        """An error on the run's page."""
-        self.log.command(workflow_command("error", self.redact(_with_hint(text, hint)), title="flue-ci"))
+    def warning(self, text: str) -> None:
+        """A warning on the run's page, as one line."""
+        self.log.command(workflow_command("warning", one_line(self.redact(text), LINE_CHARS), title="flue-ci"))
 
-    def spec_errors(self, error: SpecError) -> None:
-        """An annotation for each problem, at its line."""
-        for each in error.diagnostics[:10]:
-            text = f"{each.key}: {each.message}" + (f" ({each.hint})" if each.hint else "")
-            self.log.command(error_annotation(each.file, each.line, each.column, self.redact(text)))
+    def problem(self, text: str, hint: str = "") -> None:
+        """One line in the log about what went wrong beside the run; the run's own ending is the annotation."""
+        self.say(with_hint(text, hint).replace("\n", " "))
 
-    def skip(self, reason: str) -> int:
-        """Nothing to do: a notice, outputs, green."""
+    def append_summary(self, markdown: str) -> None:
+        """Adds to the job's summary. A failure is a notice: it is never the only place."""
+        if trouble := self._append_summary(markdown):
+            self.notice(f"the job summary cannot be written: {trouble}")
+
+    def plan_artifact(self, agent: str) -> Artifact:
+        """The artifact that the step after this one uploads; nothing where there is no runner."""
+        if not self.environ.get("RUNNER_TEMP"):
+            return Artifact()
+        return plan_artifact(agent, self.run_url, is_wanted=self.inputs.artifact)
+
+    def end_log(self) -> None:
+        """The last lines of the log: how it ended, what the agent said, and where the answer is."""
+        for line in self.last_lines:
+            self.say(line)
+        self.last_lines.clear()
+
+    def skip(self, reason: str, summary: str = "") -> int:
+        """Nothing to do: a notice, outputs, green; `summary` is for a request that is not served."""
         self.notice(reason)
+        if summary:
+            self.append_summary(summary)
         self._write_outputs({"conclusion": "skipped", "reason": one_line(self.redact(reason), LINE_CHARS)})
         return EXIT_DONE
 
@@ -131,29 +156,51 @@ class ActionJob:
 
         `patch` may have secrets. A `RunFolder` gets the report with `published`; another folder is only named.
         """
+        upload: dict[str, str] = {}
+        if isinstance(folder, RunFolder):
+            report = replace(report, artifact=self.plan_artifact(report.agent))
         report = await publish_report(report, self.redact.redact_value(patch), publishers, target)
         report = self.redact.redact_value(report)  # an error of a publisher may repeat what it was sent
         if isinstance(folder, RunFolder):
-            if publishers:
-                report = folder.save(report, patch)
-            folder = folder.path
-        url = next((entry.url for entry in report.published if entry.publisher == "comment"), "")
-        code = self.finish(report, patch, folder, url)
-        if len(report.published) < len(publishers):
-            return code or EXIT_FAILED
-        return code
+            report, folder, upload = self.save(report, patch, folder)
+        return self.finish(report, patch, folder, upload, is_published=len(report.published) >= len(publishers))
 
-    def finish(self, report: Report, patch: bytes, folder: Path | None, comment_url: str) -> int:
-        """Summary, outputs and the exit code. `report` is without secrets; `folder` is where its files are, None for
-        nowhere."""
+    def save(self, report: Report, patch: bytes, folder: RunFolder) -> tuple[Report, Path, dict[str, str]]:
+        """Writes the files of a run; the report as it stands in them, where they are, and the outputs about the
+        artifact: its name, and the copy of the folder that is uploaded."""
+        report = folder.save(report, patch)
+        if not (name := report.artifact.name):
+            return report, folder.path, {}
+        copy = Path(self.environ["RUNNER_TEMP"]) / "flue-ci-artifact"
+        try:
+            copy_public_files(folder.path, copy, self.redact)
+        except (OSError, FlueError) as error:
+            self.notice(f"the report cannot be uploaded: {error}")
+            return report, folder.path, {"artifact-name": name}
+        return report, folder.path, {"artifact-name": name, "artifact-path": str(copy)}
+
+    def finish(
+        self,
+        report: Report,
+        patch: bytes,
+        folder: Path | None,
+        upload: dict[str, str],
+        *,
+        is_published: bool = True,
+    ) -> int:
+        """Summary, outputs, the exit code, and an annotation unless all is well. `report` is without secrets; `folder`
+        is where its files are, None for nowhere; `upload` are the outputs about the artifact."""
         patch = self.redact.redact_value(patch)
-        page = summary_page(report, patch, server_url=self.settings.github.server_url)
-        if trouble := self._append_summary(page):
-            self.notice(f"the job summary cannot be written: {trouble}")
-        self._write_outputs(_outputs(report, folder, comment_url))
-        if report.conclusion in self.inputs.fail_on:
-            return report.exit_code or EXIT_FAILED
-        return EXIT_DONE
+        self.append_summary(summary_page(report, patch, server_url=self.settings.github.server_url))
+        url = next((entry.url for entry in report.published if entry.publisher == "comment"), "")
+        self._write_outputs(_outputs(report, folder, url) | upload)
+        code = EXIT_DONE
+        if report.conclusion in self.inputs.fail_on or not is_published:
+            code = report.exit_code or EXIT_FAILED
+        if command := annotation(report, url, is_red=code != EXIT_DONE):
+            self.log.command(command)
+        self.last_lines[:] = last_lines(report, url or self.run_url)
+        return code
 
     def write_dry_run(self, values: Mapping[str, str], notes: Sequence[str]) -> int:
         """A dry run: what would happen, in the log and in the summary; green."""
@@ -187,7 +234,8 @@ class ActionJob:
                 self.notice(f"the output {name} cannot be written: {error.strerror}")
 
 
-def _with_hint(text: str, hint: str) -> str:
+def with_hint(text: str, hint: str) -> str:
+    """What happened, and on a line of its own what to do next."""
     return f"{text}\n→ {hint}" if hint else text
 
 

@@ -19,8 +19,9 @@ from flue_ci.gate.policy import Allow, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import EXIT_CODES
+from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.folder import load
-from flue_ci.report.report import Report, Trigger
+from flue_ci.report.report import Artifact, Report, Trigger
 from flue_ci.run.session import Signals
 from flue_ci.spec.schema import AgentSpec
 
@@ -53,7 +54,12 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         trigger = _trigger(report, context, target)
         changes = replace(report.changes, protected=protected_paths(report.changes.files))
         exit_code, links = EXIT_CODES[report.conclusion], publishing(spec)
-        report = replace(report, trigger=trigger, publish=links, changes=changes, exit_code=exit_code)
+        artifact = Artifact(missing="the job that ran the agent has uploaded none")
+        if report.artifact.name:
+            artifact = plan_artifact(report.agent, trigger.run_url)
+        report = replace(
+            report, trigger=trigger, publish=links, changes=changes, exit_code=exit_code, artifact=artifact
+        )
         report = job.redact.redact_value(report)
         place = context.publish_target(trigger, publishing(spec), folder)
         publishers = load_publishers(spec.publish.changes, place)

@@ -94,6 +94,18 @@ def keep_answers(body: str, previous: str) -> str:
     return add_earlier(without_sign(body), earlier, LONGEST_BODY)
 
 
+def revised_comment(body: str, report: Report, patch: bytes, *, server_url: str) -> str:
+    """The new body of the comment that shows this report already, after the report has changed; "" for the comment of
+    another run."""
+    answer, earlier = split_answers(_split_marker(body)[1])
+    trigger = report.trigger
+    if not trigger or not is_ours(body, report.agent, trigger.in_thread) or answer.startswith(_AT_WORK):
+        return ""
+    if not re.search(rf"\]\({re.escape(trigger.run_url)}[)#]", answer):
+        return ""
+    return add_earlier(without_sign(report_comment(report, patch, server_url=server_url)), earlier, LONGEST_BODY)
+
+
 def summary_page(report: Report, patch: bytes, *, server_url: str) -> str:
     """The report as a job's summary, of at most `LONGEST_SUMMARY` bytes."""
     return _fit(report, patch, server_url, encoding="utf-8", limit=LONGEST_SUMMARY)

@@ -100,7 +100,7 @@ class CommentPublisher:
             kind: Literal["issue", "review"] = "review" if target.thread else "issue"
             comments, me = await asyncio.gather(forge.comments(target.number, kind), forge.me())
             matches = [comment for comment in reversed(comments) if is_ours(comment.body, agent, target.thread)]
-            ours = [comment for comment in matches if _is_same_account(comment.author, me)]
+            ours = [comment for comment in matches if is_same_account(comment.author, me)]
             self._comment = next((comment for comment in ours if not is_at_work(comment.body)), None)
         self._is_adopted = self._comment is not None
         self._previous = self._comment.body if self._comment else ""
@@ -136,13 +136,13 @@ async def finish_killed_comments(
     comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
     count = 0
     for comment in comments:
-        if _is_same_account(comment.author, me) and (body := killed_run_comment(comment.body, run_url)):
+        if is_same_account(comment.author, me) and (body := killed_run_comment(comment.body, run_url)):
             await forge.edit(comment, body)
             count += 1
     return count
 
 
-def _is_same_account(author: Account, me: Account) -> bool:
+def is_same_account(author: Account, me: Account) -> bool:
     """By id; by login only where our own id cannot be known."""
     if author.id and me.id:
         return author.id == me.id

@@ -8,6 +8,7 @@ it takes no more files, for example because the disk is full, the report is writ
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -28,6 +29,7 @@ TRANSCRIPT_VERSION = 1
 PATCH: Final = "changes.patch"
 REFUSED_PATCH: Final = "changes.refused.patch"
 CONVERSATION = "conversation.json"
+_PUBLIC_FILES = ("report.json", "report.md", "report.html", PATCH, REFUSED_PATCH, "transcript.jsonl", CONVERSATION)
 MAX_BYTES = 200_000_000  # of a file that is read back
 _PIECES = (TextDelta, CommandOutput)  # their sum is in the event that ends them
 
@@ -110,6 +112,21 @@ class RunFolder:
                 transcript.close()
         except OSError as error:
             self.trouble = f"the transcript ends early: {error}"
+
+
+def copy_public_files(folder: Path, to: Path, redact: Redactor) -> None:
+    """Copies the files of a run, and nothing else that lies there, to the folder `to` for people who may read the
+    repository. What was refused may hold anything: it loses its secrets here. Raises `OSError`."""
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir(mode=0o700, parents=True)
+    for name in _PUBLIC_FILES:
+        try:
+            data = _read(folder / name)
+        except FileNotFoundError:
+            continue
+        if name == REFUSED_PATCH:
+            data = redact.redact_value(data)
+        write_private_file(to / name, data)
 
 
 def load(folder: Path) -> tuple[Report, bytes]:

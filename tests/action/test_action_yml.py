@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from flue_ci.report.delivery import ARTIFACT_DAYS
+
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 PAGE = (ROOT / "docs" / "action.md").read_text(encoding="utf-8")
@@ -31,6 +33,7 @@ VARIABLES = {  # how an input reaches the program
     "fail-on": "FLUE_CI_FAIL_ON",
     "dry-run": "FLUE_CI_DRY_RUN",
     "publish": "FLUE_CI_PUBLISH",
+    "artifact": "FLUE_CI_ARTIFACT",
     "out": "FLUE_CI_OUT",
     "report": "FLUE_CI_REPORT",
     "allowed-bots": "FLUE_CI_ALLOWED_BOTS",
@@ -51,7 +54,14 @@ OUTPUTS = [
     "tokens",
     "cost-usd",
     "changed-files",
+    "artifact-name",
+    "artifact-url",
 ]
+OF_STEPS = {
+    "FLUE_CI_REASON",
+    "FLUE_CI_REPORT_PATH",
+    "FLUE_CI_ARTIFACT_URL",
+}  # what steps learn of earlier ones
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -71,13 +81,17 @@ def test_every_input_reaches_the_program_as_an_environment_variable() -> None:
 def test_a_variable_means_the_same_input_in_every_step() -> None:
     for step in STEPS.values():
         for variable, value in step.get("env", {}).items():
-            assert value == STEPS["Run"]["env"][variable]
+            if variable in OF_STEPS:
+                assert re.fullmatch(r"\$\{\{ steps\.\w+\.outputs\.[\w-]+ \}\}", value)
+            else:
+                assert value == STEPS["Run"]["env"][variable]
 
 
 def test_no_script_contains_an_expression() -> None:
     for step in STEPS.values():
-        assert "${{" not in step["run"]
-        assert step["shell"] == "bash"
+        if "uses" not in step:
+            assert "${{" not in step["run"]
+            assert step["shell"] == "bash"
 
 
 def test_keys_are_given_only_to_the_steps_that_need_them() -> None:
@@ -88,12 +102,36 @@ def test_keys_are_given_only_to_the_steps_that_need_them() -> None:
     assert holders == {
         "anthropic-api-key": ["Run"],
         "e2b-api-key": ["Run", "Sweep"],
-        "github-token": ["Decide", "Run", "Report a killed run"],
+        "github-token": [
+            "Decide",
+            "Report a failed installation",
+            "Run",
+            "Link the report",
+            "Report a killed run",
+        ],
     }
 
 
-def test_nothing_is_downloaded_to_decide_that_a_comment_is_not_for_us() -> None:
-    assert not any("uses" in step for step in STEPS.values()), "a runner fetches every `uses:` before the first step"
+def test_only_the_upload_is_another_action_and_it_is_pinned_by_commit() -> None:
+    # A runner fetches every `uses:` before the first step.
+    assert [name for name, step in STEPS.items() if "uses" in step] == ["Upload the report"]
+    text = (ROOT / "action.yml").read_text(encoding="utf-8")
+    assert re.search(r"uses: actions/upload-artifact@[0-9a-f]{40} # v\d+\.\d+\.\d+$", text, re.MULTILINE)
+
+
+def test_a_failed_upload_fails_nothing_and_is_reported_however_the_run_ended() -> None:
+    upload, link = STEPS["Upload the report"], STEPS["Link the report"]
+    assert upload["continue-on-error"] is True
+    assert upload["if"] == "${{ always() && steps.run.outputs.artifact-path != '' }}"
+    assert link["if"] == "${{ always() && steps.run.outputs.artifact-name != '' }}"
+    assert upload["with"]["name"] == "${{ steps.run.outputs.artifact-name }}"
+    assert upload["with"]["path"] == "${{ steps.run.outputs.artifact-path }}"
+    assert upload["with"]["retention-days"] == ARTIFACT_DAYS
+    names = list(STEPS)
+    assert names.index("Run") < names.index("Upload the report") < names.index("Link the report")
+
+
+def test_nothing_is_installed_to_decide_that_a_comment_is_not_for_us() -> None:
     assert next(iter(STEPS)) == "Decide"
     for name in ("Install", "Run"):
         assert STEPS[name]["if"] == "${{ steps.gate.outputs.proceed == 'true' }}"

@@ -47,6 +47,28 @@ jobs:
         env: {ENDED: "${{ steps.flue.outputs.conclusion }}", URL: "${{ steps.flue.outputs.comment-url }}"}
         run: echo "ended=$ENDED url=$URL"
 """
+# Stands for actions/upload-artifact, which cannot be fetched here: it shows what it was given.
+UPLOAD = """
+name: upload
+description: upload
+inputs:
+  name: {description: n}
+  path: {description: p}
+  retention-days: {description: r}
+  if-no-files-found: {description: i}
+outputs:
+  artifact-id: {description: id, value: "5"}
+  artifact-url: {description: url, value: "${{ steps.up.outputs.url }}"}
+runs:
+  using: composite
+  steps:
+    - id: up
+      shell: bash
+      env: {NAME: "${{ inputs.name }}", FOLDER: "${{ inputs.path }}"}
+      run: |
+        echo "uploaded=$NAME:$(ls "$FOLDER" | tr '\\n' ' ')"
+        echo "url=$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID/artifacts/5" >>"$GITHUB_OUTPUT"
+"""
 INSTALL = """#!/usr/bin/env bash
 set -eu
 home=$(mktemp -d "$RUNNER_TEMP/flue-ci-XXXXXX")
@@ -103,7 +125,11 @@ class Act:
         command = [str(ACT), event, "-e", environ["GITHUB_EVENT_PATH"], "-a", environ["GITHUB_ACTOR"]]
         command += ["-P", "ubuntu-latest=-self-hosted", "--local-repository", f"flue-ci/flue-ci@v1={action}"]
         command += ["--secret-file", str(self.root / "secrets"), "--env-file", str(self.root / "env")]
-        command += ["--no-cache-server"]
+        upload = self.root / "upload"
+        upload.mkdir()
+        (upload / "action.yml").write_text(UPLOAD)
+        (pin,) = re.findall(r"uses: (actions/upload-artifact@\w+)", (PROJECT / "action.yml").read_text())
+        command += ["--local-repository", f"{pin}={upload}", "--no-cache-server"]
         kept = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)}
         return subprocess.Popen(
             command,
@@ -151,6 +177,10 @@ def test_a_comment_is_answered(act: Act) -> None:
     assert act.job.github.ours()[0]["body"].startswith("<!-- flue-ci agent=fix-tests -->\n### ✅")
     assert [content for _, _, content in act.job.github.reactions] == ["eyes"]
     assert "url=http://127.0.0.1" in ran.log
+    (name,) = re.findall(r"uploaded=(flue-ci-fix-tests-\d+-1):.*changes.patch .*report.json", ran.log)
+    body = act.job.github.ours()[0]["body"]
+    assert f"-n {name} -D {name}" in body
+    assert "/artifacts/5)" in body
 
 
 def test_a_comment_that_is_not_for_us_installs_nothing(act: Act) -> None:

@@ -144,7 +144,7 @@ def test_a_failed_run_keeps_the_result_before_it(make_job: MakeJob) -> None:
     assert done.code == 1
     (answer,) = job.github.ours()
     assert "❌ review" in answer["body"]
-    assert "<details><summary>The result before this one</summary>" in answer["body"]
+    assert "1 earlier answer</summary>" in answer["body"]
     assert "All fine." in answer["body"]
     assert done.outputs["conclusion"] == "failed"
 
