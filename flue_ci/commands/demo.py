@@ -11,6 +11,7 @@ from flue_ci.commands.run import run_locally
 from flue_ci.core.errors import UsageError
 from flue_ci.git.command import run_git
 from flue_ci.run.plan import RunOptions
+from flue_ci.terminal.screen import say
 
 AGENT = "fix-tests"
 _IDENTITY = ("user.name=flue-ci", "user.email=demo@flue-ci.invalid")
@@ -27,10 +28,10 @@ def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -
         agents.mkdir(parents=True)
         shutil.copy(demo / f"{AGENT}.yml", agents)
         _commit(repo)
-        print(
+        say(
             "A small repository with a failing test; a recorded model fixes it. Everything else is real.\n\n"
             f"$ flue-ci run {AGENT}",
-            file=sys.stderr,
+            sys.stderr,
         )
         options = RunOptions(
             agent=AGENT,
@@ -43,7 +44,7 @@ def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -
         )
         code = run_locally(options, environ)
     if code == 0:
-        print("\nNext, in a repository of yours: flue-ci init, flue-ci doctor, flue-ci run fix-tests", file=sys.stderr)
+        say("\nNext, in a repository of yours: `flue-ci init`, `flue-ci doctor`, `flue-ci run fix-tests`", sys.stderr)
     return code
 
 

@@ -4,17 +4,57 @@ from flue_ci.core import events
 from flue_ci.core.messages import ToolCall
 from flue_ci.core.text import human_seconds, one_line, plain
 from flue_ci.report.stages import describe_activity
+from flue_ci.terminal.screen import Line
 
-_SHORTEST_STAGE = 0.5  # seconds; a shorter stage's time is not worth a line
+_SHORTEST = 0.1  # seconds; of what is over sooner nobody wants to know how long it took
+_BUSY_STAGES = ("setup", "agent", "checks")  # they have lines of their own from the beginning
+
+
+class Story:
+    """The lines of a run, event by event. The line of a short stage waits for its end, so that it has its time, or for
+    the first line of what happens in it."""
+
+    def __init__(self) -> None:
+        self._title = ""
+
+    def tell(self, event: events.ProgressEvent) -> list[Line]:
+        """The lines that this event completes; none for those that only move a status line."""
+        match event:
+            case events.StageStarted(stage=stage):
+                lines = self._take()
+                self._title = f"▸ {describe_activity(stage)}"
+                if stage in _BUSY_STAGES:
+                    lines += self._take()
+                return lines
+            case events.StageEnded(seconds=seconds):
+                return [line._replace(text=_with_time(line.text, seconds)) for line in self._take()]
+        lines = [Line(line, _style(event)) for line in format_event(event)]
+        if lines:
+            return [*self._take(), *lines]
+        return []
+
+    def _take(self) -> list[Line]:
+        title, self._title = self._title, ""
+        return [Line(title, "bold")] if title else []
+
+
+def human_time(seconds: float) -> str:
+    """`0.4s`; "" for a time that means nothing."""
+    if seconds < _SHORTEST:
+        return ""
+    return human_seconds(seconds)
+
+
+def _with_time(line: str, seconds: float) -> str:
+    """The line with its time at the end: `…the changes (0.4s)`."""
+    if time := human_time(seconds):
+        return f"{line} ({time})"
+    return line
 
 
 def format_event(event: events.ProgressEvent) -> list[str]:
-    """The lines of an event; none for those that only move the status line."""
+    """The lines of what happens within a stage."""
     match event:
-        case events.StageStarted(stage=stage):
-            return [f"▸ {describe_activity(stage)}"]
-        case events.StageEnded(stage=stage, seconds=seconds) if stage != "agent" and seconds >= _SHORTEST_STAGE:
-            return [f"    {human_seconds(seconds)}"]
         case events.Notice(text=text):
             return [f"  ! {one_line(text, 400)}"]
         case events.TurnRestarted(reason=reason):
@@ -30,21 +70,32 @@ def format_event(event: events.ProgressEvent) -> list[str]:
     return []
 
 
+def _style(event: events.ProgressEvent) -> str:
+    match event:
+        case events.Notice() | events.TurnRestarted():
+            return "yellow"
+        case events.ToolEnded(result=result) if result.is_error:
+            return "red"
+        case events.CommandEnded() if not has_passed(event):
+            return "red"
+    return ""
+
+
 def _tool_line(event: events.ToolEnded) -> str:
     result = event.result
     mark = "✗" if result.is_error else "·"
     note = f" → {one_line(result.note, 80)}" if result.note else ""
-    return f"  {mark} {describe_call(event.call, 100)}{note} ({human_seconds(result.seconds)})"
+    return _with_time(f"  {mark} {describe_call(event.call, 100)}{note}", result.seconds)
 
 
 def _command_line(event: events.CommandEnded) -> str:
     mark = "✓" if has_passed(event) else "✗"
-    ending = f"exit code {event.exit_code}"
+    exit_code = f"exit code {event.exit_code}"
     if event.timed_out:
-        ending = "timed out"
+        exit_code = "timed out"
     elif not event.known:
-        ending = "exit code not known"
-    return f"  {mark} {one_line(event.name)}: {ending} ({human_seconds(event.seconds)})"
+        exit_code = "exit code not known"
+    return _with_time(f"  {mark} {one_line(event.name)}: {exit_code}", event.seconds)
 
 
 def has_passed(event: events.CommandEnded) -> bool:

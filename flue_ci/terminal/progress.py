@@ -14,7 +14,8 @@ from flue_ci.core import events
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, printable
 from flue_ci.run.session import View
-from flue_ci.terminal.lines import decode_line, describe_call, format_event, has_passed, output_lines
+from flue_ci.terminal.lines import Story, decode_line, describe_call, output_lines
+from flue_ci.terminal.screen import Line, Screen
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,12 +36,13 @@ class PlainView:
     """One line an event, for logs. Text of the model is printed when its turn is complete, so lines never tear."""
 
     def __init__(self, out: TextIO) -> None:
-        self._out = out
+        self._screen, self._out, self._story = Screen(out), out, Story()
 
     def observe(self, event: events.ProgressEvent) -> None:
-        lines = output_lines(event.data) if isinstance(event, events.CommandOutput) else format_event(event)
-        for line in lines:
-            print(printable(line), file=self._out, flush=True)
+        lines = self._story.tell(event)
+        if isinstance(event, events.CommandOutput):
+            lines += [Line(line) for line in output_lines(event.data)]
+        self._screen.show(lines)
 
     def close(self) -> None:
         self._out.flush()
@@ -53,7 +55,7 @@ class LiveView:
         from rich.live import Live
         from rich.spinner import Spinner
 
-        self._console = console
+        self._screen, self._story = Screen(console.file, console), Story()
         self._start = time.monotonic()
         self._stage, self._activity, self._usage, self._turn = "prepare", "", Usage(), 0
         self._spinner = Spinner("dots")
@@ -62,18 +64,10 @@ class LiveView:
 
     def observe(self, event: events.ProgressEvent) -> None:
         self._update(event)
-        for line in format_event(event):
-            self._print(line, _style(event))
+        self._screen.show(self._story.tell(event))
 
     def close(self) -> None:
         self._live.stop()
-
-    def _print(self, line: str, style: str) -> None:
-        from rich.padding import Padding
-        from rich.text import Text
-
-        text = line.lstrip(" ")
-        self._console.print(Padding(Text(printable(text), style=style), (0, 0, 0, len(line) - len(text))))
 
     def _update(self, event: events.ProgressEvent) -> None:
         match event:
@@ -98,7 +92,9 @@ class LiveView:
         usage = self._usage
         parts = [human_seconds(time.monotonic() - self._start), self._stage]
         if self._turn:
-            parts += [f"turn {self._turn}", f"{human_count(usage.total_tokens)} tokens", human_cost(usage.cost_usd)]
+            parts.append(f"turn {self._turn}")
+        if usage.total_tokens:
+            parts += [f"{human_count(usage.total_tokens)} tokens", human_cost(usage.cost_usd)]
         if self._activity:
             parts.append(self._activity)
         frame = str(self._spinner.render(time.monotonic()))
@@ -106,28 +102,11 @@ class LiveView:
         return Text.assemble(frame, text, style="cyan", no_wrap=True, overflow="ellipsis")
 
 
-def _style(event: events.ProgressEvent) -> str:
-    match event:
-        case events.StageStarted():
-            return "bold"
-        case events.StageEnded():
-            return "dim"
-        case events.Notice() | events.TurnRestarted():
-            return "yellow"
-        case events.ToolEnded(result=result):
-            return "red" if result.is_error else ""
-        case events.CommandEnded():
-            return "" if has_passed(event) else "red"
-    return ""
-
-
 def make_view(*, quiet: bool, out: TextIO | None = None) -> View:
     """Live on a terminal, plain elsewhere."""
     stream = out or sys.stderr
     if quiet:
         return QuietView()
-    if stream.isatty():
-        from rich.console import Console
-
-        return LiveView(Console(file=stream, highlight=False, markup=False, emoji=False))
+    if console := Screen(stream).console:
+        return LiveView(console)
     return PlainView(stream)

@@ -13,6 +13,7 @@ from flue_ci.core.events import (
     CommandStarted,
     Notice,
     ProgressEvent,
+    StageEnded,
     StageStarted,
     ToolEnded,
     ToolStarted,
@@ -49,13 +50,36 @@ def test_a_log_has_one_line_an_event_and_the_output_below_its_command() -> None:
     assert printed(EVENTS).splitlines() == [
         "▸ s",
         "  ! n",
-        "  ✗ bash ls → bad (0ms)",
+        "  ✗ bash ls → bad",
         "  $ pytest",
         "    one",
         "    two",
         "    \ufffd",
         "  ✗ tests: exit code 1 (1.0s)",
     ]
+
+
+def test_a_short_stage_has_its_time_at_the_end_of_its_line() -> None:
+    stages = [("prepare", 1.24), ("upload", 0.03), ("agent", 7.0), ("collect", 0.6), ("checks", 0.5)]
+    events = [event for name, seconds in stages for event in both(name, seconds)]
+    assert printed([*events[:1], Notice(text="again"), *events[1:]]).splitlines() == [
+        "▸ Starting the sandbox and reading the repository",
+        "  ! again",
+        "▸ Copying the repository in",
+        "▸ Agent at work",
+        "▸ Collecting the changes (0.6s)",
+        "▸ Checking",
+    ]
+
+
+def both(stage: str, seconds: float) -> tuple[ProgressEvent, ...]:
+    return StageStarted(stage=stage), StageEnded(stage=stage, seconds=seconds)
+
+
+def test_in_a_job_of_github_actions_no_line_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    events = [Notice(text="##[error]x"), CommandOutput(data=b"::set-env name=a::b\n")]
+    assert printed(events).splitlines() == ["  ! ##\\[error]x", "    \\::set-env name=a::b"]
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -78,8 +102,8 @@ def test_the_live_view_names_the_tool_that_runs_and_colours_by_the_event() -> No
     view.observe(EVENTS[3])
     view.close()
     assert "bash ls" in out.getvalue()
-    assert "\x1b[33m! ✗ is only a sign here" in out.getvalue()
-    assert "\x1b[31m✗ bash" in out.getvalue()
+    assert "\x1b[33m  ! ✗ is only a sign here" in out.getvalue()
+    assert "\x1b[31m  ✗ bash" in out.getvalue()
 
 
 def test_quiet_is_quiet() -> None:

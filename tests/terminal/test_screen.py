@@ -1,0 +1,62 @@
+"""Lines on terminals of every width: words whole, what is copied in one piece, and nothing lost."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from flue_ci.terminal.screen import Line, Screen, say, wrap
+
+WORDS = st.sampled_from(
+    ["a", "word", "`flue-ci run x`", "/tmp/a/long/path/to/report.md", "日本語の文、", "·", "(0.6s)", "é"]
+)
+TEXTS = st.builds(lambda indent, words: " " * indent + " ".join(words), st.integers(0, 6), st.lists(WORDS, max_size=30))
+
+
+@given(TEXTS, st.integers(1, 200), st.sampled_from(["", "git apply /tmp/x y"]))
+def test_nothing_is_lost_and_no_line_is_longer_than_a_piece_that_is_whole(text: str, width: int, copy: str) -> None:
+    lines = list(wrap(text, width, copy))
+    assert re.sub(r"\s", "", "".join(lines)) == re.sub(r"\s", "", text + copy)
+    for line in lines:
+        if cell_len(line) > width >= 20:
+            assert re.fullmatch(r" *(`.*`|/\S+|git apply /tmp/x y)( \(0.6s\))?", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("  ✗ bash python3 -m unittest → 1 (0.2s)", ["  ✗ bash python3 -m unittest", "    → 1 (0.2s)"]),
+        ("▸ Collecting all of the changes (0.6s)", ["▸ Collecting all of the", "  changes (0.6s)"]),
+        ("- tests: exit code 0 · now · 3m 05s", ["- tests: exit code 0 ·", "  now · 3m 05s"]),
+        ("agents   three agents and one that is broken", ["agents   three agents and one", "         that is broken"]),
+        ("begin `flue-ci run fix-tests` now", ["begin", "`flue-ci run fix-tests` now"]),
+        ("  見出しが長いので途中で折り返します。", ["  見出しが長いので途中で折り返", "  します。"]),
+    ],
+)
+def test_a_line_is_continued_below_what_follows_its_mark_or_label(text: str, lines: list[str]) -> None:
+    assert list(wrap(text, max(map(cell_len, lines)))) == lines
+
+
+def shown(lines: list[Line], width: int) -> str:
+    out = io.StringIO()
+    Screen(out, Console(file=out, width=width, highlight=False, markup=False)).show(lines)
+    return out.getvalue()
+
+
+def test_a_path_that_does_not_fit_stands_on_a_line_of_its_own_and_code_stays_as_it_is() -> None:
+    path = f"/home/{'x' * 60}/report.md"
+    assert shown([Line("  report  ", copy=path)], 40) == f"  report\n  {path}\n"
+    assert shown([Line("  report  ", copy="/x")], 40) == "  report  /x\n"
+    assert shown([Line("+    a  b" * 10, wrap=False)], 40) == "+    a  b" * 10 + "\n"
+
+
+def test_where_nobody_watches_a_line_stays_one_line() -> None:
+    out = io.StringIO()
+    say("word " * 100 + "\nnext", out)
+    assert out.getvalue() == "word " * 100 + "\nnext\n"
