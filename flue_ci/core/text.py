@@ -103,6 +103,19 @@ def plain(text: str) -> str:
     return "\n".join(_without_joiners(_INVISIBLE.sub("", line)) for line in lines)
 
 
+def reveal(text: str) -> str:
+    """`text` with a name in place of each character that `plain` takes out: `⟨U+202E⟩`. For code, whose readers have
+    to see all that machines do."""
+    if text.isascii() and text.isprintable():
+        return text
+    lines = _INVISIBLE.sub(_name_character, text).split("\n")
+    return "\n".join(line if _without_joiners(line) == line else _JOINERS.sub(_name_character, line) for line in lines)
+
+
+def _name_character(match: re.Match[str]) -> str:
+    return f"⟨U+{ord(match[0]):04X}⟩"
+
+
 def _without_joiners(line: str) -> str:
     """Decided from left to right by what stands before in the result, so that a second look changes nothing."""
     if not _JOINERS.search(line):
