@@ -284,13 +284,18 @@ def demo(no_isolation: bool, out: Path | None) -> int:
     return run_demo(os.environ, isolation=not no_isolation, out=out)
 
 
-@_command(brief="Show a saved run.", examples="flue-ci show ./report\nflue-ci show ./report --markdown | less")
+@_command(
+    brief="Show a saved run.",
+    examples="flue-ci show ./report\nflue-ci show ./report --markdown | less\nflue-ci show ./report --html --open",
+)
 @click.argument("folder", type=_EXISTING_FOLDER)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the Markdown of report.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json.")
 @click.option("--diff", is_flag=True, help="Show the changes too.")
-def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
-    """Show a saved run."""
+@click.option("--html", "as_page", is_flag=True, help="Write the page report.html into FOLDER, and print where it is.")
+@click.option("--open", "open_page", is_flag=True, help="The same, and open it in a browser.")
+def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool, as_page: bool, open_page: bool) -> int:
+    """Show a saved run: FOLDER is where --out put it, or a downloaded artifact."""
     from flue_ci.report.folder import load
     from flue_ci.report.markdown import markdown
     from flue_ci.report.report import to_json
@@ -299,7 +304,11 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool) -> int:
     report, patch = load(folder)
     redact = _redactor()
     report, patch = redact.redact_value(report), redact.redact_value(patch)
-    if as_json:
+    if as_page or open_page:
+        from flue_ci.commands.show_page import show_page
+
+        show_page(folder, report, patch, redact, in_browser=open_page)
+    elif as_json:
         print(to_json(report))
     elif as_markdown:
         sys.stdout.write(markdown(report, patch))

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from flue_ci.core.hidden_characters import remove_hidden
+from flue_ci.core.hidden_characters import find_hidden, remove_hidden
 
 AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
 _DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -98,6 +98,16 @@ def source_lines(text: str) -> list[str]:
 def plain(text: str) -> str:
     """`text` without terminal sequences and hidden characters; newlines and tabs stay, CRLF becomes LF."""
     return remove_hidden(_ANSI.sub("", text.replace("\r\n", "\n")))
+
+
+def reveal(text: str) -> str:
+    """`text` with a name in place of each hidden character: `⟨U+202E⟩`. For code, whose readers have to see all that
+    machines do."""
+    parts, position = [], 0
+    for index in find_hidden(text):
+        parts += [text[position:index], f"⟨U+{ord(text[index]):04X}⟩"]
+        position = index + 1
+    return "".join([*parts, text[position:]])
 
 
 def printable(text: str) -> str:

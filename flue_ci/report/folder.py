@@ -1,5 +1,5 @@
 """The folder of a run: `transcript.jsonl` and `conversation.json` from the run itself, at its end `report.json`,
-`report.md` and `changes.patch`.
+`report.md`, `changes.patch` and the page `report.html`.
 
 Only the owner may read the files. The folder may lie in a checkout that others filled: no link in it is followed. When
 it takes no more files, for example because the disk is full, the report is written to a temporary folder.
@@ -29,7 +29,9 @@ TRANSCRIPT_VERSION = 1
 PATCH: Final = "changes.patch"
 REFUSED_PATCH: Final = "changes.refused.patch"
 CONVERSATION = "conversation.json"
-_PUBLIC_FILES = ("report.json", "report.md", "report.html", PATCH, REFUSED_PATCH, "transcript.jsonl", CONVERSATION)
+PAGE: Final = "report.html"
+TRANSCRIPT: Final = "transcript.jsonl"
+_PUBLIC_FILES = ("report.json", "report.md", PAGE, PATCH, REFUSED_PATCH, TRANSCRIPT, CONVERSATION)
 MAX_BYTES = 200_000_000  # of a file that is read back
 _PIECES = (TextDelta, CommandOutput)  # their sum is in the event that ends them
 
@@ -46,9 +48,11 @@ class RunFolder:
         self.redact = redact
         self._start = time.monotonic()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("report.json", "report.md", CONVERSATION, PATCH, REFUSED_PATCH):
+        for name in ("report.json", "report.md", CONVERSATION, PATCH, REFUSED_PATCH, PAGE):
             (path / name).unlink(missing_ok=True)  # the files of a former run must not pass for those of this one
-        self._transcript: IO[bytes] | None = create_private_file(path / "transcript.jsonl")
+        self._transcript_path = path / TRANSCRIPT
+        self._transcript: IO[bytes] | None = create_private_file(self._transcript_path)
+        self._page_content: tuple[Report, bytes] | None = None
 
     def observe(self, event: ProgressEvent) -> None:
         """Adds one line to the transcript: `{"v", "t" (seconds since the start), "event", "data" (its fields)}`; or
@@ -89,7 +93,27 @@ class RunFolder:
                 self.path = fallback
             except OSError as again:
                 self.trouble = f"{reason}, nor does {tempfile.gettempdir()} ({again.strerror}): it is only shown here"
-        return self._with_trouble(report)
+                return self._with_trouble(report)
+        return self._add_page(self._with_trouble(report), patch)
+
+    def _add_page(self, report: Report, patch: bytes) -> Report:
+        """Writes the page, which does not say where the report was published. No run fails for it: what goes wrong is
+        a note in the report."""
+        content = (replace(report, published=()), patch)
+        if content == self._page_content:
+            return report
+        try:
+            write_page(self.path, report, self.redact.redact_value(patch), self.redact, self._transcript_path)
+            self._page_content = content
+        except Exception as error:  # noqa: BLE001 (a boundary: the other files are the run's result)
+            note = self.redact(f"{PAGE} could not be written: {type(error).__name__}: {error}")
+            if note not in report.notes:
+                report = replace(report, notes=(*report.notes, note))
+            try:
+                _write_all(self.path, self._files(report, patch))
+            except OSError:
+                pass  # the files without that note are there
+        return report
 
     def _files(self, report: Report, patch: bytes) -> dict[str, bytes]:
         report = self._with_trouble(report)
@@ -140,6 +164,22 @@ def load(folder: Path) -> tuple[Report, bytes]:
         raise FlueError(message, hint="give the folder that --out named") from error
 
 
+def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, transcript: Path | None = None) -> Path:
+    """Writes the page of a run into its folder; returns its path. Report and patch have no secrets any more. Raises
+    `OSError`."""
+    from flue_ci.report.page.render import render_page
+
+    try:
+        file = _open(transcript or folder / TRANSCRIPT)
+    except FileNotFoundError:
+        page = render_page(report, patch, None, redact)
+    else:
+        with file:
+            page = render_page(report, patch, file, redact)
+    write_private_file(folder / PAGE, page.encode("utf-8", "backslashreplace"))
+    return folder / PAGE
+
+
 def _patch_name(report: Report) -> str | None:
     if report.changes.refused:
         return REFUSED_PATCH
@@ -153,9 +193,17 @@ def _write_all(folder: Path, files: dict[str, bytes]) -> None:
 
 def _read(path: Path) -> bytes:
     """Raises `OSError` for a link, and `FlueError` for anything but a file of at most `MAX_BYTES`."""
-    flags_for_any = os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe would block
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | flags_for_any)) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+    with _open(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
             raise FlueError(f"{path} is no file of at most {human_bytes(MAX_BYTES)}")
         return file.read(MAX_BYTES)
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Raises `OSError` for a link, and `FlueError` for anything else that is no file."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe would block
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FlueError(f"{path} is no file of at most {human_bytes(MAX_BYTES)}")
+    return file

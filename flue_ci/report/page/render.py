@@ -1,0 +1,230 @@
+"""Builds the page of a run: the values that the template shows, each made fit for people first.
+
+Nothing that a stranger wrote becomes markup: the template escapes every text, and what is markup is made here of
+escaped parts. The page loads nothing, and its policy names the one style sheet and the one script that may work.
+"""
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.report.conclusion import describe_ending, describe_verification
+from flue_ci.report.markdown import MARKS
+from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
+from flue_ci.report.page.diff import FileDiff, file_diffs
+from flue_ci.report.page.timeline import Timeline, read_timeline
+from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
+from flue_ci.report.stages import describe_activity
+from flue_ci.safety.markdown import untrusted_markdown
+from flue_ci.safety.sanitize import summarize_removals
+
+MAX_SUMMARY = 100_000  # characters
+MAX_RESULT = 100_000
+MAX_OUTPUT = 50_000
+MAX_COMMANDS = 200
+MAX_NOTES = 200
+_FOLDER = Path(__file__).parent
+Redact = Callable[[str], str]
+
+
+def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, redact: Redact) -> str:
+    """The page as HTML. `report` and `patch` have no secrets; the transcript may, and so may texts that cleaning joins
+    together. Raises `OSError` when the transcript cannot be read."""
+
+    def clean(text: str) -> str:
+        return redact(plain(text))
+
+    timeline = Timeline(omission="There is no transcript beside the report.")
+    if transcript:
+        timeline = read_timeline(transcript, clean)
+    style, script = (_read(name) for name in ("page.css", "page.js"))
+    answer, removals = _answer(report, clean)
+    values = {
+        "report": report,
+        "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
+        "form-action 'none'",
+        "style": Markup(style),  # noqa: S704 (ours)
+        "script": Markup(script),  # noqa: S704 (ours)
+        "headline": report.reason,
+        "mark": MARKS[report.conclusion],
+        "answer": answer,
+        "result": _result(report.result, clean),
+        "checks": [_command(check) for check in report.checks[:MAX_COMMANDS]],
+        "evidence": _evidence(report),
+        "setups": _setups(report),
+        "charts": make_charts(timeline.turns),
+        "chart_size": (WIDTH, HEIGHT),
+        "folders": _folders(file_diffs(redact(patch.decode("utf-8", "replace")).encode())),
+        "timeline": timeline,
+        "figures": _figures(report),
+        "facts": _facts(report),
+        "notes": _notes(report, removals),
+        "links": _links(report),
+    }
+    return _environment(clean).get_template("page.html.j2").render(values)
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _environment(clean: Callable[[str], str]) -> Environment:
+    """Escapes every text. Filters have the names of our functions."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clean": clean,
+        "line": lambda text, limit=300: one_line(clean(text), limit),
+        "seconds": human_seconds,
+        "count": human_count,
+        "cost": human_cost,
+        "plural": plural,
+        "activity": describe_activity,
+    }
+    return environment
+
+
+def _answer(report: Report, clean: Callable[[str], str]) -> tuple[str, Counter[str]]:
+    """The agent's words without anything that acts, and what was shown as text for that."""
+    removals = Counter[str]()
+    hosts = report.publish.links
+    if report.trigger and (host := urlsplit(report.trigger.run_url).hostname):
+        hosts = (host, *hosts)
+    text = clip(report.summary, MAX_SUMMARY, "\n\n… cut; all of it is in report.json")
+    return clean(untrusted_markdown(text, hosts, removals)), removals
+
+
+def _result(value: Any, clean: Callable[[str], str]) -> str:
+    if value is None:
+        return ""
+    text = clean(json.dumps(value, indent=2, ensure_ascii=False))
+    return clip(text, MAX_RESULT, "\n… cut; all of it is in report.json")
+
+
+def _command(result: CommandResult) -> dict[str, object]:
+    ending = describe_ending(result)
+    if result.passed:
+        ending = "exit code 0"
+    return {
+        "name": result.name,
+        "command": result.command,
+        "passed": result.passed,
+        "was_run": result.state != "not-run",
+        "ending": ending,
+        "seconds": result.seconds,
+        "output": result.output[-MAX_OUTPUT:],
+        "last_line": "".join(result.output.strip().splitlines()[-1:]),
+    }
+
+
+def _evidence(report: Report) -> list[str]:
+    """What the checks rest on, in sentences."""
+    if report.verification and report.checks:
+        return describe_verification(report.verification)
+    return []
+
+
+def _setups(report: Report) -> list[tuple[str, list[dict[str, object]]]]:
+    """The setup commands by the place where they ran."""
+    places = [("In the agent's sandbox", report.setup)]
+    if report.verification:
+        places.append(("In the clean sandbox", report.verification.setup))
+    return [(place, [_command(each) for each in results[:MAX_COMMANDS]]) for place, results in places if results]
+
+
+def _folders(diffs: list[FileDiff]) -> list[tuple[str, list[tuple[int, FileDiff]]]]:
+    """The files by folder, each with the number of its place in the patch."""
+    order = sorted(enumerate(diffs, 1), key=lambda pair: (pair[1].folder, pair[1].name))
+    return [(folder, list(group)) for folder, group in groupby(order, key=lambda pair: pair[1].folder)]
+
+
+def _figures(report: Report) -> list[tuple[str, str]]:
+    """Short figures with their names; without those that mean nothing."""
+    usage, seconds = report.usage, report.timings.get("total", 0.0)
+    figures = [
+        ("time", seconds, human_seconds(seconds)),
+        ("turns", usage.turns, f"{usage.turns:,}"),
+        ("tokens", usage.total_tokens, human_count(usage.total_tokens)),
+        ("cost", usage.cost_usd, human_cost(usage.cost_usd)),
+    ]
+    return [(name, text) for name, value, text in figures if value]
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    """What people ask of a run, as names and texts."""
+    base, usage, trigger = report.base, report.usage, report.trigger or Trigger(event="")
+    branch = f"{base.ref or 'detached'}@{base.sha[:12]}".removesuffix("@")
+    if base.dirty:
+        branch += " and uncommitted work"
+    spec = report.spec
+    if trigger.spec_sha:
+        spec += f" at {trigger.spec_sha[:12]}"
+    tokens = f"{usage.input_tokens:,} read, {usage.cache_read_tokens:,} from the cache, "
+    tokens += f"{usage.cache_write_tokens:,} into the cache, {usage.output_tokens:,} written"
+    clean_sandbox = SandboxUsed(provider="")
+    if report.verification and report.verification.sandbox:
+        clean_sandbox = report.verification.sandbox
+    facts = [
+        ("Asked by", " · ".join(filter(None, (trigger.actor, trigger.event)))),
+        ("Asked for", report.instruction),
+        ("Repository", trigger.repo),
+        ("Base", branch * bool(base.sha)),
+        ("Spec", spec),
+        ("Model", report.model),
+        ("Tokens", tokens * bool(usage.total_tokens)),
+        ("Sandbox", _describe_sandbox(report.sandbox)),
+        ("Network", _describe_network(report.sandbox)),
+        ("Clean sandbox", _describe_sandbox(clean_sandbox)),
+        ("Its network", _describe_network(clean_sandbox)),
+        ("Secrets inside", ", ".join(report.sandbox.secrets) or "none"),
+        ("Time by stage", ", ".join(f"{name} {human_seconds(each)}" for name, each in report.timings.items())),
+        ("Started", report.started),
+        ("flue-ci", report.flue_ci),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _describe_sandbox(sandbox: SandboxUsed) -> str:
+    parts = [sandbox.provider, sandbox.template, sandbox.id]
+    if sandbox.seconds:
+        parts.append(f"for {human_seconds(sandbox.seconds)}")
+    return " · ".join(filter(None, parts)) * bool(sandbox.provider)
+
+
+def _describe_network(sandbox: SandboxUsed) -> str:
+    return ", ".join(f"{phase}: {mode}" for phase, mode in sandbox.network.items())
+
+
+def _notes(report: Report, removals: Counter[str]) -> list[str]:
+    notes = list(report.notes[:MAX_NOTES])
+    if removals:
+        notes.append(f"shown as text in what the agent said: {summarize_removals(removals)}")
+    return notes
+
+
+def _links(report: Report) -> list[tuple[str, str]]:
+    """Addresses on the forge, with what they lead to. Another scheme than the web's could act."""
+    if not (trigger := report.trigger):
+        return []
+    links = [("the job's log", trigger.run_url), ("where it was asked for", trigger.url)]
+    return [(name, url) for name, url in links if url.startswith(("https://", "http://"))]
