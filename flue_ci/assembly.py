@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flue_ci.agent.loop import AgentLoop
 from flue_ci.agent.system_prompt import GUIDANCE_CHARS, PromptParts
@@ -31,12 +32,15 @@ from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
-from flue_ci.settings import Settings
+from flue_ci.settings import GitHubSettings, Settings
 from flue_ci.spec.hidden_text import visible_text
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.schema import AgentSpec, ModelSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
+
+if TYPE_CHECKING:
+    from flue_ci.forges.github.setup import RepositorySetup
 
 
 def make_provider(name: str, settings: Settings, *, no_isolation: bool = False) -> SandboxProvider:
@@ -64,6 +68,13 @@ def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeo
         retry=replace(RETRY_POLICY, timeout=timeout),
         notify=notify,
     )
+
+
+async def examine_github(settings: GitHubSettings) -> "RepositorySetup":
+    """What the repository `settings.repo` has of what its agents need on GitHub."""
+    from flue_ci.forges.github.setup import examine_setup
+
+    return await examine_setup(settings)
 
 
 def preload_adapters(sandbox: str) -> None:

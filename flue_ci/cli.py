@@ -252,8 +252,9 @@ def init(name: str, repo: Path, github: bool) -> None:
         )
 
 
-@_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --offline --json")
+@_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --github")
 @_repo
+@click.option("--github", is_flag=True, help="Check the repository on GitHub instead: what answers a comment there.")
 @click.option("--offline", is_flag=True, help="Do not ask the services whether the keys work.")
 @click.option(
     "--forget",
@@ -263,14 +264,18 @@ def init(name: str, repo: Path, github: bool) -> None:
     help="Take back what was allowed on a terminal: for this checkout, or all.",
 )
 @_json
-def doctor(repo: Path, offline: bool, forget: str | None, as_json: bool) -> int:
+def doctor(repo: Path, github: bool, offline: bool, forget: str | None, as_json: bool) -> int:
     """Check keys, reachability, versions and the local sandbox, say what to do, and list what `flue-ci run` was
-    allowed for good."""
+    allowed for good.
+
+    With --github: secrets, permissions, workflow and specs on the default branch, and whether Actions may run, as far
+    as GITHUB_TOKEN (or GH_TOKEN) may see them. Nothing is changed.
+    """
     from flue_ci.commands import doctor as command
 
     if forget:
         return command.forget(repo, os.environ, everything=forget == "all")
-    return command.examine(repo, os.environ, offline=offline, as_json=as_json)
+    return command.examine(repo, os.environ, offline=offline, as_json=as_json, github=github)
 
 
 @_command(brief="A real run with a recorded model.", examples="flue-ci demo\nflue-ci demo --out ./demo-run")

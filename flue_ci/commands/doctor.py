@@ -22,13 +22,22 @@ _MARKS = {"ok": "✓", "note": "–", "error": "✗"}
 _STATES = {"ok": "ok", "note": "note", "error": "problem"}  # of `--json`
 
 
-def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: bool) -> int:
-    """Prints the diagnostics; 0 when there is no problem, else 1."""
+def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: bool, github: bool = False) -> int:
+    """Prints the diagnostics of this machine, or with `github` those of the repository there; 0 when there is no
+    problem, else 1. Raises `UsageError` when it is not clear which repository is meant."""
+    if github:
+        from flue_ci.commands.doctor_github import diagnose_github
+
+        return _show(diagnose_github(repo, environ), environ, as_json=as_json)
     settings = read_settings(environ)
     version = f"{__version__}, Python {sys.version.split()[0]}"
     local = [Diagnostic(key="flue-ci", severity="ok", message=version), _git(), _repository(repo), _specs(repo)]
     adapters = asyncio.run(_adapters(settings, offline=offline))
-    diagnostics = Redactor(secrets_of(environ)).redact_value([*local, *adapters, *_consents(settings)])
+    return _show([*local, *adapters, *_consents(settings)], environ, as_json=as_json)
+
+
+def _show(diagnostics: list[Diagnostic], environ: Mapping[str, str], *, as_json: bool) -> int:
+    diagnostics = Redactor(secrets_of(environ)).redact_value(diagnostics)
     if as_json:
         rows = [
             {"name": each.key, "state": _STATES[each.severity], "text": each.message, "hint": each.hint}

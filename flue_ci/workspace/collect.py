@@ -57,7 +57,8 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
     has_changes = _last_record(_DIGEST_LINE, result)[1] != "none"
     reason = "left out of the changes, because it is a repository of its own"
     notes = tuple(f"{name}: {reason}" for name in printed_names(result, "left-out"))
-    if bytecode := printed_names(result, "bytecode"):
+    if b"\nflue-ci-bytecode=" in result.output:
+        bytecode = printed_names(result, "bytecode")
         notes += (f"bytecode left out of the changes, name it in .gitignore: {', '.join(bytecode)}",)
     if not has_changes:
         return ChangeSet(tree=source.tree, notes=notes)

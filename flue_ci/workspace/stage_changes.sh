@@ -173,6 +173,6 @@ print_names() {
     "$(head -z -n 3 "$2" | cut -z -b -500 | base64 | tr -d '\n')"
 }
 print_names left-out "$store/inner"
-print_names bytecode "$store/bytecode"
+[ ! -s "$store/bytecode" ] || print_names bytecode "$store/bytecode"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0

@@ -106,7 +106,9 @@ def described(description: JSON, verb: str, path: str, status: int) -> JSON:
 
 def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path: Path) -> None:
     with GitHubServer(tmp_path) as github:
-        work = github.repo("ada/tools", {".flue/agents/a.yml": "version: 1\n"})
+        files = {".flue/agents/a.yml": "version: 1\n", ".github/workflows/flue.yml": "on: push\n"}
+        work = github.repo("ada/tools", files)
+        github.secrets = {"actions": ["A"], "organization": ["B"], "keys": ["C"]}
         pull = github.pull(work, {"x.txt": "x\n"}, fork=True)
         number, sha = pull["number"], pull["head"]["sha"]
         comment = github.say(number, "ada", "hello")
@@ -143,6 +145,14 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("GET", f"/commits/{sha}/check-runs", None),
             ("GET", f"/check-runs/{github.checks[0]['id']}/annotations", None),
             ("GET", "/contents/.flue/agents/a.yml", None),
+            ("GET", "", None),
+            ("GET", "/actions/permissions", None),
+            ("GET", "/actions/permissions/selected-actions", None),
+            ("GET", "/actions/permissions/workflow", None),
+            ("GET", "/actions/secrets", None),
+            ("GET", "/actions/organization-secrets", None),
+            ("GET", "/environments/keys/secrets", None),
+            ("GET", "/actions/workflows", None),
         ]
         problems = []
         for verb, path, body in asked:

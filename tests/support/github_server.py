@@ -66,6 +66,12 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.activities: list[JSON] | None = []  # of branches, oldest first; None: nobody may read them
         self.events: list[JSON] = []  # of issues and pull requests, oldest first; `_number` says which
         self.minimized: set[str] = set()
+        self.actions: JSON | None = {"enabled": True, "allowed_actions": "all"}  # None: only administrators see it
+        self.action_patterns = ["flue-ci/flue-ci@*"]
+        self.default_permissions = "read"
+        self.secrets: dict[str, list[str]] | None = None  # names, of `actions`, `organization` and environments
+        self.workflow_states: dict[str, str] = {}  # by path, of workflows that are not active
+        self.archived = False
         self.name = "ada/tools"
         self._ids = 1000
         self._thread: threading.Thread | None = None
@@ -548,6 +554,58 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         ]
         return {"total_count": len(found), "workflow_runs": found}
 
+    # How the repository is set up
+
+    def about(self, _: JSON) -> JSON:
+        return self.server.repository() | {"archived": self.server.archived}
+
+    def _administration(self) -> None:
+        if self.server.actions is None:
+            raise _Refusal(403, "Resource not accessible by personal access token")
+
+    def actions_permissions(self, _: JSON) -> JSON:
+        self._administration()
+        assert self.server.actions is not None
+        return self.server.actions
+
+    def selected_actions(self, _: JSON) -> JSON:
+        self._administration()
+        return {
+            "github_owned_allowed": True,
+            "verified_allowed": False,
+            "patterns_allowed": self.server.action_patterns,
+        }
+
+    def workflow_permissions(self, _: JSON) -> JSON:
+        self._administration()
+        return {
+            "default_workflow_permissions": self.server.default_permissions,
+            "can_approve_pull_request_reviews": False,
+        }
+
+    def actions_secrets(self, _: JSON, kind: str) -> JSON:
+        return self._secrets(kind.removesuffix("-secrets").replace("secrets", "actions"))
+
+    def environment_secrets(self, _: JSON, name: str) -> JSON:
+        return self._secrets(name)
+
+    def _secrets(self, place: str) -> JSON:
+        """Names only. None: the token may not read them."""
+        if self.server.secrets is None:
+            raise _Refusal(403, "Resource not accessible by personal access token")
+        names = self.server.secrets.get(place, [])
+        secrets = [{"name": name, "created_at": _time(60), "updated_at": _time(60)} for name in names]
+        return {"total_count": len(secrets), "secrets": secrets}
+
+    def all_workflows(self, _: JSON) -> JSON:
+        git = self.server.root / f"{self.server.name}.git"
+        paths = _git(git, "ls-tree", "-r", "--name-only", "main", "--", ".github/workflows").splitlines()
+        workflows = [
+            {"id": number, "name": path, "path": path, "state": self.server.workflow_states.get(path, "active")}
+            for number, path in enumerate(paths, start=1)
+        ]
+        return {"total_count": len(workflows), "workflows": workflows}
+
     def read_annotations(self, _: JSON, identity: str) -> list[JSON]:
         return self.server.annotations.get(int(identity), [])
 
@@ -632,6 +690,13 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/check-runs/(\d+)/annotations", _Handler.read_annotations),
     ("GET", r"/actions/workflows/([^/]+)/runs", _Handler.workflow_runs),
     ("GET", r"/contents/(.+)", _Handler.contents),
+    ("GET", r"", _Handler.about),
+    ("GET", r"/actions/permissions", _Handler.actions_permissions),
+    ("GET", r"/actions/permissions/selected-actions", _Handler.selected_actions),
+    ("GET", r"/actions/permissions/workflow", _Handler.workflow_permissions),
+    ("GET", r"/actions/(secrets|organization-secrets)", _Handler.actions_secrets),
+    ("GET", r"/environments/([^/]+)/secrets", _Handler.environment_secrets),
+    ("GET", r"/actions/workflows", _Handler.all_workflows),
 )
 
 

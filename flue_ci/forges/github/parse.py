@@ -41,6 +41,21 @@ def mapping(data: Any, name: str) -> Mapping[str, Any]:
     return _value(data, name, dict) or {}
 
 
+def flag(data: Any, name: str) -> bool:
+    """Whether `name` of a JSON object is true."""
+    return _value(data, name, bool) is True
+
+
+def items(data: Any, name: str) -> list[Mapping[str, Any]]:
+    """The objects in the list `name` of a JSON object."""
+    return [item for item in _value(data, name, list) or () if isinstance(item, dict)]
+
+
+def texts(data: Any, name: str) -> list[str]:
+    """The texts in the list `name` of a JSON object."""
+    return [item for item in _value(data, name, list) or () if isinstance(item, str)]
+
+
 def account(data: Any) -> Account:
     """A user, a bot or an organization; an empty account for one that was deleted (null)."""
     login, kind = text(data, "login"), text(data, "type")

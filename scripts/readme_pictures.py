@@ -1,0 +1,134 @@
+"""Makes the pictures of the README from real output: `python -m scripts.readme_pictures`.
+
+The comment is what the action posts when somebody asks for the demo's agent on a pull request; GitHub, the model and
+E2B are the tests' servers. The terminal is `flue-ci demo`. Needs the development requirements and Chromium.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+from scripts.comment_pictures import html_page
+from tests.e2e.job import Job
+from tests.support.e2b_server import E2BServer
+from tests.support.github_server import GitHubServer
+from tests.support.messages_script import Turn, text, tool
+from tests.support.messages_server import MessagesServer
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+DEMO = ROOT / "flue_ci" / "demo"
+COLUMNS = 100
+_CONTROL = re.compile(r"\x1b\[(\?25[lh]|2K|\d*A)")
+
+
+def main() -> None:
+    PICTURES.mkdir(exist_ok=True)
+    (PICTURES / "terminal.svg").write_text(terminal(), encoding="utf-8")
+    body = comment()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 860, "height": 400}, device_scale_factor=1.5)
+        for theme in ("light", "dark"):
+            page.set_content(html_page(body, theme))
+            page.screenshot(path=PICTURES / f"comment-{theme}.png", full_page=True)
+
+
+def comment() -> str:
+    """The comment that answers "/flue fix-tests" on a pull request that brings the demo's code."""
+    lines = (DEMO / "recording.jsonl").read_text(encoding="utf-8").splitlines()
+    replies = [json.loads(line)["reply"] for line in lines if "reply" in line]
+    script = [
+        Turn(
+            blocks=[
+                *([text(reply["text"])] if reply["text"] else []),
+                *(tool(call["name"], call["input"]) for call in reply.get("calls", ())),
+            ]
+        )
+        for reply in replies
+    ]
+    files = {path.name: path.read_text(encoding="utf-8") for path in (DEMO / "repo").iterdir() if path.is_file()}
+    spec = (DEMO / "fix-tests.yml").read_text(encoding="utf-8") + "\ntriggers: {comment: fix-tests}\n"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        GitHubServer(Path(folder)) as github,
+        MessagesServer(script) as model,
+        E2BServer() as e2b,
+    ):
+        job = Job(github=github, model=model, e2b=e2b, home=Path(folder), cold=True)
+        work = github.repo("ada/slugs", {"README.md": files.pop("README.md"), ".flue/agents/fix-tests.yml": spec})
+        pull = github.pull(work, files)
+        request = github.say(pull["number"], "mona", "/flue fix-tests")
+        done = job.act(github.env("issue_comment", github.commented(pull, request)))
+        assert done.code == 0, done.log
+        body: str = github.ours()[-1]["body"]
+    return body
+
+
+def terminal() -> str:
+    """`flue-ci demo` at a terminal, as SVG."""
+    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"), force_terminal=True)
+    for line in screen(output([sys.executable, "-m", "flue_ci", "demo", "--out", f"{tempfile.mkdtemp()}/run"])):
+        console.print(Text.from_ansi(line))
+    svg = console.export_svg(title="flue-ci demo")
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # which lie on another server
+    return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
+
+
+def output(command: list[str]) -> str:
+    """What a command shows at a terminal, with its control sequences."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, COLUMNS, 0, 0))
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": tempfile.mkdtemp(),
+        "TERM": "xterm-256color",
+        "PYTHONPATH": str(ROOT),
+    }
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    os.close(theirs)
+    data = b""
+    try:
+        while part := os.read(ours, 65_536):
+            data += part
+    except OSError:  # the other end is closed
+        pass
+    assert process.wait() == 0, data.decode()
+    return data.decode()
+
+
+def screen(data: str) -> list[str]:
+    """The lines that stay, with their colours. Knows what rich uses: lines that are cleared, and upwards."""
+    lines, row = [""], 0
+    for part in re.split(r"(\x1b\[(?:\?25[lh]|2K|\d*A)|\r?\n|\r)", data):
+        if part.endswith("\n"):
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif _CONTROL.fullmatch(part):
+            row -= int(part[2:-1] or 1) if part.endswith("A") else 0
+        elif part != "\r":
+            lines[row] += part
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+if __name__ == "__main__":
+    main()
