@@ -38,9 +38,9 @@ class Snapshot:
     """The trees of a checkout: `head_tree` is its commit's, `index_tree` what its index holds, `tree` the files on disk
     (without ignored ones and untracked bytecode).
 
-    `intent_to_add` are paths of which the index has the name only. `nested_repositories` are left out. `filtered` are
-    files with a filter that may have changed: `tree` has them as git has stored them, or not at all. `files` counts the
-    files of `tree`.
+    `intent_to_add` are paths of which the index has the name only. `nested_repositories` are left out. `filter_files`
+    have a filter and may have changed: `tree` has them as git has stored them, or not at all. `files` counts the files
+    of `tree`.
     """
 
     head_tree: str
@@ -48,7 +48,7 @@ class Snapshot:
     tree: str
     intent_to_add: tuple[bytes, ...] = ()
     nested_repositories: tuple[str, ...] = ()
-    filtered: tuple[str, ...] = ()
+    filter_files: tuple[str, ...] = ()
     files: int = 0
 
 
@@ -80,8 +80,9 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
     both = checkout.with_objects(view)
     options = ("--porcelain=v2", "-z", "--untracked-files=all", "--ignore-submodules=all", "--no-renames")
     status = parse_status((await replace(both, cwd=checkout.top).run("status", *options)).out)
-    filtered = await _filtered(checkout, [*(status.disk_changes.keys() - status.deletions), *status.untracked_files])
-    same = await _same_in_lfs(both, checkout, status) | filtered
+    changes = [*(status.disk_changes.keys() - status.deletions), *status.untracked_files]
+    filter_files = await _with_filter(checkout, changes)
+    same = await _same_in_lfs(both, checkout, status) | filter_files
     paths = [path for path in [*status.disk_changes, *status.untracked_files] if path not in same]
     head_tree = (await both.run("rev-parse", "--verify", f"{checkout.head}^{{tree}}")).line
     index_tree = tree = head_tree
@@ -100,7 +101,7 @@ async def take_snapshot(git: Git, checkout: Checkout, *, memory: int = MEMORY_BY
         tree=tree,
         intent_to_add=tuple(status.intent_to_add),
         nested_repositories=tuple(one_line(os.fsdecode(path)) for path in status.nested_repositories),
-        filtered=tuple(sorted(one_line(os.fsdecode(path)) for path in filtered)),
+        filter_files=tuple(sorted(one_line(os.fsdecode(path)) for path in filter_files)),
         files=index_entries(git.cwd / "index"),
     )
 
@@ -175,7 +176,7 @@ def parse_status(out: bytes) -> _Status:
     return status
 
 
-async def _filtered(checkout: Checkout, paths: list[bytes]) -> frozenset[bytes]:
+async def _with_filter(checkout: Checkout, paths: list[bytes]) -> frozenset[bytes]:
     """Those for which git would run a filter, git-lfs excepted. What such a file holds may be readable on this disk
     only (git-crypt), and what git would store of it only the filter knows, a program that we do not run."""
     drivers = {key.split(".", 1)[1].rpartition(".")[0] for key in checkout.settings if key.startswith("filter.")}

@@ -94,7 +94,7 @@ async def open_checkout(
     if names := snapshot.nested_repositories:
         directories = f"{plural(len(names), 'untracked directory')} with a repository inside left out"
         notes.append(f"{directories}: {first_few(names, 3)}")
-    if names := snapshot.filtered:
+    if names := snapshot.filter_files:
         files = f"{plural(len(names), 'file')} with a git filter (git-crypt and the like)"
         notes.append(f"{files} as the last commit or the index has them: {first_few(names, 3)}")
     return Source(

@@ -95,13 +95,13 @@ def test_a_release_pins_our_own_action_everywhere(tmp_path: Path) -> None:
             shutil.copytree(ROOT / path, tmp_path / path, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / path, tmp_path / path)
-    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    before = {path: path.read_text("utf-8", "replace") for path in tmp_path.rglob("*") if path.is_file()}
     script = tmp_path / "scripts" / "pin_action.sh"
     for arguments in ([], ["v1"], ["abc", "v1.2.3"], ["a" * 40, "main"]):
         assert subprocess.run(["bash", script, *arguments], capture_output=True, check=False).returncode == 2
-    assert {path: path.read_text() for path in before} == before
+    assert {path: path.read_text("utf-8", "replace") for path in before} == before
     subprocess.run(["bash", script, "a" * 40, "v1.2.3"], check=True)
-    after = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    after = {path: path.read_text("utf-8", "replace") for path in tmp_path.rglob("*") if path.is_file()}
     assert {path: OUR_PIN.sub("", text) for path, text in after.items()} == {
         path: OUR_PIN.sub("", text) for path, text in before.items()
     }

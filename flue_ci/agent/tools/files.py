@@ -90,9 +90,9 @@ class Edit:
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """Raises `ToolError` for a piece that does not occur, or more than once, and for a file that never rests."""
-        path, known = context.path(arguments["path"]), context.contents
+        path, contents = context.path(arguments["path"]), context.contents
         for _ in range(_EDIT_ATTEMPTS):
-            data = known.get(path)
+            data = contents.get(path)
             is_fresh = data is None
             if data is None:
                 data = await self._read(path, context)
@@ -100,14 +100,14 @@ class Edit:
             try:
                 after, count = await asyncio.to_thread(_replace_arguments, before, arguments)
             except ToolError:
-                known.forget(path)
+                contents.forget(path)
                 if is_fresh:
                     raise
                 continue  # it may have changed since it was seen
             content = after.encode("utf-8", "surrogateescape")
-            known.forget(path)
+            contents.forget(path)
             if await _replace(path, data, content, context):
-                known.put(path, content)
+                contents.put(path, content)
                 line = _first_difference(before, after)
                 return ToolOutput(
                     text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}"
