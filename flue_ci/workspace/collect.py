@@ -10,10 +10,11 @@ from pathlib import Path
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import ChangesRefused, WorkspaceError
 from flue_ci.core.ports import ExecResult, Sandbox
-from flue_ci.core.text import human_bytes, one_line, plural
+from flue_ci.core.text import human_bytes, one_line
 from flue_ci.git.command import object_sizes, pack_objects
 from flue_ci.git.path_rules import BYTECODE, display_name
 from flue_ci.git.source import Source
+from flue_ci.workspace.entry_rules import LIMITS, PatchLimits
 from flue_ci.workspace.upload import (
     WORK_TREE_MISSING,
     Workspace,
@@ -22,14 +23,13 @@ from flue_ci.workspace.upload import (
     run_script,
     upload_files,
 )
-from flue_ci.workspace.verify import LIMITS, PatchLimits, verify_patch
+from flue_ci.workspace.verify import verify_patch
 
 COLLECT_SECONDS = 300.0
 _STORE_MISSING = 94  # exit code of stage_changes.sh
 _PATCH_HINT = "The rest of the changes is kept in the patch file for you to look at; nothing of it was used."
-_DIRECTORY_HINT = "Is a directory missing in .gitignore?"
 _DIGEST_LINE = re.compile(r"^flue-ci-staged=([0-9a-f]{64}|none)$", re.MULTILINE)
-_RESULT_LINE = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (\w*)$", re.MULTILINE)
+_RESULT_LINE = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) (\w*)$", re.MULTILINE)
 _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -55,17 +55,15 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         scripts.append("make_patch.sh")
     result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
     has_changes = _last_record(_DIGEST_LINE, result)[1] != "none"
-    reason = "left out of the changes, because it is a repository of its own"
-    notes = tuple(f"{name}: {reason}" for name in printed_names(result, "left-out"))
-    if b"\nflue-ci-bytecode=" in result.output:
-        bytecode = printed_names(result, "bytecode")
-        notes += (f"bytecode left out of the changes, name it in .gitignore: {', '.join(bytecode)}",)
+    notes = _omission_notes(result, limits)
     if not has_changes:
         return ChangeSet(tree=source.tree, notes=notes)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
         result = await run_script(box, values, "make_patch.sh", timeout=COLLECT_SECONDS, user="root", login=False)
     record = _last_record(_RESULT_LINE, result)
+    if bulk := printed_names(result, "bulk"):
+        notes += (f"{', '.join(bulk)}: left out of the changes, because they are too large together",)
     patch = b""
     if int(record[2]):
         patch = await _read(
@@ -73,7 +71,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         )
     _check_record(record, limits, patch)
     changes = await verify_patch(source, patch, limits=limits, digest=record[1])
-    return replace(changes, notes=notes)
+    return replace(changes, notes=notes + changes.notes)
 
 
 async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> None:
@@ -122,25 +120,30 @@ async def _read(workspace: Workspace, box: Sandbox, name: str, limit: int, failu
         raise WorkspaceError(f"{failure}: {one_line(str(error))}") from error
 
 
+def _omission_notes(result: ExecResult, limits: PatchLimits) -> tuple[str, ...]:
+    """What the sandbox itself left out of the changes. `verify_patch` does not rely on it."""
+    reason = "left out of the changes, because it is a repository of its own"
+    notes = [f"{name}: {reason}" for name in printed_names(result, "left-out")]
+    if names := printed_names(result, "bytecode"):
+        notes.append(f"bytecode left out of the changes, name it in .gitignore: {', '.join(names)}")
+    for label, reason in (
+        ("oversize", f"larger than {human_bytes(limits.file_bytes)}"),
+        ("unreadable", "git cannot take it: not readable, written all the time, or a name that no repository may have"),
+        ("crowd", f"more than {limits.files:,} new files; is a directory missing in .gitignore?"),
+    ):
+        if names := printed_names(result, label):
+            notes.append(f"{', '.join(names)}: left out of the changes, because {reason}")
+    return tuple(notes)
+
+
 def _check_record(record: re.Match[str], limits: PatchLimits, patch: bytes) -> None:
-    """Raises `ChangesRefused` for a problem that the sandbox itself reports: the number of files (group 3), a problem
-    by its name (group 4), with details on the lines before. `verify_patch` does not rely on it; this gives the better
-    messages."""
-    problem, count = record[4], int(record[3])
-    lines = record.string[: record.start()].splitlines()
-    few = ", ".join([display_name(line) for line in lines if line and not line.startswith("flue-ci-")][:3])
-    hint = _PATCH_HINT if problem else _PATCH_HINT.replace("rest", "beginning")
-    if problem == "oversize":
-        message, hint = f"larger than {human_bytes(limits.file_bytes)}: {few}", f"Name it in .gitignore. {hint}"
-    elif problem == "crowded":
-        message, hint = f"{few} new files, more than {limits.files:,}", f"{_DIRECTORY_HINT} {hint}"
-    elif problem:
-        message = f"a file could not be read: {few or 'no reason given'}"
-    elif count > limits.files:
-        message = f"{plural(count, 'file')} changed, more than {limits.files:,}"
-        hint = f"{_DIRECTORY_HINT} {hint}"
-    elif len(patch) > limits.patch_bytes:
+    """Raises `ChangesRefused` for a problem that the sandbox itself reports: of a patch that is too large, and of one
+    that is not of all files (group 3, with details on the lines before)."""
+    if record[3]:
+        lines = record.string[: record.start()].splitlines()
+        few = ", ".join([display_name(line) for line in lines if line and not line.startswith("flue-ci-")][:3])
+        message = f"a directory could not be read: {few or 'no reason given'}"
+        raise ChangesRefused(message, hint=_PATCH_HINT, patch=patch)
+    if len(patch) > limits.patch_bytes:
         message = f"the changes are a patch of more than {human_bytes(limits.patch_bytes)}"
-    else:
-        return
-    raise ChangesRefused(message, hint=hint, patch=patch)
+        raise ChangesRefused(message, hint=_PATCH_HINT.replace("rest", "beginning"), patch=patch)

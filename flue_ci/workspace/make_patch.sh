@@ -5,8 +5,8 @@ set -u
 umask 077
 export GIT_DIR=$store
 errors=$store/errors
-digest='' problem='' untracked=0
-# shellcheck source=/dev/null # the three variables above, as stage_changes.sh left them
+digest='' problem=''
+# shellcheck source=/dev/null # the two variables above, as stage_changes.sh left them
 . "$store/state"
 if [ -f "$store/needed.pack" ]; then
   git index-pack --stdin <"$store/needed.pack" >/dev/null 2>>"$errors" || { tail -n 1 "$errors"; exit 95; }
@@ -17,14 +17,46 @@ small_tree() {
   GIT_INDEX_FILE=$store/small.index git update-index -z --index-info <"$1" 2>>"$errors" &&
     GIT_INDEX_FILE=$store/small.index git write-tree --missing-ok 2>>"$errors"
 }
-{ old=$(small_tree "$store/old") && new=$(small_tree "$store/new"); } || { tail -n 1 "$errors"; exit 95; }
-count=$(git diff-tree -r -z --name-only --no-renames "$old" "$new" | tr -dc '\0' | wc -c)
-git diff-tree -r -p --binary --full-index --no-renames --no-ext-diff --no-textconv --no-color "$old" "$new" \
-  2>>"$errors" | head -c "$((patch_limit + 1))" >"$store/changes.patch"
-code=${PIPESTATUS[0]}
-bytes=$(wc -c <"$store/changes.patch")
-[ "$code" = 0 ] || [ "$bytes" -gt "$patch_limit" ] || { tail -n 1 "$errors"; exit 95; }
-[ "$problem" != crowded ] || echo "$untracked"
+make_patch() {
+  { old=$(small_tree "$store/old") && new=$(small_tree "$store/new"); } || { tail -n 1 "$errors"; exit 95; }
+  git diff-tree -r -p --binary --full-index --no-renames --no-ext-diff --no-textconv --no-color "$old" "$new" \
+    2>>"$errors" | head -c "$((patch_limit + 1))" >"$store/changes.patch"
+  code=${PIPESTATUS[0]}
+  bytes=$(wc -c <"$store/changes.patch")
+  [ "$code" = 0 ] || [ "$bytes" -gt "$patch_limit" ] || { tail -n 1 "$errors"; exit 95; }
+}
+# Takes entries out, new files first and the largest of them first, until what stays has at most $1 bytes. One line for
+# each: whether the path is in the base, the bytes, the path.
+make_smaller() {
+  cut -z -f 2- "$store/old" | tr '\0\n' '\n\1' >"$store/old.paths"
+  cut -z -d ' ' -f 2 "$store/new" | tr '\0' '\n' | git cat-file --batch-check='%(objectsize)' >"$store/new.sizes"
+  cut -z -f 2- "$store/new" | tr '\0\n' '\n\1' | paste "$store/new.sizes" - | LC_ALL=C awk -F '\t' '
+    NR == FNR { base[$0]; next }
+    { size = $1; sub(/^[^\t]*\t/, ""); printf "%d\t%d\t%s\n", ($0 in base), size, $0 }
+  ' "$store/old.paths" - | LC_ALL=C sort -t "$(printf '\t')" -k 1,1n -k 2,2nr >"$store/new.ordered"
+  LC_ALL=C awk -F '\t' -v budget="$1" '
+    { sizes[NR] = $2; sub(/^[^\t]*\t[^\t]*\t/, ""); names[NR] = $0; total += sizes[NR] }
+    END { for (i = 1; i <= NR && total > budget; i++) { print names[i]; total -= sizes[i] } }
+  ' "$store/new.ordered" | tr '\n\1' '\0\n' | sort -z >"$store/dropped"
+  cat "$store/dropped" >>"$store/bulk"
+  for list in old new; do
+    cut -z -f 2- "$store/$list" | paste -z - "$store/$list" >"$store/$list.named"
+    sort -z -t "$(printf '\t')" -k 1,1 "$store/$list.named" |
+      LC_ALL=C join -z -t "$(printf '\t')" -v 1 - "$store/dropped" | cut -z -f 2- | sort -z >"$store/$list.rest"
+    mv "$store/$list.rest" "$store/$list"
+  done
+}
+: >"$store/bulk"
+make_patch
+for parts in 2 4 8; do
+  [ "$bytes" -gt "$patch_limit" ] || break
+  make_smaller "$((patch_limit / parts))"
+  make_patch
+done
+if [ -s "$store/bulk" ]; then
+  digest=$({ cat "$store/old"; printf '\0'; cat "$store/new"; } | sha256sum | cut -c 1-64)
+fi
 [ "$problem" != unreadable ] || grep -a '^error\|^warning\|^fatal' "$errors" | head -n 1 | cut -c 1-300
-[ ! -s "$store/oversize" ] || { problem=oversize; tr '\0\n' '\n?' <"$store/oversize" | head -n 3 | cut -c 1-200; }
-printf '\nflue-ci-collected=%s %s %s %s\n' "$digest" "$((bytes))" "$((count))" "$problem"
+printf '\nflue-ci-bulk=%s %s\n' "$(tr -dc '\0' <"$store/bulk" | wc -c)" \
+  "$(head -z -n 3 "$store/bulk" | cut -z -b -500 | base64 | tr -d '\n')"
+printf '\nflue-ci-collected=%s %s %s\n' "$digest" "$((bytes))" "$problem"

@@ -18,8 +18,9 @@ from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import Sandbox
 from flue_ci.git.command import Git, object_sizes, read_objects
 from flue_ci.git.source import Source
+from flue_ci.workspace.entries import Entry
 from flue_ci.workspace.upload import WORK_TREE_MISSING, Workspace, last_line, run_script, upload_files
-from flue_ci.workspace.verify import Entry, changed_entries
+from flue_ci.workspace.verify import changed_entries
 
 PLACE_SECONDS = 300.0
 _BATCH_BYTES = 32_000_000  # of contents in memory at the same time

@@ -2,8 +2,7 @@
 # As root, with a repository, index and configuration of its own: takes what is in the work tree into that index. Only
 # commands of git's that read files and names are used here: `git add` and `git status` would start another git in every
 # repository that somebody made inside, with the configuration of that one. Such a repository is left out and named.
-# A problem does not end the work: it is reported on the last line of make_patch.sh, together with the patch of
-# everything else.
+# What cannot be taken does not end the work: it stays as it is in the base, and is named at the end.
 : "${root:?}" "${store:?}" "${file_limit:?}" "${count_limit:?}" "${base_count:?}" "${bytecode:?}"
 set -u
 umask 077
@@ -11,9 +10,9 @@ umask 077
 { [ -d "$root" ] && [ ! -L "$root" ] && cd -P -- "$root" && [ "$(pwd -P)" = "$root" ]; } || exit 93
 export GIT_DIR=$store GIT_WORK_TREE=. GIT_INDEX_FILE=$store/work.index
 errors=$store/errors
-untracked=0
 problem=
 tries=20 # for one path
+own_trouble='into database\|No space left\|unable to write\|unable to create' # of git with the store, not with a file
 if [ ! -f "$store/before" ]; then
   GIT_INDEX_FILE=$store/base.index git ls-files -s -z | sort -z >"$store/before"
   grep -az '^160000 ' "$store/before" | cut -z -f 2- >"$store/links"
@@ -38,19 +37,33 @@ list_files() {
 # Of names from standard input: what an interpreter or compiler made beside the sources.
 only_bytecode() { LC_ALL=C grep -azE "$bytecode"; }
 without_bytecode() { LC_ALL=C grep -azvE "$bytecode"; }
-# Huge files stay out, pipes and devices count as deleted. Very many new files, such as packages that are missing in
-# .gitignore, would take minutes: they stay out, too.
+# Of very many new files, such as packages that are missing in .gitignore, so many as there may be: first those in
+# directories of the base, then the smallest new directories.
+choose_new_files() {
+  : >"$store/crowd"
+  others=(-o)
+  [ "$(wc -c <"$store/dots")" -gt "$((base_count + count_limit))" ] || return 0
+  git ls-files -z -o --exclude-standard 2>/dev/null | without_bytecode | sort -z >"$store/new.all"
+  [ "$(tr -dc '\0' <"$store/new.all" | wc -c)" -gt "$count_limit" ] || return 0
+  others=()
+  room=$((count_limit - $(git ls-files -z -d -m 2>/dev/null | tr -dc '\0' | wc -c)))
+  [ "$room" -gt 0 ] || room=0
+  git ls-files -z -o --exclude-standard --directory 2>/dev/null | grep -az '/$' | tr '\0\n' '\n\1' >"$store/new.folders"
+  tr '\0\n' '\n\1' <"$store/new.all" | LC_ALL=C awk '
+    NR == FNR { folders[$0]; next }
+    {
+      folder = ""; path = ""; count = split($0, parts, "/")
+      for (i = 1; i < count && folder == ""; i++) { path = path parts[i] "/"; if (path in folders) folder = path }
+      names[++total] = $0; places[total] = folder; if (folder != "") sizes[folder]++
+    }
+    END { for (i = 1; i <= total; i++) printf "%012d\t%s\t%s\n", sizes[places[i]], places[i], names[i] }
+  ' "$store/new.folders" - | LC_ALL=C sort -s -t "$(printf '\t')" -k 1,2 | cut -f 3- >"$store/new.ordered"
+  head -n "$room" "$store/new.ordered" | tr '\n\1' '\0\n' >"$store/new.chosen"
+  tail -n "+$((room + 1))" "$store/new.ordered" | tr '\n\1' '\0\n' >"$store/crowd"
+}
+# Huge files stay out, pipes and devices count as deleted.
 exclude_special() {
   : >"$store/oversize"
-  others=(-o)
-  problem=
-  if [ "$(wc -c <"$store/dots")" -gt "$((base_count + count_limit))" ]; then
-    untracked=$(git ls-files -z -o --exclude-standard 2>/dev/null | without_bytecode | tr -dc '\0' | wc -c)
-    if [ "$untracked" -gt "$count_limit" ]; then
-      others=()
-      problem=crowded
-    fi
-  fi
   while IFS= read -r -d '' path; do
     if [ ! -f "$path" ]; then
       printf '%s\0' "${path#./}" | git update-index --force-remove -z --stdin
@@ -66,6 +79,7 @@ list_changes() {
   git ls-files -z >"$store/ours"
   sort -z "$store/newer" | comm -z -12 - "$store/ours" >"$store/again"
   git ls-files -z -d -m "${others[@]}" --exclude-standard >>"$store/again" 2>"$errors"
+  [ ! -s "$store/crowd" ] || cat "$store/new.chosen" >>"$store/again"
   only_bytecode <"$store/again" | sort -zu | comm -z -23 - "$store/ours" >"$store/bytecode"
   sort -zu "$store/oversize" "$store/links" "$store/bytecode" >"$store/excluded"
   sort -zu "$store/again" | comm -z -23 - "$store/excluded" >"$store/paths"
@@ -110,7 +124,11 @@ add_one() {
     is_entry "$1" || return 0
     update "$store/one" && return 0
   done
-  sed 's/^Ignoring path/error: invalid path/' "$store/messages" >>"$errors"
+  if ! grep -aq '^error\|^fatal\|^Ignoring' "$store/messages" || grep -aq "$own_trouble" "$store/messages"; then
+    tail -n 1 "$store/messages"
+    exit 95
+  fi
+  printf '%s\0' "$1" >>"$store/unreadable"
   GIT_INDEX_FILE=$store/base.index git ls-files -s -z -- ":(top,literal)$1" | git update-index -z --index-info
   return 1
 }
@@ -122,9 +140,11 @@ add_each() {
   [ "$tries" -gt 1 ] && has_seen_all
 }
 added=no
+: >"$store/unreadable"
 for _ in 1 2 3 4 5; do
   start_index
   list_files
+  choose_new_files
   exclude_special
   list_changes
   if add_list && has_seen_all; then
@@ -133,7 +153,7 @@ for _ in 1 2 3 4 5; do
   fi
   make_readable
 done
-[ "$added" = yes ] || add_each || problem=unreadable
+[ "$added" = yes ] || add_each || has_seen_all || problem=unreadable
 
 # Of the agent's own index only names are taken: ignored files that it tracks all the same.
 if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; then
@@ -161,18 +181,22 @@ grep -azv '^160000 ' "$store/all" >"$store/new"
 grep -az '^160000 ' "$store/all" | cut -z -f 2- >>"$store/inner"
 cut -z -c 8- "$store/old" | cut -z -d ' ' -f 1 | tr '\0' '\n' >"$store/needed"
 digest=$({ cat "$store/old"; printf '\0'; cat "$store/new"; } | sha256sum | cut -c 1-64)
-printf 'digest=%s\nproblem=%s\nuntracked=%s\n' "$digest" "$problem" "$((untracked))" >"$store/state"
-[ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ] || [ -s "$store/oversize" ] || digest=none
+printf 'digest=%s\nproblem=%s\n' "$digest" "$problem" >"$store/state"
+[ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ] || digest=none
 # Submodules whose directory is not as empty as it was laid out.
 sed -z 's|^|./|' "$store/links" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
   cut -z -b 3- | sort -z | comm -z -13 - "$store/links" >>"$store/inner"
 sort -zu "$store/inner" -o "$store/inner"
 sort -zu "$store/bytecode" -o "$store/bytecode"
+sort -zu "$store/unreadable" -o "$store/unreadable"
 print_names() {
   printf '\nflue-ci-%s=%s %s\n' "$1" "$(tr -dc '\0' <"$2" | wc -c)" \
     "$(head -z -n 3 "$2" | cut -z -b -500 | base64 | tr -d '\n')"
 }
 print_names left-out "$store/inner"
-[ ! -s "$store/bytecode" ] || print_names bytecode "$store/bytecode"
+print_names bytecode "$store/bytecode"
+print_names oversize "$store/oversize"
+print_names unreadable "$store/unreadable"
+print_names crowd "$store/crowd"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0

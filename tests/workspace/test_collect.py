@@ -14,8 +14,8 @@ from flue_ci.core.errors import ChangesRefused, WorkspaceError
 from flue_ci.core.ports import Sandbox
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.collect import collect
+from flue_ci.workspace.entry_rules import PatchLimits
 from flue_ci.workspace.upload import Workspace, upload
-from flue_ci.workspace.verify import PatchLimits
 from tests.support.repos import (
     EVERY_KIND,
     KINDS,
@@ -361,36 +361,51 @@ async def test_tracked_files_stay_ours_although_somebody_made_a_repository_of_th
     assert paths == ["dir with space/deep/er.txt", "dir with space/deep/new"]
 
 
-async def test_a_huge_file_is_refused_by_name_and_the_rest_is_kept(local: Stage) -> None:
+async def test_a_huge_file_is_left_out_by_name_and_the_rest_is_there(local: Stage) -> None:
     await local.sh("truncate -s 9G 'huge one'; echo more >> plain.txt; truncate -s 3M build.log")
     started = time.monotonic()
-    refused = await local.refused(file_bytes=1_000_000)
-    assert str(refused) == "larger than 1.0 MB: huge one"
-    assert ".gitignore" in refused.hint
-    assert b"+more" in refused.patch
-    assert b"huge one" not in refused.patch
+    changes = await local.collect(file_bytes=1_000_000)
+    assert [file.path for file in changes.files] == ["plain.txt"]
+    assert changes.notes == ("huge one: left out of the changes, because larger than 1.0 MB",)
     assert time.monotonic() - started < 60
 
 
-async def test_a_huge_patch_is_cut_at_the_source(local: Stage) -> None:
-    await local.sh("head -c 3000000 /dev/urandom > noise")
-    refused = await local.refused(patch_bytes=1_000_000)
-    assert str(refused) == "the changes are a patch of more than 1.0 MB"
-    assert len(refused.patch) == 1_000_001
+async def test_of_a_huge_patch_the_largest_new_files_are_left_out(local: Stage) -> None:
+    await local.sh(
+        "head -c 3000000 /dev/urandom > noise; mkdir d; echo x > 'd/new one'; echo more >> plain.txt; rm crlf.txt"
+    )
+    changes = await local.collect(patch_bytes=1_000_000)
+    assert [file.path for file in changes.files] == ["crlf.txt", "d/new one", "plain.txt"]
+    assert changes.notes == ("noise: left out of the changes, because they are too large together",)
 
 
-async def test_tens_of_thousands_of_files_are_refused_by_their_number(isolated: Stage) -> None:
-    await isolated.sh("echo more >> plain.txt; mkdir many; cd many; seq 30000 | split -a 4 -l 1 -")
-    refused = await isolated.refused()
-    assert str(refused) == "30000 new files, more than 10,000"
-    assert ".gitignore" in refused.hint
-    assert b"+more" in refused.patch
-    assert b"many" not in refused.patch
+async def test_a_huge_patch_of_one_file_of_the_base_leaves_it_as_it_was(plain: Stage) -> None:
+    await plain.sh("head -c 3000000 /dev/urandom > plain.txt; echo x > new")
+    changes = await plain.collect(patch_bytes=1_000_000)
+    assert [file.path for file in changes.files] == []
+    assert "new, plain.txt: left out" in changes.notes[0]
 
 
-async def test_more_changed_files_than_may_be_are_refused(isolated: Stage) -> None:
-    await isolated.sh("echo more >> plain.txt; echo more >> crlf.txt; echo x > new")
-    assert str(await isolated.refused(files=2)) == "3 files changed, more than 2"
+async def test_of_tens_of_thousands_of_files_the_likely_ones_come(isolated: Stage) -> None:
+    """Packages that are missing in .gitignore do not push out what was made beside the sources."""
+    await isolated.sh(
+        "echo more >> plain.txt; mkdir -p a_lot/sub small; (cd a_lot/sub; seq 30000 | split -a 4 -l 1 -);"
+        " echo x > zz.new; echo x > 'dir with space/new'; echo x > small/new"
+    )
+    changes = await isolated.collect()
+    paths = {file.path for file in changes.files}
+    assert paths >= {"plain.txt", "zz.new", "dir with space/new", "small/new"}
+    assert len(paths) == 10_000
+    (crowd, *_) = changes.notes
+    assert "and 20,000 more: left out of the changes" in crowd or "and 20,00" in crowd
+    assert ".gitignore" in crowd
+
+
+async def test_of_more_changed_files_than_may_be_those_of_the_base_come(isolated: Stage) -> None:
+    await isolated.sh("echo more >> plain.txt; echo more >> crlf.txt; echo x > a_new")
+    changes = await isolated.collect(files=2)
+    assert [file.path for file in changes.files] == ["crlf.txt", "plain.txt"]
+    assert "a_new: left out of the changes, because more than 2 files changed" in changes.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -404,20 +419,22 @@ async def test_more_changed_files_than_may_be_are_refused(isolated: Stage) -> No
         ("ln -s ../../outside esc", "outside of the repository"),
         ("ln -s .git/config cfg", ".git directory"),
         ("mkdir -p s; ln -s .. s/b; ln -s s/b/../x a", "after a name"),
-        ("mkdir .GIT; echo x > .GIT/config", "invalid path"),
-        ("mkdir 'git~1'; echo x > 'git~1/config'", "invalid path"),
-        (r"""d=$(printf '.g\342\200\214it'); mkdir "$d"; echo x > "$d/config" """, "invalid path"),
+        ("mkdir .GIT; echo x > .GIT/config", "no repository may have"),
+        ("mkdir 'git~1'; echo x > 'git~1/config'", ".git directory"),
+        (r"""d=$(printf '.g\342\200\214it'); mkdir "$d"; echo x > "$d/config" """, ".git directory"),
         ("echo '[submodule \"x\"]' > .gitmodules", "submodules"),
     ],
     ids=["newline", "escape", "bidi", "latin1", "abs", "up", "git-link", "twisted", "GIT", "ntfs", "hfs", "modules"],
 )
-async def test_what_git_would_take_but_we_do_not_is_refused_and_kept(isolated: Stage, make: str, reason: str) -> None:
-    await isolated.sh(make + "; echo more >> plain.txt")
-    refused = await isolated.refused()
-    assert reason in str(refused)
-    assert "\n" not in str(refused)
-    assert str(refused).isprintable()
-    assert b"+more" in refused.patch
+async def test_one_bad_entry_is_left_out_and_named_and_costs_nothing_else(
+    isolated: Stage, make: str, reason: str
+) -> None:
+    await isolated.sh(make + "; echo more >> plain.txt; echo x > new")
+    changes = await isolated.collect()
+    assert {"new", "plain.txt"} <= {file.path for file in changes.files} <= {"new", "plain.txt", "s/b"}
+    (note,) = changes.notes
+    assert reason in note
+    assert note.isprintable()
 
 
 async def test_processes_that_go_on_writing_do_not_spoil_the_result(local: Stage) -> None:
@@ -481,18 +498,16 @@ async def test_a_file_that_looks_unchanged_is_read_although_no_list_gets_through
 async def test_a_file_that_cannot_be_read_now_is_tried_again_but_not_for_ever(
     local: Stage, failures: int, accepted: bool
 ) -> None:
-    """Only `busy` cannot be read, so that it is taken later or the changes are refused; all others are in the patch."""
+    """Only `busy` cannot be read, so that it is taken later or left out; all others are in the patch."""
     await local.sh("echo more >> plain.txt; echo x > busy; echo y > zebra")
     box = await busy_tree(local, failures)
+    changes = await collect(local.workspace, local.source, box)
+    paths = {file.path for file in changes.files}
     if accepted:
-        paths = {file.path for file in (await collect(local.workspace, local.source, box)).files}
         assert paths == {"busy", "plain.txt", "zebra"}
-        return
-    with pytest.raises(ChangesRefused, match="a file could not be read: error: open") as caught:
-        await collect(local.workspace, local.source, box)
-    assert b"+more" in caught.value.patch
-    assert b"+y" in caught.value.patch
-    assert b"b/busy" not in caught.value.patch
+    else:
+        assert paths == {"plain.txt", "zebra"}
+        assert "busy: left out of the changes, because git cannot take it" in changes.notes[0]
 
 
 async def test_a_base_that_was_deleted_is_reported(plain: Stage) -> None:

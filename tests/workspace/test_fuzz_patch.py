@@ -16,8 +16,8 @@ from flue_ci.core.text import plain
 from flue_ci.git.source import Source
 from flue_ci.report.markdown import diff_blocks, without_binary
 from flue_ci.workspace.collect import collect
+from flue_ci.workspace.entries import Entry, parse_diff
 from flue_ci.workspace.upload import Workspace
-from flue_ci.workspace.verify import Entry, parse_diff
 
 NAME = "1" * 40
 SOURCE = Source(

@@ -20,8 +20,9 @@ from flue_ci.core.errors import ChangesRefused, WorkspaceError
 from flue_ci.core.ports import ExecResult
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.collect import collect
+from flue_ci.workspace.entry_rules import PatchLimits
 from flue_ci.workspace.upload import Workspace, upload
-from flue_ci.workspace.verify import PatchLimits, verify_patch
+from flue_ci.workspace.verify import verify_patch
 from tests.support.patches import MODIFY, added, binary, encoded, link
 from tests.support.repos import EVERY_KIND, Tree, common_packs, new_repo, open_box, read_tree, shell
 
@@ -111,7 +112,7 @@ CASES: dict[str, tuple[bytes, Delta | str]] = {
         {"plain.txt": BASE["tool.sh"], "tool.sh": PLAIN},
     ),
     "a name of Windows that climbs": (added("", quoted="a\\\\..\\\\..\\\\x"), "not a plain relative one"),
-    "a name of Windows in .git": (added("", quoted="a\\\\.git\\\\config"), "invalid path"),
+    "a name of Windows in .git": (added("", quoted="a\\\\.git\\\\config"), r"\.git directory"),
     "a backslash as in units of systemd": (added("", quoted="dev\\\\x2ddisk.mount"), {"dev\\x2ddisk.mount": X}),
     "a stream of a file": (added("plain.txt:hidden"), {"plain.txt:hidden": X}),
     "gitmodules by its hashed short name": (added("gi7eb~12"), "submodules"),
@@ -219,13 +220,27 @@ CASES: dict[str, tuple[bytes, Delta | str]] = {
         "does not apply",
     ),
     "a patch in a patch": (added("x.patch", added("../y")), {"x.patch": ("file", added("../y"))}),
-    "a hundred thousand files": (
-        b"".join(b"diff --git a/m/%d b/m/%d\nnew file mode 100644\n" % (n, n) for n in range(100_000)),
-        "100,000 files",
-    ),
 }
 
-REFUSED = {name: case for name, case in CASES.items() if isinstance(case[1], str)}
+# Cases of which one entry is left out, and what stays of the rest.
+LEFT_OUT: dict[str, Delta] = {
+    "a rename to .gitmodules": {},
+    "a rename to a name with a tab": {},
+    "a name of Windows that climbs": {},
+    "a name of Windows in .git": {},
+    "gitmodules by its hashed short name": {},
+    "gitmodules by a stream": {},
+    "gitmodules with a zero width": {},
+    "a chain of links that leaves": {"a": ("link", b"b"), "b": ("link", b"c")},
+    "a chain of links that climbs": {"d/up": ("link", b"..")},
+    "a link copied to where it leaves": {},
+    "over a link in capitals": {},
+    "over a new link in capitals": {"Sub": ("link", b".")},
+    "a link in capitals over a directory": {},
+    "a link composed otherwise over a directory": {},
+    "a link with a dot over a directory": {},
+}
+REFUSED = {name: case for name, case in CASES.items() if isinstance(case[1], str) and name not in LEFT_OUT}
 EXACT = {name: case for name, case in CASES.items() if not isinstance(case[1], str)}
 
 
@@ -258,8 +273,23 @@ def files_of(source: Source, tree: str) -> Tree:
 def applied(changes: ChangeSet, place: Path) -> Tree:
     """The files that one gets by applying the patch that goes on from here with an ordinary git."""
     copy = new_repo(place, BASE)
-    copy.git("apply", "--binary", "--whitespace=nowarn", stdin=changes.patch)
+    if changes.patch:
+        copy.git("apply", "--binary", "--whitespace=nowarn", stdin=changes.patch)
     return read_tree(place)
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+async def test_of_what_does_not_stay_inside_the_rest_does_exactly_what_it_says(
+    source: Source, tmp_path: Path, name: str
+) -> None:
+    patch, reason = CASES[name]
+    expected = BASE | {path: entry for path, entry in LEFT_OUT[name].items() if entry is not None}
+    changes = await verify_patch(source, patch)
+    assert files_of(source, changes.tree) == expected
+    assert applied(changes, tmp_path / "applied") == expected
+    (note,) = changes.notes
+    assert re.search(f"left out of the changes, because .*{reason}", note)
+    assert note.isprintable()
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -271,6 +301,14 @@ async def test_what_is_accepted_does_exactly_what_it_says(source: Source, tmp_pa
     assert files_of(source, changes.tree) == expected
     assert applied(changes, tmp_path / "applied") == expected
     assert {path for file in changes.files for path in (file.path, file.old_path) if path} == set(delta)
+
+
+async def test_of_a_hundred_thousand_files_ten_thousand_are_taken(source: Source) -> None:
+    patch = b"".join(b"diff --git a/m/%d b/m/%d\nnew file mode 100644\n" % (n, n) for n in range(100_000))
+    changes = await verify_patch(source, patch + MODIFY)
+    assert len(changes.files) == 10_000
+    assert "plain.txt" in {file.path for file in changes.files}
+    assert "and 89,998 more: left out of the changes, because more than 10,000 files changed" in changes.notes[0]
 
 
 def test_nothing_of_all_that_changed_the_repository_or_its_surroundings(source: Source, directory: Path) -> None:
@@ -299,9 +337,9 @@ async def test_gigabytes_are_refused_where_they_are_without_filling_memory_here(
         Path("/proc/self/clear_refs").write_text("5")
         before = peak()
         await shell(box, "truncate -s 2G huge; echo more >> plain.txt", workspace.root)
-        with pytest.raises(ChangesRefused, match=r"larger than 50\.0 MB: huge") as caught:
-            await collect(workspace, source, box)
-        assert b"+more" in caught.value.patch
+        changes = await collect(workspace, source, box)
+        assert [file.path for file in changes.files] == ["plain.txt"]
+        assert "huge: left out of the changes, because larger than 50.0 MB" in changes.notes[0]
         await shell(box, "rm huge; for n in 1 2 3 4 5 6; do truncate -s 45M part$n; done", workspace.root)
         with pytest.raises(ChangesRefused, match=r"the binary files of the patch have \d+ MB when unpacked"):
             await collect(workspace, source, box, limits=PatchLimits(total_bytes=100_000_000))
@@ -318,7 +356,10 @@ class Asking:
         self._name, self._kept = name, kept
 
     async def exec(self, command: str, **_: object) -> ExecResult:
-        output = b"" if self._kept.exists() else b"flue-ci-left-out=0 \nflue-ci-staged=" + b"1" * 64 + b"\n"
+        labels = (b"left-out", b"bytecode", b"oversize", b"unreadable", b"crowd")
+        output = b"".join(b"flue-ci-%s=0 \n" % label for label in labels) + b"flue-ci-staged=" + b"1" * 64 + b"\n"
+        if self._kept.exists():
+            output = b""
         return ExecResult(exit_code=0, output=output, omitted_bytes=0, timed_out=False, seconds=0.0)
 
     async def read(self, path: str, **_: object) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from flue_ci.core.changes import ChangedFile, ChangeSet
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.git.source import Source, open_checkout
-from flue_ci.workspace.verify import PatchLimits, entries_digest, verify_patch
+from flue_ci.workspace.entry_rules import PatchLimits
+from flue_ci.workspace.verify import entries_digest, verify_patch
 from tests.support.patches import MODIFY, added, binary, encoded, gitlink, link, varint
 from tests.support.repos import EVERY_KIND, Repo, common_packs, new_repo
 
@@ -33,30 +36,8 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "nested dot git": (added("a/.git/hooks/x"), "invalid path"),
     "upper case": (added(".GIT/config"), "invalid path"),
     "mixed case": (added("sub/.gIt/config"), "invalid path"),
-    "short name": (added("git~1/config"), "invalid path"),
-    "stream": (added(".git::$INDEX_ALLOCATION/config"), "invalid path"),
-    "trailing dot": (added(".git./config"), "invalid path"),
-    "zero width": (added(".g\u200cit/config"), "invalid path"),
-    "short name of a higher number": (added("git~2/config"), r"\.git directory"),
     "through a new link": (link("out", "dir with space") + added("out/x"), "beyond a symbolic link"),
     "through a link of the base": (added("to-dir/x"), "beyond a symbolic link"),
-    "a link out": (link("l", "../x"), "outside of the repository"),
-    "a deep link out": (link("a/b/l", "../../../x"), "outside of the repository"),
-    "an absolute link": (link("l", "/etc/passwd"), "not relative"),
-    "a link for Windows": (link("l", "..\\x"), "not relative"),
-    "a link to a drive": (link("l", "C:/x"), "not relative"),
-    "a link into the repository's own": (link("l", ".git/hooks"), r"\.git directory"),
-    "a link with a detour": (link("l", "a/../../x"), "after a name"),
-    "a link to a line break": (link("l", "a\nb"), "no plain path"),
-    "a link to nothing but length": (link("l", "a/" * 3000), "no path"),
-    "a submodule": (gitlink("sub"), "submodule"),
-    "gitmodules": (added(".gitmodules"), "submodules"),
-    "gitmodules by another name": (added("GITMOD~1"), "submodules"),
-    "nested gitmodules in capitals": (added("a/.GITMODULES"), "submodules"),
-    "newline in a name": (added("", quoted="a\\nb"), "control characters"),
-    "escape in a name": (added("", quoted="a\\033[1mb"), "control characters"),
-    "invalid UTF-8": (added("", quoted="a\\351b"), "not UTF-8"),
-    "direction marks": (added("a\u202etxt.exe"), "control characters"),
     "wrong context": (MODIFY.replace(b" one", b" eins"), "does not apply"),
     "line ends converted": (MODIFY.replace(b"\n", b"\r\n"), "git refuses"),
     "garbage": (b"\x00\xff" * 1000, "not a patch"),
@@ -84,6 +65,32 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "a binary patch of another length": (binary("x", 1000).replace(b"literal 1000", b"literal 999"), "git refuses"),
 }
 
+# One entry that breaks a rule.
+BAD_ENTRIES: dict[str, tuple[bytes, str]] = {
+    "short name": (added("git~1/config"), r"\.git directory"),
+    "stream": (added(".git::$INDEX_ALLOCATION/config"), r"\.git directory"),
+    "trailing dot": (added(".git./config"), r"\.git directory"),
+    "zero width": (added(".g\u200cit/config"), r"\.git directory"),
+    "short name of a higher number": (added("git~2/config"), r"\.git directory"),
+    "a link out": (link("l", "../x"), "outside of the repository"),
+    "a deep link out": (link("a/b/l", "../../../x"), "outside of the repository"),
+    "an absolute link": (link("l", "/etc/passwd"), "not relative"),
+    "a link for Windows": (link("l", "..\\x"), "not relative"),
+    "a link to a drive": (link("l", "C:/x"), "not relative"),
+    "a link into the repository's own": (link("l", ".git/hooks"), r"\.git directory"),
+    "a link with a detour": (link("l", "a/../../x"), "after a name"),
+    "a link to a line break": (link("l", "a\nb"), "no plain path"),
+    "a link to nothing but length": (link("l", "a/" * 3000), "no path"),
+    "a submodule": (gitlink("sub"), "submodule"),
+    "gitmodules": (added(".gitmodules"), "submodules"),
+    "gitmodules by another name": (added("GITMOD~1"), "submodules"),
+    "nested gitmodules in capitals": (added("a/.GITMODULES"), "submodules"),
+    "newline in a name": (added("", quoted="a\\nb"), "control characters"),
+    "escape in a name": (added("", quoted="a\\033[1mb"), "control characters"),
+    "invalid UTF-8": (added("", quoted="a\\351b"), "not UTF-8"),
+    "direction marks": (added("a\u202etxt.exe"), "control characters"),
+}
+
 
 @pytest.mark.family(24)
 @pytest.mark.parametrize("name", CORPUS)
@@ -95,6 +102,20 @@ async def test_a_hostile_or_broken_patch_is_refused_and_kept(source: Source, nam
     assert caught.value.hint
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.family(10)
+@pytest.mark.parametrize("name", BAD_ENTRIES)
+async def test_a_bad_entry_is_left_out_and_named_and_costs_nothing_else(source: Source, name: str) -> None:
+    patch, reason = BAD_ENTRIES[name]
+    honest = await verify_patch(source, MODIFY + added("new dir/ü.txt", b"a\nb\n"))
+    changes = await verify_patch(source, MODIFY + patch + added("new dir/ü.txt", b"a\nb\n"))
+    assert replace(changes, notes=()) == honest
+    (note,) = changes.notes
+    assert re.search(f": left out of the changes, because .*{reason}", note)
+    assert note.isprintable()
+    alone = await verify_patch(source, patch)
+    assert (alone.files, alone.patch, alone.tree) == ((), b"", source.tree)
 
 
 async def test_a_good_patch_gives_files_counts_and_a_patch_of_our_own(source: Source) -> None:
@@ -126,10 +147,11 @@ async def test_a_mode_beyond_gits_own_becomes_an_ordinary_one(source: Source) ->
     assert b"new file mode 100755" in changes.patch
 
 
-async def test_moving_a_link_so_that_it_leads_out_is_refused(source: Source) -> None:
+async def test_moving_a_link_so_that_it_leads_out_leaves_it_where_it_was(source: Source) -> None:
     patch = b"diff --git a/dir with space/up b/up\nsimilarity index 100%\nrename from dir with space/up\nrename to up\n"
-    with pytest.raises(ChangesRefused, match="outside of the repository"):
-        await verify_patch(source, patch)
+    changes = await verify_patch(source, MODIFY + patch)
+    assert [file.path for file in changes.files] == ["plain.txt"]
+    assert "outside of the repository" in changes.notes[0]
 
 
 async def test_a_submodule_of_the_base_can_be_neither_changed_nor_removed(tmp_path: Path) -> None:
@@ -144,32 +166,46 @@ async def test_a_submodule_of_the_base_can_be_neither_changed_nor_removed(tmp_pa
     old = b"-Subproject commit " + commit + b"\n"
     changed = b"--- a/sub\n+++ b/sub\n@@ -1 +1 @@\n" + old + b"+Subproject commit " + b"1" * 40 + b"\n"
     removed = b"deleted file mode 160000\n--- a/sub\n+++ /dev/null\n@@ -1 +0,0 @@\n" + old
-    for patch in (head + b"index " + commit[:7] + b".." + b"1" * 7 + b" 160000\n" + changed, head + removed):
-        with pytest.raises(ChangesRefused, match="sub: a repository inside the repository"):
-            await verify_patch(source, patch)
+    for patch in (
+        head + b"index " + commit[:7] + b".." + b"1" * 7 + b" 160000\n" + changed,
+        head + removed + added("sub/x"),
+    ):
+        changes = await verify_patch(source, patch)
+        assert (changes.files, changes.tree) == ((), source.tree)
+        assert changes.notes[0].startswith("sub: left out of the changes, because it is a repository inside")
+    assert changes.notes[1] == "sub/x: left out of the changes, because sub was left out"
 
 
 @pytest.mark.parametrize(
-    ("limits", "patch", "reason"),
+    ("limits", "patch", "stays", "note"),
     [
-        (PatchLimits(patch_bytes=50), MODIFY, "a patch of 105 B, more than 50 B"),
-        (PatchLimits(files=1), added("a") + added("b"), "2 files changed, more than 1"),
-        (PatchLimits(file_bytes=10), added("a", b"x" * 20), "a has 20 B, more than 10 B"),
-        (PatchLimits(total_bytes=30), added("a", b"x" * 20) + added("b", b"y" * 20), "the changed files have 40 B"),
-        (PatchLimits(patch_bytes=400), added("a", b"z\n" * 100).replace(b"+z", b"+z", 1), "a patch of more than 400 B"),
+        (PatchLimits(files=1), added("a") + MODIFY, "plain.txt", "a: left .* more than 1 files changed"),
+        (PatchLimits(file_bytes=10), added("a", b"x" * 20) + added("b"), "b", "a: left .* it has 20 B, more than 10 B"),
+        (PatchLimits(total_bytes=30), added("a", b"x" * 20) + added("b", b"y" * 20), "a", "b: left .* more than 30 B"),
+        (PatchLimits(patch_bytes=470), added("a", b"z") + added("b", b"z\n" * 90), "a", "b: left .* together"),
     ],
-    ids=["patch", "files", "file", "total", "patch again"],
+    ids=["files", "file", "total", "patch"],
 )
-async def test_what_is_too_large_is_refused(source: Source, limits: PatchLimits, patch: bytes, reason: str) -> None:
-    with pytest.raises(ChangesRefused, match=reason):
-        await verify_patch(source, patch, limits=limits)
+async def test_what_is_too_much_is_left_out_new_files_first(
+    source: Source, limits: PatchLimits, patch: bytes, stays: str, note: str
+) -> None:
+    changes = await verify_patch(source, patch, limits=limits)
+    assert [file.path for file in changes.files] == [stays]
+    assert re.match(note, changes.notes[0])
+    assert len(changes.patch) <= limits.patch_bytes
 
 
-async def test_a_small_patch_that_unpacks_to_gigabytes_is_refused(source: Source) -> None:
+async def test_a_patch_that_is_too_large_as_it_comes_is_refused(source: Source) -> None:
+    with pytest.raises(ChangesRefused, match="a patch of 105 B, more than 50 B"):
+        await verify_patch(source, MODIFY, limits=PatchLimits(patch_bytes=50))
+
+
+async def test_a_small_patch_that_unpacks_to_gigabytes_is_not_taken(source: Source) -> None:
     bomb = binary("zeros", 100_000_000)
     assert len(bomb) < 200_000
-    with pytest.raises(ChangesRefused, match="zeros has 100 MB, more than 50"):
-        await verify_patch(source, bomb)
+    changes = await verify_patch(source, bomb + MODIFY)
+    assert [file.path for file in changes.files] == ["plain.txt"]
+    assert "zeros: left out of the changes, because it has 100 MB, more than 50" in changes.notes[0]
     many = b"".join(bomb.replace(b"zeros", b"zeros%d" % number) for number in range(60))
     with pytest.raises(ChangesRefused, match=r"the binary files of the patch have 6\.0 GB when unpacked"):
         await verify_patch(source, many)
