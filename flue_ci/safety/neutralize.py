@@ -109,12 +109,10 @@ def _open_fence(text: str, block: Node) -> str:
     """The fence that ends a code block at the margin which has no end; empty when there is nothing to end."""
     if block.kind != "fence":
         return ""
-    first, *rest = (text[start:end] for start, end in block.lines)
-    fence = first[: len(first) - len(first.lstrip(first[0]))]
-    last = rest[-1] if rest else ""
-    if last.startswith(fence) and not last.strip(f"{fence[0]} \t"):
+    first = text[slice(*block.lines[0])]
+    if len(block.lines) == len(block.content.splitlines()) + 2:
         return ""
-    return fence
+    return first[: len(first) - len(first.lstrip(first[0]))]
 
 
 class _Pass:
@@ -152,6 +150,8 @@ class _Pass:
         elif block.kind == "html_block":
             self._html_starts[block.start] = block
             self._visit_html_block(block, frame)
+        elif block.kind == "footnote" and _acts(block.label):
+            self._replace(block.start, block.start + 1, "&#91;", "hidden text")
         elif block.kind == "definition":
             if not (self.policy.allows(block.target) and _is_inert(block)):
                 self._replace(block.start, block.end, "", "links")  # where it is used, the address is shown
@@ -281,7 +281,7 @@ class _Pass:
                     self._visit_inline(node, inner, characters)
                     self._escape_open(inner)
                 case "footnote_use" if _acts(node.label):
-                    self._replace(node.start, node.end, inline_code(self.text[node.start : node.end]), "mentions")
+                    self._replace(node.start, node.start + 1, "&#91;", "hidden text")
             if node.kind not in ("text", "escape", "entity"):
                 characters.append((_BORDER, node.end, node.end))
 

@@ -58,12 +58,13 @@ _ADDRESS = re.compile(r"(?:^|[^A-Za-z])(?:https?|ftp)://[A-Za-z0-9]|(?:^|[\s(*_~
 
 @dataclass
 class Page:
-    """`live` says what acts: mentions and references by their text, images by their address, elements by their name;
-    `links` are the addresses of links. `words` is all text that a reader sees, with the numbers of lists and the marks
+    """`live` says what acts: mentions and references by their text, elements by their name. `links` and `images` are
+    addresses. `words` is all text that a reader sees, with the numbers of lists and the marks
     of boxes; `code` the part of it that is code; `top` the elements at the margin."""
 
     live: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     words: str = ""
     code: str = ""
     top: list[str] = field(default_factory=list)
@@ -81,7 +82,7 @@ class _Reader(HTMLParser):
         if tag not in _MADE_BY_MARKDOWN and tag not in _SHOWN:
             self.page.live.append(f"<{tag}>")
         if tag == "img":
-            self.page.live.append(f"image {values.get('src')}")
+            self.page.images.append(values.get("src") or "")
         if tag == "a" and not (values.get("href") or "").startswith("#fn"):
             self.page.links.append(values.get("href") or "")
         if any(name.startswith("on") or name == "style" for name in values):
@@ -143,5 +144,5 @@ def page(markdown: str, *, with_html: bool = True) -> Page:
 
 
 def bare_words(text: str) -> str:
-    """Letters and digits of a text: what is left of it whatever Markdown does to it."""
-    return "".join(re.findall(r"[^\W_]+", text))
+    """The letters of a text: what is left of it whatever Markdown does to it. (Lists and notes add numbers.)"""
+    return "".join(re.findall(r"[^\W\d_]+", text))
