@@ -207,13 +207,12 @@ def _with_hosts(network: Network, hosts: tuple[str, ...]) -> Network:
 
 
 def publishing(spec: AgentSpec) -> Publishing:
-    """How a spec wants its report published. Links to hosts that the sandbox may reach anyway can carry no secret out
+    """How a spec wants its report published. Links to hosts that the agent may reach anyway can carry no secret out
     that it could not send itself."""
-    network = spec.sandbox.network
-    lists = [tuple(rule) for rule in (network.setup, network.agent) if not isinstance(rule, str)]
-    return Publishing(
-        comment=spec.publish.comment, links=tuple(dict.fromkeys(host for hosts in lists for host in hosts))
-    )
+    hosts = spec.sandbox.network.agent
+    if isinstance(hosts, str):
+        hosts = ()
+    return Publishing(comment=spec.publish.comment, links=tuple(hosts))
 
 
 def _prompt_parts(

@@ -7,7 +7,6 @@ footer always stay. Pure; all text is untrusted and goes through `safety.markdow
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plural
@@ -189,11 +188,10 @@ def _describe_usage(usage: Usage) -> str:
 
 def _fit(report: Report, patch: bytes, server_url: str, *, encoding: str, limit: int) -> str:
     """The fullest text of at most `limit` bytes in `encoding`; no marker is in it."""
-    hosts = (urlsplit(server_url).hostname or "", *report.publish.links)
     top, text, whole = header(report), "", patch.decode("utf-8", "replace")
     for content, diffs, rows, bottom in _ever_smaller(report, patch):
         middle = render.sections(
-            content, diffs, hosts=hosts, has_patch=bool(patch), rows=rows, patch=whole if diffs else ""
+            content, diffs, has_patch=bool(patch), rows=rows, patch=whole if diffs else "", server_url=server_url
         )
         parts = (top, *middle, bottom, render.footer(content))
         text = "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))

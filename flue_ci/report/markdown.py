@@ -7,17 +7,17 @@ The report has no secrets any more. All text in it is untrusted and goes through
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
-from urllib.parse import urlsplit
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.delivery import how_to_take
+from flue_ci.report.link_policy import link_policy
 from flue_ci.report.report import Changes, CommandResult, Report
-from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_markdown
+from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_line, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
 _BINARY_LINE = re.compile(r"(?:(?:literal|delta) \d+|[A-Za-z][!-~]*)?\n")  # sizes, base85, and the blank line behind
@@ -30,28 +30,26 @@ def markdown(report: Report, patch: bytes = b"") -> str:
     if report.instruction:
         header += f"\n> {_words(report.instruction)}"
     diffs = [] if report.changes.refused else diff_blocks(patch)
-    host = urlsplit(report.trigger.run_url).hostname if report.trigger else None
-    middle = sections(report, diffs, hosts=(host or "", *report.publish.links), has_patch=bool(patch))
+    middle = sections(report, diffs, has_patch=bool(patch))
     return "\n\n".join(part for part in (header, *middle, footer(report)) if part) + "\n"
 
 
 def title(report: Report) -> str:
     """One line that says what happened and how long it took."""
     duration = human_seconds(report.timings.get("total", 0.0))
-    # Behind the colon a text cannot begin a block of Markdown.
-    reason = untrusted_markdown(f": {one_line(report.reason, 1_000)}").removeprefix(":").lstrip()
+    reason = untrusted_line(report.reason)
     if report.agent:  # the run may have ended before one was chosen
         reason = f"{_words(report.agent)}: {reason}"
     return f"### {MARKS[report.conclusion]} {reason} · {duration}"
 
 
 def sections(
-    report: Report, diffs: Sequence[str], *, hosts: Collection[str], has_patch: bool, rows: int = 200, patch: str = ""
+    report: Report, diffs: Sequence[str], *, has_patch: bool, rows: int = 200, patch: str = "", server_url: str = ""
 ) -> list[str]:
-    """The parts between header and footer; some are empty. Links may lead to `hosts` only. `has_patch`: a patch lies
-    beside the report, and `patch` is shown whole where it is small. `rows` bounds each table."""
+    """The parts between header and footer; some are empty. `has_patch`: a patch lies beside the report, and `patch` is
+    shown whole where it is small. `rows` bounds each table. `server_url` is the forge."""
     removals = Counter[str]()
-    summary = untrusted_markdown(report.summary, hosts, removals)
+    summary = untrusted_markdown(report.summary, link_policy(report, server_url), removals)
     if removals:
         note = f"shown as text in what the agent said: {summarize_removals(removals)}"
         report = replace(report, notes=(*report.notes, note))

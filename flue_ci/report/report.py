@@ -143,7 +143,7 @@ class Publishing:
     """How the spec wants the report to be published."""
 
     comment: Literal["sticky", "new", "none"] = "sticky"
-    links: tuple[str, ...] = ()  # hosts that links and images may lead to, besides the forge's own
+    links: tuple[str, ...] = ()  # hosts that links may lead to, besides the forge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

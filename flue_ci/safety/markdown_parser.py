@@ -7,6 +7,7 @@ rules are wrapped here. `safety.markdown_reader` makes a tree of the tokens.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, MutableMapping
 from functools import cache
 from typing import Any
@@ -28,7 +29,7 @@ _STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of
 _LEAST_STEPS = 20_000
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
 _HOST = re.compile(r"[^\W_]")
-_ADDRESS = re.compile(r"[^\s<`]*")
+_ADDRESS = re.compile(r"[^ \t\n<`]*")
 _BEFORE_WWW = " \t\n*_~("
 
 
@@ -73,18 +74,22 @@ class _Inline(ParserInline):
 @cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("gfm-like2", {"inline_definitions": True, "store_labels": True, "alerts": False})
+    parser.options["tasklists"] = False  # would look for blocks behind the box; a box is text here
     parser.options["linkify"] = False  # finds other addresses than GitHub does
     parser.options["maxNesting"] = 2 * MAX_DEPTH  # there it would silently leave out the rest
     parser.disable(["linkify", "fragments_join", "text_join"])
+    rules = parser.block.ruler.__rules__
+    rules.insert(-2, rules.pop(0))  # the head of a table is a paragraph, nothing else can be one
     inline = _Inline()
     inline.ruler, inline.ruler2 = parser.inline.ruler, parser.inline.ruler2
     parser.inline = inline
     footnote_plugin(parser, inline=False, move_to_end=False)
     inline.add_terminator_char("w")
     inline.ruler.before("newline", "address", _address_rule)
+    inline.ruler.before("escape", "backslash", _backslash_rule)
     parser.validateLink = lambda url: True  # type: ignore[method-assign] # whether it may stay is decided elsewhere
     parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign, assignment]
-    for rule in parser.block.ruler.__rules__:
+    for rule in rules:
         rule.fn = _placed_block(rule.fn)
     for inline_rule in inline.ruler.__rules__:
         inline_rule.fn = _placed_inline(inline_rule.fn)
@@ -144,6 +149,17 @@ def _placed_inline(rule: Callable[..., bool]) -> Callable[..., bool]:
         return True
 
     return run
+
+
+def _backslash_rule(state: StateInline, silent: bool) -> bool:
+    """A backslash that escapes nothing is a letter like others."""
+    following = state.src[state.pos + 1 : state.pos + 2]
+    if state.src[state.pos] != "\\" or following == "\n" or (following and following in string.punctuation):
+        return False
+    if not silent:
+        state.append_pending("\\")
+    state.pos += 1
+    return True
 
 
 def _address_rule(state: StateInline, silent: bool) -> bool:

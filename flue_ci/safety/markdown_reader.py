@@ -47,16 +47,16 @@ class _TreeBuilder:
         root = Node(kind="document", start=0, end=len(self._source), children=tuple(children))
         return self._with_uses(root, set())
 
-    def _with_uses(self, node: Node, defined: set[str]) -> Node:
+    def _with_uses(self, node: Node, labels: set[str]) -> Node:
         """Definitions and footnotes know whether anything refers to them. Of two with a label the first counts."""
         if not node.children and node.kind not in ("definition", "footnote"):
             return node
         used = True
         if node.kind in ("definition", "footnote"):
             label = f"^{node.label}" if node.kind == "footnote" else node.label
-            used = label in self._labels and label not in defined
-            defined.add(label)
-        children = tuple(self._with_uses(child, defined) for child in node.children)
+            used = label in self._labels and label not in labels
+            labels.add(label)
+        children = tuple(self._with_uses(child, labels) for child in node.children)
         if used == node.used and children == node.children:
             return node
         return replace(node, used=used, children=children)

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from flue_ci.publish.comment import report_comment
 from flue_ci.report.markdown import markdown, title, without_binary
 from flue_ci.report.report import Changes, CommandResult, Failure, SandboxUsed
-from flue_ci.safety.markdown import code_block, untrusted_markdown
+from flue_ci.safety.markdown import code_block
 from flue_ci.terminal import result as closing
 from tests.support.reports import FAILED, FULL, PATCH, report
 
@@ -31,7 +31,7 @@ def test_everything_that_matters_is_there() -> None:
         "<summary><code>src/parser.py</code></summary>",
         "claude-sonnet-5-5 · 5 turns · 41.9K tokens (31.0K cached, 900 out) · $0.040",
         "network setup: open · agent: none · secrets inside: `NPM_TOKEN`",
-        "base main@3f786850e + uncommitted work",
+        "base `main@3f786850e` + uncommitted work",
     ):
         assert words in text
 
@@ -109,34 +109,14 @@ def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
     [
         ("All passed.\n\n<!--", "All passed.\n\n&lt;!--"),
         ("<details><summary>x", "&lt;details>&lt;summary>x"),
-        ("\\<b>", "\\&lt;b>"),
         ("```py\n<!--", "```py\n<!--\n```"),
         ("~~~~\n<b>\n~~~", "~~~~\n<b>\n~~~\n~~~~"),
         ("````\n```\n<b>\n````\n<b>", "````\n```\n<b>\n````\n&lt;b>"),
-        ("- a\n  ```\n  <b>\n<!--", "- a\n```\n<b>\n<!--\n```"),
-        ("- ```\n<!--", "```\n<!--\n```"),
-        ("```\n```\u00a0\n```\n<!--", "```\n```\u00a0\n```\n&lt;!--"),
-        ("a ` b\nc ` <!-- ` d", "a &#96; b\nc &#96; &lt;!-- &#96; d"),
-        ("\\`<!--`", "&#96;&lt;!--&#96;"),
-        ("| ` | <!-- ` |", "| &#96; | &lt;!-- &#96; |"),
-        ("http://a.b`<!--`", "`http://a.b&#96`;&lt;!--&#96;"),
+        ("| a | <!-- |\n|--|--|", "| a | &lt;!-- |\n|--|--|"),
     ],
 )
 def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) -> None:
-    assert untrusted_markdown(summary) == shown
     assert f"{shown}\n\n| 2 files |" in markdown(report(summary=summary))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "# Title\n\n- **one** `List<int>` and ``a ` <b>``\n- [two](https://example.com) 1 > 0\n\n> said",
-        "See <https://example.com/a>.\n\n```html\n<b>\n```\n\nDone.",
-        "| a | b |\n|--|--|\n| `x<y>` | `<z>` |",
-    ],
-)
-def test_ordinary_markdown_stays_as_it_is(text: str) -> None:
-    assert untrusted_markdown(text, ["example.com"]) == text
 
 
 def test_no_text_of_a_report_opens_a_block_or_html() -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from flue_ci.core.text import plain
-from flue_ci.safety.markdown import escape, untrusted_markdown
 from flue_ci.safety.sanitize import sanitize_for_model
 
-HOSTS = ("github.com", "*.example.com")
 PIECES = (
     *("<!--", "-->", "--!>", "<!-", "-", ">", "<", "`", "``", "```\n", "~~~\n", "\n", "\n\n", " ", "a", "b c", "@ada"),
     *(
@@ -70,11 +65,6 @@ def test_honest_text_reaches_the_model_unchanged(text: str) -> None:
     assert cleaned.removals == {}
 
 
-@pytest.mark.parametrize("text", [text for text in HONEST if "<details>" not in text and "<kbd>" not in text])
-def test_honest_text_is_shown_unchanged(text: str) -> None:
-    assert untrusted_markdown(text, HOSTS) == text.rstrip()
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -108,41 +98,10 @@ def test_what_a_reader_of_the_page_does_not_see_is_not_told(text: str) -> None:
 def test_invisible_characters_are_taken_out_everywhere(char: str) -> None:
     assert sanitize_for_model(f"a{char}b `c{char}d`").text == "ab `cd`"
     assert plain(f"a{char}b") == "ab"
-    assert untrusted_markdown(f"a{char}b") == "ab"
 
 
 def test_tags_that_are_not_harmless_are_inert() -> None:
     assert sanitize_for_model("<script>x</script> <b>y</b>").text == "&lt;script>x&lt;/script> <b>y</b>"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("thanks @ada-lovelace!", "thanks `@ada-lovelace`!"),
-        ("@org/team and &#64;ada &commat;bob ＠carl", "`@org/team` and `@ada` `@bob` `@carl`"),
-        ("fixes #12, a/b#3, GH-4 and &#35;5", "fixes `#12`, `a/b#3`, `GH-4` and `#5`"),
-        ("@ada@bob #1#2 @ada", "`@ada@bob` `#1#2` `@ada`"),
-        ("\\@ada \\\\#1 \\https://evil.example", "`@ada` `#1` `https://evil.example`"),
-        ("mail ada@example.org", "mail ada@example.org"),
-        ("![x](https://evil.example/a?b)", "x (`https://evil.example/a?b`)"),
-        ("[x](https://evil.example) [y](//evil.example)", "x (`https://evil.example`) y (`//evil.example`)"),
-        ("[x](javascript:alert) [y](data:text/html,a)", "x (`javascript:alert`) y (`data:text/html,a`)"),
-        ("[x](https://github.com@evil.example/)", "x (`https://github.com@evil.example/`)"),
-        ("https://evil.example/a. <https://evil.example>", "`https://evil.example/a`. `https://evil.example`"),
-        ("www.evil.example", "`www.evil.example`"),
-        ("https://github.com/a<!--@ada", "https://github.com/a&lt;!--`@ada`"),
-        (
-            "[a [b] https://github.com/a](https://evil.example)",
-            "[a [b] https://github.com/a&#93;(`https://evil.example`)",
-        ),
-        ("https://github.com/a/b/issues/1", "`https://github.com/a/b/issues/1`"),
-        ("https://docs.example.com/a", "https://docs.example.com/a"),
-        ("[x][y]\n\n[y]: //evil.example", "[x&#93;[y]\n\n[y&#93;: //evil.example"),
-        ("<!-- flue-ci agent=x -->", "&lt;!-- flue-ci agent=x -->"),
-    ],
-)
-def test_nobody_is_called_and_nothing_leads_elsewhere(text: str, shown: str) -> None:
-    assert untrusted_markdown(text, HOSTS) == shown
 
 
 @given(TEXTS)
@@ -150,31 +109,6 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     once = sanitize_for_model(text).text
     assert sanitize_for_model(once).text == once
     assert plain(plain(text)) == plain(text)
-
-
-@given(TEXTS)
-def test_whatever_is_shown_renders_to_nothing_that_acts(text: str) -> None:
-    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(untrusted_markdown(text, HOSTS))
-    outside = MarkdownIt("commonmark", {"html": True})
-    assert "<!--" not in html.replace("&lt;!--", "")
-    for token in outside.parse(untrusted_markdown(text, HOSTS)):
-        assert token.type != "html_block"
-        for child in token.children or ():
-            assert child.type != "html_inline"
-            if child.type in ("link_open", "image"):
-                address = str(child.attrGet("href") or child.attrGet("src"))
-                assert address.startswith("https://github.com/")
-            if child.type == "text":
-                assert not re.search(r"(?<![\w@/.])@ada", child.content)
-                assert not re.search(r"(?<![\w/])https://evil", child.content)
-
-
-@given(TEXTS)
-def test_escaped_text_is_shown_as_it_is(text: str) -> None:
-    for token in MarkdownIt("commonmark", {"html": True}).parse(f"x {escape(text)}".replace("\n", " ")):
-        kinds = {child.type for child in token.children or ()}
-        assert token.type in ("paragraph_open", "inline", "paragraph_close")
-        assert kinds <= {"text", "code_inline", "text_special", "softbreak", "hardbreak"}
 
 
 @pytest.mark.parametrize(
@@ -200,8 +134,6 @@ def test_escaped_text_is_shown_as_it_is(text: str) -> None:
 def test_hostile_repetitions_come_to_an_end(piece: str) -> None:
     text = piece * (60_000 // len(piece))
     sanitize_for_model(text)
-    untrusted_markdown(text)
-    escape(text)
 
 
 @pytest.mark.parametrize("before", ["", "text\n", "text\n```\ncode\n```\n", "```\ncode\n```\ntext\n\n"])

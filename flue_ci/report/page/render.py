@@ -12,13 +12,13 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
+from flue_ci.report.link_policy import link_policy
 from flue_ci.report.markdown import MARKS
 from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
 from flue_ci.report.page.diff import FileDiff, file_diffs
@@ -107,11 +107,8 @@ def _environment(clean: Callable[[str], str]) -> Environment:
 def _answer(report: Report, clean: Callable[[str], str]) -> tuple[str, Counter[str]]:
     """The agent's words without anything that acts, and what was shown as text for that."""
     removals = Counter[str]()
-    hosts = report.publish.links
-    if report.trigger and (host := urlsplit(report.trigger.run_url).hostname):
-        hosts = (host, *hosts)
     text = clip(report.summary, MAX_SUMMARY, "\n\n… cut; all of it is in report.json")
-    return clean(untrusted_markdown(text, hosts, removals)), removals
+    return clean(untrusted_markdown(text, link_policy(report), removals)), removals
 
 
 def _result(value: Any, clean: Callable[[str], str]) -> str:

@@ -1,0 +1,385 @@
+"""One pass over untrusted Markdown: what would act on GitHub's page is replaced, and every other byte stays.
+
+Decided on the tree of `safety.markdown_reader`. Pure; `safety.markdown` repeats it until nothing is left to replace.
+"""
+
+import html
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flue_ci.safety.active_text import active_spans
+from flue_ci.safety.link_policy import LinkPolicy
+from flue_ci.safety.markdown_code import code_block, code_element, inline_code
+from flue_ci.safety.markdown_reader import Node, read_markdown
+from flue_ci.safety.text_edits import Edit, apply_edits
+
+# Elements that stay, without attributes (but for `<details open>`), when they are closed where they were stack.
+SHOWN_TAGS = frozenset(
+    (
+        *(
+            "b",
+            "br",
+            "code",
+            "del",
+            "details",
+            "em",
+            "hr",
+            "i",
+            "ins",
+            "kbd",
+            "mark",
+            "q",
+            "s",
+            "samp",
+            "small",
+            "strong",
+        ),
+        *("sub", "summary", "sup", "var", "wbr"),
+    )
+)
+_BLOCK_TAGS = frozenset(("details", "summary"))
+_VOID_TAGS = frozenset(("br", "hr", "wbr"))
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?<=details) open)? ?(/?)>")
+_HTML_PIECE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});|<|[^&<]+|&", re.DOTALL)
+_TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
+_MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9.-]+\Z")
+_TAIL = re.compile(r"[^ \t\n<]*")  # of a bare address: GitHub takes it up to a blank
+_BOX = re.compile(r"\[[ xX]\][ \t]+\[(?=[^\n]*\]:)")
+_LONG_TICKS = "`" * 40
+_HIDDEN_LINE = re.compile(r"\[(?=[^\n]*\]:)")
+_FRAMES = frozenset(("document", "quote", "item", "footnote"))  # `<details>` ends in that in which it begins
+_LINES = frozenset(("paragraph", "heading", "cell"))  # blocks with inline text
+_GO_ON = frozenset(("paragraph", "definition", "list", "quote", "footnote", "table"))
+_BORDER = "\0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neutralization:
+    """The text after one pass; `counts` says by kind how much was replaced (`mentions`, `references`, `links`,
+    `images`, `tags` …), and is empty when nothing was: then the text is the same."""
+
+    text: str
+    counts: Counter[str]
+
+
+@dataclass(slots=True)
+class _OpenTags:
+    """Elements that are open in a block, each with the place of its tag. Those that hold blocks are in `outer`, when
+    they were stack in a paragraph or between blocks."""
+
+    tags: list[tuple[str, int]] = field(default_factory=list)
+    outer: list[tuple[str, int]] | None = None
+
+    def of(self, name: str) -> list[tuple[str, int]]:
+        """Where an element of this name is stack and closed."""
+        if name in _BLOCK_TAGS and self.outer is not None:
+            return self.outer
+        return self.tags
+
+    @property
+    def is_code(self) -> bool:
+        return any(name == "code" for name, _ in self.tags)
+
+
+def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> Neutralization:
+    """One pass. `by_block`: each block at the margin in which something would be replaced is shown as code, as a whole.
+    Raises `UnreadableMarkdown`."""
+    root = read_markdown(text)
+    page = _Pass(text, policy)
+    page.visit(root)
+    edits = sorted(page.edits, key=lambda edit: (edit.start, edit.end))
+    if by_block:
+        edits = [_as_code(text, block) for block in root.children if page.touches(block)]
+    elif root.children and (fence := _open_fence(text, root.children[-1])):
+        edits.append(Edit(len(text), len(text), f"\n{fence}"))
+    if edits and not page.counts:
+        page.counts["open blocks"] += 1
+    return Neutralization(text=apply_edits(text, edits), counts=page.counts)
+
+
+def _as_code(text: str, block: Node) -> Edit:
+    start = text.rfind("\n", 0, block.start) + 1
+    before = "\n" if text[:start].strip() else ""
+    return Edit(start, block.end, f"{before}{code_block(text[start : block.end])}\n")
+
+
+def _open_fence(text: str, block: Node) -> str:
+    """The fence that ends a code block at the margin which has no end; empty when there is nothing to end."""
+    if block.kind != "fence":
+        return ""
+    first = text[slice(*block.lines[0])]
+    if len(block.lines) == len(block.content.splitlines()) + 2:
+        return ""
+    return first[: len(first) - len(first.lstrip(first[0]))]
+
+
+class _Pass:
+    """Walks the tree and collects what must be replaced."""
+
+    def __init__(self, text: str, policy: LinkPolicy) -> None:
+        self.text = text
+        self.policy = policy
+        self.edits: list[Edit] = []
+        self.counts: Counter[str] = Counter()
+        self._html_starts: dict[int, Node] = {}  # the blocks of HTML
+        self._below: set[int] = set()  # the starts of blocks right below one that could go on with their lines
+
+    def visit(self, root: Node) -> None:
+        self._visit_block(root, _OpenTags())
+        self.edits = list({(edit.start, edit.end): edit for edit in self.edits}.values())
+
+    def touches(self, block: Node) -> bool:
+        return any(block.start <= edit.start <= block.end for edit in self.edits)
+
+    def _replace(self, start: int, end: int, text: str, kind: str) -> None:
+        self.edits.append(Edit(start, end, text))
+        self.counts[kind] += 1
+
+    def _visit_block(self, block: Node, tags: _OpenTags) -> None:
+        frame = tags
+        if block.kind in _FRAMES:
+            frame = _OpenTags()
+        elif block.kind in ("paragraph", "html_block"):
+            frame = _OpenTags(outer=tags.tags)
+        elif block.kind in _LINES:
+            frame = _OpenTags()
+        if block.kind in _LINES:
+            self._visit_line(block, frame)
+        elif block.kind == "html_block":
+            self._html_starts[block.start] = block
+            self._visit_html_block(block, frame)
+        elif block.kind == "footnote" and _acts(block.label):
+            self._replace(block.start, block.start + 1, "&#91;", "hidden text")
+        elif block.kind == "definition":
+            if not (self.policy.allows(block.target) and _is_inert(block)):
+                self._replace(block.start, block.end, "", "links")  # where it is used, the address is shown
+        else:
+            self._visit_children(block, frame)
+        if frame is not tags:
+            self._escape_open(frame)
+
+    def _visit_children(self, block: Node, tags: _OpenTags) -> None:
+        last: Node | None = None
+        definitions: list[Node] = []  # above, down to the last blank line
+        for child in block.children:
+            if last and self.text.count("\n", last.end, child.start) > 1:
+                last, definitions = None, []
+            if last and _may_go_on(last, child):
+                self._begin_anew(child)
+            if child.kind == "table":  # above one, GitHub's parser knows no definitions
+                for each in definitions:
+                    self._replace(each.start, each.start + 1, "&#91;", "hidden text")
+            elif child.kind == "definition":
+                definitions.append(child)
+            if last and last.kind in _GO_ON:
+                self._below.add(child.start)
+            self._visit_block(child, tags)
+            last = child
+
+    def _begin_anew(self, block: Node) -> None:
+        """A blank line before a block that would go on the paragraph above it in another reading."""
+        start = self.text.rfind("\n", 0, block.start) + 1
+        self._replace(start, start, "\n", "hidden text")
+
+    # Elements
+
+    def _visit_html_block(self, block: Node, tags: _OpenTags) -> None:
+        """Text between elements, which is not Markdown."""
+        characters: list[tuple[str, int, int]] = []
+        position = block.start
+        end = block.end
+        while position < end:
+            piece = _HTML_PIECE.match(self.text, position, end)
+            assert piece
+            tag = _TAG.match(self.text, position, end)
+            if tag and self._is_shown(tag):
+                self._add_tag(tag, tags)
+                characters.append((_BORDER, position, tag.end()))
+                position = tag.end()
+                continue
+            if piece[0] == "<" and _TAG_START.match(self.text, position, end):
+                self._escape_tag(position)
+            if piece[0][0] == "&":
+                characters.append((html.unescape(piece[0]), position, piece.end()))
+            elif not tags.is_code:
+                characters += [(sign, place, place + 1) for place, sign in enumerate(piece[0], position)]
+            position = piece.end()
+        self._replace_active(characters, code_element)
+
+    def _show_lines(self, block: Node) -> None:
+        """What was a block of HTML becomes Markdown, in which a line may be a definition that nobody sees."""
+        if block.start in self._below:
+            self._begin_anew(block)
+        for start, _ in block.lines[1:]:
+            if _HIDDEN_LINE.match(self.text, start):
+                self._replace(start, start + 1, "&#91;", "hidden text")
+
+    def _is_shown(self, tag: re.Match[str]) -> bool:
+        name = tag[2].lower()
+        if name not in SHOWN_TAGS or (tag[1] and name in _VOID_TAGS):
+            return False
+        return not tag[4] or name in _VOID_TAGS
+
+    def _add_tag(self, tag: re.Match[str], tags: _OpenTags) -> None:
+        name = tag[2].lower()
+        if name in _VOID_TAGS:
+            return
+        stack = tags.of(name)
+        if not tag[1]:
+            stack.append((name, tag.start()))
+        elif stack and stack[-1][0] == name:
+            stack.pop()
+        else:
+            self._escape_tag(tag.start())
+
+    def _escape_open(self, tags: _OpenTags) -> None:
+        for _, start in tags.tags:
+            self._escape_tag(start)
+
+    def _escape_tag(self, start: int) -> None:
+        self._replace(start, start + 1, "&lt;", "tags")
+        if block := self._html_starts.get(start):
+            self._show_lines(block)
+
+    # Inline nodes
+
+    def _visit_line(self, block: Node, tags: _OpenTags) -> None:
+        characters: list[tuple[str, int, int]] = []
+        count = len(self.edits)
+        if box := _BOX.match(self.text, block.start, block.end):  # what stands behind it would be a definition
+            self._replace(box.end() - 1, box.end(), "&#91;", "hidden text")
+        self._visit_inline(block, tags, characters)
+        code = self._replace_active(characters, inline_code)
+        # One that belongs to no code could make one with those that are put in; and behind one GitHub's parser finds
+        # only the first code span of each length.
+        if len(self.edits) > count or any(node.kind == "code" for node in block.walk()):
+            ticks = [each for index, each in enumerate(characters) if each[0] == "`" and index not in code]
+            for _, start, end in ticks:
+                if self.text[start:end] == "`":
+                    self._replace(start, end, "&#96;", "stray backticks")
+
+    def _visit_inline(self, parent: Node, tags: _OpenTags, characters: list[tuple[str, int, int]]) -> None:
+        for node in parent.children:
+            match node.kind:
+                case "text":
+                    self._visit_text(node, tags, characters)
+                case "escape" | "entity":
+                    characters.append((node.content[:1], node.start, node.end))
+                case "code" if self.text.startswith(_LONG_TICKS, node.start):  # longer ones GitHub does not know
+                    self._replace(node.start, node.end, code_element(node.content), "long code spans")
+                case "html":
+                    self._visit_tag(node, tags)
+                case "autolink":
+                    self._visit_autolink(node, characters)
+                case "link" | "image":
+                    self._visit_link(node, characters)
+                case "emphasis" | "strong" | "strike":
+                    inner = _OpenTags()
+                    characters.append((_BORDER, node.start, node.start))
+                    self._visit_inline(node, inner, characters)
+                    self._escape_open(inner)
+                case "footnote_use" if _acts(node.label):
+                    self._replace(node.start, node.start + 1, "&#91;", "hidden text")
+            if node.kind not in ("text", "escape", "entity"):
+                characters.append((_BORDER, node.end, node.end))
+
+    def _visit_text(self, node: Node, tags: _OpenTags, characters: list[tuple[str, int, int]]) -> None:
+        position = node.start
+        for sign in node.content:
+            start = position
+            if self.text[position] != sign:  # the backslash before a pipe in a table
+                position += 1
+            position += 1
+            is_tag = sign == "<" and _TAG_START.match(self.text, start) is not None
+            if is_tag:
+                self._replace(start, position, "&lt;", "tags")
+            if is_tag or (tags.is_code and sign != "`"):
+                characters.append((_BORDER, start, position))
+            else:
+                characters.append((sign, start, position))
+
+    def _visit_tag(self, node: Node, tags: _OpenTags) -> None:
+        tag = _TAG.fullmatch(self.text, node.start, node.end)
+        if tag and self._is_shown(tag):
+            self._add_tag(tag, tags)
+        else:
+            self._escape_tag(node.start)
+
+    def _visit_autolink(self, node: Node, characters: list[tuple[str, int, int]]) -> None:
+        source = self.text[node.start : node.end]
+        if source.startswith("<") and _MAIL.match(source[1:-1]):
+            return
+        is_certain = source.startswith("<")
+        if not is_certain:
+            tail = _TAIL.match(self.text, node.end)
+            is_certain = tail is not None and "`" not in tail[0] and not _is_in_bracket(characters)
+        if not is_certain or not self.policy.allows(node.target):
+            self._replace(node.start, node.end, inline_code(node.target, 2_000), "links")
+
+    def _visit_link(self, node: Node, characters: list[tuple[str, int, int]]) -> None:
+        allows: Callable[[str], bool] = self.policy.allows
+        kind = "links"
+        if node.kind == "image":
+            allows, kind = self.policy.allows_image, "images"
+        characters.append((_BORDER, node.start, node.start))
+        inner = _OpenTags()
+        self._visit_inline(node, inner, characters)
+        self._escape_open(inner)
+        start, end = node.parts["label"]
+        if allows(node.target) and (_is_inert(node) or not node.label):
+            if not _is_inert(node):
+                self._replace(node.parts["target"][1], node.parts["title"][1], "", kind)
+            return
+        target = inline_code(node.target, 2_000)
+        label = self.text[start:end]
+        if not label.strip() or label.strip() == node.target:
+            self._replace(node.start, node.end, target, kind)
+        else:
+            self._replace(node.start, start, "", kind)
+            self.edits.append(Edit(end, node.end, f" ({target})"))
+
+    def _replace_active(self, characters: list[tuple[str, int, int]], as_code: Callable[[str], str]) -> set[int]:
+        """Returns the indexes of the characters that are code now."""
+        code: set[int] = set()
+        text = "".join(sign for sign, _, _ in characters)
+        for first, last, kind in active_spans(text):
+            content = text[first:last]
+            if kind == "links" and self.policy.allows(content):
+                continue
+            start, end = characters[first][1], characters[last - 1][2]
+            self._replace(start, end, as_code(content), kind)
+            code.update(range(first, last))
+        return code
+
+
+def _is_inert(link: Node) -> bool:
+    """Whether a link's or definition's label and title do nothing, should somebody read them as text."""
+    return not _acts(f"{link.label}{_BORDER}{link.title}")
+
+
+def _may_go_on(block: Node, following: Node) -> bool:
+    """Whether GitHub's parser may take the following block for more lines of this one: it reads definitions as part of
+    a paragraph, and lets code that is open in one go on over the head of a table."""
+    if block.kind == "definition":
+        return following.kind == "indented"
+    if block.kind != "paragraph" or following.kind != "table":
+        return False
+    texts = [node.content for each in (block, following) for node in each.walk() if node.kind == "text"]
+    return any("`" in text or "[" in text for text in texts)
+
+
+def _is_in_bracket(characters: list[tuple[str, int, int]]) -> bool:
+    """Whether a bracket is open at the end, behind which GitHub makes no links of bare addresses."""
+    depth = 0
+    for sign, start, end in characters:
+        if sign == "[" and end - start == 1:
+            depth += 1
+        elif sign == "]" and end - start == 1:
+            depth = max(depth - 1, 0)
+    return depth > 0
+
+
+def _acts(text: str) -> bool:
+    return "`" in text or _TAG_START.search(text) is not None or any(True for _ in active_spans(text))
