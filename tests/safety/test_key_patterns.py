@@ -95,7 +95,7 @@ TOKENS = [
     ("doo_v1_" + chars(64, HEX), "DigitalOcean token"),
     ("dapi" + chars(32, HEX) + "-2", "Databricks token"),
     ("//packages.example.com/:_authToken=" + chars(36), "package registry token"),
-    ("Authorization: Bearer " + chars(24) + "7", "bearer token"),
+    ("Bearer " + chars(24) + "7", "bearer token"),
     ("authorization: basic " + chars(20), "authorization"),
     ("IQoJb3JpZ2lu" + chars(300), "AWS session token"),
     ("ABSK" + chars(120), "Bedrock key"),
