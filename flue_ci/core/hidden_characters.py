@@ -16,6 +16,7 @@ _CANDIDATES = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
+CANDIDATES = _CANDIDATES.pattern[1:-1]  # for a set of another expression: what is hidden, or may be
 _RUN = re.compile(f"{_CANDIDATES.pattern}+")
 _JOINERS = "\u200c\u200d"
 _SELECTORS = "\ufe0e\ufe0f"

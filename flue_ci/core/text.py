@@ -11,7 +11,8 @@ from flue_ci.core.hidden_characters import find_hidden, remove_hidden
 AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
 _DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+ANSI = r"\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_]"  # a terminal sequence, behind its \x1b
+_ANSI = re.compile(rf"\x1b(?:{ANSI})")
 
 
 def parse_duration(text: str) -> float:

@@ -8,40 +8,58 @@ Sources: the documentation of each issuer, and the rules of detect-secrets, whic
 
 import re
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-Span = tuple[int, int]  # start and end in a text
+from flue_ci.safety.readings import Span
+
 Expand = Callable[[str, Span], Span | None]
-MIN_TOKEN = 20  # characters of the shortest token
+MIN_TOKEN = 18  # characters of the shortest token
 _MAX_PEM = 20_000
 _WORD = "A-Za-z0-9_\\-"
-_LINE_END = r"[ \t]*(?:\r?\n|(?:\\r)?\\n)[ \t]*"  # also as JSON writes it
-_PEM_END = re.compile(r"-----END (?:[A-Z]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_PEM_BODY = re.compile(r"[A-Za-z0-9+/=:,.\s\\\"'\-]*")
+_NO_MORE = "(?![A-Za-z0-9])"
+# What ends with a letter or digit and yet no token begins in it: escapes, and terminal sequences.
+_ESCAPE = re.compile(
+    r"(?:\\[nrtabfve0]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[0-7]{3}|%[0-9A-Fa-f]{2}|\x1b\[[0-9;]{0,12}[A-Za-z]"
+    r"|\\(?:x1b|033|e|u001b)\[[0-9;]{0,12}[A-Za-z]|\[[0-9;]{1,12}m)\Z"
+)
+_PLACEHOLDER = re.compile(
+    r"\$?\{.*\}|\$\w+|\$?\(.*\)|<.*|%\w+%?|\*+|[xX.…]+|[A-Z]+(?:_[A-Z]+)*"
+    r"|(?:your|my|the|an|a)?[a-z_-]{0,30}(?:token|key|secret)(?:[_-][a-z_-]{1,30})?"
+)
+_KEY_FRAME = r"PRIVATE KEY(?: BLOCK)?-----"
+_PEM_END = re.compile(rf"-----END (?:[A-Z0-9]{{1,20}} ){{0,3}}{_KEY_FRAME}")
+_PEM_BODY = re.compile(r"(?:[A-Za-z0-9+/=:,.;|<>$#*│`~\s\\\"'\-])*")
+_PEM_BREAK = r"(?:\r?\n|(?:\\{1,4}r)?\\{1,4}n|%0[Aa]|<br ?/?>)"  # also in JSON, addresses, HTML
+# What may stand between two lines of a key: quotation marks and commas, signs of diffs and quotations, a line number.
+_PEM_GAP = (
+    rf"[ \t\"'`,;+\\$]{{0,8}}{_PEM_BREAK}(?:[ \t]{{0,8}}\d{{1,6}}[ \t]{{0,4}}[\t|:│.)])?"
+    rf"(?:[ \t\"'`>|#*│+/]|-(?!-)){{0,40}}"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPattern:
     """`kind` is the name that people use. Where one of `prefixes` stands, `regex` is matched; the secret is its group,
-    or all of it without one. `expand` may change the span, or refuse it with None. `is_token`: a word of at least
-    `MIN_TOKEN` characters without white space."""
+    or all of it without one. `expand` may change the span, or refuse it with None. `is_sentence`: it
+    may be shorter than `MIN_TOKEN` characters up to a blank."""
 
     kind: str
     prefixes: tuple[str, ...]
     regex: str
     expand: Expand = lambda _, span: span
-    is_token: bool = False
+    is_sentence: bool = False
+    begins_word: bool = False
 
 
-def find_keys(text: str, words: Sequence[str]) -> Iterator[tuple[str, Span]]:
-    """Kind and place of each key in `text`, in no order; they may overlap. `words` is `text.split()`."""
-    long_words = "\n".join({word for word in words if len(word) >= MIN_TOKEN})
+def find_keys(text: str, long_words: str) -> Iterator[tuple[str, Span]]:
+    """Kind and place of each key in `text`, in no order; they may overlap. `long_words` has at least the words of
+    `MIN_TOKEN` characters."""
     for pattern in KEY_PATTERNS:
         for prefix in pattern.prefixes:
-            if not pattern.is_token or prefix in long_words:
+            if pattern.is_sentence or next(_find(pattern, prefix, long_words), None):
                 yield from _find(pattern, prefix, text)
 
 
@@ -54,7 +72,9 @@ def _find(pattern: KeyPattern, prefix: str, text: str) -> Iterator[tuple[str, Sp
     position = text.find(prefix)
     while position >= 0:
         match = _compile(pattern.regex).match(text, position)
-        span = pattern.expand(text, match.span(match.lastindex or 0)) if match else None
+        span = None
+        if match and (not pattern.begins_word or _begins_word(text, position)):
+            span = pattern.expand(text, match.span(match.lastindex or 0))
         position += 1
         if span:
             yield pattern.kind, span
@@ -62,9 +82,35 @@ def _find(pattern: KeyPattern, prefix: str, text: str) -> Iterator[tuple[str, Sp
         position = text.find(prefix, position)
 
 
+def _begins_word(text: str, position: int) -> bool:
+    """Whether no letter or digit stands in front, but the end of an escape."""
+    before = text[position - 1 : position]
+    if not (before.isascii() and before.isalnum()):
+        return True
+    return _ESCAPE.search(text, max(position - 20, 0), position) is not None
+
+
+def _no_placeholder(text: str, span: Span) -> Span | None:
+    """The span of a secret, unless a word or variable stands in its place."""
+    secret = text[span[0] : span[1]]
+    return None if _PLACEHOLDER.fullmatch(secret.rpartition(":")[2]) else span
+
+
+def _with_digit(text: str, span: Span) -> Span | None:
+    """Words without digits are no tokens: `Bearer authentication`."""
+    return span if re.search("[0-9]", text[span[0] : span[1]]) else None
+
+
+def _with_digits_before(text: str, span: Span) -> Span | None:
+    """A token of Telegram with the number of its bot, of 5 to 16 digits."""
+    before = text[max(span[0] - 17, 0) : span[0]]
+    count = len(before) - len(before.rstrip(string.digits))
+    return (span[0] - count, span[1]) if 5 <= count <= 16 else None
+
+
 def _near_aws(text: str, span: Span) -> Span | None:
     """Forty letters are an AWS secret only where the text before says so."""
-    before = text[max(span[0] - 60, 0) : span[0]].lower()
+    before = text[max(span[0] - 60, 0) : span[0]].rpartition("\n")[2].lower()
     if "aws" in before or "access" in before:
         return span
     return None
@@ -95,7 +141,12 @@ def _read_tokens() -> Iterator[KeyPattern]:
         if not line.startswith("#"):
             kind, names, rest = map(str.strip, line.split(" | "))
             prefixes = tuple(names.split())
-            yield KeyPattern(kind, prefixes, rf"(?a:\b(?:{'|'.join(map(re.escape, prefixes))}){rest})", is_token=True)
+            yield KeyPattern(kind, prefixes, rf"(?a:(?:{'|'.join(map(re.escape, prefixes))}){rest})", begins_word=True)
+
+
+def _before(count: int) -> Expand:
+    """So many characters more in front."""
+    return lambda _, span: (span[0] - count, span[1])
 
 
 KEY_PATTERNS = (
@@ -105,9 +156,31 @@ KEY_PATTERNS = (
         ("ecret", "ECRET"),
         r"(?i:ecret).{0,25}?(?<=[\"'\s:=])([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
         _near_aws,
+        is_sentence=True,
     ),
-    KeyPattern("Slack token", ("xox",), r"\bxox[abeoprs]-[A-Za-z0-9\-]{10,255}"),
-    KeyPattern("Slack webhook", ("hooks.slack.com/",), r"hooks\.slack\.com/services/([A-Za-z0-9/]{20,100})"),
+    KeyPattern(
+        "Slack token",
+        ("xox", "XOX"),
+        r"(?i:xox[a-z](?:\.xox[a-z])?)-(?=[A-Za-z\-]{0,60}[0-9])[A-Za-z0-9\-]{10,255}",
+        begins_word=True,
+    ),
+    KeyPattern(
+        "Slack webhook",
+        ("hooks.slack.com/",),
+        r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9/]{20,100})",
+    ),
+    KeyPattern("Telegram token", (":A",), rf":A[{_WORD}]{{34}}{_NO_MORE}", _with_digits_before),
+    KeyPattern("Azure secret", ("Q~",), rf"(?<=[\w~.]{{3}}\d)Q~[\w~.-]{{31,34}}{_NO_MORE}", _before(4)),
+    KeyPattern("Azure key", ("JQQJ9",), rf"(?<=[A-Za-z0-9]{{52}})JQQJ9[A-Za-z0-9]{{27}}{_NO_MORE}", _before(52)),
+    KeyPattern("Azure token", ("AZDO",), rf"(?<=[A-Za-z0-9]{{76}})AZDO[A-Za-z0-9]{{4}}{_NO_MORE}", _before(76)),
+    KeyPattern("Mailchimp key", ("-us",), rf"(?<=[0-9a-f]{{32}})-us[0-9]{{1,2}}{_NO_MORE}", _before(32)),
+    KeyPattern("Vault token", ("s.",), rf"s\.(?=[A-Za-z]{{0,23}}[0-9])[A-Za-z0-9]{{24}}{_NO_MORE}", begins_word=True),
+    KeyPattern(
+        "package registry token",
+        ("_authToken=", "_auth=", "_password="),
+        r"_\w+=\s?[\"']?([\w.+/-]{20,500}={0,2})",
+        _with_digit,
+    ),
     KeyPattern(
         "JSON web token",
         (".eyJ",),
@@ -115,11 +188,34 @@ KEY_PATTERNS = (
         _with_header,
     ),
     KeyPattern(
+        "bearer token",
+        ("earer", "EARER"),
+        r"(?i:earer)(?:[ \t]{1,4}|%20|\+|\\u0020)([\w.~+/=-]{16,4000})",
+        _with_digit,
+        is_sentence=True,
+    ),
+    KeyPattern(
+        "authorization",
+        ("uthorization", "UTHORIZATION"),
+        r"(?i:uthorization)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?i:bearer|basic|token|bot)[ \t]{1,4}"
+        r"([\w.~+/=-]{8,4000})",
+        _no_placeholder,
+        is_sentence=True,
+    ),
+    KeyPattern(
         "private key",
         ("-----BEGIN ",),
-        r"-----BEGIN (?:[A-Z]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-        rf"(?:{_LINE_END}[A-Za-z\-]{{1,40}}: [^\n\\]{{0,200}}){{0,8}}(?:{_LINE_END}[A-Za-z0-9+/=]{{4,200}}){{0,400}}",
+        rf"-----BEGIN (?:[A-Z0-9]{{1,20}} ){{0,3}}{_KEY_FRAME}"
+        rf"(?:{_PEM_GAP}[A-Za-z\-]{{1,40}}: [^\n\\]{{0,200}}){{0,8}}"
+        rf"(?:(?:{_PEM_GAP})*[A-Za-z0-9+/=]{{4,200}}(?![ ]{{1,4}}[a-z]| [(])|[ ][A-Za-z0-9+/=]{{16,20000}}){{0,400}}",
         _to_last_line,
+        is_sentence=True,
     ),
-    KeyPattern("address with password", ("://",), r"://([^\s/:@]{1,256}:[^\s/@]{1,256})@"),
+    KeyPattern(
+        "address with password",
+        ("://",),
+        r"://([^\s/:@\"'`<>?#]{0,256}:[^\s/@\"'`<>?#]{1,256}(?:@[^\s/@\"'`<>?#]{1,64}(?=@)){0,4})@",
+        _no_placeholder,
+        is_sentence=True,
+    ),
 )

@@ -5,13 +5,13 @@ formatted: a secret with its end cut off, or with `_` escaped, would not be reco
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from flue_ci.safety.find_secrets import MIN_LENGTH, MIN_LINE, SecretFinder
-from flue_ci.safety.key_patterns import Span, find_keys
+from flue_ci.safety.find_secrets import MIN_LENGTH, SecretFinder
+from flue_ci.safety.readings import Span
 
 MASK = "***"
 MAX_PASSES = 20  # more than two are needed for hostile text only
@@ -39,15 +39,19 @@ class Redactor:
     def holds_secret(self, data: bytes) -> bool:
         """Whether a known value (or an encoded form) occurs in `data`."""
         text = data.decode("utf-8", "surrogateescape")
-        return any(self._finder.find_values(text, text.split()))
+        return any(self._finder.scan(text, keys=False))
 
     def patterns_in(self, text: str) -> tuple[str, ...]:
         """The kinds of well-known tokens in `text`, each once."""
-        return tuple(dict.fromkeys(kind for kind, _ in find_keys(text, text.split())))
+        return tuple(dict.fromkeys(kind for kind, _ in self._finder.scan(text, values=False)))
 
     def spans(self, text: str) -> list[Span]:
         """Where secrets are in `text`, in order, without overlap."""
         return self._finder.find(text)
+
+    def goes_on(self, lines: Sequence[str]) -> bool:
+        """Whether a secret may begin in these lines, each with its end, and go on behind them."""
+        return self._finder.goes_on(lines)
 
     def redact_value(self, value: _Value) -> _Value:
         """The same for everything inside a value: strings, bytes, collections with their keys, dataclasses. A field
@@ -129,8 +133,7 @@ class StreamRedactor:
                 self._in_key = True
             elif "-----END" in line:
                 self._in_key = False
-            last_word = "".join(line.rsplit(None, 1)[-1:])
-            if self._size > self._max_pending or not (self._in_key or len(last_word) >= MIN_LINE):
+            if self._size > self._max_pending or not (self._in_key or self._redact.goes_on(self._lines)):
                 complete, self._size, self._in_key = len(self._lines), 0, False
         if complete:
             parts.append(self._redact.mask("".join(self._lines[:complete])))

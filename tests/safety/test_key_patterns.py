@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import random
 import re
 import string
@@ -78,6 +79,38 @@ TOKENS = [
     ("ya29." + chars(120), "Google token"),
     ("GOCSPX-" + chars(28), "Google client secret"),
     ("rubygems_" + chars(48, HEX), "package registry token"),
+    ("GR1348941" + chars(20), "GitLab token"),
+    ("xoxe.xoxp-1-" + chars(163, string.ascii_uppercase + string.digits), "Slack token"),
+    ("https://hooks.slack.com/triggers/T0A1B2C3D/" + chars(13, string.digits) + "/" + chars(32, HEX), "Slack webhook"),
+    ("123456789:AA" + chars(33), "Telegram token"),
+    ("https://api.telegram.org/bot123456789:AA" + chars(33) + "/getMe", "Telegram token"),
+    ("abc8Q~" + chars(34), "Azure secret"),
+    (chars(52) + "JQQJ99" + chars(26), "Azure key"),
+    (chars(76) + "AZDO" + chars(4), "Azure token"),
+    ("https://x.blob.example/c?sv=2024&sig=" + chars(42) + "7%3D", "Azure signature"),
+    ("s." + chars(23) + "7", "Vault token"),
+    ("hvb." + chars(140), "Vault token"),
+    ("sk_prod_" + chars(11) + "7", "Stripe key"),
+    ("dckr_oat_" + chars(32), "Docker token"),
+    ("doo_v1_" + chars(64, HEX), "DigitalOcean token"),
+    ("dapi" + chars(32, HEX) + "-2", "Databricks token"),
+    ("//packages.example.com/:_authToken=" + chars(36), "package registry token"),
+    ("Bearer " + chars(24) + "7", "bearer token"),
+    ("authorization: basic " + chars(20), "authorization"),
+    ("IQoJb3JpZ2lu" + chars(300), "AWS session token"),
+    ("ABSK" + chars(120), "Bedrock key"),
+    (chars(32, HEX) + "-us12", "Mailchimp key"),
+    ("AKCp" + chars(69), "Artifactory key"),
+    ("ATATT3" + chars(186), "Atlassian token"),
+    ("ops_eyJ" + chars(300), "1Password token"),
+    ("v1.0-" + chars(24, HEX) + "-" + chars(146, HEX), "Cloudflare key"),
+    ("dp.pt." + chars(43), "Doppler token"),
+    ("fo1_" + chars(43), "Fly token"),
+    ("HRKU-AA" + chars(58), "Heroku key"),
+    ("pscale_tkn_" + chars(43), "PlanetScale token"),
+    ("sgp_" + chars(40, HEX), "Sourcegraph token"),
+    ("redis://:hunter2@cache:6379/0", "address with password"),
+    ("mongodb+srv://u:p@ss@db.example/x", "address with password"),
     ("AGE-SECRET-KEY-1" + chars(58, "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L"), "age key"),
 ]
 
@@ -99,8 +132,46 @@ def test_every_kind_has_an_example() -> None:
 
 def test_a_token_is_no_shorter_than_the_words_that_are_looked_at() -> None:
     for text, kind in TOKENS:
-        if any(pattern.is_token for pattern in KEY_PATTERNS if pattern.kind == kind):
+        if not any(pattern.is_sentence for pattern in KEY_PATTERNS if pattern.kind == kind):
             assert len(text) >= MIN_TOKEN
+
+
+BESIDES = (
+    "\\n{}\\n", "\\t{}\\r\\n", "\x1b[31m{}\x1b[0m", "\\u001b[1m{}\\u001b[0m", "[1;32m{}[0m", "%0A{}%0A", "_{}_",
+    "\\_{}\\_", "**{}**", "`{}`", "({}),", "x\n{} ", "&k={}&x=1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("besides", BESIDES)
+def test_a_token_is_recognized_beside_an_escape_or_a_sign(besides: str) -> None:
+    for text, _ in TOKENS:
+        if " " not in text and "/" not in text and "\n" not in text:
+            assert text not in Redactor()(f"a line{besides.format(text)}and more"), text
+
+
+PEM = [chars(64) for _ in range(4)] + [chars(30) + "=="]
+FRAMED = ["-----BEGIN RSA PRIVATE KEY-----", *PEM, "-----END RSA PRIVATE KEY-----"]
+LINES = (
+    "+{}", "-{}", "> {}", "    {}", "{:>6}\t{}", "{}:{}", " {} | {}", " {} +{}", '    "{}\\n"', '  "{}",', "'{}\\n' +",
+    "# {}", "// {}", " * {}", "\x1b[32m+{}\x1b[m", "{}$", "{}\r", "{}<br>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_private_key_is_masked_behind_any_prefix(line: str) -> None:
+    numbers = line.count("{") > 1
+    lines = [line.format(index, text) if numbers else line.format(text) for index, text in enumerate(FRAMED)]
+    for text in ("\n".join(lines), json.dumps("\n".join(lines))):
+        shown = Redactor()(f"before\n{text}\nafter")
+        assert not any(body[8:24] in shown for body in PEM), shown
+        assert shown.startswith("before\n")
+        assert shown.endswith("\nafter")
+
+
+@pytest.mark.parametrize("between", [" ", "%0A", "\\n", "\\\\n", "\r\n"])
+def test_a_private_key_is_masked_in_one_line(between: str) -> None:
+    shown = Redactor()(between.join(FRAMED[:-1]))
+    assert not any(body[8:24] in shown for body in PEM)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +206,22 @@ def test_a_token_is_no_shorter_than_the_words_that_are_looked_at() -> None:
         "AGE-SECRET-KEY-1 " + "Q" * 58,
         "whsec_your_signing_secret",
         "dapi" + "documentation" * 3,
+        "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+        "--hash=sha256:" + "0123456789abcdef" * 4,
+        "image@sha256:" + "0123456789abcdef" * 4,
+        "sk_test_placeholder and ghp_your_token_here",
+        "https://user:${TOKEN}@github.com/x and https://$USER:$PASSWORD@host and https://{user}:{password}@{host}",
+        "http://localhost:8080?mail=a@b and ssh://git@host:22/x and git@github.com:o/r.git",
+        'hosts = ["http://a:1", "x@y"]',
+        "Bearer ${TOKEN} and Authorization: Bearer <token> and the bearer of bad-news-for-everyone",
+        "Authorization: Bearer YOUR_API_KEY and Authorization: token $GITHUB_TOKEN",
+        "Authorization: Bearer your-token",
+        "xoxo-hugs-and-kisses",
+        "12:AAAA and 10:30:AM",
+        "risk-assessment-2024-final-report-version-0001",
+        "!function(e,t){module.exports=t():e.s=t()}(this,function(){var s.prototypeOfEverythingInHere})",
+        "const sprite='data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4='",
+        '"integrity": "sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk="',
     ],
 )
 def test_what_only_looks_alike_stays(text: str) -> None:

@@ -23,6 +23,7 @@ from flue_ci.report import report
 from flue_ci.report.markdown import markdown
 from flue_ci.safety.find_secrets import encodings
 from flue_ci.safety.redact import MASK, Redactor, StreamRedactor, added_lines, secrets_of
+from tests.safety.test_writings import WRITINGS, dump
 from tests.support.reports import FULL
 
 SECRET = 'sk-test/"very"+secret value=42'
@@ -253,6 +254,8 @@ _WRITTEN = st.sampled_from(
     [form for secret in _SECRETS for form in encodings(secret)]
     + [
         "ghp_" + "a1" * 18,
+        *(WRITINGS[writing](secret) for secret in _SECRETS for writing in WRITINGS),
+        *(f"\n{dump(command, f'ab{secret}')}" for secret in _SECRETS for command in ("od -tx1", "od -c", "od -An -x")),
         "glpat-aB3dE6fG9hI2jK5lM8nO",
         "SG.aB3dE6fG9hI2jK5lM8nO1p.aB3dE6fG9hI2jK5lM8nO1paB3dE6fG9hI2jK5lM8nO1",
         "postgres://user:hunter22@db.example/x",
