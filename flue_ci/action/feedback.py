@@ -131,7 +131,7 @@ async def _finish_comments(job: ActionJob, event: Event, number: int) -> None:
     forge = make_forge(job.settings, job.say, retry_timeout=_RETRY_SECONDS)
     try:
         count = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url)
-        job.say(f"finished {plural(count, 'progress comment')}")
+        job.say(f"{plural(count, 'comment')} about this run")
         if not count and job.inputs.has_reacted and not job.inputs.report:
             await _answer(forge, event, killed_reply(job.run_url), job.say)
     finally:

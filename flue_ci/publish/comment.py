@@ -59,6 +59,12 @@ def is_at_work(body: str) -> bool:
     return _split_marker(body)[1].startswith(_AT_WORK)
 
 
+def is_about_run(body: str, run_url: str) -> bool:
+    """Whether the newest answer of a comment of ours is about that run, at work or over."""
+    answer, _ = split_answers(_split_marker(body)[1])
+    return body.startswith(MARKER) and bool(re.search(rf"\]\({re.escape(run_url)}[)#]", answer))
+
+
 def killed_run_comment(body: str, run_url: str) -> str:
     """The new body of a comment about a run at work whose job was killed; "" for any other comment."""
     line, rest = _split_marker(body)
@@ -101,7 +107,7 @@ def revised_comment(body: str, report: Report, patch: bytes, *, server_url: str)
     trigger = report.trigger
     if not trigger or not is_ours(body, report.agent, trigger.in_thread) or answer.startswith(_AT_WORK):
         return ""
-    if not re.search(rf"\]\({re.escape(trigger.run_url)}[)#]", answer):
+    if not is_about_run(body, trigger.run_url):
         return ""
     return add_earlier(without_sign(report_comment(report, patch, server_url=server_url)), earlier, LONGEST_BODY)
 
