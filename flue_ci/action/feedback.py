@@ -130,9 +130,9 @@ async def _finish_comments(job: ActionJob, event: Event, number: int) -> None:
     """Ends the run's comment; where the gate promised an answer and there is none yet, it is written now."""
     forge = make_forge(job.settings, job.say, retry_timeout=_RETRY_SECONDS)
     try:
-        count = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url)
-        job.say(f"{plural(count, 'comment')} about this run")
-        if not count and job.inputs.has_reacted and not job.inputs.report:
+        count, total = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url)
+        job.say(f"finished {plural(count, 'progress comment')}")
+        if not total and job.inputs.has_reacted and not job.inputs.report:
             await _answer(forge, event, killed_reply(job.run_url), job.say)
     finally:
         await forge.close()

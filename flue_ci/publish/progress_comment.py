@@ -139,15 +139,15 @@ class CommentPublisher:
 
 async def finish_killed_comments(
     forge: Discussions, number: int, kind: Literal["issue", "review"], run_url: str
-) -> int:
-    """Ends the progress comments of a job that was killed; returns how many comments about its run there are, with
-    those that it had ended itself. Raises `ForgeError`."""
+) -> tuple[int, int]:
+    """Ends the progress comments of a job that was killed; returns how many, and how many comments about its run there
+    are in all. Raises `ForgeError`."""
     comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
     ours = [comment for comment in comments if is_same_account(comment.author, me)]
-    for comment in ours:
-        if body := killed_run_comment(comment.body, run_url):
-            await forge.edit(comment, body)
-    return sum(is_about_run(comment.body, run_url) for comment in ours)
+    endings = [(comment, body) for comment in ours if (body := killed_run_comment(comment.body, run_url))]
+    for comment, body in endings:
+        await forge.edit(comment, body)
+    return len(endings), sum(is_about_run(comment.body, run_url) for comment in ours)
 
 
 def is_same_account(author: Account, me: Account) -> bool:
