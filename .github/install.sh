@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Installs flue-ci into a new folder below RUNNER_TEMP, and names that folder as the step's output `home`.
-# It writes nothing outside of it, reads nothing of the workspace, and runs no code of a package while it installs one.
+# It writes nothing outside of it but the reason of a failure, reads nothing of the workspace, and runs no code of a package while it installs one.
 # Bash 3.2 is enough: that is what macOS has.
 set -euo pipefail
 
 fail() { # WHAT, WHAT NEXT
+  trap - EXIT
   echo "::error title=flue-ci::$1. $2"
+  echo "$1. $2" >"${RUNNER_TEMP:-/tmp}/flue-ci-install-failure" || true # for the step that answers the comment
   exit 1
 }
+# Whatever else goes wrong, such as a full disk, is an error with a reason as well.
+trap 'fail "flue-ci could not be installed (exit code $?, see the lines above)" "Is the disk of this runner full?"' EXIT
 
 [ "${RUNNER_OS:-}" != Windows ] || fail "Windows runners are not supported" "Let this job run on Linux or macOS"
 action=$(cd "$(dirname "$0")/.." && pwd)
@@ -62,3 +66,4 @@ chmod +x "$home/venv/bin/flue-ci"
   </dev/null >/dev/null 2>&1 &
 
 echo "home=$home" >>"$GITHUB_OUTPUT"
+trap - EXIT

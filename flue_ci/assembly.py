@@ -104,11 +104,10 @@ def prepare_run(
 ) -> PreparedRun:
     """Everything for a run; nothing is started, nothing is spent. Raises `UsageError` for what is missing."""
     skills, notes = load_skills(inputs.trusted_folder, spec.skills)
-    secrets = _secrets(spec, settings)
+    _check_keys(spec, options, settings)
+    secrets = {name: settings.environ[name] for name in spec.sandbox.secrets}
     redact = Redactor([*secrets_of(settings.environ), *secrets.values()])
     provider = make_provider(options.sandbox, settings, no_isolation=options.no_isolation)
-    if not options.dry_run:
-        _check_keys(spec, options, settings)
     make_tools(spec.tools)  # one that cannot be loaded is an error before anything starts
     model = _model(spec, options, settings, redact)
     engine = AgentLoop(model, violations=violations)
@@ -258,16 +257,6 @@ def _filled(text: str, secrets: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda match: secrets[match[1]], text)
 
 
-def _secrets(spec: AgentSpec, settings: Settings) -> dict[str, str]:
-    missing = [name for name in spec.sandbox.secrets if not settings.environ.get(name)]
-    if missing:
-        raise UsageError(
-            f"the spec wants {', '.join(missing)}, but the environment has no such variable",
-            hint=f"export {missing[0]}=…, or take it out of `sandbox.secrets`",
-        )
-    return {name: settings.environ[name] for name in spec.sandbox.secrets}
-
-
 def _model(spec: AgentSpec, options: RunOptions, settings: Settings, redact: Redactor) -> Model:
     """Raises `UsageError` for everything that can be known to be wrong by now."""
     from flue_ci.models.replay import Recorder, Replay
@@ -302,12 +291,46 @@ def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:
 
 
 def _check_keys(spec: AgentSpec, options: RunOptions, settings: Settings) -> None:
-    for name in SANDBOXES.load(options.sandbox).missing_keys(settings):
-        raise UsageError(f"{name} is not set", hint=f"export {name}=…, or run with --sandbox local")
-    if options.replay:
-        return
-    for name in MODELS.load(spec.model.provider).missing_keys(settings):
-        raise UsageError(f"{name} is not set", hint=f"export {name}=…; `flue-ci demo` needs no key")
+    """Raises `UsageError` for all keys and secrets that are missing, at once."""
+    keys: list[str] = []
+    if not options.dry_run:
+        keys += SANDBOXES.load(options.sandbox).missing_keys(settings)
+        if not options.replay:
+            keys += MODELS.load(spec.model.provider).missing_keys(settings)
+    secrets = [name for name in spec.sandbox.secrets if not settings.environ.get(name)]
+    problems = []
+    if keys:
+        problems.append(f"{' and '.join(keys)} {'is' if len(keys) == 1 else 'are'} not set")
+    if secrets:
+        problems.append(f"the spec wants {', '.join(secrets)}, but the environment has no such variable")
+    if problems:
+        raise UsageError("; ".join(problems), hint=_keys_hint(keys, secrets, options, settings))
+
+
+def _keys_hint(keys: list[str], secrets: list[str], options: RunOptions, settings: Settings) -> str:
+    """Where to set what is missing: on GitHub for a job, in the shell for a terminal."""
+    if settings.in_job:
+        return secrets_hint(settings.github, keys, secrets)
+    hint = f"export {' '.join(f'{name}=…' for name in (*keys, *secrets))}"
+    if secrets:
+        return f"{hint}, or take it out of `sandbox.secrets`"
+    if keys and keys[0] in SANDBOXES.load(options.sandbox).missing_keys(settings):
+        return f"{hint}, or run with --sandbox local"
+    return f"{hint}; `flue-ci demo` needs no key"
+
+
+def secrets_hint(github: GitHubSettings, keys: Sequence[str], secrets: Sequence[str] = ()) -> str:
+    """How a job of GitHub Actions gets these keys (inputs of the action) and secrets (variables of the step)."""
+    lines = [f"add what is missing as secrets of the repository, {github.secrets_url}", "and give it to the step:"]
+    if keys:
+        lines += ["with:", *(f"  {name.lower().replace('_', '-')}: ${{{{ secrets.{name} }}}}" for name in keys)]
+    if secrets:
+        lines += ["env:", *(f"  {name}: ${{{{ secrets.{name} }}}}" for name in secrets)]
+    lines.append(
+        "GitHub gives none to Dependabot's events, nor to comments on lines, reviews and pushes of a fork's pull "
+        "request: a plain comment in the conversation works there."
+    )
+    return "\n".join(lines)
 
 
 def _guidance(repo: Path) -> tuple[str, tuple[str, ...]]:

@@ -18,6 +18,11 @@ class GitHubSettings:
     graphql_url: str = ""
     server_url: str = "https://github.com"
 
+    @property
+    def secrets_url(self) -> str:
+        """The page where people set the repository's secrets for workflows."""
+        return f"{self.server_url}/{self.repo}/settings/secrets/actions"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -41,6 +46,11 @@ class Settings:
     rescue_seconds: float | None = None
     github: GitHubSettings = field(default_factory=GitHubSettings)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def in_job(self) -> bool:
+        """Whether this is a job of GitHub Actions."""
+        return self.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

@@ -20,7 +20,7 @@ from flue_ci.report.report import Artifact, Report
 from flue_ci.safety.markdown import inline_code
 
 _RETRY_SECONDS = 20.0
-_FAILED = "its upload failed, see the step “Upload the report” in the log"
+_UPLOAD_FAILURE = "its upload failed, see the step “Upload the report” in the log"
 
 
 def link_report(environ: Mapping[str, str]) -> int:
@@ -40,7 +40,7 @@ def link_report(environ: Mapping[str, str]) -> int:
 def _with_artifact(report: Report, url: str) -> Report:
     if url:
         return replace(report, artifact=replace(report.artifact, url=url))
-    return replace(report, artifact=Artifact(missing=_FAILED))
+    return replace(report, artifact=Artifact(missing=_UPLOAD_FAILURE))
 
 
 def _append_summary(job: ActionJob, report: Report) -> None:

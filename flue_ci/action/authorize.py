@@ -47,7 +47,7 @@ async def authorize_request(
     event, settings = context.event, context.job.inputs.gate
     triggers = [agent.triggers for agent in agents]
     choice = policy.choose_agent(event, command, triggers, workflow_agent=settings.agent)
-    if isinstance(choice, policy.Skip):
+    if isinstance(choice, policy.Skip) and not (command and isinstance(choice, policy.NoAgents)):
         return Rejection(reason=choice.reason)
     # A person who may start nothing gets no reply either: else strangers could make us comment.
     required_triggers = policy.AgentTriggers(name="help")
@@ -62,6 +62,8 @@ async def authorize_request(
         return Rejection(reason="a comment of our own account asks for nothing")
     if isinstance(verdict, policy.Skip):
         return Rejection(reason=verdict.reason, reply=error_reply(verdict.reason, context.job.run_url))
+    if isinstance(choice, policy.Skip):
+        return Rejection(reason=choice.reason, reply=error_reply(choice.reason, context.job.run_url))
     if isinstance(choice, policy.Help):
         reply = help_reply(triggers, trigger=settings.trigger)
         return Rejection(reason="the agents are listed in a reply", reply=reply)
@@ -73,10 +75,8 @@ async def authorize_request(
         if target.needs_commit:
             repeat = f"{settings.trigger} {choice.agent.comment or choice.agent.name} @SHA"
         return Rejection(reason=target.refusal, reply=error_reply(target.refusal, context.job.run_url, repeat=repeat))
-    limit = context.job.inputs.rate_limit
-    if limit and not await _is_within_rate(event, settings, limit, context.forge):
-        reason = f"{event.actor} asked more than {limit} times within an hour (the input `rate-limit`)"
-        return Rejection(reason=reason, is_denied=True)
+    if rejection := await _exceeds_rate(context):
+        return rejection
     agent = next(agent for agent in agents if agent.name == choice.agent.name)
     return AgentRequest(agent=agent, instruction=choice.instruction)
 
@@ -99,24 +99,37 @@ async def fetch_roles(event: Event, forge: Forge) -> policy.ActorRoles:
     )
 
 
-async def _is_within_rate(event: Event, settings: policy.GateSettings, limit: int, forge: Forge) -> bool:
-    """Counts the person's requests of the last hour, this one included: comments, or runs of this workflow. Runs can
-    be counted only with the permission `actions: read`; without it GitHub's own limits hold."""
+async def _exceeds_rate(context: JobContext) -> Rejection | None:
+    """The rejection of a request beyond the limit. Only the first one is answered: the others would be a flood."""
+    event, limit = context.event, context.job.inputs.rate_limit
+    if not limit:
+        return None
     now = datetime.now(UTC)
-    since = (now - RATE_WINDOW).strftime(_TIME)
+    times = await _request_times(event, context.job.inputs.gate, (now - RATE_WINDOW).strftime(_TIME), context.forge)
+    end = policy.rate_end(times, now.strftime(_TIME), limit)
+    if not end:
+        return None
+    reason = (
+        f"{event.actor} asked more than {limit} times within an hour (the input `rate-limit`). The next request is "
+        f"taken from {end[11:16]} UTC on, if there is none until then"
+    )
+    reply = error_reply(reason, context.job.run_url) if len(times) == limit + 1 else ""
+    return Rejection(reason=reason, is_denied=True, reply=reply)
+
+
+async def _request_times(event: Event, settings: policy.GateSettings, since: str, forge: Forge) -> Sequence[str]:
+    """When the person asked since then, this request included: comments, or runs of this workflow. Runs can be counted
+    only with the permission `actions: read`; without it GitHub's own limits hold."""
     if event.comment_id:
-        times = [
+        return [
             comment.created_at
             for comment in await forge.recent_requests(event.actor, since)
             if find_command(comment.body, trigger=settings.trigger, phrase=settings.phrase)
         ]
-    elif settings.workflow and event.has_actor:
+    if settings.workflow and event.has_actor:
         try:
-            times = await forge.recent_runs(settings.workflow, event.actor, since)
+            return await forge.recent_runs(settings.workflow, event.actor, since)
         except ForgeError as error:
-            if error.status in (403, 404):
-                return True
-            raise
-    else:
-        return True
-    return policy.within_rate(times, now.strftime(_TIME), limit)
+            if error.status not in (403, 404):
+                raise
+    return ()

@@ -59,8 +59,12 @@ class JobContext:
         self.job.log.command(workflow_command("debug", f"GitHub was asked {plural(count, 'time')}"))
 
 
-def run_step(environ: Mapping[str, str], work: Callable[[ActionJob, Signals], int]) -> int:
-    """The exit code of the step that does `work`. For a `FlueError` see `fail_step`."""
+def run_step(
+    environ: Mapping[str, str],
+    work: Callable[[ActionJob, Signals], int],
+    answer: Callable[[Mapping[str, str], FlueError], None] = lambda *_: None,
+) -> int:
+    """The exit code of the step that does `work`. For a `FlueError` see `fail_step`; `answer` tells who asked."""
     try:
         signals = Signals()
         signals.interrupt()
@@ -69,6 +73,8 @@ def run_step(environ: Mapping[str, str], work: Callable[[ActionJob, Signals], in
         job.end_log()
         return code
     except FlueError as error:
+        if environ.get("GITHUB_ACTIONS") == "true":
+            answer(environ, error)
         return fail_step(environ, error)
 
 

@@ -3,7 +3,7 @@ run that was killed. The report of a run is published by `publish`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from flue_ci.action.context import JobContext, read_event
@@ -12,13 +12,18 @@ from flue_ci.action.target import Target, trigger_of
 from flue_ci.assembly import make_forge
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
-from flue_ci.core.ports import Reaction
-from flue_ci.core.text import plural
-from flue_ci.gate.event import Event
-from flue_ci.publish.comment import error_reply
+from flue_ci.core.ports import Discussions, Reaction
+from flue_ci.core.text import one_line, plural
+from flue_ci.gate.event import Event, run_page
+from flue_ci.gate.workflow_commands import workflow_command
+from flue_ci.publish.comment import error_reply, killed_reply
 from flue_ci.publish.progress_comment import finish_killed_comments
+from flue_ci.safety.redact import Redactor, secrets_of
+from flue_ci.settings import read_settings
 
 _RETRY_SECONDS = 20.0  # for the comment of a run that was killed
+_KILL = "the run was ended before it could say how it went: out of time or memory, cancelled twice, or a bug"
+_KILL_HINT = "look at the end of the log of the step “Run”; ask again, with more `timeout-minutes` if it was time"
 
 
 def _comment_kind(event: Event) -> Literal["issue", "review"]:
@@ -64,34 +69,70 @@ async def post_error(context: JobContext, error: FlueError) -> None:
     event, job = context.event, context.job
     if not job.inputs.has_reacted or not job.inputs.comment or job.inputs.dry_run:
         return
-    if event.number is None or event.comment_id is None:
+    if event.number is None or not event.is_comment:
         return
-    text = error_reply(job.redact(str(error)), job.run_url)
+    text = error_reply(job.redact(str(error)), job.run_url, hint=job.redact(error.hint))
+    await _answer(context.quick_forge, event, text, job.say)
+
+
+async def _answer(forge: Discussions, event: Event, text: str, notify: Callable[[str], None]) -> None:
+    """A comment below the one that asked, or in its thread, if GitHub takes it."""
     try:
-        if event.comment_kind == "review":
-            await context.quick_forge.reply(event.number, event.comment_id, text)
-        else:
-            await context.quick_forge.comment(event.number, text)
+        if event.comment_kind == "review" and event.number and event.comment_id:
+            await forge.reply(event.number, event.comment_id, text)
+        elif event.number:
+            await forge.comment(event.number, text)
     except ForgeError as failure:
-        job.say(f"this cannot be said in a comment: {failure}")
+        notify(f"this cannot be said in a comment: {failure}")
+
+
+def answer_wrong_inputs(environ: Mapping[str, str], error: FlueError) -> None:
+    """The same for an input that cannot be: then there is no job yet. Nothing is said where no answer was promised, or
+    where no comment is wanted."""
+    if environ.get("FLUE_CI_REACTED") != "true" or environ.get("FLUE_CI_PUBLISH", "").strip() == "none":
+        return
+    redact = Redactor(secrets_of(environ))
+    text = error_reply(redact(str(error)), run_page(environ), hint=redact(error.hint))
+
+    async def answer() -> None:
+        forge = make_forge(read_settings(_without_seconds(environ)), print, retry_timeout=3.0)
+        try:
+            await _answer(forge, read_event(environ), text, print)
+        finally:
+            await forge.close()
+
+    try:
+        asyncio.run(answer())
+    except FlueError as failure:
+        print(redact(f"this cannot be said in a comment: {failure}"), flush=True)
+
+
+def _without_seconds(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment that has settings whatever else is wrong with it."""
+    return {name: value for name, value in environ.items() if not name.endswith("_SECONDS")}
 
 
 def finish_killed_run(environ: Mapping[str, str]) -> int:
-    """The step after a run that was killed: the run's comment says so, because the run no longer can. Always green: the
-    step that ran is red already."""
-    job, event = start_job(environ), read_event(environ)
-    if event.number is not None and job.run_url and job.inputs.comment:
-        try:
-            count = asyncio.run(_finish_comments(job, event, event.number))
-            job.say(f"finished {plural(count, 'progress comment')}")
-        except FlueError as error:
-            job.notice(f"the comment may still say that the run is at work: {error}")
+    """The step after a run that was killed: an annotation and the run's comment say so, because the run no longer can.
+    Always green: the step that ran is red already."""
+    print(workflow_command("error", f"{_KILL}\n→ {_KILL_HINT}", title="flue-ci"), flush=True)
+    try:
+        job, event = start_job(environ), read_event(environ)
+        if event.number is not None and job.run_url and job.inputs.comment:
+            asyncio.run(_finish_comments(job, event, event.number))
+    except FlueError as error:
+        text = Redactor(secrets_of(environ))(f"the comment may still say that the run is at work: {error}")
+        print(workflow_command("notice", one_line(text, 1_000), title="flue-ci"), flush=True)
     return EXIT_DONE
 
 
-async def _finish_comments(job: ActionJob, event: Event, number: int) -> int:
+async def _finish_comments(job: ActionJob, event: Event, number: int) -> None:
+    """Ends the run's comment; where the gate promised an answer and there is none yet, it is written now."""
     forge = make_forge(job.settings, job.say, retry_timeout=_RETRY_SECONDS)
     try:
-        return await finish_killed_comments(forge, number, _comment_kind(event), job.run_url)
+        count, total = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url)
+        job.say(f"finished {plural(count, 'progress comment')}")
+        if not total and job.inputs.has_reacted and not job.inputs.report:
+            await _answer(forge, event, killed_reply(job.run_url), job.say)
     finally:
         await forge.close()

@@ -16,6 +16,7 @@ from flue_ci.action.inputs import ActionInputs, read_inputs
 from flue_ci.action.step_ending import annotation, last_lines
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError
 from flue_ci.core.text import one_line
+from flue_ci.gate.event import run_page
 from flue_ci.gate.workflow_commands import (
     WorkflowLog,
     append_summary,
@@ -94,14 +95,7 @@ class ActionJob:
     @property
     def run_url(self) -> str:
         """The page of this job's run; empty outside of GitHub Actions."""
-        run, attempt = self.environ.get("GITHUB_RUN_ID", ""), self.environ.get("GITHUB_RUN_ATTEMPT", "1")
-        github = self.settings.github
-        if not run or not github.repo:
-            return ""
-        url = f"{github.server_url}/{github.repo}/actions/runs/{run}"
-        if attempt in ("", "1"):
-            return url
-        return f"{url}/attempts/{attempt}"
+        return run_page(self.environ)
 
     def say(self, text: str) -> None:
         """One line in the log."""
@@ -129,6 +123,14 @@ class ActionJob:
         if not self.environ.get("RUNNER_TEMP"):
             return Artifact()
         return plan_artifact(agent, self.run_url, is_wanted=self.inputs.artifact)
+
+    def _with_job_hint(self, report: Report) -> Report:
+        """In a job, a hint about a key also says where keys are set."""
+        failure, url = report.failure, self.settings.github.secrets_url
+        if failure is None or "_API_KEY" not in failure.hint or url in failure.hint or not self.settings.github.repo:
+            return report
+        hint = f"{failure.hint.rstrip()} The keys of a workflow are secrets of the repository: {url}"
+        return replace(report, failure=replace(failure, hint=hint))
 
     def end_log(self) -> None:
         """The last lines of the log: how it ended, what the agent said, and where the answer is."""
@@ -158,7 +160,7 @@ class ActionJob:
         """
         upload: dict[str, str] = {}
         if isinstance(folder, RunFolder):
-            report = replace(report, artifact=self.plan_artifact(report.agent))
+            report = self._with_job_hint(replace(report, artifact=self.plan_artifact(report.agent)))
         report = await publish_report(report, self.redact.redact_value(patch), publishers, target)
         report = self.redact.redact_value(report)  # an error of a publisher may repeat what it was sent
         if isinstance(folder, RunFolder):

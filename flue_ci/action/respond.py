@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from flue_ci.action.agent_run import end_early, run_for_event
 from flue_ci.action.authorize import Rejection, authorize_request, fetch_roles
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
-from flue_ci.action.feedback import acknowledge, post_error, react, reply
+from flue_ci.action.feedback import acknowledge, answer_wrong_inputs, post_error, react, reply
 from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents
 from flue_ci.assembly import preload_adapters
@@ -21,7 +21,7 @@ from flue_ci.run.session import Signals
 
 def run_action(environ: Mapping[str, str]) -> int:
     """Acts on the event of this job; the exit code is the step's."""
-    return run_step(environ, _act)
+    return run_step(environ, _act, answer_wrong_inputs)
 
 
 def _act(job: ActionJob, signals: Signals) -> int:
@@ -65,7 +65,9 @@ async def _respond(context: JobContext, decision: Allow) -> int:
             return end_early(context.job, error)
         except asyncio.CancelledError:
             task.uncancel()
-            return end_early(context.job, FlueError("interrupted"), 128 + (context.signals.first or 2))
+            interruption = FlueError("interrupted", hint="the job was cancelled before an agent was started: ask again")
+            await post_error(context, interruption)
+            return end_early(context.job, interruption, 128 + (context.signals.first or 2))
         finally:
             roles.cancel()
             await asyncio.gather(roles, return_exceptions=True)

@@ -3,7 +3,7 @@
 import re
 
 from flue_ci.core.text import one_line
-from flue_ci.gate.workflow_commands import workflow_command
+from flue_ci.gate.workflow_commands import error_annotation, workflow_command
 from flue_ci.report.markdown import MARKS
 from flue_ci.report.report import Report
 
@@ -22,9 +22,8 @@ def annotation(report: Report, comment_url: str, *, is_red: bool) -> str:
         text = report.failure.message
         place = _PLACE.match(text)
     text = f"{text[:_MAX_CHARS]}\n→ {remedy(report, comment_url)[:_MAX_CHARS]}"
-    if place:
-        line, column = place[2] or "", place[3] or ""
-        return workflow_command(level, text, file=place[1], line=line, col=column, title="flue-ci")
+    if place and is_red:
+        return error_annotation(place[1], int(place[2] or 0), int(place[3] or 0), text)
     return workflow_command(level, text, title="flue-ci")
 
 

@@ -153,6 +153,18 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
     )
 
 
+def run_page(environ: Mapping[str, str]) -> str:
+    """The address of this job's run; empty outside of GitHub Actions."""
+    run, repo = environ.get("GITHUB_RUN_ID", ""), environ.get("GITHUB_REPOSITORY", "")
+    if not run or not repo:
+        return ""
+    url = f"{environ.get('GITHUB_SERVER_URL') or 'https://github.com'}/{repo}/actions/runs/{run}"
+    attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
+    if attempt in ("", "1"):
+        return url
+    return f"{url}/attempts/{attempt}"
+
+
 class _Part:
     """A value of the payload, read as a mapping. A member that is missing or of another type reads as empty."""
 

@@ -72,6 +72,11 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class NoAgents(Skip):
+    """No comment starts an agent here: whoever may ask is answered with the reason."""
+
+
+@dataclass(frozen=True)
 class Deny:
     """The actor asked for an agent and may not start one."""
 
@@ -164,7 +169,10 @@ def choose_agent(
     if not candidates and workflow_agent:
         return Unknown(name=workflow_agent, near=closest_match(workflow_agent, [agent.name for agent in agents]) or "")
     if not candidates:
-        return Skip("there are no agents in .flue/agents on the trusted branch")
+        return NoAgents(
+            "there are no agents in .flue/agents on the trusted branch. Specs count there only, never in a pull "
+            "request: `flue-ci init NAME` writes one, to be merged into the default branch"
+        )
     if command is not None:
         return _choose_by_comment(command, candidates, [agent for agent in agents if agent not in candidates])
     if event.name in ("workflow_dispatch", "repository_dispatch") and event.inputs.get("agent"):
@@ -177,7 +185,7 @@ def _choose_by_comment(
 ) -> Choice:
     listeners = [agent for agent in candidates if agent.comment]
     if not listeners:
-        return Skip("no agent has a `triggers.comment` in its spec")
+        return NoAgents("no agent has a `triggers.comment` in its spec, so no comment starts one: add it and merge it")
     for agent in listeners:
         if command.name == agent.comment.lower():
             return SelectedAgent(agent, command.instruction)
@@ -260,6 +268,14 @@ def within_rate(times: Sequence[str], now: str, limit: int, *, window_seconds: i
     """Whether at most `limit` of the `times` (RFC 3339, UTC) lie in the window before `now`."""
     since = (datetime.strptime(now, _TIME) - timedelta(seconds=window_seconds)).strftime(_TIME)
     return sum(1 for time in times if time >= since) <= limit
+
+
+def rate_end(times: Sequence[str], now: str, limit: int, *, window_seconds: int = 3600) -> str:
+    """When the next request is taken (RFC 3339), if nobody asks until then; "" when it is within the limit now."""
+    if within_rate(times, now, limit, window_seconds=window_seconds):
+        return ""
+    newest = sorted(times)[-limit]  # as soon as this one is out of the window, there is room for one more
+    return (datetime.strptime(newest, _TIME) + timedelta(seconds=window_seconds)).strftime(_TIME)
 
 
 def _deny_role(login: str, role: str, agent: AgentTriggers) -> Deny:

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from flue_ci.core.text import one_line
-from flue_ci.gate.event import COMMENTS, Event, parse_event
+from flue_ci.gate.event import COMMENTS, Event, parse_event, run_page
 from flue_ci.gate.policy import (
     DEFAULT_ROLES,
+    MARKER,
     Allow,
     Decision,
     GateSettings,
@@ -32,8 +33,12 @@ from flue_ci.gate.policy import (
     is_person,
     read_gate_settings,
 )
-from flue_ci.gate.workflow_commands import workflow_command, write_output
+from flue_ci.gate.workflow_commands import append_summary, workflow_command, write_output
 
+FORK_REFUSAL = (
+    "GitHub gives comments on lines and reviews of a fork's pull request no secrets, and a token that only reads: this "
+    "can neither be served nor answered there. Ask in a plain comment in the conversation of the pull request"
+)
 _TIMEOUT_SECONDS = 10.0
 _MAX_WAIT_SECONDS = 5.0
 _MAX_RESPONSE_BYTES = 2_000_000
@@ -78,6 +83,13 @@ class GitHubApi:
         elif event.number:
             self._request("POST", f"/issues/{event.number}/reactions", {"content": content})
 
+    def answer(self, event: Event, body: str) -> None:
+        """A comment below the one that asked, in its thread when it stands in one. Raises like `role`."""
+        if event.comment_kind == "review":
+            self._request("POST", f"/pulls/{event.number}/comments/{event.comment_id}/replies", {"body": body})
+        elif event.number:
+            self._request("POST", f"/issues/{event.number}/comments", {"body": body})
+
     def _request(self, method: str, path: str, body: object = None, *, is_last: bool = False) -> Any:
         data = None if body is None else json.dumps(body).encode()
         headers = {
@@ -106,6 +118,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
+_ISSUES = "https://github.com/flue-ci/flue-ci/issues"
 _NO_ANSWER = (OSError, ValueError, TypeError, KeyError, AttributeError)  # no connection, or another shape of JSON
 
 
@@ -117,10 +130,35 @@ def main() -> None:
             for name, value in outputs.items():
                 write_output(os.environ["GITHUB_OUTPUT"], name, value)
     except Exception as bug:  # noqa: BLE001 (the boundary: a step that ends with a traceback helps nobody)
-        print(workflow_command("error", f"the gate failed: {type(bug).__name__}: {bug}", title="flue-ci"), flush=True)
+        text = f"the gate failed: {type(bug).__name__}: {bug}\n→ run the job again; else report it: {_ISSUES}"
+        print(workflow_command("error", text, title="flue-ci"), flush=True)
         sys.exit(3)
     if outputs["proceed"] != "true":
-        print(workflow_command("notice", outputs["reason"], title="flue-ci"), flush=True)
+        is_request = outputs["reason"] == FORK_REFUSAL
+        print(workflow_command("warning" if is_request else "notice", outputs["reason"], title="flue-ci"), flush=True)
+        if is_request and os.environ.get("GITHUB_STEP_SUMMARY"):
+            append_summary(os.environ["GITHUB_STEP_SUMMARY"], f"### ❌ Nothing was started\n\n{FORK_REFUSAL}.")
+
+
+def report_failure() -> None:
+    """The step after an installation that failed: an answer to the comment that got its 👀. The installation has left
+    the reason in a file."""
+    event, api = _read_event(os.environ), GitHubApi(os.environ)
+    try:
+        file = Path(os.environ.get("RUNNER_TEMP", "")) / "flue-ci-install-failure"
+        reason = one_line(file.read_text(encoding="utf-8", errors="replace"), 500)
+    except OSError:
+        reason = "the job was ended before it was installed; ask again"
+    if os.environ.get("FLUE_CI_PUBLISH", "comment").strip() == "none":
+        return
+    link = ""
+    if url := run_page(os.environ):
+        link = f" · [log of the job]({url})"
+    text = f"{MARKER} help -->\n### ❌ flue-ci could not be installed{link}\n\n`{reason.replace('`', '')}`"
+    try:
+        api.answer(event, text)
+    except _NO_ANSWER as error:
+        print(f"this cannot be said in a comment: {_describe(error)}", flush=True)
 
 
 def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
@@ -154,20 +192,22 @@ def _decide_for_bot(event: Event, settings: GateSettings, skip: Skip, api: GitHu
         if api.some_spec_contains(event.actor):
             return decision
     except _NO_ANSWER as error:
-        return Skip(f"{skip.reason}; the agents could not be read ({one_line(str(error), 200)})")
+        return Skip(f"{skip.reason}; the agents could not be read: {_describe(error)}")
     return Skip(f"{skip.reason}, and no agent names it in `triggers.bots`")
 
 
 def _decide_request(event: Event, api: GitHubApi) -> dict[str, str]:
     refusal, is_certain = _role_refusal(event, api)
-    if refusal:
-        _react(api, event, "confused")
-        return _outputs(refusal)
-    return _outputs("", has_reacted=is_certain and _react(api, event, "eyes"))
+    if not refusal and not is_certain:
+        return _outputs("")
+    has_reacted = _react(api, event, "confused" if refusal else "eyes")
+    if not has_reacted and (not refusal or not is_certain) and event.from_fork and event.name != "issue_comment":
+        return _outputs(FORK_REFUSAL)
+    return _outputs(refusal, has_reacted=has_reacted and not refusal)
 
 
 def _role_refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:
-    """Why this person may not ask ("" for no reason), and whether that is certain. No clear answer means no.
+    """Why this person may not ask ("" for no reason), and whether that is their role. No clear answer means no.
 
     Bots and unusual roles are decided with the specs. Most repositories have no spec that names `roles`: then the usual
     ones hold, and a stranger's comment costs no installation.
@@ -182,7 +222,7 @@ def _role_refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:
         if role != "none" and api.some_spec_contains("roles"):
             return "", False
     except _NO_ANSWER as error:
-        return f"the role of {login} could not be found out ({one_line(str(error), 200)}), so nothing is started", True
+        return f"the role of {login} could not be found out, so nothing is started: {_describe(error)}", False
     return f"{login} has the role {one_line(role, 40)} here; agents take {', '.join(DEFAULT_ROLES)}", True
 
 
@@ -192,7 +232,7 @@ def _review_refusal(api: GitHubApi) -> str:
         if api.some_spec_contains("pull_request_review"):
             return ""
     except _NO_ANSWER as error:
-        return f"the agents could not be read ({one_line(str(error), 200)}), so nothing is started"
+        return f"the agents could not be read, so nothing is started: {_describe(error)}"
     return "this review is not for us"
 
 
@@ -203,6 +243,25 @@ def _react(api: GitHubApi, event: Event, content: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _describe(error: Exception) -> str:
+    """Why GitHub gave no answer, and what to do: of a rate limit, when it ends."""
+    text = one_line(str(error), 200)
+    if not isinstance(error, urllib.error.HTTPError):
+        return f"{text}. Ask again; GitHub may be out of reach"
+    reset, wait = error.headers.get("x-ratelimit-reset", ""), error.headers.get("Retry-After", "")
+    end = 0.0
+    if error.headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
+        end = float(reset)
+    elif error.code in (403, 429) and wait.isdigit():
+        end = time.time() + int(wait)
+    if 0 < end < 1e11:
+        clock = time.strftime("%H:%M:%S UTC on %Y-%m-%d", time.gmtime(end))
+        return f"GitHub's rate limit for this token is used up until {clock}. Ask again then"
+    if error.code in (401, 403, 404):
+        return f"{text}. Look at the token and the job's `permissions:` (docs/action.md)"
+    return f"{text}. Ask again; GitHub may have a problem"
 
 
 def _outputs(refusal: str, *, has_reacted: bool = False) -> dict[str, str]:

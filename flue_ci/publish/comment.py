@@ -9,19 +9,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from flue_ci.core.messages import Usage
-from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plural
+from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.gate.policy import MARKER, AgentTriggers
 from flue_ci.publish.earlier_answers import add_earlier, remember, split_answers, without_sign
 from flue_ci.report import markdown as render
 from flue_ci.report.report import CommandResult, Report, Trigger
 from flue_ci.report.stages import STEPS
-from flue_ci.safety.markdown import escape, inline_code
+from flue_ci.safety.markdown import code_block, escape, inline_code
 
 LONGEST_BODY = 65_400  # characters; GitHub takes 65,536
 _LONGEST_ANSWER = 65_000  # so that a line about earlier answers always has room
 LONGEST_SUMMARY = 1_000_000  # bytes; GitHub takes 1 MiB a step
 _MARKER = re.compile(rf"{MARKER} agent=([a-z0-9][a-z0-9-]{{0,63}})(?: to=\d+)? -->")
 _AT_WORK = "### ⏳"
+_KILL_TEXT = (
+    "It ran out of time or memory, somebody cancelled it twice, or it met a bug of flue-ci: the log says which. "
+    "What the agent had done is lost; its sandbox is gone. Ask again, with a longer `timeout-minutes` for the job "
+    "or smaller `limits` in the spec if it was time."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,12 @@ def is_at_work(body: str) -> bool:
     return _split_marker(body)[1].startswith(_AT_WORK)
 
 
+def is_about_run(body: str, run_url: str) -> bool:
+    """Whether the newest answer of a comment of ours is about that run, at work or over."""
+    answer, _ = split_answers(_split_marker(body)[1])
+    return body.startswith(MARKER) and bool(re.search(rf"\]\({re.escape(run_url)}[)#]", answer))
+
+
 def killed_run_comment(body: str, run_url: str) -> str:
     """The new body of a comment about a run at work whose job was killed; "" for any other comment."""
     line, rest = _split_marker(body)
@@ -60,13 +71,8 @@ def killed_run_comment(body: str, run_url: str) -> str:
     answer, earlier = split_answers(rest)
     if not match or not run_url or f"]({run_url})" not in answer or not answer.startswith(_AT_WORK):
         return ""
-    text = (
-        f"{line}\n### 🛑 {escape(match[1])}: the job ended before it could answer · {_log_link(run_url)}\n\n"
-        "It ran out of time or memory, somebody cancelled it twice, or it met a bug of flue-ci: the log says which. "
-        "What the agent had done is lost; its sandbox is gone. Ask again, with a longer `timeout-minutes` for the job "
-        "or smaller `limits` in the spec if it was time."
-    )
-    return add_earlier(text, earlier, LONGEST_BODY)
+    title = f"{escape(match[1])}: the job ended before it could answer"
+    return add_earlier(f"{line}\n### 🛑 {title} · {_log_link(run_url)}\n\n{_KILL_TEXT}", earlier, LONGEST_BODY)
 
 
 def _split_marker(body: str) -> tuple[str, str]:
@@ -100,7 +106,7 @@ def revised_comment(body: str, report: Report, patch: bytes, *, server_url: str)
     trigger = report.trigger
     if not trigger or not is_ours(body, report.agent, trigger.in_thread) or answer.startswith(_AT_WORK):
         return ""
-    if not re.search(rf"\]\({re.escape(trigger.run_url)}[)#]", answer):
+    if not is_about_run(body, trigger.run_url):
         return ""
     return add_earlier(without_sign(report_comment(report, patch, server_url=server_url)), earlier, LONGEST_BODY)
 
@@ -160,13 +166,21 @@ def unknown_reply(name: str, near: str, agents: Sequence[AgentTriggers], *, trig
     return f"{MARKER} help -->\nThere is no agent {inline_code(name)}.{suggestion} There are: {names or 'none'}."
 
 
-def error_reply(reason: str, run_url: str, *, repeat: str = "") -> str:
-    """Nothing was started for a comment that asked, although its author may ask. `repeat` is how to ask instead."""
+def error_reply(reason: str, run_url: str, *, hint: str = "", repeat: str = "") -> str:
+    """Nothing was started for a comment that asked, although its author may ask. `hint` is what to do, `repeat` how to
+    ask instead."""
     link = f" · {_log_link(run_url)}" if run_url else ""
     text = f"{MARKER} help -->\n### ❌ Nothing was started{link}\n\n{escape(one_line(reason, 1_000))}"
+    if hint := plain(hint):
+        text += "\n\n" + (code_block(hint) if "\n" in hint else escape(hint))
     if repeat:
         text += f"\n\nAsk again with {inline_code(repeat)}."
     return text
+
+
+def killed_reply(run_url: str) -> str:
+    """The answer to a comment whose job was killed before there was a comment about its run."""
+    return f"{MARKER} help -->\n### 🛑 The job ended before it could answer · {_log_link(run_url)}\n\n{_KILL_TEXT}"
 
 
 def _log_link(run_url: str) -> str:

@@ -1,6 +1,6 @@
 """The earlier answers of an agent in its one comment: folded below the newest one, by request. Pure.
 
-Where a folded answer begins and ends is read from the comment again by a sign that no text of a report can have: an
+Where a folded answer begins is read from the comment again by a sign that no text of a report can have: an
 invisible character that every answer loses before it is written. The oldest answers shrink to a line with a link when
 there is no room; the newest one never gives way to them.
 """
@@ -14,11 +14,10 @@ from flue_ci.core.text import plural
 SIGN = "\u2063"  # INVISIBLE SEPARATOR
 MAX_ANSWERS = 30
 _SECTION = f"<details><summary>{SIGN}{SIGN}"
-_ANSWER = re.compile(
-    rf"<details><summary>{SIGN}\n\n#### ([^\n]*)\n\n</summary>\n\n(.*?)\n\n</details>{SIGN}$", re.S | re.M
-)
-_ENTRY = re.compile(rf"{_ANSWER.pattern}|^- {SIGN}([^{SIGN}\n]+)$", re.S | re.M)
-_OLDER = re.compile(rf"^- {SIGN}{SIGN}(\d{{1,9}})", re.M)
+_ANSWER = re.compile(rf"<details><summary>{SIGN}\n\n#### ([^\n]*)\n\n</summary>\n\n(.*)\n\n</details>", re.DOTALL)
+_LINE = re.compile(rf"- {SIGN}([^{SIGN}\n]+)")
+_OLDER = re.compile(rf"- {SIGN}{SIGN}(\d{{1,9}}) older.*")
+_ENTRY = re.compile(rf"^(?=<details><summary>{SIGN}$|- {SIGN})", re.MULTILINE)
 _RUN_LINK = re.compile(r"\]\((https?://[^\s()<>]+/actions/runs/\d+(?:/attempts/\d+)?)\)", re.ASCII)
 
 
@@ -46,9 +45,16 @@ def without_sign(text: str) -> str:
 def split_answers(body: str) -> tuple[str, EarlierAnswers]:
     """The newest answer of a comment, and the earlier ones."""
     newest, _, section = body.replace("\r\n", "\n").partition(_SECTION)
-    entries = [EarlierAnswer(match[1] or match[3], match[2] or "") for match in _ENTRY.finditer(section)]
-    older = sum(int(match[1]) for match in _OLDER.finditer(section))
-    return newest.strip(), EarlierAnswers(tuple(entries), older)
+    answers, older = [], 0
+    entries = _ENTRY.split(section.rstrip().removesuffix("</details>"))
+    for entry in map(str.strip, entries):
+        if match := _ANSWER.fullmatch(entry):
+            answers.append(EarlierAnswer(match[1], match[2]))
+        elif match := _LINE.fullmatch(entry):
+            answers.append(EarlierAnswer(match[1]))
+        elif match := _OLDER.fullmatch(entry):
+            older = int(match[1])
+    return newest.strip(), EarlierAnswers(tuple(answers), older)
 
 
 def remember(newest: str, earlier: EarlierAnswers) -> EarlierAnswers:
@@ -86,7 +92,7 @@ def _render(earlier: EarlierAnswers, whole: int, lines: int) -> str:
     if not lines + older:
         return ""
     parts = [
-        f"<details><summary>{SIGN}\n\n#### {answer.title}\n\n</summary>\n\n{answer.text}\n\n</details>{SIGN}"
+        f"<details><summary>{SIGN}\n\n#### {answer.title}\n\n</summary>\n\n{answer.text}\n\n</details>"
         for answer in earlier.answers[:whole]
         if answer.text
     ]

@@ -14,7 +14,15 @@ from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, TurnEnded
 from flue_ci.core.ports import Discussions, Rereading
-from flue_ci.publish.comment import RunProgress, is_at_work, is_ours, keep_answers, killed_run_comment, report_comment
+from flue_ci.publish.comment import (
+    RunProgress,
+    is_about_run,
+    is_at_work,
+    is_ours,
+    keep_answers,
+    killed_run_comment,
+    report_comment,
+)
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Published, Report
 
@@ -131,15 +139,15 @@ class CommentPublisher:
 
 async def finish_killed_comments(
     forge: Discussions, number: int, kind: Literal["issue", "review"], run_url: str
-) -> int:
-    """Ends the progress comments of a job that was killed; returns how many there were. Raises `ForgeError`."""
+) -> tuple[int, int]:
+    """Ends the progress comments of a job that was killed; returns how many, and how many comments about its run there
+    are in all. Raises `ForgeError`."""
     comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
-    count = 0
-    for comment in comments:
-        if is_same_account(comment.author, me) and (body := killed_run_comment(comment.body, run_url)):
-            await forge.edit(comment, body)
-            count += 1
-    return count
+    ours = [comment for comment in comments if is_same_account(comment.author, me)]
+    endings = [(comment, body) for comment in ours if (body := killed_run_comment(comment.body, run_url))]
+    for comment, body in endings:
+        await forge.edit(comment, body)
+    return len(endings), sum(is_about_run(comment.body, run_url) for comment in ours)
 
 
 def is_same_account(author: Account, me: Account) -> bool:

@@ -97,8 +97,8 @@ def artifact_page(artifact: Artifact, run_url: str) -> str:
 def is_copyable(patch: str) -> bool:
     """Whether a patch is small, and the same after it was shown in a comment and copied from there."""
     lines = patch.splitlines()
-    changed = sum(line.startswith(("+", "-")) and not line.startswith(("+++ ", "--- ")) for line in lines)
-    if not patch.endswith("\n") or changed > MAX_LINES or len(patch) > MAX_CHARS or "GIT binary patch" in lines:
+    count = sum(line.startswith(("+", "-")) and not line.startswith(("+++ ", "--- ")) for line in lines)
+    if not patch.endswith("\n") or count > MAX_LINES or len(patch) > MAX_CHARS or "GIT binary patch" in lines:
         return False
     is_whole = "***" not in patch and "\ufffd" not in patch  # neither redacted nor of another encoding
     return is_whole and plain(patch) == patch and _END not in lines

@@ -161,7 +161,8 @@ def load(folder: Path) -> tuple[Report, bytes]:
         return report, _read(folder / name) if name else b""
     except OSError as error:
         message = f"{folder} holds no saved run: {error.strerror} ({error.filename})"
-        raise FlueError(message, hint="give the folder that --out named") from error
+        hint = "give the folder of a finished run: `--out` named it, in a workflow the input `out`"
+        raise FlueError(message, hint=hint) from error
 
 
 def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, transcript: Path | None = None) -> Path:

@@ -58,7 +58,6 @@ OUTPUTS = [
     "artifact-url",
 ]
 OF_STEPS = {
-    "FLUE_CI_REASON",
     "FLUE_CI_REPORT_PATH",
     "FLUE_CI_ARTIFACT_URL",
 }  # what steps learn of earlier ones

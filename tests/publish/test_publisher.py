@@ -261,9 +261,10 @@ async def test_a_run_keeps_the_answer_before_it_while_it_works_and_when_it_is_ki
         await asyncio.sleep(0)
     assert "The answer." in forge.bodies()[0]
     kind: Literal["issue", "review"] = "review" if thread else "issue"
-    assert await finish_killed_comments(forge, 7, kind, url) == 1
+    assert await finish_killed_comments(forge, 7, kind, url) == (1, 1)
     assert "The answer." in forge.bodies()[0]
     assert "### 🛑" in forge.bodies()[0]
+    assert await finish_killed_comments(forge, 7, kind, url) == (0, 1)
     await CommentPublisher().publish(FAILED, b"", target)
     titles = [answer.title.split(" · ")[0] for answer in split_answers(forge.bodies()[0])[1].answers]
     assert titles == [f"🛑 {AGENT}: the job ended before it could answer", "✅ an old result"]

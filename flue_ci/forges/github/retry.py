@@ -45,8 +45,12 @@ def _hint(response: ApiResponse) -> str:
     message = response.message.lower()
     if response.rate_limited:
         reset = _seconds_to_reset(response)
-        end = "" if reset is None else f"; it ends in {human_seconds(reset)}"
-        return f"this is GitHub's rate limit{end}"
+        if reset is None:
+            reset = parse_retry_after(response.headers)
+        if reset is None:
+            return "this is GitHub's rate limit; try again in a few minutes"
+        end = time.strftime("%H:%M:%S UTC on %Y-%m-%d", time.gmtime(time.time() + reset))
+        return f"this is GitHub's rate limit; it ends in {human_seconds(reset)}, at {end}: ask again then"
     if "locked" in message:
         return "unlock the conversation, then ask again"
     if response.status == 403:
