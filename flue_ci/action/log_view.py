@@ -99,10 +99,10 @@ class ActionsView:
 
 
 def _excerpt(lines: list[str]) -> list[str]:
-    omitted = len(lines) - _HEAD - _TAIL
-    if omitted <= 1:
+    surplus = len(lines) - _HEAD - _TAIL
+    if surplus <= 1:
         return lines
-    return [*lines[:_HEAD], f"      … {omitted:,} lines are left out …", *lines[-_TAIL:]]
+    return [*lines[:_HEAD], f"      … {surplus:,} lines are left out …", *lines[-_TAIL:]]
 
 
 def _turn_title(event: TurnEnded) -> str:
