@@ -1,8 +1,8 @@
 """Lines for whoever reads them: on a terminal words wrap whole and have colour; in a file or pipe a line stays one; in
 a job of GitHub Actions no line is a command of the runner's.
 
-What people copy (paths, options, commands in backticks) is never broken: it goes to a line of its own, which the terminal may
-show as two but copies as one.
+What people copy (paths, options, commands in backticks) is never broken: it goes to a line of its own, which the
+terminal may show as two but copies as one.
 """
 
 from __future__ import annotations
