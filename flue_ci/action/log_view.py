@@ -31,7 +31,7 @@ class ActionsView:
     does; what failed is repeated outside of the groups, which a reader sees folded."""
 
     def __init__(self, log: WorkflowLog) -> None:
-        self._log, self._story = log, Story()
+        self._log, self._story = log, Story("●")  # beside a group stands a triangle
         self._open, self._turn = False, 0
         self._failures: list[str] = []  # of the open group
         self._output: deque[str] = deque(maxlen=_FAILED_COMMAND)  # the last lines of the present command

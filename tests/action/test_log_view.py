@@ -68,7 +68,7 @@ def test_a_turn_is_a_group_with_its_output_and_what_failed_stands_outside() -> N
         *command("lint", "ruff", "fine\n", 0),
     ]
     assert log_of(*events).splitlines() == [
-        "▸ Agent at work",
+        "● Agent at work",
         "::group::Turn 1 · bash pytest -q · 1.3K tokens, $0.003 so far",
         "  I look.",
         "  ✗ bash pytest -q → exit code 1 (1.2s)",
@@ -77,7 +77,7 @@ def test_a_turn_is_a_group_with_its_output_and_what_failed_stands_outside() -> N
         "  ✗ bash pytest -q → exit code 1 (1.2s)",
         *[f"      {line}" for line in (*range(4, 8), "FAILED")],
         "Turn 2 · last words · 1.3K tokens, $0.003 so far",
-        "▸ Checking",
+        "● Checking",
         "::group::Check: pytest",
         "    one",
         "    FAILED",
@@ -102,7 +102,7 @@ def test_a_notice_is_not_folded_away_and_the_turn_goes_on_in_a_group_of_its_own(
 
 def test_the_stage_of_a_command_is_named_before_its_group() -> None:
     log = log_of(StageStarted(stage="verify"), *command("setup", "make", "x\n", 0))
-    assert log.splitlines()[:2] == ["▸ Putting the changes into a clean sandbox", "::group::Check: make"]
+    assert log.splitlines()[:2] == ["● Putting the changes into a clean sandbox", "::group::Check: make"]
 
 
 @given(st.lists(command_lines() | st.text(max_size=20), min_size=6, max_size=6))
