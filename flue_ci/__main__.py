@@ -90,15 +90,17 @@ def run_command_line(arguments: list[str]) -> int:
 def _print_error(text: str) -> None:
     """Prints to standard error, without secrets of the environment and without what moves a terminal's cursor."""
     from flue_ci.core.text import plain
+    from flue_ci.terminal.screen import say
 
-    print(plain(_without_secrets(text)), file=sys.stderr)
+    say(plain(_without_secrets(text)), sys.stderr)
 
 
 def _log(text: str) -> None:
     """The same as one line of bounded length."""
     from flue_ci.core.text import one_line
+    from flue_ci.terminal.screen import say
 
-    print(one_line(_without_secrets(text), 2_000), file=sys.stderr)
+    say(one_line(_without_secrets(text), 2_000), sys.stderr)
 
 
 def _without_secrets(text: str) -> str:

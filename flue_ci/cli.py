@@ -172,6 +172,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE, Diagnostic, SpecError
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root, find_specs, load_spec, not_supported_yet
+    from flue_ci.terminal.screen import say
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
@@ -191,10 +192,10 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
         print(json.dumps({"valid": not problems, "problems": problems}, indent=2))
     else:
         for each in diagnostics:
-            print(printable(str(each)))
+            say(printable(str(each)), sys.stdout)
         for name in map(display_path, paths):
             if name not in invalid:
-                print(printable(redact(f"{name}: ok")))
+                say(printable(redact(f"{name}: ok")), sys.stdout)
     return EXIT_USAGE if diagnostics else EXIT_DONE
 
 
@@ -214,12 +215,13 @@ def list_(repo: Path, as_json: bool) -> int:
     from flue_ci.commands.list_agents import agents, as_text
     from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE
     from flue_ci.spec.load import find_root
+    from flue_ci.terminal.screen import say
 
     listing = _redactor().redact_value(agents(find_root(repo)))
     if as_json:
         print(json.dumps(listing, indent=2))
     else:
-        print(as_text(listing))
+        say(as_text(listing), sys.stdout)
     if any(agent["problem"] for agent in listing):
         return EXIT_USAGE
     return EXIT_DONE
@@ -238,18 +240,21 @@ def init(name: str, repo: Path, github: bool) -> None:
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root
     from flue_ci.spec.starter import trial_command, workflow_path, write_starter, write_workflow
+    from flue_ci.terminal.screen import Line, Screen
 
     root = find_root(repo)
     if github:
         workflow_path(root)  # both files are written, or none
     path = printable(display_path(write_starter(root, name)))
-    click.echo(f"Wrote {path}. Try it: {trial_command(name)}")
+    lines = [Line(f"Wrote {path}. Try it: ", copy=trial_command(name))]
     if github:
         workflow = printable(display_path(write_workflow(root)))
-        click.echo(
+        advice = (
             f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge the files, "
-            f"see with flue-ci doctor --github that nothing is missing, then comment on a pull request: /flue {name}"
+            "see with `flue-ci doctor --github` that nothing is missing, then comment on a pull request: "
         )
+        lines.append(Line(advice, copy=f"/flue {name}"))
+    Screen(sys.stdout).show(lines)
 
 
 @_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --github")

@@ -18,6 +18,7 @@ from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError
 from flue_ci.core.text import one_line
 from flue_ci.gate.event import run_page
 from flue_ci.gate.workflow_commands import (
+    SUMMARY_BYTES,
     WorkflowLog,
     append_summary,
     mask,
@@ -27,8 +28,9 @@ from flue_ci.gate.workflow_commands import (
 from flue_ci.publish.comment import summary_page
 from flue_ci.publish.publisher import Publisher, PublishTarget, publish_report
 from flue_ci.report.delivery import plan_artifact
-from flue_ci.report.folder import PATCH, RunFolder, copy_public_files
+from flue_ci.report.folder import PATCH, RunFolder, copy_public_files, load_timeline
 from flue_ci.report.report import Artifact, Report
+from flue_ci.report.transcript import LONGEST, transcript_section
 from flue_ci.safety.log_handler import install_log_handler
 from flue_ci.safety.markdown import escape
 from flue_ci.safety.redact import Redactor, secrets_of
@@ -193,7 +195,12 @@ class ActionJob:
         """Summary, outputs, the exit code, and an annotation unless all is well. `report` is without secrets; `folder`
         is where its files are, None for nowhere; `upload` are the outputs about the artifact."""
         patch = self.redact.redact_value(patch)
-        self.append_summary(summary_page(report, patch, server_url=self.settings.github.server_url))
+        page = summary_page(report, patch, server_url=self.settings.github.server_url)
+        if folder:
+            room = SUMMARY_BYTES - len(page.encode()) - 2
+            section = transcript_section(load_timeline(folder, self.redact), min(LONGEST, room))
+            page = f"{page}\n\n{section}".rstrip()
+        self.append_summary(page)
         url = next((entry.url for entry in report.published if entry.publisher == "comment"), "")
         self._write_outputs(_outputs(report, folder, url) | upload)
         code = EXIT_DONE

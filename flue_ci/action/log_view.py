@@ -1,13 +1,29 @@
 """The progress of a run in the log of GitHub Actions: a group for each turn and command, and no line that is a workflow
 command."""
 
-from flue_ci.core.events import CommandEnded, CommandOutput, CommandStarted, ProgressEvent, StageStarted, TurnEnded
-from flue_ci.core.text import human_cost, human_count, one_line, plural, printable
+from collections import deque
+from collections.abc import Iterable
+
+from flue_ci.core.events import (
+    CommandEnded,
+    CommandOutput,
+    CommandStarted,
+    Notice,
+    ProgressEvent,
+    StageEnded,
+    StageStarted,
+    ToolEnded,
+    TurnEnded,
+    TurnRestarted,
+)
+from flue_ci.core.text import human_cost, human_count, one_line, plain, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog
-from flue_ci.report.stages import describe_activity
-from flue_ci.terminal.lines import describe_call, format_event, output_lines
+from flue_ci.terminal.lines import Story, describe_call, has_passed, output_lines
 
 _MAX_CALLS = 3  # of one turn, in its title
+_HEAD, _TAIL = 20, 40  # lines of a call's output, in its group
+_FAILED_CALL, _FAILED_COMMAND = 5, 20  # last lines of what failed, outside of the groups
+_LINE_CHARS = 2_000
 
 
 class ActionsView:
@@ -15,28 +31,56 @@ class ActionsView:
     does; what failed is repeated outside of the groups, which a reader sees folded."""
 
     def __init__(self, log: WorkflowLog) -> None:
-        self._log = log
-        self._open = False
+        self._log, self._story = log, Story("●")  # beside a group stands a triangle
+        self._open, self._turn = False, 0
+        self._failures: list[str] = []  # of the open group
+        self._output: deque[str] = deque(maxlen=_FAILED_COMMAND)  # the last lines of the present command
 
     def observe(self, event: ProgressEvent) -> None:
+        lines = [line.text for line in self._story.tell(event)]
         match event:
-            case StageStarted(stage=stage):
+            case StageStarted() | StageEnded() | Notice() | TurnRestarted():
                 self.close()
-                self._log.line(f"▸ {describe_activity(stage)}")
+                self._print(lines)
             case TurnEnded():
-                self._open_group(_turn(event))
-                self._lines(format_event(event))
+                self._begin_turn(event, lines)
+            case ToolEnded():
+                self._end_call(event, lines)
             case CommandStarted(kind=kind, command=command):
+                self.close()
+                self._print(lines[:-1])  # the stage's, if it was still to come
                 self._open_group(f"{kind.capitalize()}: {one_line(command, 160)}")
+                self._output.clear()
             case CommandOutput(data=data):
-                self._lines(output_lines(data))
+                output = output_lines(data)
+                self._output += output
+                self._print(output)
             case CommandEnded():
                 self.close()
-                self._lines(format_event(event))
-            case _:
-                self._lines(format_event(event))
+                self._print(lines)
+                if not has_passed(event):
+                    self._print(f"  {line}" for line in self._output)
 
-    def _lines(self, lines: list[str]) -> None:
+    def _begin_turn(self, event: TurnEnded, lines: list[str]) -> None:
+        self._turn = event.turn
+        if event.reply.calls:
+            self._open_group(_turn_title(event))
+            self._print(lines)
+        else:  # the last words are the report's
+            self.close()
+            self._print([_turn_title(event)])
+
+    def _end_call(self, event: ToolEnded, lines: list[str]) -> None:
+        if not self._open:  # a notice has closed the group
+            self._open_group(f"Turn {self._turn}, continued")
+        text = plain(event.result.content).removesuffix(f"[{event.result.note}]").strip("\n")
+        output = [f"      {line}"[:_LINE_CHARS] for line in text.split("\n") if text]
+        self._print(lines)
+        self._print(_excerpt(output))
+        if event.result.is_error:
+            self._failures += [*lines, *output[-_FAILED_CALL:]]
+
+    def _print(self, lines: Iterable[str]) -> None:
         for line in lines:
             self._log.line(printable(line))
 
@@ -46,17 +90,29 @@ class ActionsView:
         self._open = True
 
     def close(self) -> None:
+        """Ends the group, if one is open, and shows what failed in it."""
         if self._open:
             self._log.end_group()
             self._open = False
+        self._print(self._failures)
+        self._failures = []
 
 
-def _turn(event: TurnEnded) -> str:
+def _excerpt(lines: list[str]) -> list[str]:
+    surplus = len(lines) - _HEAD - _TAIL
+    if surplus <= 1:
+        return lines
+    return [*lines[:_HEAD], f"      … {surplus:,} lines are left out …", *lines[-_TAIL:]]
+
+
+def _turn_title(event: TurnEnded) -> str:
     """`Turn 3 · bash pytest -q · 12.1K tokens, $0.03 so far`."""
     calls = [describe_call(call, 80) for call in event.reply.calls[:_MAX_CALLS]]
     subject = ", ".join(calls) or "last words"
     more = len(event.reply.calls) - _MAX_CALLS
     if more > 0:
         subject += f", and {plural(more, 'more call')}"
-    usage = f"{human_count(event.total.total_tokens)} tokens, {human_cost(event.total.cost_usd)} so far"
-    return " · ".join([f"Turn {event.turn}", subject, usage])
+    parts = [f"Turn {event.turn}", subject]
+    if event.total.total_tokens:
+        parts.append(f"{human_count(event.total.total_tokens)} tokens, {human_cost(event.total.cost_usd)} so far")
+    return " · ".join(parts)

@@ -17,6 +17,7 @@ from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import SANDBOXES
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec.load import find_root, find_specs, load_spec
+from flue_ci.terminal.screen import say
 
 _MARKS = {"ok": "✓", "note": "–", "error": "✗"}
 _STATES = {"ok": "ok", "note": "note", "error": "problem"}  # of `--json`
@@ -93,9 +94,9 @@ async def _adapters(settings: Settings, *, offline: bool) -> list[Diagnostic]:
 def _print(diagnostics: list[Diagnostic]) -> None:
     width = max(len(each.key) for each in diagnostics)
     for each in diagnostics:
-        print(f"{_MARKS[each.severity]} {each.key:<{width}}  {printable(each.message)}")
+        say(f"{_MARKS[each.severity]} {each.key:<{width}}  {printable(each.message)}", sys.stdout)
         for line in each.hint.splitlines():
-            print(f"{'':<{width + 4}}→ {printable(line)}")
+            say(f"{'':<{width + 4}}→ {printable(line)}", sys.stdout)
 
 
 def _git() -> Diagnostic:

@@ -32,6 +32,7 @@ from flue_ci.spec.load import find_root, find_spec, load_spec, not_supported_yet
 from flue_ci.spec.schema import AgentSpec
 from flue_ci.terminal.progress import make_view
 from flue_ci.terminal.result import print_result
+from flue_ci.terminal.screen import Line, Screen, say
 
 LOG_CHARS = 2_000  # of a line that an SDK logs
 
@@ -64,7 +65,7 @@ def run_locally(options: RunOptions, environ: Mapping[str, str]) -> int:
 
 
 def _install_log_handler(redact: Redactor) -> None:
-    install_log_handler(lambda text: print(one_line(redact(text), LOG_CHARS), file=sys.stderr))
+    install_log_handler(lambda text: say(one_line(redact(text), LOG_CHARS), sys.stderr))
 
 
 def _prepare(
@@ -113,7 +114,7 @@ async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunF
     report, patch = await _publish(result, changes, folder, run.redact), run.redact.redact_value(result.patch)
     was_read = _print(options, report, patch, folder.path)
     if folder.trouble:
-        print(f"flue-ci: {plain(folder.trouble)}", file=sys.stderr)
+        say(f"flue-ci: {plain(folder.trouble)}", sys.stderr)
     code = report.exit_code
     if (options.apply or options.apply_protected) and report.changes.patch:
         code = await _apply(options, run.redact, replace(result, report=report), folder)
@@ -123,10 +124,10 @@ async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunF
 async def _publish(result: RunResult, changes: str, folder: RunFolder, redact: Redactor) -> Report:
     """Publishes with the registered publisher that the spec names, if any. Comments are for GitHub."""
 
-    def say(text: str, hint: str = "") -> None:
-        print(plain(redact("\n  → ".join(filter(None, (f"flue-ci: {text}", hint))))), file=sys.stderr)
+    def notify(text: str, hint: str = "") -> None:
+        say(plain(redact("\n  → ".join(filter(None, (f"flue-ci: {text}", hint))))), sys.stderr)
 
-    target = PublishTarget(publishing=result.report.publish, folder=folder.path, notify=say, show_error=say)
+    target = PublishTarget(publishing=result.report.publish, folder=folder.path, notify=notify, show_error=notify)
     publishers = load_publishers(changes, target)
     if not publishers:
         return result.report
@@ -152,9 +153,10 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
     from flue_ci.workspace.apply import apply_patch
 
     report = result.report
-    by_hand = plain(f"git apply --3way {folder.path / (report.changes.patch or '')}")
+    by_hand = plain(f"git apply --3way {shlex.quote(str(folder.path / (report.changes.patch or '')))}")
+    screen = Screen(sys.stderr)
     if report.conclusion != "success":
-        print(f"Not applied, because the run did not succeed. By hand: {by_hand}", file=sys.stderr)
+        screen.show([Line("Not applied, because the run did not succeed. By hand: ", copy=by_hand)])
         return report.exit_code
     assert result.source is not None
     try:
@@ -163,13 +165,13 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
         )
     except FlueError as error:
         reason = plain(redact(f"not applied: {str(error).removeprefix('not applied: ')}"))
-        print(f"flue-ci: {reason}\n  → by hand: {by_hand}", file=sys.stderr)
+        screen.show([Line(f"flue-ci: {reason}"), Line("  → by hand: ", copy=by_hand)])
         failure = Failure(stage="apply", message=reason, hint=f"by hand: {by_hand}")
         report = replace(report, conclusion="failed", reason=reason, exit_code=EXIT_FAILED, failure=failure)
         folder.save(report, result.patch)
         return EXIT_FAILED
     if any({file.path, file.old_path}.isdisjoint(omissions) for file in report.changes.files):
-        print("Applied to the working tree; `git diff` shows it.", file=sys.stderr)
+        say("Applied to the working tree; `git diff` shows it.", sys.stderr)
     if omissions:
         _print_omissions(omissions, redact, folder.path / PATCH)
     return report.exit_code
@@ -177,13 +179,14 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
 
 def _print_omissions(omissions: tuple[str, ...], redact: Redactor, patch: Path) -> None:
     includes = " ".join(f"--include={shlex.quote(name)}" for name in omissions[:5])
-    print(
-        f"Not applied, because such files run or configure something by themselves: "
-        f"{plain(redact(first_few(omissions, 20)))}\n"
-        f"  → look at them, then: {plain(redact(f'git apply {includes} {patch}'))}\n"
-        "    (--apply-protected applies them with the rest)",
-        file=sys.stderr,
-    )
+    names = plain(redact(first_few(omissions, 20)))
+    command = plain(redact(f"git apply {includes} {shlex.quote(str(patch))}"))
+    lines = [
+        Line(f"Not applied, because such files run or configure something by themselves: {names}"),
+        Line("  → look at them, then: ", copy=command),
+        Line("    (--apply-protected applies them with the rest)"),
+    ]
+    Screen(sys.stderr).show(lines)
 
 
 async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions, requests: list[Request]) -> int:
@@ -194,13 +197,13 @@ async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions, reque
         return 0
     width = max(len(name) for name in rows)
     for name, value in rows.items():
-        print(f"{name.replace('_', ' '):<{width}}  {printable(value)}")
+        say(f"{name.replace('_', ' '):<{width}}  {printable(value)}", sys.stdout)
     for question in questions:
-        print(f"{'would ask':<{width}}  {printable(question)}")
+        say(f"{'would ask':<{width}}  {printable(question)}", sys.stdout)
     meaningless = [run.redact(f"{each.key}: {each.message}") for each in only_on_github(spec)]
     for note in (*notes, *meaningless):
-        print(f"{'note':<{width}}  {printable(note)}")
-    print("Nothing was started and nothing was spent.", file=sys.stderr)
+        say(f"{'note':<{width}}  {printable(note)}", sys.stdout)
+    say("Nothing was started and nothing was spent.", sys.stderr)
     return 0
 
 

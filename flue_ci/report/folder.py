@@ -20,8 +20,9 @@ from flue_ci.core.conversation import conversation_to_json
 from flue_ci.core.errors import EXIT_FAILED, FlueError
 from flue_ci.core.events import CommandOutput, ConversationEnded, ProgressEvent, TextDelta
 from flue_ci.core.private_file import create_private_file, write_private_file
-from flue_ci.core.text import human_bytes
+from flue_ci.core.text import human_bytes, plain
 from flue_ci.report.markdown import markdown
+from flue_ci.report.page.timeline import Timeline, read_timeline
 from flue_ci.report.report import Report, from_json, to_json
 from flue_ci.safety.redact import Redactor
 
@@ -163,6 +164,15 @@ def load(folder: Path) -> tuple[Report, bytes]:
         message = f"{folder} holds no saved run: {error.strerror} ({error.filename})"
         hint = "give the folder of a finished run: `--out` named it, in a workflow the input `out`"
         raise FlueError(message, hint=hint) from error
+
+
+def load_timeline(folder: Path, redact: Redactor) -> Timeline:
+    """What happened in a saved run, without secrets; nothing when there is no transcript that can be read."""
+    try:
+        with _open(folder / TRANSCRIPT) as file:
+            return read_timeline(file, lambda text: redact(plain(text)))
+    except (OSError, FlueError):
+        return Timeline()
 
 
 def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, transcript: Path | None = None) -> Path:

@@ -14,15 +14,15 @@ class Story:
     """The lines of a run, event by event. The line of a short stage waits for its end, so that it has its time, or for
     the first line of what happens in it."""
 
-    def __init__(self) -> None:
-        self._title = ""
+    def __init__(self, mark: str = "▸") -> None:
+        self._mark, self._title = mark, ""
 
     def tell(self, event: events.ProgressEvent) -> list[Line]:
         """The lines that this event completes; none for those that only move a status line."""
         match event:
             case events.StageStarted(stage=stage):
                 lines = self._take()
-                self._title = f"▸ {describe_activity(stage)}"
+                self._title = f"{self._mark} {describe_activity(stage)}"
                 if stage in _BUSY_STAGES:
                     lines += self._take()
                 return lines

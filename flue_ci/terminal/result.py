@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from flue_ci.core.changes import ChangedFile
-from flue_ci.core.text import first_few, human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.core.text import first_few, human_cost, human_count, one_line, plain, plural
 from flue_ci.report.conclusion import describe_verification
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
 from flue_ci.report.markdown import MARKS, without_binary
@@ -175,10 +175,12 @@ def _figures(report: Report) -> list[Line]:
         figures += [f"{human_count(usage.total_tokens)} tokens", human_cost(usage.cost_usd)]
     if sandbox.provider:
         place = f"{sandbox.provider} sandbox"
-        if sandbox.seconds:
-            place += f" for {human_seconds(sandbox.seconds)}"
+        if time := human_time(sandbox.seconds):
+            place += f" for {time}"
         if report.verification and (clean := report.verification.sandbox):
-            place += f" + a clean one for {human_seconds(clean.seconds)}"
+            place += " + a clean one"
+            if time := human_time(clean.seconds):
+                place += f" for {time}"
         figures.append(place)
     if sandbox.network:
         figures.append("network: " + ", ".join(f"{phase} {mode}" for phase, mode in sandbox.network.items()))

@@ -1,8 +1,8 @@
 """Lines for whoever reads them: on a terminal words wrap whole and have colour; in a file or pipe a line stays one; in
 a job of GitHub Actions no line is a command of the runner's.
 
-What people copy (paths, commands in backticks) is never broken: it goes to a line of its own, which the terminal may
-show as two but copies as one.
+What people copy (paths, options, commands in backticks) is never broken: it goes to a line of its own, which the
+terminal may show as two but copies as one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WIDEST_LABEL = 24  # columns before a gap, below which the lines that follow ar
 _GAP = re.compile(r" *\S[^\n]*? {2,}(?=\S)")
 _MARK = re.compile(r" *(?:[^\w\s`(\[-]|-) (?=\S)")
 _TIME = r"(?:(?: ·)? \(?\d[\d.]*m?[smh](?: \d\d[sm])?\)?$)?"  # at the end of a line, which stays with the word before
-_PIECE = re.compile(rf"(\s*)((?:[^\s`]*`[^`]*`[^\s`]*|\S+){_TIME})")
+_PIECE = re.compile(rf"(\s*)((?:[^\s`]*`[^`]*`[^\s`]*|--[\w-]+ [^\s-]\S*|\S+){_TIME})")
 _WIDE = "\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff01-\uff60\U00020000-\U0003fffd"
 _CLOSING = "\u3001\u3002\u3009\u300b\u300d\u300f\u3011\u3015\uff01\uff09\uff0c\uff0e\uff1a\uff1b\uff1f\uff3d\uff5d"
 _UNIT = re.compile(rf"(?:[{_WIDE}]|[^{_WIDE}]+)[{_CLOSING}]*")

@@ -61,6 +61,7 @@ def test_a_comment_on_a_pull_request_is_answered_there(make_job: MakeJob) -> Non
     assert done.outputs["comment-url"] == answer["html_url"]
     assert Path(done.outputs["patch-path"]).read_text().startswith("diff --git a/greeting.txt")
     assert "### ✅ fix-tests" in done.summary
+    assert "<summary>Transcript · 2 turns</summary>" in done.summary
     asked = sum("/info/refs" not in path and "/git-" not in path for _, path, _ in job.github.requests)
     assert f"GitHub was asked {asked} times" in done.log
     assert asked <= 17

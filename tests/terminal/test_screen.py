@@ -36,6 +36,7 @@ def test_nothing_is_lost_and_no_line_is_longer_than_a_piece_that_is_whole(text: 
         ("- tests: exit code 0 · now · 3m 05s", ["- tests: exit code 0 ·", "  now · 3m 05s"]),
         ("agents   three agents and one that is broken", ["agents   three agents and one", "         that is broken"]),
         ("begin `flue-ci run fix-tests` now", ["begin", "`flue-ci run fix-tests` now"]),
+        ("  → a single run: --allow-secret X", ["  → a single run:", "    --allow-secret X"]),
         ("  見出しが長いので途中で折り返します。", ["  見出しが長いので途中で折り返", "  します。"]),
     ],
 )
