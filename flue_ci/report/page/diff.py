@@ -43,12 +43,11 @@ class FileDiff:
         return self.lines <= OPEN_LINES
 
 
-def file_diffs(patch: bytes) -> list[FileDiff]:
+def file_diffs(patch: bytes, highlighter: Highlighter) -> list[FileDiff]:
     """The files of a patch in git's format, in its order. The smallest are shown when there is too much for a page."""
     parts = re.split(r"(?m)^(?=diff --git )", without_binary(patch))
     bodies = [part for part in parts if part.startswith("diff --git ")][:MAX_FILES]
     diffs = [_describe(body) for body in bodies]
-    highlighter = Highlighter()
     lines, characters = MAX_LINES, MAX_CHARACTERS
     for diff, body in sorted(zip(diffs, bodies, strict=True), key=lambda pair: pair[0].lines):
         lines, characters = lines - diff.lines, characters - len(body)

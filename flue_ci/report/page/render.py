@@ -21,8 +21,10 @@ from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.markdown import MARKS
 from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
+from flue_ci.report.page.colours import Highlighter
 from flue_ci.report.page.diff import FileDiff, file_diffs
 from flue_ci.report.page.timeline import Timeline, read_timeline
+from flue_ci.report.page.words import words_to_html
 from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
 from flue_ci.report.stages import describe_activity
 from flue_ci.safety.markdown import untrusted_markdown
@@ -44,11 +46,14 @@ def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, reda
     def clean(text: str) -> str:
         return redact(plain(text))
 
+    if report.changes.refused:
+        patch = b""
     timeline = Timeline(omission="There is no transcript beside the report.")
     if transcript:
         timeline = read_timeline(transcript, clean)
     style, script = (_read(name) for name in ("page.css", "page.js"))
     answer, removals = _answer(report, clean)
+    highlighter = Highlighter()
     values = {
         "report": report,
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
@@ -57,14 +62,14 @@ def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, reda
         "script": Markup(script),  # noqa: S704 (ours)
         "headline": report.reason,
         "mark": MARKS[report.conclusion],
-        "answer": answer,
+        "answer": words_to_html(answer, highlighter),
         "result": _result(report.result, clean),
         "checks": [_command(check) for check in report.checks[:MAX_COMMANDS]],
         "evidence": _evidence(report),
         "setups": _setups(report),
         "charts": make_charts(timeline.turns),
         "chart_size": (WIDTH, HEIGHT),
-        "folders": _folders(file_diffs(redact(patch.decode("utf-8", "replace")).encode())),
+        "folders": _folders(file_diffs(redact(patch.decode("utf-8", "replace")).encode(), highlighter)),
         "timeline": timeline,
         "figures": _figures(report),
         "facts": _facts(report),

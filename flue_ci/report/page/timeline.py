@@ -236,11 +236,14 @@ class _Reader:
         command = self._last(Command)
         if command is None or command.name != self._line(event, "name"):
             return
-        code, data = pick(event, "data", "exit_code", default=0), pick_mapping(event, "data")
-        command.ending, command.seconds = f"exit code {code}", pick(data, "seconds", default=0.0)
+        data = pick_mapping(event, "data")
+        command.seconds = pick(data, "seconds", default=0.0)
+        code = data.get("exit_code")
         if pick(data, "timed_out", default=False):
             command.ending = "timed out"
-        elif not pick(data, "known", default=True):
+        elif type(code) is int and abs(code) < MAX_NUMBER and pick(data, "known", default=True):
+            command.ending = f"exit code {code}"
+        else:
             command.ending = "exit code not known"
         command.has_passed = command.ending == "exit code 0"
 
