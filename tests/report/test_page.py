@@ -21,7 +21,7 @@ from flue_ci.report.folder import RunFolder, write_page
 from flue_ci.report.page import render
 from flue_ci.report.page.colours import MAX_CHARACTERS, Highlighter
 from flue_ci.report.page.diff import FileDiff, file_diffs
-from flue_ci.report.page.timeline import MAX_ITEMS, MAX_LINE, MAX_TEXT, Command, read_timeline
+from flue_ci.report.page.timeline import MAX_ITEMS, MAX_LINE, MAX_LINES, MAX_TEXT, Command, read_timeline
 from flue_ci.report.page.words import words_to_html
 from flue_ci.report.report import Changes, Published
 from flue_ci.safety.markdown import untrusted_markdown
@@ -195,6 +195,8 @@ def test_a_large_transcript_is_cut_and_says_so() -> None:
     many = read_timeline(io.BytesIO(pages.turn(1, "again").encode() * (MAX_ITEMS + 50)), str)
     assert len(many.items) == MAX_ITEMS
     assert "transcript.jsonl" in many.omission
+    empty = read_timeline(io.BytesIO(b"\n" * (MAX_LINES + 50) + pages.turn(1, "too late").encode()), str)
+    assert empty.items == []
 
 
 def test_long_outputs_keep_their_head_and_their_tail() -> None:
@@ -221,7 +223,7 @@ def test_a_page_is_small_whatever_was_written() -> None:
 
 def test_lines_have_their_numbers_and_signs() -> None:
     (diff,) = files(PATCH)
-    assert (diff.path, diff.added, diff.deleted) == ("src/parser.py", 2, 1)
+    assert (diff.path, diff.plus, diff.minus) == ("src/parser.py", 2, 1)
     assert plain_rows(diff)[1:] == [
         ["1", "1", " def parse(text):"],
         ["2", "", "-    return text.split()"],

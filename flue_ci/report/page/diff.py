@@ -24,8 +24,8 @@ class FileDiff:
 
     path: str
     kind: str
-    added: int
-    deleted: int
+    plus: int
+    minus: int
     lines: int
     rows: str = ""
     omission: str = ""
@@ -80,8 +80,8 @@ def _describe(part: str) -> FileDiff:
     return FileDiff(
         path=reveal(_unquote(path)) or "?",
         kind=reveal(kind),
-        added=signs.count("+"),
-        deleted=signs.count("-"),
+        plus=signs.count("+"),
+        minus=signs.count("-"),
         lines=sum(sign in ("+", "-", " ", "@") for sign in signs),
     )
 

@@ -16,6 +16,7 @@ from flue_ci.report.report import MAX_NUMBER
 
 MAX_BYTES = 64_000_000  # of the file; what stands behind them is not read
 MAX_LINE = 4_000_000
+MAX_LINES = 50_000
 MAX_ITEMS = 2_000  # turns, calls, commands and the rest together
 MAX_TEXT = 8_000  # characters of one text: its head and its tail
 MAX_PROMPT = 200_000  # of what the model was told
@@ -114,10 +115,10 @@ def read_timeline(file: IO[bytes], clean: Clean) -> Timeline:
 
 
 def _lines(file: IO[bytes], reader: "_Reader") -> Iterator[bytes]:
-    size = 0
+    size = lines = 0
     while line := file.readline(MAX_LINE):
-        size += len(line)
-        if size > MAX_BYTES or reader.count >= MAX_ITEMS:
+        size, lines = size + len(line), lines + 1
+        if size > MAX_BYTES or lines > MAX_LINES or reader.count >= MAX_ITEMS:
             reader.timeline.omission = "The rest is in transcript.jsonl: there is too much of it for a page."
             return
         if line.endswith(b"\n"):
