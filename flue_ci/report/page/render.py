@@ -7,6 +7,7 @@ escaped parts. The page loads nothing, and its policy names the one style sheet 
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import groupby
@@ -15,7 +16,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
@@ -99,6 +100,7 @@ def _environment(clean: Callable[[str], str]) -> Environment:
     )
     environment.filters |= {
         "clean": clean,
+        "code": lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))),  # noqa: S704 (escaped)
         "line": lambda text, limit=300: one_line(clean(text), limit),
         "seconds": human_seconds,
         "count": human_count,

@@ -68,7 +68,7 @@ class _Renderer:
         language = "".join(self._text[slice(*node.parts.get("info", (0, 0)))].split()[:1])
         lines = node.content.removesuffix("\n").split("\n")
         code = "\n".join(self._highlighter.lines(f"code.{language}", lines))
-        return f'<pre tabindex="0" role="region" aria-label="Code">{code}</pre>\n'
+        return f'<pre tabindex="0">{code}</pre>\n'
 
     def _html(self, node: Node) -> str:
         return str(escape(_HARMLESS_TAG.sub("", node.content).strip()))
