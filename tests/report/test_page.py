@@ -23,7 +23,7 @@ from flue_ci.report.page.colours import MAX_CHARACTERS, Highlighter
 from flue_ci.report.page.diff import FileDiff, file_diffs
 from flue_ci.report.page.timeline import MAX_ITEMS, MAX_LINE, MAX_LINES, MAX_TEXT, Command, read_timeline
 from flue_ci.report.page.words import words_to_html
-from flue_ci.report.report import Changes, Published
+from flue_ci.report.report import Changes
 from flue_ci.safety.markdown import untrusted_markdown
 from flue_ci.safety.redact import Redactor
 from tests.support import pages
@@ -367,11 +367,13 @@ def test_no_run_fails_for_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert json.loads((tmp_path / "report.json").read_text())["notes"] == list(saved.notes)
 
 
-def test_the_page_is_made_once_for_a_report_that_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_made_when_the_result_is_safe(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, Redactor())
-    saved = folder.save(FULL, PATCH)
-    monkeypatch.setattr(render, "render_page", lambda *_: pytest.fail("made again"))
-    folder.save(replace(saved, published=(Published(publisher="comment", url="https://example.com"),)), PATCH)
+    saved = folder.save(FULL, PATCH, page=False)
+    assert {path.name for path in tmp_path.iterdir()} >= {"report.json", "report.md", "changes.patch"}
+    assert not (tmp_path / "report.html").exists()
+    assert folder.add_page(saved, PATCH) == saved
+    assert (tmp_path / "report.html").exists()
 
 
 def test_no_link_in_a_folder_is_followed_for_the_page(tmp_path: Path) -> None:
