@@ -212,10 +212,13 @@ def test_long_outputs_keep_their_head_and_their_tail() -> None:
 def test_a_page_is_small_whatever_was_written() -> None:
     events = "".join(
         pages.turn(number, "go " * 3_000, pages.call("c", command="make" * 2_000)) + pages.result("c", "<&>\n" * 10_000)
-        for number in range(400)
+        for number in range(150)
     )
-    patch = pages.hostile_patch("<") + b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n" + b"+<>&\n" * 11_000
-    assert len(pages.page(FULL, patch, events)) < 5_000_000
+    patch = pages.hostile_patch("<") + b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n" + b"+<>& 1 def\n" * 11_900
+    texts = pages.with_text(FULL, "<&> " * 6_000)
+    html = pages.page(replace(texts, checks=texts.checks * 300, notes=texts.notes * 300), patch, events)
+    assert len(html.encode()) < 5_000_000
+    assert "Too much for a page" in html
 
 
 # The changes

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final, TypeVar
 
+from markupsafe import escape
+
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import one_line
 from flue_ci.report.report import MAX_NUMBER
@@ -19,8 +21,8 @@ MAX_LINE = 4_000_000
 MAX_LINES = 50_000
 MAX_ITEMS = 2_000  # turns, calls, commands and the rest together
 MAX_TEXT = 8_000  # characters of one text: its head and its tail
-MAX_PROMPT = 200_000  # of what the model was told
-MAX_ALL_TEXT = 1_500_000
+MAX_PROMPT = 60_000  # of what the model was told
+MAX_ALL_TEXT = 1_000_000  # bytes of HTML: texts of the model and of calls
 _MARGIN = 2_000  # a secret at a cut is whole when it is looked for
 _SUBJECTS = ("command", "path", "pattern", "reason", "summary")
 _T = TypeVar("_T", bound=str | int | float)
@@ -302,10 +304,11 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _share_out(timeline: Timeline) -> None:
-    """Cuts the longest texts until all of them together have at most `MAX_ALL_TEXT` characters."""
+    """Cuts the longest texts until all of them together have about `MAX_ALL_TEXT` bytes at most."""
     calls = [call for turn in timeline.turns for call in turn.calls]
+    sizes = [(len(text), len(escape(text).encode("utf-8", "replace"))) for text in _texts(timeline, calls) if text]
     limit = MAX_TEXT
-    while limit > 100 and sum(min(len(text), limit) for text in _texts(timeline, calls)) > MAX_ALL_TEXT:
+    while limit > 100 and sum(html * min(limit / size, 1) for size, html in sizes) > MAX_ALL_TEXT:
         limit //= 2
     if limit == MAX_TEXT:
         return
