@@ -218,7 +218,6 @@ def test_a_page_is_small_whatever_was_written() -> None:
     texts = pages.with_text(FULL, "<&> " * 6_000)
     html = pages.page(replace(texts, checks=texts.checks * 300, notes=texts.notes * 300), patch, events)
     assert len(html.encode()) < 5_000_000
-    assert "Too much for a page" in html
 
 
 # The changes
