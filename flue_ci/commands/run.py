@@ -113,6 +113,7 @@ async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunF
         result = await run_interactively(run, folder, make_view(quiet=options.quiet), signals)
     report, patch = await _publish(result, changes, folder, run.redact), run.redact.redact_value(result.patch)
     was_read = _print(options, report, patch, folder.path)
+    report = folder.add_page(report, result.patch)
     if folder.trouble:
         say(f"flue-ci: {plain(folder.trouble)}", sys.stderr)
     code = report.exit_code
@@ -132,7 +133,7 @@ async def _publish(result: RunResult, changes: str, folder: RunFolder, redact: R
     if not publishers:
         return result.report
     report = await publish_report(result.report, redact.redact_value(result.patch), publishers, target)
-    return folder.save(report, result.patch)
+    return folder.save(report, result.patch, page=False)
 
 
 def _print(options: RunOptions, report: Report, patch: bytes, folder: Path) -> bool:

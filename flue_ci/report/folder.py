@@ -53,7 +53,6 @@ class RunFolder:
             (path / name).unlink(missing_ok=True)  # the files of a former run must not pass for those of this one
         self._transcript_path = path / TRANSCRIPT
         self._transcript: IO[bytes] | None = create_private_file(self._transcript_path)
-        self._page_content: tuple[Report, bytes] | None = None
 
     def observe(self, event: ProgressEvent) -> None:
         """Adds one line to the transcript: `{"v", "t" (seconds since the start), "event", "data" (its fields)}`; or
@@ -76,8 +75,9 @@ class RunFolder:
             self.trouble = f"the transcript ends early: {error}"
             self._close()
 
-    def save(self, report: Report, patch: bytes) -> Report:
+    def save(self, report: Report, patch: bytes, *, page: bool = True) -> Report:
         """Writes the files; returns the report as it stands in them, without secrets. The patch is written unchanged.
+        `page`: also the page, which takes longer than all the others.
 
         When the folder takes no files, a temporary one is used; `trouble` and a note in the report then say so.
         """
@@ -95,17 +95,15 @@ class RunFolder:
             except OSError as again:
                 self.trouble = f"{reason}, nor does {tempfile.gettempdir()} ({again.strerror}): it is only shown here"
                 return self._with_trouble(report)
-        return self._add_page(self._with_trouble(report), patch)
+        report = self._with_trouble(report)
+        if page:
+            return self.add_page(report, patch)
+        return report
 
-    def _add_page(self, report: Report, patch: bytes) -> Report:
-        """Writes the page, which does not say where the report was published. No run fails for it: what goes wrong is
-        a note in the report."""
-        content = (replace(report, published=()), patch)
-        if content == self._page_content:
-            return report
+    def add_page(self, report: Report, patch: bytes) -> Report:
+        """Writes the page of a report that was saved. No run fails for it: what goes wrong is a note in the report."""
         try:
             write_page(self.path, report, self.redact.redact_value(patch), self.redact, self._transcript_path)
-            self._page_content = content
         except Exception as error:  # noqa: BLE001 (a boundary: the other files are the run's result)
             note = self.redact(f"{PAGE} could not be written: {type(error).__name__}: {error}")
             if note not in report.notes:

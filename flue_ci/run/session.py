@@ -153,13 +153,14 @@ def redacting_observer(redact: Redactor, *observers: Observer) -> Observer:
 
 
 async def run_and_save(run: PreparedRun, folder: RunFolder, observe: Observer, signals: Signals) -> RunResult:
-    """Runs the agent; the report is in the folder when this returns. The report comes without secrets, the patch as it
-    is. Call it where signals cancel the task."""
+    """Runs the agent; the report is in the folder when this returns, and its page is still to be made. The report comes
+    without secrets, the patch as it is. Call it where signals cancel the task."""
     for note in run.notes:
         observe(Notice(text=note))
     result = await run_agent(run.plan, run.services, observe)
     signals.advance(Phase.REPORT)
-    report = folder.save(_with_secret_note(result.report, result.patch, run.redact), result.patch)
+    report = _with_secret_note(result.report, result.patch, run.redact)
+    report = folder.save(report, result.patch, page=False)
     signals.advance(Phase.FILES)
     return replace(result, report=report)
 

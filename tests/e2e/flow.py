@@ -195,6 +195,7 @@ class Flow:
         report, patch = load(folder)
         assert report.exit_code == code, self.said("stderr")
         assert (folder / "report.md").read_text().strip()
+        assert (folder / "report.html").read_text().endswith("</html>"), report.notes
         assert all(event["v"] == 1 for event in self.events())
         assert (report.conclusion in ("success", "no-op")) == (code == 0)
         self.assert_no_secret_is_told(folder)

@@ -415,9 +415,31 @@ def test_a_saved_run_can_be_shown_again(make_flow: MakeFlow) -> None:
     assert flow.call("show", str(flow.out), "--json")[1].strip() == (flow.out / "report.json").read_text().strip()
     assert flow.call("show", str(flow.out), "--markdown")[1].strip() == (flow.out / "report.md").read_text().strip()
     assert ended.out.strip() == flow.call("show", str(flow.out))[1].strip()
-    code, _, err = flow.call("show", str(flow.repo))
+    for option in ((), ("--html",)):
+        code, _, err = flow.call("show", str(flow.repo), *option)
+        assert code == 1
+        assert "holds no saved run" in err
+
+
+def test_the_page_of_a_saved_run_is_made_anew(make_flow: MakeFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = make_flow()
+    flow.run()
+    page = flow.out / "report.html"
+    former = page.read_text()
+    page.write_text("<script>a stranger's</script>")
+    assert flow.call("show", str(flow.out), "--html")[:2] == (0, f"{page.resolve()}\n")
+    assert page.read_text() == former
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    page.unlink()
+    code, _, err = flow.call("show", str(flow.out), "--open")
     assert code == 1
-    assert "holds no saved run" in err
+    assert f"open {page.resolve().as_uri()} yourself" in err
+    page.unlink()
+    (flow.out / "transcript.jsonl").unlink()
+    page.with_suffix(".html.part").mkdir()
+    code, _, err = flow.call("show", str(flow.out), "--html")
+    assert code == 1
+    assert "the page cannot be made in" in err
 
 
 def test_agents_are_listed_made_and_validated(make_flow: MakeFlow) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 400_000
 MAX_SECONDS = 1.0
 MAX_LINE = 500  # characters; longer lines are data or minified
-# Only lexers that are well tested, and none that other packages bring: the code is a stranger's.
+# Names of Pygments with endings of files. Only well-tested lexers, and none that other packages bring: the code is a
+# stranger's.
 _LEXERS = """
     bash sh bash zsh | c c h | clojure clj cljs edn | cmake cmake | cpp cc cpp cxx hh hpp | csharp cs | css css less
     | scss scss | dart dart | docker dockerfile | elixir ex exs | go go | graphql graphql gql | groovy gradle groovy
@@ -93,7 +94,7 @@ def _lexer(path: str) -> "Lexer | None":
 @cache
 def _aliases() -> dict[str, str]:
     rows = [row.split() for row in _LEXERS.split("|")]
-    return {suffix: alias for alias, *suffixes in rows for suffix in suffixes}
+    return {name: row[0] for row in rows for name in row}
 
 
 @cache

@@ -11,7 +11,7 @@ from flue_ci.report.page.colours import Highlighter
 
 MAX_FILES = 1_000
 MAX_LINES = 12_000  # of all files
-MAX_CHARACTERS = 800_000
+MAX_HTML = 2_400_000  # bytes, of all files
 MAX_LINE = 1_000
 OPEN_LINES = 400  # a file with more is folded
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,\d+)? \+(\d{1,9})(?:,\d+)? @@")
@@ -24,8 +24,8 @@ class FileDiff:
 
     path: str
     kind: str
-    added: int
-    deleted: int
+    plus: int
+    minus: int
     lines: int
     rows: str = ""
     omission: str = ""
@@ -43,19 +43,22 @@ class FileDiff:
         return self.lines <= OPEN_LINES
 
 
-def file_diffs(patch: bytes) -> list[FileDiff]:
+def file_diffs(patch: bytes, highlighter: Highlighter) -> list[FileDiff]:
     """The files of a patch in git's format, in its order. The smallest are shown when there is too much for a page."""
     parts = re.split(r"(?m)^(?=diff --git )", without_binary(patch))
     bodies = [part for part in parts if part.startswith("diff --git ")][:MAX_FILES]
     diffs = [_describe(body) for body in bodies]
-    highlighter = Highlighter()
-    lines, characters = MAX_LINES, MAX_CHARACTERS
+    lines, room = MAX_LINES, MAX_HTML
     for diff, body in sorted(zip(diffs, bodies, strict=True), key=lambda pair: pair[0].lines):
-        lines, characters = lines - diff.lines, characters - len(body)
-        if lines < 0 or characters < 0:
-            diff.omission = "Too much for a page; it is in changes.patch."
+        lines -= diff.lines
+        rows = ""
+        if lines >= 0 and len(body) < room:
+            rows = _rows(diff.path, body, highlighter)
+            room -= len(rows.encode())
+        if room >= 0 and rows:
+            diff.rows = rows
         elif diff.lines:
-            diff.rows = _rows(diff.path, body, highlighter)
+            diff.omission = "Too much for a page; it is in changes.patch."
     return diffs
 
 
@@ -81,8 +84,8 @@ def _describe(part: str) -> FileDiff:
     return FileDiff(
         path=reveal(_unquote(path)) or "?",
         kind=reveal(kind),
-        added=signs.count("+"),
-        deleted=signs.count("-"),
+        plus=signs.count("+"),
+        minus=signs.count("-"),
         lines=sum(sign in ("+", "-", " ", "@") for sign in signs),
     )
 

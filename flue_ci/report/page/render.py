@@ -7,6 +7,7 @@ escaped parts. The page loads nothing, and its policy names the one style sheet 
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import groupby
@@ -14,25 +15,27 @@ from pathlib import Path
 from typing import IO, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.link_policy import link_policy
 from flue_ci.report.markdown import MARKS
 from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
-from flue_ci.report.page.diff import FileDiff, file_diffs
+from flue_ci.report.page.colours import Highlighter
+from flue_ci.report.page.diff import MAX_FILES, FileDiff, file_diffs
 from flue_ci.report.page.timeline import Timeline, read_timeline
+from flue_ci.report.page.words import words_to_html
 from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
 from flue_ci.report.stages import describe_activity
 from flue_ci.safety.markdown import untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
-MAX_SUMMARY = 100_000  # characters
-MAX_RESULT = 100_000
-MAX_OUTPUT = 50_000
+MAX_WORDS = 60_000  # characters of the answer, and of the typed result
+MAX_TEXT = 10_000  # of any other text
+MAX_OUTPUTS = 100_000  # of the outputs of all checks, or of one setup
 MAX_COMMANDS = 200
-MAX_NOTES = 200
+MAX_NOTES = 100
 _FOLDER = Path(__file__).parent
 Redact = Callable[[str], str]
 
@@ -44,11 +47,14 @@ def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, reda
     def clean(text: str) -> str:
         return redact(plain(text))
 
+    if report.changes.refused:
+        patch = b""
     timeline = Timeline(omission="There is no transcript beside the report.")
     if transcript:
         timeline = read_timeline(transcript, clean)
     style, script = (_read(name) for name in ("page.css", "page.js"))
     answer, removals = _answer(report, clean)
+    highlighter = Highlighter()
     values = {
         "report": report,
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
@@ -57,14 +63,15 @@ def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, reda
         "script": Markup(script),  # noqa: S704 (ours)
         "headline": report.reason,
         "mark": MARKS[report.conclusion],
-        "answer": answer,
+        "answer": words_to_html(answer, highlighter),
         "result": _result(report.result, clean),
-        "checks": [_command(check) for check in report.checks[:MAX_COMMANDS]],
+        "checks": _commands(report.checks),
         "evidence": _evidence(report),
         "setups": _setups(report),
         "charts": make_charts(timeline.turns),
         "chart_size": (WIDTH, HEIGHT),
-        "folders": _folders(file_diffs(redact(patch.decode("utf-8", "replace")).encode())),
+        "folders": _folders(file_diffs(redact(patch.decode("utf-8", "replace")).encode(), highlighter)),
+        "more_files": max(len(report.changes.files) - MAX_FILES, 0),
         "timeline": timeline,
         "figures": _figures(report),
         "facts": _facts(report),
@@ -93,7 +100,8 @@ def _environment(clean: Callable[[str], str]) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "clean": clean,
+        "clean": lambda text, limit=MAX_TEXT: clip(clean(text), limit, " [… cut]"),
+        "code": lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))),  # noqa: S704 (escaped)
         "line": lambda text, limit=300: one_line(clean(text), limit),
         "seconds": human_seconds,
         "count": human_count,
@@ -107,7 +115,7 @@ def _environment(clean: Callable[[str], str]) -> Environment:
 def _answer(report: Report, clean: Callable[[str], str]) -> tuple[str, Counter[str]]:
     """The agent's words without anything that acts, and what was shown as text for that."""
     removals = Counter[str]()
-    text = clip(report.summary, MAX_SUMMARY, "\n\n… cut; all of it is in report.json")
+    text = clip(report.summary, MAX_WORDS, "\n\n… cut; all of it is in report.json")
     return clean(untrusted_markdown(text, link_policy(report), removals)), removals
 
 
@@ -115,21 +123,30 @@ def _result(value: Any, clean: Callable[[str], str]) -> str:
     if value is None:
         return ""
     text = clean(json.dumps(value, indent=2, ensure_ascii=False))
-    return clip(text, MAX_RESULT, "\n… cut; all of it is in report.json")
+    return clip(text, MAX_WORDS, "\n… cut; all of it is in report.json")
 
 
-def _command(result: CommandResult) -> dict[str, object]:
+def _commands(results: tuple[CommandResult, ...]) -> list[dict[str, object]]:
+    limit = min(MAX_TEXT, MAX_OUTPUTS // max(len(results), 1))
+    return [_command(result, limit) for result in results[:MAX_COMMANDS]]
+
+
+def _command(result: CommandResult, limit: int) -> dict[str, object]:
+    """A command for the template, with the end of its output."""
+    output = result.output
+    if len(output) > limit:
+        output = f"[… the beginning is in report.json]\n{output[-limit:]}"
     ending = describe_ending(result)
     if result.passed:
         ending = "exit code 0"
     return {
         "name": result.name,
-        "command": result.command,
+        "command": clip(result.command, limit),
         "passed": result.passed,
         "was_run": result.state != "not-run",
         "ending": ending,
         "seconds": result.seconds,
-        "output": result.output[-MAX_OUTPUT:],
+        "output": output,
         "last_line": "".join(result.output.strip().splitlines()[-1:]),
     }
 
@@ -146,7 +163,7 @@ def _setups(report: Report) -> list[tuple[str, list[dict[str, object]]]]:
     places = [("In the agent's sandbox", report.setup)]
     if report.verification:
         places.append(("In the clean sandbox", report.verification.setup))
-    return [(place, [_command(each) for each in results[:MAX_COMMANDS]]) for place, results in places if results]
+    return [(place, _commands(results)) for place, results in places if results]
 
 
 def _folders(diffs: list[FileDiff]) -> list[tuple[str, list[tuple[int, FileDiff]]]]:

@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final, TypeVar
 
+from markupsafe import escape
+
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import one_line
 from flue_ci.report.report import MAX_NUMBER
 
 MAX_BYTES = 64_000_000  # of the file; what stands behind them is not read
 MAX_LINE = 4_000_000
+MAX_LINES = 50_000
 MAX_ITEMS = 2_000  # turns, calls, commands and the rest together
 MAX_TEXT = 8_000  # characters of one text: its head and its tail
-MAX_PROMPT = 200_000  # of what the model was told
-MAX_ALL_TEXT = 1_500_000
+MAX_PROMPT = 60_000  # of what the model was told
+MAX_ALL_TEXT = 1_000_000  # bytes of HTML: texts of the model and of calls
 _MARGIN = 2_000  # a secret at a cut is whole when it is looked for
 _SUBJECTS = ("command", "path", "pattern", "reason", "summary")
 _T = TypeVar("_T", bound=str | int | float)
@@ -114,10 +117,10 @@ def read_timeline(file: IO[bytes], clean: Clean) -> Timeline:
 
 
 def _lines(file: IO[bytes], reader: "_Reader") -> Iterator[bytes]:
-    size = 0
+    size = lines = 0
     while line := file.readline(MAX_LINE):
-        size += len(line)
-        if size > MAX_BYTES or reader.count >= MAX_ITEMS:
+        size, lines = size + len(line), lines + 1
+        if size > MAX_BYTES or lines > MAX_LINES or reader.count >= MAX_ITEMS:
             reader.timeline.omission = "The rest is in transcript.jsonl: there is too much of it for a page."
             return
         if line.endswith(b"\n"):
@@ -236,11 +239,14 @@ class _Reader:
         command = self._last(Command)
         if command is None or command.name != self._line(event, "name"):
             return
-        code, data = pick(event, "data", "exit_code", default=0), pick_mapping(event, "data")
-        command.ending, command.seconds = f"exit code {code}", pick(data, "seconds", default=0.0)
+        data = pick_mapping(event, "data")
+        command.seconds = pick(data, "seconds", default=0.0)
+        code = data.get("exit_code")
         if pick(data, "timed_out", default=False):
             command.ending = "timed out"
-        elif not pick(data, "known", default=True):
+        elif type(code) is int and abs(code) < MAX_NUMBER and pick(data, "known", default=True):
+            command.ending = f"exit code {code}"
+        else:
             command.ending = "exit code not known"
         command.has_passed = command.ending == "exit code 0"
 
@@ -298,10 +304,11 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _share_out(timeline: Timeline) -> None:
-    """Cuts the longest texts until all of them together have at most `MAX_ALL_TEXT` characters."""
+    """Cuts the longest texts until all of them together have about `MAX_ALL_TEXT` bytes at most."""
     calls = [call for turn in timeline.turns for call in turn.calls]
+    sizes = [(len(text), len(escape(text).encode("utf-8", "replace"))) for text in _texts(timeline, calls) if text]
     limit = MAX_TEXT
-    while limit > 100 and sum(min(len(text), limit) for text in _texts(timeline, calls)) > MAX_ALL_TEXT:
+    while limit > 100 and sum(html * min(limit / size, 1) for size, html in sizes) > MAX_ALL_TEXT:
         limit //= 2
     if limit == MAX_TEXT:
         return
