@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -82,9 +83,10 @@ def comment() -> str:
 
 def terminal() -> str:
     """`flue-ci demo` at a terminal, as SVG."""
-    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"), force_terminal=True)
-    for line in screen(output([sys.executable, "-m", "flue_ci", "demo", "--out", f"{tempfile.mkdtemp()}/run"])):
-        console.print(Text.from_ansi(line))
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
+        for line in screen(output([sys.executable, "-m", "flue_ci", "demo", "--out", "demo-run"])):
+            console.print(Text.from_ansi(line))
     svg = console.export_svg(title="flue-ci demo")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # which lie on another server
     return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
@@ -94,21 +96,15 @@ def output(command: list[str]) -> str:
     """What a command shows at a terminal, with its control sequences."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, COLUMNS, 0, 0))
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": tempfile.mkdtemp(),
-        "TERM": "xterm-256color",
-        "PYTHONPATH": str(ROOT),
-    }
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
-    os.close(theirs)
     data = b""
-    try:
-        while part := os.read(ours, 65_536):
-            data += part
-    except OSError:  # the other end is closed
-        pass
-    assert process.wait() == 0, data.decode()
+    with tempfile.TemporaryDirectory() as home:
+        environ = {"PATH": os.environ["PATH"], "HOME": home, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, cwd=home, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+        os.close(theirs)
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 65_536):
+                data += part
+        assert process.wait() == 0, data.decode()
     return data.decode()
 
 
