@@ -12,12 +12,15 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/flue-ci/flue-ci/blob/main"
+PICTURES = ".github/pictures"
 PAGES = {"README.md": "index.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
 _LINK = re.compile(r'(\]\(|(?:href|src|srcset)=")(?![a-z]+:|#)([^)#"\s]+)')
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Adds the pages from the top of the repository."""
+    """Adds the pages from the top of the repository, and the pictures."""
+    for picture in sorted((ROOT / PICTURES).iterdir()):
+        files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
@@ -37,8 +40,9 @@ def rewrite_links(markdown: str, source: str) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[2]))
         if path in PAGES:
             return f"{match[1]}{PAGES[path]}"
-        if path.startswith("docs/"):
-            return f"{match[1]}{path.removeprefix('docs/')}"
+        for folder, there in (("docs/", ""), (f"{PICTURES}/", "pictures/")):
+            if path.startswith(folder):
+                return f"{match[1]}{there}{path.removeprefix(folder)}"
         return f"{match[1]}{REPOSITORY}/{path}"
 
     parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.MULTILINE | re.DOTALL)

@@ -32,7 +32,7 @@ from tests.support.messages_script import Turn, text, tool
 from tests.support.messages_server import MessagesServer
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ROOT / "docs" / "pictures"
+PICTURES = ROOT / ".github" / "pictures"
 DEMO = ROOT / "flue_ci" / "demo"
 COLUMNS = 100
 _CONTROL = re.compile(r"\x1b\[(\?25[lh]|2K|\d*A)")

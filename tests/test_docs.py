@@ -189,7 +189,7 @@ def test_the_site_has_every_page_once_and_its_links_work_there() -> None:
 
 
 def test_the_pictures_come_from_no_other_server_and_show_nothing_of_this_machine() -> None:
-    picture = (ROOT / "docs" / "pictures" / "terminal.svg").read_text(encoding="utf-8")
+    picture = (ROOT / ".github" / "pictures" / "terminal.svg").read_text(encoding="utf-8")
     assert set(re.findall(r"https?://[^\s\"')]+", picture)) <= {
         "http://www.w3.org/2000/svg",
         "https://www.textualize.io",
