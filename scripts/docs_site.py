@@ -30,7 +30,8 @@ def on_files(files: Files, *, config: Any) -> Files:
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
     """The same text with its links as the site needs them."""
     source = next((name for name, target in PAGES.items() if target == page.file.src_uri), f"docs/{page.file.src_uri}")
-    return rewrite_links(markdown, source)
+    badges = re.compile(r"^\[!\[.*\n", re.MULTILINE)  # come from the forge's server
+    return rewrite_links(badges.sub("", markdown), source)
 
 
 def rewrite_links(markdown: str, source: str) -> str:
