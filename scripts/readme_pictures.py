@@ -82,10 +82,16 @@ def comment() -> str:
         work = github.repo("ada/slugs", {"README.md": files.pop("README.md"), ".flue/agents/fix-tests.yml": spec})
         pull = github.pull(work, files)
         request = github.say(pull["number"], "mona", "/flue fix-tests")
-        done = job.act(github.env("issue_comment", github.commented(pull, request)))
+        environ = github.env("issue_comment", github.commented(pull, request))
+        done = job.act(environ)
         assert done.code == 0, done.log
+        artifact = {
+            "FLUE_CI_REPORT_PATH": done.outputs["report-path"],
+            "FLUE_CI_ARTIFACT_URL": f"{github.url}/ada/slugs/actions/runs/7/artifacts/1",
+        }
+        job.run(["action", "--link-artifact"], environ | artifact)
         body: str = github.ours()[-1]["body"]
-    return body
+    return body.replace(github.url, "https://github.com").replace(f"{github.url.removeprefix('http://')}/", "")
 
 
 def terminal(folder: Path) -> str:

@@ -19,12 +19,14 @@ from flue_ci.settings import GitHubSettings
 
 WORKFLOWS, AGENTS = ".github/workflows", ".flue/agents"
 KEYS = ("ANTHROPIC_API_KEY", "E2B_API_KEY")
+# By owner: ours, and what it uses.
+_NEEDED_ACTIONS = {"flue-ci": "flue-ci/flue-ci", "actions": "actions/upload-artifact"}
 _MAX_FILES = 50  # of a folder
 _YAML = (".yml", ".yaml")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
 _USES = re.compile(r"""^[\s-]*uses:\s*["']?(?:\S*flue-ci\S*@|\./)""", re.MULTILINE)
 _SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
-_ENVIRONMENT = re.compile(r"^\s+environment:\s*(?:\n\s+name:\s*|\{\s*name:\s*)?([\w-]+)", re.MULTILINE)
+_ENVIRONMENT = re.compile(r"^\s+environment:[ \t]*(?:\n\s+name:\s*|\{\s*name:\s*)?[\"']?([\w-]+)", re.MULTILINE)
 _READS = re.compile(r"\bcontents:\s*(?:read|write)\b|\bpermissions:\s*(?:read|write)-all\b")
 _WRITES = re.compile(r"\b(?:issues|pull-requests):\s*write\b|\bpermissions:\s*write-all\b")
 
@@ -130,9 +132,12 @@ class _Survey:
             listing = await self._get("read the allowed actions", "/actions/permissions/selected-actions")
             if not listing.ok:
                 return self._unseen(key, listing, f"flue-ci/flue-ci has to be among the allowed actions: {place}")
-            patterns = parse.texts(listing.data, "patterns_allowed")
-            if not any(pattern.startswith(("flue-ci/", "*")) for pattern in patterns):
-                return Diagnostic(key=key, message="flue-ci is not allowed", hint=f"add flue-ci/flue-ci@*: {place}")
+            owners = {pattern.partition("/")[0] for pattern in parse.texts(listing.data, "patterns_allowed")}
+            if parse.flag(listing.data, "github_owned_allowed"):
+                owners.add("actions")
+            for owner, action in _NEEDED_ACTIONS.items():
+                if not owners & {owner, "*"}:
+                    return Diagnostic(key=key, message=f"{action} is not allowed", hint=f"add {action}@*: {place}")
         if policy == "local_only":
             hint = f"allow flue-ci/flue-ci@*: {place}"
             return Diagnostic(key=key, message="only actions of the same owner are allowed", hint=hint)
