@@ -1,7 +1,8 @@
 """Makes the pictures of the README from real output: `python -m scripts.readme_pictures`.
 
 The comment is what the action posts when somebody asks for the demo's agent on a pull request; GitHub, the model and
-E2B are the tests' servers. The terminal is `flue-ci demo`. Needs the development requirements and Chromium.
+E2B are the tests' servers. Terminal and page are those of `flue-ci demo`. Needs the development requirements, Chromium,
+and fonts with emoji (Debian's fonts-noto-color-emoji).
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import subprocess
 import sys
 import tempfile
 import termios
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
@@ -31,22 +34,27 @@ from tests.support.messages_script import Turn, text, tool
 from tests.support.messages_server import MessagesServer
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ROOT / "docs" / "pictures"
+PICTURES = ROOT / ".github" / "pictures"
 DEMO = ROOT / "flue_ci" / "demo"
 COLUMNS = 100
+VIEWPORT: ViewportSize = {"width": 860, "height": 400}
+THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 _CONTROL = re.compile(r"\x1b\[(\?25[lh]|2K|\d*A)")
 
 
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
-    (PICTURES / "terminal.svg").write_text(terminal(), encoding="utf-8")
     body = comment()
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        (PICTURES / "terminal.svg").write_text(terminal(Path(folder)), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 860, "height": 400}, device_scale_factor=1.5)
-        for theme in ("light", "dark"):
+        for theme in THEMES:
+            page = browser.new_page(viewport=VIEWPORT, device_scale_factor=1.5, color_scheme=theme)
             page.set_content(html_page(body, theme))
             page.screenshot(path=PICTURES / f"comment-{theme}.png", full_page=True)
+            page.set_viewport_size({"width": 1100, "height": 900})
+            page.goto((Path(folder) / "demo-run" / "report.html").as_uri())
+            page.screenshot(path=PICTURES / f"page-{theme}.png")
 
 
 def comment() -> str:
@@ -74,40 +82,40 @@ def comment() -> str:
         work = github.repo("ada/slugs", {"README.md": files.pop("README.md"), ".flue/agents/fix-tests.yml": spec})
         pull = github.pull(work, files)
         request = github.say(pull["number"], "mona", "/flue fix-tests")
-        done = job.act(github.env("issue_comment", github.commented(pull, request)))
+        environ = github.env("issue_comment", github.commented(pull, request))
+        done = job.act(environ)
         assert done.code == 0, done.log
+        artifact = {
+            "FLUE_CI_REPORT_PATH": done.outputs["report-path"],
+            "FLUE_CI_ARTIFACT_URL": f"{github.url}/ada/slugs/actions/runs/7/artifacts/1",
+        }
+        job.run(["action", "--link-artifact"], environ | artifact)
         body: str = github.ours()[-1]["body"]
-    return body
+    return body.replace(github.url, "https://github.com").replace(f"{github.url.removeprefix('http://')}/", "")
 
 
-def terminal() -> str:
-    """`flue-ci demo` at a terminal, as SVG."""
-    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"), force_terminal=True)
-    for line in screen(output([sys.executable, "-m", "flue_ci", "demo", "--out", f"{tempfile.mkdtemp()}/run"])):
-        console.print(Text.from_ansi(line))
+def terminal(folder: Path) -> str:
+    """`flue-ci demo` at a terminal, as SVG; its report is then in `demo-run` of the folder."""
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
+        for line in screen(output([sys.executable, "-m", "flue_ci", "demo", "--out", "demo-run"], folder)):
+            console.print(Text.from_ansi(line))
     svg = console.export_svg(title="flue-ci demo")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # which lie on another server
     return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
 
 
-def output(command: list[str]) -> str:
-    """What a command shows at a terminal, with its control sequences."""
+def output(command: list[str], folder: Path) -> str:
+    """What a command shows at a terminal, with its control sequences; the folder is its home, too."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, COLUMNS, 0, 0))
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": tempfile.mkdtemp(),
-        "TERM": "xterm-256color",
-        "PYTHONPATH": str(ROOT),
-    }
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
     os.close(theirs)
     data = b""
-    try:
+    with suppress(OSError):  # the other end is closed
         while part := os.read(ours, 65_536):
             data += part
-    except OSError:  # the other end is closed
-        pass
     assert process.wait() == 0, data.decode()
     return data.decode()
 

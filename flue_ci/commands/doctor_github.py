@@ -34,9 +34,9 @@ def diagnose_github(repo: Path, environ: Mapping[str, str]) -> list[Diagnostic]:
     rows = list(setup.diagnostics)
     if setup.specs is not None:
         rows += _agents(setup.specs, "\n".join((setup.workflows or {}).values()), setup.branch)
-        unmerged = [path.name for path in find_specs(root) if path.name not in setup.specs]
-        if unmerged:
-            message = f"only in this checkout: {first_few(unmerged, 5)}"
+        local_names = [path.name for path in find_specs(root) if path.name not in setup.specs]
+        if local_names:
+            message = f"only in this checkout: {first_few(local_names, 5)}"
             hint = f"merge them into {setup.branch}: specs are read there"
             rows.append(Diagnostic(key="agents", severity="note", message=message, hint=hint))
     if not github.token:

@@ -90,6 +90,11 @@ def test_nothing_on_the_default_branch(github: GitHubServer, doctor: Doctor, tmp
             "Actions",
             "add flue-ci/flue-ci@*",
         ),
+        (
+            {"actions": {"enabled": True, "allowed_actions": "selected"}, "allows_own_actions": False},
+            "Actions",
+            "add actions/upload-artifact@*",
+        ),
         ({"secrets": {"actions": ["E2B_API_KEY"]}}, "secrets", "ANTHROPIC_API_KEY: missing → gh secret set ANTHROPIC"),
         ({"workflow_states": {WORKFLOW: "disabled_inactivity"}}, "workflow", "gh workflow enable flue.yml"),
         ({"archived": True}, "repository", "archived"),
@@ -140,11 +145,12 @@ def test_files_of_the_default_branch_are_read(
     assert text in problems(rows)[name]
 
 
-def test_secrets_of_an_environment_count(github: GitHubServer, doctor: Doctor) -> None:
-    github.repo(
-        "ada/tools",
-        FILES | {WORKFLOW: starter_workflow().replace("    runs-on:", "    environment: keys\n    runs-on:")},
-    )
+@pytest.mark.parametrize(
+    "text", ["keys", "{name: keys}", "\n      name: keys\n      url: https://example.com", "'keys'"]
+)
+def test_secrets_of_an_environment_count(github: GitHubServer, doctor: Doctor, text: str) -> None:
+    workflow = starter_workflow().replace("    runs-on:", f"    environment: {text}\n    runs-on:")
+    github.repo("ada/tools", FILES | {WORKFLOW: workflow})
     github.secrets = {"keys": ["ANTHROPIC_API_KEY", "E2B_API_KEY"]}
     assert doctor()[0] == 0
 

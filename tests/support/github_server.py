@@ -68,6 +68,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.minimized: set[str] = set()
         self.actions: JSON | None = {"enabled": True, "allowed_actions": "all"}  # None: only administrators see it
         self.action_patterns = ["flue-ci/flue-ci@*"]
+        self.allows_own_actions = True  # those of GitHub
         self.default_permissions = "read"
         self.secrets: dict[str, list[str]] | None = None  # names, of `actions`, `organization` and environments
         self.workflow_states: dict[str, str] = {}  # by path, of workflows that are not active
@@ -571,7 +572,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def selected_actions(self, _: JSON) -> JSON:
         self._administration()
         return {
-            "github_owned_allowed": True,
+            "github_owned_allowed": self.server.allows_own_actions,
             "verified_allowed": False,
             "patterns_allowed": self.server.action_patterns,
         }

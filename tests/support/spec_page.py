@@ -54,7 +54,8 @@ and `url` it is put between `<untrusted …>` and `</untrusted>`. `repo.ref` of 
 ## Setup, agent, checks
 
 `sandbox.setup` runs first, with the network of its phase. What it leaves in the repository (lock files, build
-information) is not counted as the agent's change, unless the agent goes on with it.
+information) is not counted as the agent's change, unless the agent goes on with it. Nor are files that
+`.gitignore` names, unless the agent adds them to git, and new bytecode (`__pycache__`, `*.pyc`, `*.class`).
 
 The checks run in a second sandbox from the same template: the base, setup again, the agent's network, the verified
 changes, the checks. It is prepared while the agent works, from its first tool call that can change something, and

@@ -19,12 +19,14 @@ from flue_ci.settings import GitHubSettings
 
 WORKFLOWS, AGENTS = ".github/workflows", ".flue/agents"
 KEYS = ("ANTHROPIC_API_KEY", "E2B_API_KEY")
+# By owner: ours, and what it uses.
+_NEEDED_ACTIONS = {"flue-ci": "flue-ci/flue-ci", "actions": "actions/upload-artifact"}
 _MAX_FILES = 50  # of a folder
 _YAML = (".yml", ".yaml")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
 _USES = re.compile(r"""^[\s-]*uses:\s*["']?(?:\S*flue-ci\S*@|\./)""", re.MULTILINE)
 _SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
-_ENVIRONMENT = re.compile(r"^\s+environment:\s*(?:\n\s+name:\s*|\{\s*name:\s*)?([\w-]+)", re.MULTILINE)
+_ENVIRONMENT = re.compile(r"^\s+environment:[ \t]*(?:\n\s+name:\s*|\{\s*name:\s*)?[\"']?([\w-]+)", re.MULTILINE)
 _READS = re.compile(r"\bcontents:\s*(?:read|write)\b|\bpermissions:\s*(?:read|write)-all\b")
 _WRITES = re.compile(r"\b(?:issues|pull-requests):\s*write\b|\bpermissions:\s*write-all\b")
 
@@ -123,17 +125,20 @@ class _Survey:
             return self._unseen(
                 key, response, f"a token that may read the administration sees it; people look at {place}"
             )
-        allowed = parse.text(response.data, "allowed_actions")
+        policy = parse.text(response.data, "allowed_actions")
         if not parse.flag(response.data, "enabled"):
             return Diagnostic(key=key, message="disabled in this repository", hint=f"allow them: {place}")
-        if allowed == "selected":
-            selected = await self._get("read the allowed actions", "/actions/permissions/selected-actions")
-            if not selected.ok:
-                return self._unseen(key, selected, f"flue-ci/flue-ci has to be among the allowed actions: {place}")
-            patterns = parse.texts(selected.data, "patterns_allowed")
-            if not any(pattern.startswith(("flue-ci/", "*")) for pattern in patterns):
-                return Diagnostic(key=key, message="flue-ci is not allowed", hint=f"add flue-ci/flue-ci@*: {place}")
-        if allowed == "local_only":
+        if policy == "selected":
+            listing = await self._get("read the allowed actions", "/actions/permissions/selected-actions")
+            if not listing.ok:
+                return self._unseen(key, listing, f"flue-ci/flue-ci has to be among the allowed actions: {place}")
+            owners = {pattern.partition("/")[0] for pattern in parse.texts(listing.data, "patterns_allowed")}
+            if parse.flag(listing.data, "github_owned_allowed"):
+                owners.add("actions")
+            for owner, action in _NEEDED_ACTIONS.items():
+                if not owners & {owner, "*"}:
+                    return Diagnostic(key=key, message=f"{action} is not allowed", hint=f"add {action}@*: {place}")
+        if policy == "local_only":
             hint = f"allow flue-ci/flue-ci@*: {place}"
             return Diagnostic(key=key, message="only actions of the same owner are allowed", hint=hint)
         return Diagnostic(key=key, severity="ok", message="enabled, and flue-ci is allowed")
@@ -167,14 +172,13 @@ class _Survey:
     async def _secrets(self, texts: Mapping[str, str]) -> Diagnostic:
         """By name; nobody can read a value."""
         whole, key, place = "\n".join(texts.values()), "secrets", f"{self._settings_url}/secrets/actions"
-        names = {name.upper() for name in _SECRET.findall(whole)} - {"GITHUB_TOKEN"}
-        wanted = sorted(names) or list(KEYS)
+        names = sorted({name.upper() for name in _SECRET.findall(whole)} - {"GITHUB_TOKEN"}) or list(KEYS)
         places = ["/actions/secrets", "/actions/organization-secrets"]
         places += [f"/environments/{quote(name)}/secrets" for name in sorted(set(_ENVIRONMENT.findall(whole)))]
         answers = await together(*(self._get("read the secrets", f"{path}?per_page=100") for path in places))
-        missing = [name for name in wanted if name not in set().union(*map(_names, answers))]
+        missing = [name for name in names if name not in set().union(*map(_names, answers))]
         if not missing:
-            return Diagnostic(key=key, severity="ok", message=f"{', '.join(wanted)}: there")
+            return Diagnostic(key=key, severity="ok", message=f"{', '.join(names)}: there")
         hint = "\n".join(f"gh secret set {name} --repo {self._repo}" for name in missing) + f"\nor at {place}"
         unseen = next((answer for answer in answers if not answer.ok), None)
         if unseen:
