@@ -130,3 +130,13 @@ async def test_a_file_that_changed_since_it_was_seen_is_read_again(box: Sandbox)
     await box.exec("rm file", timeout=20)
     with pytest.raises(FileNotFoundError):
         await Edit().call({"path": "file", "old": "3", "new": "4"}, run)
+
+
+async def test_two_edits_in_one_second_have_two_times(box: Sandbox) -> None:
+    run = context(box)
+    await Write().call({"path": "file", "content": "1\n"}, run)
+    times = []
+    for number in range(1, 4):
+        await Edit().call({"path": "file", "old": str(number), "new": str(number + 1)}, run)
+        times.append(int((await box.exec("stat -c %Y file", timeout=20)).output))
+    assert len(set(times)) == 3

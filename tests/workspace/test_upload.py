@@ -569,3 +569,15 @@ def new_repo_with(git: str, path: Path) -> Path:
     for args in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
         subprocess.run([git, *args], cwd=path, env={**os.environ, **ENVIRONMENT}, check=True)
     return path
+
+
+async def test_an_edit_in_the_second_of_the_upload_is_seen(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
+    """Same size, same second: Python took the old bytecode, and a test of a good fix failed."""
+    repo = new_repo(tmp_path / "repo", {"it.py": ("file", b"print(1)\n"), "use.py": ("file", b"import it\n")})
+    _, workspace = await bring(repo, box, scratch)
+    output = await shell(
+        box, "python3 use.py; echo 'print(2)' > it.py; python3 use.py; git status --porcelain", workspace.root
+    )
+    assert output == "1\n2\n M it.py\n?? __pycache__/\n"
+    age = await shell(box, "echo $(($(date +%s) - $(stat -c %Y use.py)))", workspace.root)
+    assert 3_000 < int(age) < 4_200
