@@ -46,6 +46,7 @@ def fail_step(environ: Mapping[str, str], error: FlueError) -> int:
         raise error
     text = Redactor(secrets_of(environ))(with_hint(str(error), error.hint))
     print(workflow_command("error", text, title="flue-ci"), flush=True)
+    WorkflowLog(sys.stdout).line(f"❌ failed, {one_line(text, LINE_CHARS)}")
     try:
         if path := environ.get("GITHUB_OUTPUT"):
             write_output(path, "conclusion", "failed")

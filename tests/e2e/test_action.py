@@ -381,6 +381,7 @@ def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) 
     second = job.run(["publish", str(folder)], environ)
     assert second.code == 0, second.log
     assert "✅ fix-tests" in job.github.ours()[0]["body"]
+    assert "-n flue-ci-fix-tests-7-1 -D flue-ci-fix-tests-7-1 && git apply" in job.github.ours()[0]["body"]
     other = job.github.pull(work, {"third.txt": "new\n"}, author="stranger", fork=True)
     run["head_sha"] = other["head"]["sha"]
     environ = job.github.env("workflow_run", job.github.payload("stranger", action="completed", workflow_run=run))
@@ -466,6 +467,12 @@ def test_a_forged_address_in_a_saved_report_is_not_linked(make_job: MakeJob, url
     report = json.loads((folder / "report.json").read_text())
     report["trigger"]["run_url"] = url.format(runs=f"{job.github.url}/ada/tools/actions/runs/")
     report["publish"]["links"] = ["evil.example"]
+    report["artifact"] = {
+        "name": "x` ![y](https://evil.example)",
+        "url": url,
+        "days": 999,
+        "missing": "[z](https://evil.example)",
+    }
     report["summary"] = "![x](https://evil.example/p.png)"
     (folder / "report.json").write_text(json.dumps(report))
     done = job.run(["publish", str(folder)], environ)
@@ -473,3 +480,5 @@ def test_a_forged_address_in_a_saved_report_is_not_linked(make_job: MakeJob, url
     body = job.github.ours()[0]["body"]
     assert f"[log of the job]({job.github.url}/ada/tools/actions/runs/7)" in body
     assert "](https://evil" not in body
+    assert "-n flue-ci-fix-tests-7-1 -D" in body
+    assert "kept for 30 days" in body
