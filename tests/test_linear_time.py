@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flue_ci.action.comment_request import read_command
 from flue_ci.agent.tools.closest import describe_closest
 from flue_ci.core.text import one_line, parse_duration, plain, printable
 from flue_ci.gate.comment_command import find_command
@@ -20,7 +21,7 @@ from flue_ci.report.markdown import diff_blocks, without_binary
 from flue_ci.safety.key_patterns import KEY_PATTERNS
 from flue_ci.safety.markdown import code_block, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.redact import Redactor, StreamRedactor
-from flue_ci.safety.sanitize import _ENDS, sanitize_for_model
+from flue_ci.safety.sanitize import sanitize_for_model
 from flue_ci.spec.yaml_document import _EXPLANATIONS
 from tests.support.hostile_text import pumps, slow_text
 from tests.test_architecture import modules, room, tree_of
@@ -35,7 +36,6 @@ LOCAL_PATTERNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("action.target", "''.join((wildcards.get(part) or re.escape(part) for part in parts))"): ("a/[^/]*", "a/.*"),
     ("gate.comment_command", "word"): (re.escape("/flue"),),
     ("safety.key_patterns", "regex"): tuple(pattern.regex for pattern in KEY_PATTERNS),
-    ("safety.sanitize", "end"): tuple(_ENDS.values()),
     ("spec.yaml_document", "pattern"): tuple(pattern for pattern, _, _ in _EXPLANATIONS),
 }
 # What is not linear, and the bound of the texts that it meets.
@@ -171,6 +171,7 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "redacted": REDACT,
     "redacted in pieces": _stream,
     "as a comment": find_command,
+    "as a request": read_command,
     "as a mention": lambda text: find_command(text, phrase="flue"),
     "as a duration": _parse_duration,
     "as a patch": lambda text: without_binary(text.encode()),

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 _START = re.compile(
     r"(?P<mentions>(?<![@＠﹫])(?:[@＠﹫]{2,}|(?<![A-Za-z0-9])[@＠﹫])(?=[A-Za-z0-9])"
     r"|@(?=[0-9a-fA-F]{7,40}(?!\.?[0-9A-Za-z])))"
-    r"|(?P<references>[#＃]+(?=\d)|(?<![A-Za-z0-9])[Gg][Hh]-(?=\d))"
+    r"|(?P<references>(?<![#＃])[#＃]+(?=\d)|(?<![A-Za-z0-9])[Gg][Hh]-(?=\d))"
     r"|(?P<links>(?:(?<![A-Za-z])(?:[Hh][Tt][Tt][Pp][Ss]?|[Ff][Tt][Pp])://(?=[^\W_])"
     r"|(?<![A-Za-z0-9])(?:[Ww][Ww][Ww]\.(?=[^\W_])|[Xx][Mm][Pp][Pp]:(?=\S))))"
 )
 _NAME = re.compile(r"[\w@＠#＃./-]*")
 _ADDRESS = re.compile(r"[^\s\0<`]*")
 _LETTER = re.compile(r"[A-Za-z0-9]")
-_BEFORE = re.compile(r"[\w./-]*\Z")
 _BEFORE_LIMIT = 200  # of an owner and a repository
 
 
@@ -34,8 +33,9 @@ def active_spans(text: str) -> Iterator[tuple[int, int, str]]:
             end = _trim(text, end, _NAME, "@＠#＃./-_")
             first = text[start]
             if first in "#＃" or (first == "@" and _LETTER.match(text[start - 1 : start])):
-                before = _BEFORE.search(text, max(position, start - _BEFORE_LIMIT), start)
-                start = before.start() if before else start
+                first_place = max(position, start - _BEFORE_LIMIT)
+                while start > first_place and (text[start - 1].isalnum() or text[start - 1] in "_./-"):
+                    start -= 1
         yield start, end, kind
         position = end
 

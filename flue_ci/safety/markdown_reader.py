@@ -14,6 +14,7 @@ from flue_ci.safety.markdown_tree import Node, Span
 __all__ = ["Node", "Span", "UnreadableMarkdown", "read_markdown"]
 
 _SPACE = "\t\n\v\f\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_LABEL = re.compile(r"(?:[^\\\]]|\\.)*\]", re.DOTALL)
 _KINDS = {
     **{"paragraph": "paragraph", "heading": "heading", "blockquote": "quote", "bullet_list": "list", "hr": "rule"},
     **{"ordered_list": "list", "list_item": "item", "table": "table", "tr": "row", "th": "cell", "td": "cell"},
@@ -109,7 +110,7 @@ class _TreeBuilder:
     def _definition_parts(self, lines: list[Span]) -> dict[str, Span]:
         positions = [place for start, end in lines for place in range(start, end + 1)]
         text = "".join(self._source[start:end] + "\n" for start, end in lines)
-        close = re.compile(r"(?:[^\\\]]|\\.)*\]", re.DOTALL).match(text, 1)
+        close = _LABEL.match(text, 1)
         assert close
         parts = {"label": (1, close.end() - 1)} | link_parts(text, close.end() + 1, len(text))
         return {name: (positions[first], positions[last - 1] + 1) for name, (first, last) in parts.items()}

@@ -47,6 +47,7 @@ _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9.-]+\Z")
 _TAIL = re.compile(r"[^ \t\n<]*")  # of a bare address: GitHub takes it up to a blank
 _BOX = re.compile(r"\[[ xX]\][ \t]+\[(?=[^\n]*\]:)")
+_BROKEN_CODE = re.compile(r"\n[ \t>]*```")
 _LONG_TICKS = "`" * 40
 _HIDDEN_LINE = re.compile(r"\[(?=[^\n]*\]:)")
 _FRAMES = frozenset(("document", "quote", "item", "footnote"))  # `<details>` ends in that in which it begins
@@ -213,8 +214,8 @@ class _Pass:
         if block.start in self._below:
             self._begin_anew(block)
         for start, _ in block.lines[1:]:
-            if _HIDDEN_LINE.match(self.text, start):
-                self._replace(start, start + 1, "&#91;", "hidden text")
+            if _HIDDEN_LINE.match(self.text, start) or self.text.startswith(("```", "~~~"), start):
+                self._replace(start, start + 1, f"&#{ord(self.text[start])};", "hidden text")
 
     def _is_shown(self, tag: re.Match[str]) -> bool:
         name = tag[2].lower()
@@ -269,6 +270,8 @@ class _Pass:
                     characters.append((node.content[:1], node.start, node.end))
                 case "code" if self.text.startswith(_LONG_TICKS, node.start):  # longer ones GitHub does not know
                     self._replace(node.start, node.end, code_element(node.content), "long code spans")
+                case "code" if _BROKEN_CODE.search(self.text, node.start, node.end):  # could begin a block
+                    self._replace(node.start, node.end, inline_code(node.content, 2_000), "long code spans")
                 case "html":
                     self._visit_tag(node, tags)
                 case "autolink":
@@ -338,6 +341,8 @@ class _Pass:
             self._replace(node.start, node.end, target, kind)
         else:
             self._replace(node.start, start, "", kind)
+            if _HIDDEN_LINE.match(self.text, start, end):
+                self.edits.append(Edit(start, start + 1, "&#91;"))
             self.edits.append(Edit(end, node.end, f" ({target})"))
 
     def _replace_active(self, characters: list[tuple[str, int, int]], as_code: Callable[[str], str]) -> set[int]:

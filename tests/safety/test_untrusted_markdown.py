@@ -399,7 +399,7 @@ def test_hosts_alone_can_be_given() -> None:
     )
 
 
-@settings(max_examples=60_000 if NIGHT else 500)
+@settings(max_examples=60_000 if NIGHT else 300)
 @given(TEXTS)
 def test_markdown_of_strangers_does_nothing_and_loses_nothing(text: str) -> None:
     result = untrusted_markdown(text, LINKS)
@@ -411,7 +411,7 @@ def test_markdown_of_strangers_does_nothing_and_loses_nothing(text: str) -> None
     assert "<p>end</p>" in render(f"{result}\n\nend")
 
 
-@settings(max_examples=20_000 if NIGHT else 200)
+@settings(max_examples=20_000 if NIGHT else 120)
 @given(TEXTS)
 def test_a_line_of_strangers_is_one_line_that_does_nothing(text: str) -> None:
     result = untrusted_line(text)
@@ -421,7 +421,7 @@ def test_a_line_of_strangers_is_one_line_that_does_nothing(text: str) -> None:
     assert is_dead(rendered)
 
 
-@settings(max_examples=10_000 if NIGHT else 150)
+@settings(max_examples=10_000 if NIGHT else 100)
 @given(TEXTS)
 def test_escaped_text_is_shown_as_it_is(text: str) -> None:
     for rendered in (page(escape(text)), page(f"> {escape(text)}"), page(f"| a |\n|--|\n| {escape(text)} |")):
@@ -432,7 +432,7 @@ def test_escaped_text_is_shown_as_it_is(text: str) -> None:
     assert "".join(rendered.words.split()) == "".join(text.replace("\u200b", "").split())
 
 
-@settings(max_examples=10_000 if NIGHT else 150)
+@settings(max_examples=10_000 if NIGHT else 100)
 @given(TEXTS)
 def test_pieces_for_hosts_hold_in_every_place(text: str) -> None:
     code = inline_code(text)
