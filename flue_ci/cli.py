@@ -172,7 +172,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE, Diagnostic, SpecError
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root, find_specs, load_spec, not_supported_yet
-    from flue_ci.terminal.screen import say
+    from flue_ci.terminal.screen import print_json, say
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
@@ -189,7 +189,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     if as_json:
         fields = ("file", "line", "column", "key", "message", "hint")
         problems = [{name: getattr(each, name) for name in fields} for each in diagnostics]
-        print(json.dumps({"valid": not problems, "problems": problems}, indent=2))
+        print_json(json.dumps({"valid": not problems, "problems": problems}, indent=2))
     else:
         for each in diagnostics:
             say(printable(str(each)), sys.stdout)
@@ -215,11 +215,11 @@ def list_(repo: Path, as_json: bool) -> int:
     from flue_ci.commands.list_agents import agents, as_text
     from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE
     from flue_ci.spec.load import find_root
-    from flue_ci.terminal.screen import say
+    from flue_ci.terminal.screen import print_json, say
 
     listing = _redactor().redact_value(agents(find_root(repo)))
     if as_json:
-        print(json.dumps(listing, indent=2))
+        print_json(json.dumps(listing, indent=2))
     else:
         say(as_text(listing), sys.stdout)
     if any(agent["problem"] for agent in listing):
@@ -310,6 +310,7 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool, as_page: bo
     from flue_ci.report.markdown import markdown
     from flue_ci.report.report import to_json
     from flue_ci.terminal.result import print_result
+    from flue_ci.terminal.screen import print_document, print_json
 
     report, patch = load(folder)
     redact = _redactor()
@@ -319,9 +320,9 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool, as_page: bo
 
         show_page(folder, report, patch, redact, in_browser=open_page)
     elif as_json:
-        print(to_json(report))
+        print_json(to_json(report))
     elif as_markdown:
-        sys.stdout.write(markdown(report, patch))
+        print_document(markdown(report, patch))
     else:
         print_result(report, patch, folder, diff=diff)
     return 0
@@ -342,15 +343,16 @@ def sandboxes_list(sandbox: str, as_json: bool) -> None:
     """List running sandboxes of flue-ci."""
     from flue_ci.commands.sandboxes import find
     from flue_ci.core.text import one_line
+    from flue_ci.terminal.screen import print_json, say
 
     running = _redactor().redact_value(find(sandbox, os.environ))
     if as_json:
         rows = [{"id": sandbox_id, "metadata": dict(metadata)} for sandbox_id, metadata in running]
-        print(json.dumps(rows, indent=2))
+        print_json(json.dumps(rows, indent=2))
         return
     for sandbox_id, metadata in running:
         repo, agent, run_id = [one_line(metadata.get(key, "?")) for key in ("repo", "agent", "run")]
-        print(f"{one_line(sandbox_id)}  {repo}  {agent}  run {run_id}")
+        say(f"{one_line(sandbox_id)}  {repo}  {agent}  run {run_id}", sys.stdout)
     if not running:
         click.echo("No sandbox of flue-ci is running.", err=True)
 

@@ -26,6 +26,7 @@ from flue_ci.settings import Settings
 from flue_ci.spec.schema import AgentSpec
 from flue_ci.spec.yaml_document import KeyPath
 from flue_ci.terminal.question import ask
+from flue_ci.terminal.screen import say
 
 _GIT_VARIABLES = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
@@ -62,7 +63,7 @@ def obtain_consent(
             _ask(requests, root, options, settings)
             trouble = store.add(root, digest, tuple(request.text for request in requests))
             if trouble:
-                print(f"flue-ci: your answer cannot be remembered: {printable(trouble)}", file=sys.stderr)
+                say(f"flue-ci: your answer cannot be remembered: {printable(trouble)}", sys.stderr)
         directories += [request.directory for request in requests if request.directory]
         requests = git_requests(root, directories)  # behind an allowed place there may be another
     return tuple(directories), []

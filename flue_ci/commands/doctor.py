@@ -17,7 +17,7 @@ from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import SANDBOXES
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec.load import find_root, find_specs, load_spec
-from flue_ci.terminal.screen import say
+from flue_ci.terminal.screen import print_json, say
 
 _MARKS = {"ok": "✓", "note": "–", "error": "✗"}
 _STATES = {"ok": "ok", "note": "note", "error": "problem"}  # of `--json`
@@ -44,7 +44,7 @@ def _show(diagnostics: list[Diagnostic], environ: Mapping[str, str], *, as_json:
             {"name": each.key, "state": _STATES[each.severity], "text": each.message, "hint": each.hint}
             for each in diagnostics
         ]
-        print(json.dumps(rows, indent=2))
+        print_json(json.dumps(rows, indent=2))
     else:
         _print(diagnostics)
     if any(each.severity == "error" for each in diagnostics):
@@ -62,11 +62,11 @@ def forget(repo: Path, environ: Mapping[str, str], *, everything: bool) -> int:
     except OSError as error:
         raise UsageError(f"{store.path} cannot be written: {error.strerror}") from error
     for consent in consents:
-        print(f"forgotten: {printable(_describe(consent))}")
+        say(f"forgotten: {printable(_describe(consent))}", sys.stdout)
     if not consents and everything:
         print("Nothing was allowed.")
     elif not consents:
-        print(f"Nothing was allowed for {printable(str(checkout))}.")
+        say(f"Nothing was allowed for {printable(str(checkout))}.", sys.stdout)
     return EXIT_DONE
 
 

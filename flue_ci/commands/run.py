@@ -32,7 +32,7 @@ from flue_ci.spec.load import find_root, find_spec, load_spec, not_supported_yet
 from flue_ci.spec.schema import AgentSpec
 from flue_ci.terminal.progress import make_view
 from flue_ci.terminal.result import print_result
-from flue_ci.terminal.screen import Line, Screen, say
+from flue_ci.terminal.screen import Line, Screen, print_json, say
 
 LOG_CHARS = 2_000  # of a line that an SDK logs
 
@@ -140,7 +140,7 @@ def _print(options: RunOptions, report: Report, patch: bytes, folder: Path) -> b
     """Prints the result. False when its reader went away before the end."""
     try:
         if options.json:
-            print(to_json(report))
+            print_json(to_json(report))
         else:
             print_result(report, patch, folder, diff=options.apply or options.apply_protected or options.show_diff)
         sys.stdout.flush()
@@ -194,7 +194,7 @@ async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions, reque
     rows, notes = run.redact.redact_value(await describe_run(run, spec, options.sandbox))
     questions = run.redact.redact_value([f"{each.text} ({each.place}): {each.option}" for each in requests])
     if options.json:
-        print(json.dumps(rows | {"would_ask": "; ".join(questions) or "nothing"}, indent=2))
+        print_json(json.dumps(rows | {"would_ask": "; ".join(questions) or "nothing"}, indent=2))
         return 0
     width = max(len(name) for name in rows)
     for name, value in rows.items():
@@ -221,4 +221,4 @@ def _report_early(options: RunOptions, environ: Mapping[str, str], error: FlueEr
         except OSError:
             pass  # the error itself says so, or is shown anyway
     if options.json:
-        print(to_json(report))
+        print_json(to_json(report))

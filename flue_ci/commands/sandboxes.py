@@ -1,12 +1,14 @@
 """`flue-ci sandboxes`: those that a crash left behind, found by our own metadata, so that no other is ever touched."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
 
 from flue_ci.assembly import make_provider
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import read_settings
+from flue_ci.terminal.screen import say
 
 
 def find(provider: str, environ: Mapping[str, str]) -> list[tuple[str, Mapping[str, str]]]:
@@ -35,7 +37,7 @@ async def _sweep(name: str, environ: Mapping[str, str], run: str) -> int:
     provider = make_provider(name, read_settings(environ))
     for sandbox_id, _ in await provider.list(OWN_METADATA | {"run": run}):
         ending = "ended, it was left over" if await provider.kill(sandbox_id) else "was gone already"
-        print(f"{sandbox_id}: {ending}")
+        say(f"{sandbox_id}: {ending}", sys.stdout)
     return EXIT_DONE
 
 
@@ -46,5 +48,5 @@ async def _kill(name: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> 
         ending = "not a running sandbox of flue-ci, left alone"
         if sandbox_id in own:
             ending = "ended" if await provider.kill(sandbox_id) else "was gone already"
-        print(f"{sandbox_id}: {ending}")
+        say(f"{sandbox_id}: {ending}", sys.stdout)
     return EXIT_DONE if set(ids) <= set(own) else EXIT_FAILED

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+import sys
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -52,7 +54,6 @@ class Screen:
             theme = Theme({"markdown.code": "cyan", "markdown.code_block": "cyan"})
             self.console = Console(file=stream, highlight=False, markup=False, emoji=False, theme=theme)
         self._log = WorkflowLog(stream)
-        self._is_job = os.environ.get("GITHUB_ACTIONS") == "true"
 
     def show(self, lines: Iterable[Line]) -> None:
         """Prints the lines, without what moves the cursor."""
@@ -60,7 +61,7 @@ class Screen:
             text, copy = printable(line.text), printable(line.copy)
             if self.console:
                 self._draw(line._replace(text=text, copy=copy))
-            elif self._is_job:
+            elif _is_job():
                 self._log.line(text + copy)
             else:
                 print(text + copy, file=self._stream, flush=True)
@@ -79,6 +80,24 @@ class Screen:
 def say(text: str, stream: IO[str]) -> None:
     """Prints text of ours, line by line."""
     Screen(stream).show(Line(line) for line in text.split("\n"))
+
+
+def print_json(text: str) -> None:
+    """Prints a JSON document to standard output. In it `##[`, which the runner of a job takes for a command, is written
+    so that a reader of JSON gets the same."""
+    print(text.replace("##[", "#\\u0023["))
+
+
+def print_document(text: str) -> None:
+    """Prints a text to standard output as it is; in the log of a job, and in a pipe there, no line is a command."""
+    if not _is_job() or stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
+        sys.stdout.write(text)
+    else:
+        WorkflowLog(sys.stdout).line(text.removesuffix("\n"))
+
+
+def _is_job() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def wrap(text: str, width: int, copy: str = "") -> Iterator[str]:

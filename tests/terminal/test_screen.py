@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from flue_ci.terminal.screen import Line, Screen, say, wrap
+from flue_ci.terminal.screen import Line, Screen, print_document, print_json, say, wrap
+from tests.support.actions_runner import Runner, command_lines
 
 WORDS = st.sampled_from(
     ["a", "word", "`flue-ci run x`", "/tmp/a/long/path/to/report.md", "日本語の文、", "·", "(0.6s)", "é"]
@@ -61,3 +65,29 @@ def test_where_nobody_watches_a_line_stays_one_line() -> None:
     out = io.StringIO()
     say("word " * 100 + "\nnext", out)
     assert out.getvalue() == "word " * 100 + "\nnext\n"
+
+
+@given(st.lists(command_lines() | st.text(max_size=20), max_size=4))
+def test_in_a_job_nothing_that_is_printed_is_a_command(lines: list[str]) -> None:
+    text = "\n".join(lines).encode("utf-8", "replace").decode()
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w") as pipe:
+        patch.setenv("GITHUB_ACTIONS", "true")
+        patch.setattr("sys.stdout", printed)
+        patch.setattr(printed, "fileno", pipe.fileno, raising=False)
+        patch.setattr("stat.S_ISREG", lambda _: False)
+        say(text, printed)
+        print_json(json.dumps({"text": text}, ensure_ascii=False, indent=2))
+        print_document(text)
+    output = printed.getvalue()
+    assert Runner().read(output).executed == []
+    document = output[output.index('{\n  "text"') :]
+    assert json.JSONDecoder().raw_decode(document)[0] == {"text": text}
+
+
+def test_a_document_goes_into_a_file_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    with (tmp_path / "summary.md").open("w") as file:
+        monkeypatch.setattr("sys.stdout", file)
+        print_document("::x::\n##[y]\n")
+    assert (tmp_path / "summary.md").read_text() == "::x::\n##[y]\n"
