@@ -12,7 +12,7 @@ import json
 import math
 import re
 import string
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import AnyStr, Literal
@@ -220,7 +220,11 @@ def _places(spans: Sequence[tuple[Span, Span]], data: bytes, separators: bytes) 
     for middle, whole in spans:
         (start, end), (first, last) = place(middle), place(whole)
         before, after = data.rfind(b"\0", first, start) + 1, data.find(b"\0", end, last)
-        yield before or first, last if after < 0 else after
+        if before:
+            first = places[bisect_right(places, before - 1)]  # the first digit of this word
+        if after >= 0:
+            last = places[bisect_left(places, after) - 1] + 1
+        yield first, last
 
 
 def _is_joined(text: str, start: int, end: int) -> bool:
