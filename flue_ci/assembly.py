@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,8 @@ from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
-from flue_ci.safety.redact import Redactor, secrets_of
+from flue_ci.safety.find_secrets import MIN_LENGTH
+from flue_ci.safety.redact import Redactor, secrets_of, unmaskable
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import GitHubSettings, Settings
 from flue_ci.spec.hidden_text import visible_text
@@ -126,8 +127,17 @@ def prepare_run(
         ),
         redact=redact,
         notes=(*notes, *_warnings(spec, options), *_guidance(inputs.trusted_folder)[1]),
+        report_notes=secret_notes(secrets),
         model=model,
     )
+
+
+def secret_notes(secrets: Mapping[str, str]) -> tuple[str, ...]:
+    """What people must know of these secrets, which are by name."""
+    names = unmaskable(secrets)
+    if not names:
+        return ()
+    return (f"never masked, because values of fewer than {MIN_LENGTH} characters occur anywhere: {', '.join(names)}",)
 
 
 def _run_secrets(settings: Settings, secrets: dict[str, str]) -> Redactor:

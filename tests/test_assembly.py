@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flue_ci.agent.system_prompt import PromptParts
-from flue_ci.assembly import add_requirements
+from flue_ci.assembly import add_requirements, secret_notes
 from flue_ci.core.ports import EngineRequirements, Limits, Network, SandboxRequest
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RunPlan
@@ -61,3 +61,10 @@ def test_setup_of_the_engine_alone_has_the_network_of_setup() -> None:
 def test_without_setup_the_agents_network_holds_from_the_start() -> None:
     after = add_requirements(plan(NONE), EngineRequirements(hosts=("api.example.com",)), OPEN)
     assert after.request.network == after.request.agent_network == Network(mode="hosts", hosts=("api.example.com",))
+
+
+def test_secrets_that_are_too_short_to_be_masked_are_named() -> None:
+    (note,) = secret_notes({"PIN": "12345", "PADDED": " abc \n  ", "DEPLOY_TOKEN": "hunter2hunter2"})
+    assert "PIN, PADDED" in note
+    assert not any(word in note for word in ("DEPLOY_TOKEN", "12345", "abc"))
+    assert secret_notes({"DEPLOY_TOKEN": "hunter2hunter2"}) == ()

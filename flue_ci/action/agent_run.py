@@ -83,7 +83,8 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         report = folder.save(replace(report, trigger=trigger), b"")
         return await job.publish_and_finish(report, b"", publishers, place, folder)
     job = job.with_redactor(run.redact)
-    place = replace(place, notify=job.say, show_error=job.problem)  # a forge's error may repeat a secret of the spec
+    # A forge's error may repeat a secret of the spec.
+    place = replace(place, notify=job.say, show_error=job.problem, redact=job.redact)
     if job.inputs.dry_run:
         rows, notes = await describe_run(run, spec, job.inputs.sandbox)
         rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"

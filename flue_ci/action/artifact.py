@@ -64,6 +64,7 @@ async def _revise(job: ActionJob, report: Report, patch: bytes) -> None:
         body = ""
         if comment:
             body = revised_comment(comment.body, report, patch, server_url=job.settings.github.server_url)
+            body = job.redact(body)
         if not comment or not body:
             job.say("the comment has changed since: the artifact is named here and in the summary only")
         elif body != comment.body:

@@ -49,6 +49,7 @@ class JobContext:
             folder=folder,
             notify=self.job.say,
             show_error=self.job.problem,
+            redact=self.job.redact,
         )
 
     async def close(self) -> None:

@@ -72,7 +72,7 @@ async def post_error(context: JobContext, error: FlueError) -> None:
     if event.number is None or not event.is_comment:
         return
     text = error_reply(job.redact(str(error)), job.run_url, hint=job.redact(error.hint))
-    await _answer(context.quick_forge, event, text, job.say)
+    await _answer(context.quick_forge, event, job.redact(text), job.say)
 
 
 async def _answer(forge: Discussions, event: Event, text: str, notify: Callable[[str], None]) -> None:
@@ -97,7 +97,7 @@ def answer_wrong_inputs(environ: Mapping[str, str], error: FlueError) -> None:
     async def answer() -> None:
         forge = make_forge(read_settings(_without_seconds(environ)), print, retry_timeout=3.0)
         try:
-            await _answer(forge, read_event(environ), text, print)
+            await _answer(forge, read_event(environ), redact(text), print)
         finally:
             await forge.close()
 

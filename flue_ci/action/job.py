@@ -229,7 +229,7 @@ class ActionJob:
         """The reason why the summary could not be written; empty when it was."""
         path = self.environ.get("GITHUB_STEP_SUMMARY")
         try:
-            if path and not append_summary(path, markdown):
+            if path and not append_summary(path, self.redact(markdown)):
                 return "the step's summary is full"
         except OSError as error:
             return error.strerror or str(error)

@@ -128,6 +128,7 @@ class CommentPublisher:
 
     async def _write(self, forge: Discussions, body: str, target: PublishTarget) -> Comment:
         assert target.number is not None
+        body = target.redact(body)
         if self._comment:
             self._comment = await forge.edit(self._comment, body)
         elif target.thread is not None:

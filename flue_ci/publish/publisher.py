@@ -17,7 +17,8 @@ class PublishTarget:
     `publishing` is what the spec of the trusted commit says. `repository` is `owner/name`; `number` the pull request
     or issue, `thread` the review comment that asked for the run. `forge` is None in a local run; `quick_forge` is the
     same one with few retries, for progress, which may be missing. `folder` holds the files of the run. `notify` takes
-    a line for the log, `show_error` a message and a hint for people.
+    a line for the log, `show_error` a message and a hint for people. `redact` takes the secrets out of a text again,
+    when it is written as people get it.
     """
 
     publishing: Publishing
@@ -30,6 +31,7 @@ class PublishTarget:
     folder: Path | None = None
     notify: Callable[[str], None]
     show_error: Callable[[str, str], None]
+    redact: Callable[[str], str] = str
 
 
 class Publisher(Protocol):

@@ -116,7 +116,7 @@ class RunFolder:
 
     def _files(self, report: Report, patch: bytes) -> dict[str, bytes]:
         report = self._with_trouble(report)
-        text = markdown(report, self.redact.redact_value(patch))
+        text = self.redact(markdown(report, self.redact.redact_value(patch)))
         files = {"report.json": to_json(report).encode() + b"\n", "report.md": text.encode()}
         if name := _patch_name(report):
             files[name] = patch

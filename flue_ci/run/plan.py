@@ -178,12 +178,13 @@ class RunServices:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRun:
     """A run ready to start; nothing is started and nothing is spent yet. `redact` knows every secret of the
-    environment and of the spec. `notes` are for people to read before it starts."""
+    environment and of the spec. `notes` are for people to read before it starts, `report_notes` with its report."""
 
     plan: RunPlan
     services: RunServices
     redact: Redactor
     notes: tuple[str, ...]
+    report_notes: tuple[str, ...] = ()
     model: Model
 
     async def aclose(self) -> None:

@@ -159,8 +159,8 @@ async def run_and_save(run: PreparedRun, folder: RunFolder, observe: Observer, s
         observe(Notice(text=note))
     result = await run_agent(run.plan, run.services, observe)
     signals.advance(Phase.REPORT)
-    report = _with_secret_note(result.report, result.patch, run.redact)
-    report = folder.save(report, result.patch, page=False)
+    report = replace(result.report, notes=(*result.report.notes, *run.report_notes))
+    report = folder.save(_with_secret_note(report, result.patch, run.redact), result.patch, page=False)
     signals.advance(Phase.FILES)
     return replace(result, report=report)
 

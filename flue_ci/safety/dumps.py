@@ -89,18 +89,21 @@ def _rows_of_cells(text: str, rows: Sequence[Span]) -> Iterator[list[_Group]]:
 
 
 def _numbers(row: Sequence[_Group], text: str) -> list[_Group]:
-    """The numbers of a row, without what follows them: the same bytes as characters, some of which may be digits."""
+    """The longest series of numbers in a row, without what may follow it: the same bytes as characters, some of which
+    may be digits."""
+    series, longest = list(row[:1]), list(row[:1])
     pitch = 0
-    for index, group in enumerate(row[1:], 1):
-        before = row[index - 1].span[1]
+    for group in row[1:]:
+        before = series[-1].span[1]
         gap = text[before : group.span[0]].removesuffix("0x")
         pitch = pitch or group.span[1] - before
-        is_middle = index == 8 and len(group.digits) == 2  # of a row of hexdump
-        if gap.strip(_SEPARATORS) or (
-            len(gap) > 1 and gap.isspace() and not is_middle and group.span[1] - before != pitch
-        ):
-            return list(row[:index])
-    return list(row)
+        is_middle = len(series) == 8 and len(group.digits) == 2  # of a row of hexdump
+        is_further = len(gap) > 1 and gap.isspace() and not is_middle and group.span[1] - before != pitch
+        if gap.strip(_SEPARATORS) or is_further:
+            series, pitch = [], 0
+        series.append(group)
+        longest = max(longest, series, key=len)
+    return longest
 
 
 def _meanings(rows: list[list[_Group]], text: str, meanings: Iterable[Callable[[str], bytes | None]]) -> Iterator[Dump]:

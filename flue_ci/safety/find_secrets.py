@@ -12,7 +12,7 @@ import json
 import math
 import re
 import string
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import AnyStr, Literal
@@ -33,16 +33,16 @@ _Form = tuple[bytes, bytes, bytes]  # beginning, middle and end
 _CUT = 3  # digits in front of a middle or behind it, when the beginning or the end is not there
 
 
-def _others(digits: str) -> bytes:
+def _complement(digits: str) -> bytes:
     return _ALL.translate(None, digits.encode())
 
 
 _BASE64 = bytes.maketrans(b"-_", b"+/")  # also the digits of addresses
-_NO_BASE64 = _others(f"{string.ascii_letters}{string.digits}+/-_")
-_NO_HEX = _others(string.hexdigits)
+_NO_BASE64 = _complement(f"{string.ascii_letters}{string.digits}+/-_")
+_NO_HEX = _complement(string.hexdigits)
 _WIDE = ("utf-16-le", "utf-16-be")
 _BASE32 = bytes.maketrans(string.ascii_lowercase.encode(), string.ascii_uppercase.encode())
-_NO_BASE32 = _others(f"{string.ascii_letters}234567")
+_NO_BASE32 = _complement(f"{string.ascii_letters}234567")
 
 
 class SecretFinder:
@@ -63,7 +63,7 @@ class SecretFinder:
         self._bytes = tuple(dict.fromkeys(map(_divide, [*forms, *wide])))
         twice = {form: None for value in self._values for form in _encoded_bytes(value)}
         self._encoded_bytes = tuple((b"", form, b"") for form in twice if form not in forms)
-        self._base32 = tuple({form.encode(): None for value in self._values for form in _aligned(_raw(value), 5)})
+        self._base32 = tuple({form.encode(): None for value in self._values for form in _alignments(_raw(value), 5)})
 
     def find(self, text: str) -> list[Span]:
         """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
@@ -151,11 +151,11 @@ def _find_by_word(
     no match."""
     together = "\0".join(words)
     hits = [span for value in values for span in _occurrences(value, together)]
-    encoded = [*_find_encoded(together, forms, base32)]
-    if not hits and not encoded:
+    digit_hits = [*_find_encoded(together, forms, base32)]
+    if not hits and not digit_hits:
         return
     starts = list(accumulate((len(word) + 1 for word in words), initial=0))
-    for start, end in (*hits, *encoded):
+    for start, end in (*hits, *digit_hits):
         index = bisect_right(starts, start) - 1
         first, last = starts[index], starts[index + 1] - 1
         if end <= last:
@@ -178,9 +178,9 @@ def _find_encoded(words: str, forms: Sequence[_Form], base32: Sequence[bytes]) -
         streams.append((4, _NO_HEX, phase, content))
     together = b"\xff".join(content.replace(b"\0", b"") for _, _, _, content in streams)
     forms = [form for form in forms if form[1] in together]
-    for bits, others, first, content in streams:
+    for bits, separators, first, content in streams:
         if forms:
-            yield from _places(_find_bytes(content, forms, bits, first), data, others)
+            yield from _places(_find_bytes(content, forms, bits, first), data, separators)
     if base32:
         digits = data.translate(_BASE32, _NO_BASE32)
         spans = [(span, span) for form in base32 for span in _occurrences(form, digits)]
@@ -207,12 +207,12 @@ def _find_bytes(stream: bytes, forms: Sequence[_Form], bits: int, first: int) ->
     return results
 
 
-def _places(spans: Sequence[tuple[Span, Span]], data: bytes, others: bytes) -> Iterator[Span]:
+def _places(spans: Sequence[tuple[Span, Span]], data: bytes, separators: bytes) -> Iterator[Span]:
     """Where the digits of all that belongs to forms are in `data`, which has other characters between them; in the word
     of the form's middle."""
     if not spans:
         return
-    places = [index for index, byte in enumerate(data) if byte not in others]
+    places = [index for index, byte in enumerate(data) if byte not in separators]
 
     def place(span: Span) -> Span:
         return places[max(span[0], 0)], places[min(span[1], len(places)) - 1] + 1
@@ -220,7 +220,11 @@ def _places(spans: Sequence[tuple[Span, Span]], data: bytes, others: bytes) -> I
     for middle, whole in spans:
         (start, end), (first, last) = place(middle), place(whole)
         before, after = data.rfind(b"\0", first, start) + 1, data.find(b"\0", end, last)
-        yield before or first, last if after < 0 else after
+        if before:
+            first = places[bisect_right(places, before - 1)]  # the first digit of this word
+        if after >= 0:
+            last = places[bisect_left(places, after) - 1] + 1
+        yield first, last
 
 
 def _is_joined(text: str, start: int, end: int) -> bool:
@@ -275,10 +279,10 @@ def _values(secret: str) -> Iterator[str]:
     longs = [line for line in lines[: len(lines) * (len(lines) > 1)] if len(line) >= MIN_LINE and line[:5] != "-----"]
     content = secret.strip()
     for value in (content if len(content) >= MIN_LENGTH else secret, *longs):
-        resolved = [value]
+        versions = [value]
         for _ in range(3):
-            resolved.append(unescape(resolved[-1]))
-        for each in (*resolved, value.replace(" ", "+")):
+            versions.append(unescape(versions[-1]))
+        for each in (*versions, value.replace(" ", "+")):
             if len(each) >= MIN_LENGTH:
                 yield each
 
@@ -288,9 +292,9 @@ def encodings(value: str) -> Iterator[str]:
     raw = _raw(value)
     yield from (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], html.escape(value))
     yield from (quote(raw, safe=""), quote(raw), _lower_escapes(quote(raw, safe="")), quote_plus(raw))
-    yield from (raw.hex(), raw.hex().upper(), *_aligned(raw, 5))
+    yield from (raw.hex(), raw.hex().upper(), *_alignments(raw, 5))
     for data in (raw, *(value.encode(encoding, "surrogatepass") for encoding in _WIDE)):
-        for digits in _aligned(data, 6):
+        for digits in _alignments(data, 6):
             yield digits
             yield digits.replace("+", "-").replace("/", "_")
 
@@ -303,7 +307,7 @@ def _encoded_bytes(value: str) -> Iterator[bytes]:
     """What else than the value itself may be in base64, hexadecimal digits and dumps."""
     raw = _raw(value)
     yield from (json.dumps(value)[1:-1].encode(), quote(raw, safe="").encode())
-    yield from (digits.encode() for digits in _aligned(raw, 6))
+    yield from (digits.encode() for digits in _alignments(raw, 6))
 
 
 def _divide(form: bytes) -> _Form:
@@ -317,7 +321,7 @@ def _raw(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-def _aligned(raw: bytes, bits: Literal[5, 6]) -> Iterator[str]:
+def _alignments(raw: bytes, bits: Literal[5, 6]) -> Iterator[str]:
     """The digits of base32 (5 bits each) or base64 (6) for `raw` within something longer, in each alignment. Those at
     both ends depend on the neighbours, so only those between them are looked for."""
     encode = base64.b64encode if bits == 6 else base64.b32encode

@@ -189,14 +189,14 @@ KEY_PATTERNS = (
     ),
     KeyPattern(
         "bearer token",
-        ("earer", "EARER"),
+        ("earer",),
         r"(?i:earer)(?:[ \t]{1,4}|%20|\+|\\u0020)([\w.~+/=-]{16,4000})",
         _with_digit,
         is_sentence=True,
     ),
     KeyPattern(
         "authorization",
-        ("uthorization", "UTHORIZATION"),
+        ("uthorization",),
         r"(?i:uthorization)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?i:bearer|basic|token|bot)[ \t]{1,4}"
         r"([\w.~+/=-]{8,4000})",
         _no_placeholder,

@@ -18,7 +18,7 @@ MIN_LINE = 8  # characters without white space at the end of a line that may go 
 _MAX_DEPTH = 3  # encodings in one another that are resolved
 
 _HEX = "[0-9A-Fa-f]"
-_BACKSLASHED = re.compile(
+_BACKSLASH = re.compile(
     rf"\\(?:u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}|u{_HEX}{{4}}|u\{{{_HEX}{{1,6}}\}}|U{_HEX}{{8}}"
     rf"|x[89A-Fa-f]{_HEX}(?:\\x[89A-Fa-f]{_HEX})*|x[0-7]{_HEX}|[23][0-7]{{2}}(?:\\[23][0-7]{{2}})*|0?[01][0-7]{{2}}"
     r"|''|\r?\n|[^0-9A-Za-z\s]|[nrtabfve0 ])"
@@ -117,8 +117,8 @@ def word_matches(text: str) -> Iterator[re.Match[str]]:
 def join_words(words: Sequence[str]) -> Iterator[tuple[Sequence[str], list[str], Callable[[str], Reading]]]:
     """Words and what they are without the ends of lines in them; the latter of a word is also to be had as a reading.
     Those that may be lines of a diff come once more, without its signs."""
-    signed = [word for word in words if "\n+" in word or "\n-" in word]
-    for each, plain_wrap, crlf_wrap in ((words, _WRAP, _CRLF_WRAP), (signed, _SIGNED_WRAP, _SIGNED_CRLF_WRAP)):
+    diff_words = [word for word in words if "\n+" in word or "\n-" in word]
+    for each, plain_wrap, crlf_wrap in ((words, _WRAP, _CRLF_WRAP), (diff_words, _SIGNED_WRAP, _SIGNED_CRLF_WRAP)):
         together = "\0".join(each)
         wrap = crlf_wrap if "\r" in together else plain_wrap
         yield each, wrap.sub("", together).split("\0"), partial(_join, wrap)
@@ -155,7 +155,7 @@ def unescape(text: str) -> str:
 def _escapes(text: str) -> Iterator[re.Match[str]]:
     """The escapes in `text`, and what nobody sees, in order and without overlap."""
     # One pattern for each first character, which is quick to find.
-    patterns = (_BACKSLASHED, _PERCENT, _ENTITY, _SHELL_QUOTE, _ASCII_CONTROL if text.isascii() else _UNSEEN)
+    patterns = (_BACKSLASH, _PERCENT, _ENTITY, _SHELL_QUOTE, _ASCII_CONTROL if text.isascii() else _UNSEEN)
     position = 0
     for match in merge(*(pattern.finditer(text) for pattern in patterns), key=re.Match.start):
         if match.start() >= position:

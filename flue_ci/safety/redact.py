@@ -26,6 +26,11 @@ def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(value for name, value in environ.items() if _SECRET_NAMES.search(name) and len(value) >= MIN_LENGTH)
 
 
+def unmaskable(secrets: Mapping[str, str]) -> list[str]:
+    """The names of secrets whose values are so short that they occur in ordinary text: they are never masked."""
+    return [name for name, value in secrets.items() if len(value.strip()) < MIN_LENGTH]
+
+
 class Redactor:
     """Replaces secrets by `***`. Calling it twice changes nothing more."""
 

@@ -19,6 +19,7 @@ from flue_ci.publish.progress_comment import CommentPublisher, finish_killed_com
 from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.report import Failure, Published, Publishing, Report
+from flue_ci.safety.redact import Redactor
 from flue_ci.spec.load import load_spec, not_supported_yet
 from flue_ci.testing.publisher_contract import PublisherContract
 from tests.publish.memory_forge import MemoryForge, make_target
@@ -207,6 +208,15 @@ async def test_the_last_comment_of_the_agent_is_written_over(forge: MemoryForge)
     newest, earlier = split_answers(forge.bodies()[0])
     assert "an old result" not in newest
     assert [answer.title for answer in earlier.answers] == ["✅ an old result"]
+
+
+async def test_a_comment_is_redacted_again_as_it_is_written(forge: MemoryForge) -> None:
+    """Rendering can put together what nothing recognized before: an escape, a character that nobody sees."""
+    secret = "canary_en*with_under_scores"
+    report = replace(FULL, reason=f"it is {secret}", summary=f"it is {secret[:4]}\u200b{secret[4:]}, or \\{secret}")
+    await CommentPublisher().publish(report, b"", make_target(forge, redact=Redactor([secret])))
+    assert "under" not in forge.bodies()[0]
+    assert "***" in forge.bodies()[0]
 
 
 async def test_the_comment_of_a_run_at_work_is_left_to_it(forge: MemoryForge) -> None:

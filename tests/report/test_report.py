@@ -216,6 +216,13 @@ def test_a_secret_is_found_before_markdown_escapes_or_cuts_it(tmp_path: Path) ->
     assert "canary" not in text
 
 
+def test_a_secret_that_cleaning_puts_together_is_in_no_file(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, Redactor(["hunter2hunter2\n"]))
+    folder.save(report(summary="hunter2\u200bhunter2", reason="hunter2\x1b[0mhunter2"), PATCH)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir() if path.name != "changes.patch"}
+    assert all("hunter" not in text for text in texts.values())
+
+
 @pytest.mark.parametrize("name", ["transcript.jsonl", "report.md.part", "report.json", "changes.patch.part"])
 def test_no_link_in_the_folder_is_followed(tmp_path: Path, name: str) -> None:
     victim, out = tmp_path / "victim", tmp_path / "out"
