@@ -314,7 +314,7 @@ def test_what_is_too_large_or_takes_too_long_stays_plain() -> None:
         ("| a | b |\n|--|--|\n| 1 | 2 |", "<tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr>"),
         ("```python\ndef a():\n```", "<i class=k>def</i>"),
         ("[a](https://github.com/x)", '<a href="https://github.com/x" rel="noreferrer noopener">a</a>'),
-        ("![a](https://github.com/x.png)", '<a href="https://github.com/x.png" rel="noreferrer noopener">a</a>'),
+        ("![a](https://github.com/x.png)", "a (<code>https://github.com/x.png</code>)"),
         ("a\nb", "a<br>\nb"),
         ("> q", "<blockquote><p>q</p></blockquote>"),
     ],

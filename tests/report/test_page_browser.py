@@ -108,7 +108,7 @@ def test_hostile_text_stays_text_and_the_policy_would_stop_it(browser: Browser, 
     tab = Tab(browser, html, tmp_path)
     assert tab.page.locator("script").count() == 1
     assert tab.page.locator("img, iframe, object, link, base").count() == 0
-    assert "onerror=alert(2)" in (tab.page.locator("#answer .words").text_content() or "")
+    assert "onerror=alert(2)" in (tab.page.locator("#answer .agent").text_content() or "")
     tab.end()
     # Even if a mark were not escaped, nothing would run and nothing would be asked for.
     attack = "<script>alert(1)</script><img src='https://example.com/x' onerror=alert(2)>"
@@ -123,9 +123,9 @@ def test_hostile_text_stays_text_and_the_policy_would_stop_it(browser: Browser, 
 def test_a_page_can_be_read_and_folded_without_scripts(browser: Browser, tmp_path: Path) -> None:
     tab = Tab(browser, pages.page(), tmp_path, java_script_enabled=False)
     assert tab.count("form, button, .keys") == 0
-    tab.page.click("text=Turn 1")
+    tab.page.click("summary:has-text('Turn 1')")
     assert tab.count(".turn .call") == 1
-    tab.page.click("text=Turn 1")
+    tab.page.click("summary:has-text('Turn 1')")
     tab.page.click(".call summary >> nth=0")
     assert "1 failed" in tab.page.locator(".call[open]").inner_text()
     tab.end()

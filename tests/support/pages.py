@@ -103,8 +103,6 @@ def with_text(value: Any, text: str) -> Any:
                 if not any(get_origin(hint) is Literal for hint in (hints[field.name], *get_args(hints[field.name])))
             },
         )
-    if isinstance(value, float):
-        return value
     return value
 
 

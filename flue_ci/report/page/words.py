@@ -83,6 +83,7 @@ class _Renderer:
         inside = self._inside(node)
         if task := _TASK.match(self._text, node.start):
             box = {" ": "☐"}.get(task[1], "☑")
+            inside = inside.replace(f"[{task[1]}] ", "", 1)  # it is text to the reader
             return f'<li class="task"><span>{box}</span> {inside}</li>\n'
         return _element("li", inside)
 
