@@ -20,7 +20,7 @@ from flue_ci.report.markdown import diff_blocks, without_binary
 from flue_ci.safety.key_patterns import KEY_PATTERNS
 from flue_ci.safety.markdown import code_block, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.redact import Redactor, StreamRedactor
-from flue_ci.safety.sanitize import _ENDS, sanitize_for_model
+from flue_ci.safety.sanitize import sanitize_for_model
 from flue_ci.spec.yaml_document import _EXPLANATIONS
 from tests.support.hostile_text import pumps, slow_text
 from tests.test_architecture import modules, room, tree_of
@@ -35,7 +35,6 @@ LOCAL_PATTERNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("action.target", "''.join((wildcards.get(part) or re.escape(part) for part in parts))"): ("a/[^/]*", "a/.*"),
     ("gate.comment_command", "word"): (re.escape("/flue"),),
     ("safety.key_patterns", "regex"): tuple(pattern.regex for pattern in KEY_PATTERNS),
-    ("safety.sanitize", "end"): tuple(_ENDS.values()),
     ("spec.yaml_document", "pattern"): tuple(pattern for pattern, _, _ in _EXPLANATIONS),
 }
 # What is not linear, and the bound of the texts that it meets.

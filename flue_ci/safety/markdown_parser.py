@@ -90,10 +90,27 @@ def _parser() -> MarkdownIt:
     parser.validateLink = lambda url: True  # type: ignore[method-assign] # whether it may stay is decided elsewhere
     parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign, assignment]
     for rule in rules:
+        if rule.name == "footnote_def":  # in GitHub's reading it also ends quotes, lists and tables
+            rule.alt += ["blockquote", "list", "table"]
+        elif rule.name == "code":
+            rule.fn = _not_behind_definition(rule.fn)
         rule.fn = _placed_block(rule.fn)
     for inline_rule in inline.ruler.__rules__:
         inline_rule.fn = _placed_inline(inline_rule.fn)
     return parser
+
+
+def _not_behind_definition(rule: Callable[..., bool]) -> Callable[..., bool]:
+    """The rule, but not right behind a definition, which is a paragraph to GitHub until its end is known: no indented
+    line ends it."""
+
+    def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        last = state.tokens[-1:]
+        if last and last[0].type == "definition" and last[0].map and last[0].map[1] == start:
+            return False
+        return rule(state, start, end, silent)
+
+    return run
 
 
 def _take_step(env: MutableMapping[str, Any], level: int) -> None:

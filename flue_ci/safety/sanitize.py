@@ -5,33 +5,19 @@ references in the text that Markdown leaves, so that escaping them does not help
 """
 
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flue_ci.core.text import matches_host, plain
+from flue_ci.core.hidden_characters import remove_hidden
+from flue_ci.core.text import matches_host
+from flue_ci.safety.hidden_markdown import apply_edits, find_comments, find_edits
+from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
 
-_FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})")
-_SPAN = r"(?<!`)(?P<ticks>`+)(?!`)(?:.|\n(?![ \t]*\n))+?(?<!`)(?P=ticks)(?!`)"
-_MAX_TICKS = 2_000  # in a text with more backticks, code spans are not looked for
-_OPENERS = r"<!--|<\?|<!\[CDATA\[|<!(?=[A-Za-z])"
-_ENDS = {"<!--": "--!?>", "<?": r"\?>", "<![CDATA[": r"\]\]>", "<!": ">"}
-_CLOSERS = {opener: re.compile(end) for opener, end in _ENDS.items()}
-_COMMENT_START = re.compile(_OPENERS)
-_SPAN_OR_COMMENT_START = re.compile(f"{_SPAN}|{_OPENERS}")
-_COMMENT_LINE = re.compile(r"^ {0,3}(?:<!--|<\?|<!\[CDATA\[|<![A-Za-z]).*", re.DOTALL | re.MULTILINE)
-_ELEMENT = r"<(?P<end>/?)(?P<name>[A-Za-z][A-Za-z0-9-]*)(?P<attributes>(?:\s|/)[^<>]*)?>|<(?=[A-Za-z/!?])"
-_TAG = re.compile(_ELEMENT)
-_SPAN_OR_TAG = re.compile(f"{_SPAN}|{_ELEMENT}")
-_TAGS = (
-    "a b blockquote br code dd del details dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd li ol p pre q s "
-    "samp strong sub summary sup table tbody td th thead tr ul var"
-)
-_HARMLESS_TAGS = frozenset(_TAGS.split())
-_LINK_ATTRIBUTES = re.compile(r"\s(href|src)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s\"'=<>`]+)", re.IGNORECASE)
 _MAX_PASSES = 8
+_COMMENT = re.compile("<[!?/]")
+_UNREADABLE = "[the source of a text that cannot be read as Markdown: people may not see all of it]\n"
 
 _ENTITY_AT = re.compile(r"&(?:#0*64|#[xX]0*40|commat);|＠|﹫")
 _ENTITY_HASH = re.compile(r"&(?:#0*35|#[xX]0*23|num);|＃")
@@ -58,16 +44,28 @@ class SanitizedText:
 
 
 def sanitize_for_model(text: str) -> SanitizedText:
-    """Only what a reader of the rendered page would see: nothing that only a machine reads."""
+    """Only what a reader of the rendered page sees: what GitHub does not show is taken out, or marked where it may
+    matter (the alternative text of an image, a tag such as the `<T>` of `List<T>`); the rest stays byte for byte.
+
+    Taking something out may make a comment of the text around it, so the result is read again.
+    """
     counts: Counter[str] = Counter()
-    visible = unicodedata.normalize("NFC", plain(text))
-    if difference := len(text.replace("\r\n", "\n")) - len(visible):
-        counts["invisible characters"] += max(difference, 0)
-    text = visible
-    if "<" in text:
-        parts = _without_comments(text, counts)
-        text = "".join(part if is_code or "<" not in part else _without_tags(part, counts) for is_code, part in parts)
-    return SanitizedText(text=text, removals=dict(counts))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    find = find_edits
+    for _ in range(_MAX_PASSES):
+        try:
+            edits = find(text, read_markdown(text))
+        except UnreadableMarkdown:
+            break
+        counts.update(edit.kind for edit in edits if edit.kind)
+        if not edits:
+            return SanitizedText(text=text, removals=dict(counts))
+        text, find = apply_edits(text, edits), find_comments
+        if not _COMMENT.search(text):
+            return SanitizedText(text=text, removals=dict(counts))
+    counts["unreadable Markdown"] += 1
+    text = remove_hidden(text).removeprefix(_UNREADABLE)
+    return SanitizedText(text=f"{_UNREADABLE}{text}", removals=dict(counts))
 
 
 def summarize_removals(removals: Mapping[str, int]) -> str:
@@ -138,94 +136,3 @@ def _is_allowed_url(address: str, hosts: Collection[str]) -> bool:
     if url.scheme not in ("http", "https") or "@" in url.netloc or "\\" in address or "&" in url.netloc:
         return False
     return matches_host(host, filter(None, hosts))
-
-
-def _without_comments(text: str, counts: Counter[str]) -> list[tuple[bool, str]]:
-    """The parts of `_split_code` without comments and the like outside of code. Removing one may make another of the
-    text around it, so there are several passes."""
-    parts = list(_split_code(text))
-    for _ in range(_MAX_PASSES):
-        rest = [(is_code, part if is_code else _without_closed_comments(part)) for is_code, part in parts]
-        if rest == parts:
-            break
-        counts["hidden comments"] += 1
-        text = "".join(part for _, part in rest)
-        parts = list(_split_code(text))
-    position = 0
-    for is_code, part in parts:
-        has_start = not is_code and ("<!" in part or "<?" in part)
-        if has_start and (match := _COMMENT_LINE.search(part)):
-            counts["hidden comments"] += 1
-            return list(_split_code(text[: position + match.start()]))  # a comment without end hides the rest
-        position += len(part)
-    return parts
-
-
-def _without_tags(text: str, counts: Counter[str]) -> str:
-    pattern = _SPAN_OR_TAG if text.count("`") < _MAX_TICKS else _TAG
-    return pattern.sub(lambda tag: _sanitize_tag(tag, counts), text)
-
-
-def _without_closed_comments(text: str) -> str:
-    """One pass. An end that was missing once is not looked for again, so that the time stays linear."""
-    if "<!" not in text and "<?" not in text:
-        return text
-    pattern = _SPAN_OR_COMMENT_START if text.count("`") < _MAX_TICKS else _COMMENT_START
-    parts, position, without_end = [], 0, set[str]()
-    while match := pattern.search(text, position):
-        opener, end = match[0], match.end()
-        parts.append(text[position:end])
-        if opener[0] == "<" and opener not in without_end:
-            start = match.start() + 2 if opener == "<!--" else end  # `<!-->` and `<!--->` are whole comments
-            if closer := _CLOSERS[opener].search(text, start):
-                parts[-1] = text[position : match.start()]
-                end = closer.end()
-            else:
-                without_end.add(opener)
-        position = end
-    return "".join([*parts, text[position:]])
-
-
-def _split_code(text: str) -> Iterator[tuple[bool, str]]:
-    """(whether it is a fenced block, its lines), in order. Within a comment outside of a block, fences do not count."""
-    fence, lines, in_comment = "", [], False
-    for line in text.splitlines(keepends=True):
-        if not in_comment and "`" not in line and "~" not in line and "<!--" not in line:
-            lines.append(line)
-            continue
-        match = None if in_comment else _FENCE.match(line.rstrip("\n"))
-        if match and not fence:
-            if lines:
-                yield False, "".join(lines)
-            fence, lines = match[2], [line]
-            continue
-        lines.append(line)
-        if not fence:
-            in_comment = "-->" not in line if in_comment else _opens_comment(line)
-        elif match and match[2][0] == fence[0] and len(match[2]) >= len(fence) and not line.strip("`~ \t\n"):
-            yield True, "".join(lines)
-            fence, lines = "", []
-    if lines:
-        yield bool(fence), "".join(lines)
-
-
-def _opens_comment(line: str) -> bool:
-    """Whether a comment begins in the line and does not end in it."""
-    if line.count("`") < _MAX_TICKS:
-        line = re.sub(_SPAN, "", line)
-    start = line.rfind("<!--")
-    return start >= 0 and "-->" not in line[start:]
-
-
-def _sanitize_tag(tag: re.Match[str], counts: Counter[str]) -> str:
-    """A harmless element with its address only; text for any other. A code span stays."""
-    if tag[0][0] == "`":
-        return tag[0]
-    if tag["name"] and tag["name"].lower() in _HARMLESS_TAGS:
-        attributes = tag["attributes"] or ""
-        links = "".join(f" {name.lower()}={value}" for name, value in _LINK_ATTRIBUTES.findall(attributes))
-        if attributes.strip(" /").lower() != links.strip().lower():
-            counts["hidden attributes"] += 1
-        return f"<{tag['end']}{tag['name']}{links}>"
-    counts["tags"] += 1
-    return f"&lt;{tag[0][1:]}"

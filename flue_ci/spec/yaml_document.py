@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from flue_ci.core.errors import Diagnostic, SpecError
-from flue_ci.core.hidden_characters import find_hidden
+from flue_ci.core.hidden_characters import remove_hidden
 from flue_ci.core.text import human_bytes, one_line
 from flue_ci.spec.hidden_text import hidden_characters
 from flue_ci.spec.yaml_scalars import is_text_key, read_plain
@@ -314,7 +314,7 @@ class _Reader:
             self._report(path, node, "a key must be text, found a mapping", hint if in_braces else "")
         elif _is_plain(node) and node.value == "<<":
             self._report(path, node, "merge keys (`<<`) are not part of YAML 1.2", "write the keys out")
-        elif re.search(_WIDE_SPACE, node.value) or any(find_hidden(node.value)):
+        elif re.search(_WIDE_SPACE, node.value) or remove_hidden(node.value) != node.value:
             hint = "write it with ordinary spaces and visible characters"
             self._report(path, node, f"the key {ascii(node.value)[:60]} is not what it looks like", hint)
         elif _is_plain(node) and not is_text_key(node.value):

@@ -298,7 +298,7 @@ def test_an_escape_is_visible_and_is_read() -> None:
     assert 'write "\\u202E" in double quotes' in refused("a: x\u202ey\n").hint
 
 
-@pytest.mark.parametrize("key", ['"b\\u200bc"', '"b\\_c"', "b\xa0c", "'b\u3000c'", "a\u2003"])
+@pytest.mark.parametrize("key", ['"b\\u200bc"', '"\\u200bb"', '"b\\_c"', "b\xa0c", "'b\u3000c'", "a\u2003"])
 def test_a_key_looks_like_what_it_is(key: str) -> None:
     problem = only_problem(f"a: 1\n{key}: 2\n") if not key.endswith("\u2003") else refused(f"a: 1\n{key}: 2\n")
     assert at(problem) == (2, 1)
