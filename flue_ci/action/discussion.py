@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from flue_ci.core.discussion import Comment, Discussion, FailedCheck, FileDiff, Issue, PullRequest, Review
+from flue_ci.core.hidden_characters import remove_hidden
 from flue_ci.core.text import one_line, plural
 from flue_ci.gate.policy import MARKER
-from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
+from flue_ci.safety.sanitize import sanitize_for_model, sanitize_title, summarize_removals
 
 Block = Callable[..., str]  # an untrusted block: its source, text, limit, and attributes
 BUDGET = 60_000  # characters of everything together
@@ -61,17 +62,20 @@ def render_discussion(
         return DiscussionText(text="", notes=discussion.notes)
     removals, is_included = Counter[str](), _login_filter(include, exclude)
 
-    def block(source: str, text: str, limit: int, **attributes: str) -> str:
-        clean_text = sanitize_for_model(text)
+    def block(source: str, markdown: str, limit: int, *, before: str = "", after: str = "", **attributes: str) -> str:
+        """`markdown` is what GitHub renders; what stands before and after it is shown as it is."""
+        clean_text = sanitize_for_model(markdown)
         removals.update(clean_text.removals)
         rest = "".join(f' {key}="{_attribute(value)}"' for key, value in attributes.items() if value)
-        body = _without_delimiters(_clip(clean_text.text.strip(), limit))
+        text = f"{remove_hidden(before)}{clean_text.text.strip()}{remove_hidden(after)}"
+        body = _without_delimiters(_clip(text.strip(), limit))
         return f'<untrusted source="{source}"{rest}>\n{body}\n</untrusted>'
 
-    head = f"Title: {subject.title}"
+    body = ""
     if is_included(subject.author.login):
-        head += f"\n\n{subject.body}"
-    opening = [_INTRODUCTION.format(kind=kind), block(kind, head, _BODY, author=subject.author.login)]
+        body = subject.body
+    head = block(kind, body, _BODY, before=f"Title: {sanitize_title(subject.title)}\n\n", author=subject.author.login)
+    opening = [_INTRODUCTION.format(kind=kind), head]
     comments = [each for each in discussion.comments if _is_shown(each, before) and is_included(each.author.login)]
     reviews = [each for each in discussion.reviews if _is_valid(each, before) and is_included(each.author.login)]
     pieces = [(each.created_at, _comment(each, block)) for each in comments]
@@ -128,27 +132,28 @@ def _comment(comment: Comment, block: Block) -> str:
     if comment.kind == "issue":
         return block("comment", comment.body, _ONE, author=author, time=time)
     location = f"{comment.path}:{comment.line}" if comment.line else comment.path
-    text = comment.body
+    hunk = ""
     if comment.hunk and comment.reply_to is None:
-        text = f"```diff\n{comment.hunk[-_HUNK:]}\n```\n{text}"
-    return block("review comment", text, _ONE, author=author, time=time, on=location)
+        hunk = f"```diff\n{comment.hunk[-_HUNK:]}\n```\n"
+    return block("review comment", comment.body, _ONE, before=hunk, author=author, time=time, on=location)
 
 
 def _review(review: Review, block: Block) -> str:
-    return block("review", f"{review.state}\n{review.body}", _ONE, author=review.author.login)
+    return block("review", review.body, _ONE, before=f"{review.state}\n", author=review.author.login)
 
 
 def _diff(file: FileDiff, block: Block) -> str:
     name = f"{file.old_path} → {file.path}" if file.old_path else file.path
     patch = f"```diff\n{file.patch}\n```" if file.patch else "(binary, or too large to show)"
-    return block("diff", f"{file.status}, +{file.additions} −{file.deletions}\n{patch}", _ONE, file=name)
+    return block("diff", "", _ONE, before=f"{file.status}, +{file.additions} −{file.deletions}\n{patch}", file=name)
 
 
 def _check(check: FailedCheck, block: Block) -> str:
     lines = [
         f"{each.path}:{each.line}: {each.level}: {one_line(each.message, _ANNOTATION)}" for each in check.annotations
     ]
-    return block("check", "\n".join([check.conclusion, check.summary, *lines]), _ONE, name=check.name)
+    before, after = f"{check.conclusion}\n", "".join(f"\n{line}" for line in lines)
+    return block("check", check.summary, _ONE, before=before, after=after, name=check.name)
 
 
 def _newest(pieces: list[tuple[str, str]], room: int) -> tuple[list[str], int]:
@@ -171,7 +176,7 @@ def _variables(subject: PullRequest | Issue) -> dict[str, object]:
     return {
         "number": subject.number,
         "title": _inert(subject.title),
-        "body": _inert(subject.body),
+        "body": _without_delimiters(sanitize_for_model(subject.body).text),
         "author": subject.author.login,
         "labels": [_inert(label) for label in subject.labels],
         "url": subject.url,
@@ -179,7 +184,8 @@ def _variables(subject: PullRequest | Issue) -> dict[str, object]:
 
 
 def _inert(text: str) -> str:
-    return _without_delimiters(sanitize_for_model(text).text)
+    """A title or name, which is no Markdown."""
+    return _without_delimiters(sanitize_title(text))
 
 
 def _clip(text: str, limit: int) -> str:

@@ -122,16 +122,16 @@ def _html_edits(text: str, pieces: list[Piece]) -> Iterator[Edit]:
     for token in page.tokens:
         if page.piece_at(token.start).kind != "raw":
             continue
-        kind, shown = _COMMENTS, ""
+        kind, replacement = _COMMENTS, ""
         if token.name:
-            kind, shown = _shown_tag(page, token)
+            kind, replacement = _shown_tag(page, token)
         between = page.html[previous.end : token.start].replace("<br />", "")
         if (previous.name, token.name, token.is_end_tag) == ("a", "a", True) and not between.strip():
             yield from page.edits(previous.start, token.end, "", "empty links")
         elif previous.name == "rp" and between:  # what browsers show in place of ruby only
             yield from page.edits(previous.end, token.start, "", "hidden text")
         if kind:
-            yield from page.edits(token.start, token.end, shown, kind)
+            yield from page.edits(token.start, token.end, replacement, kind)
         previous = token
         if token.is_end_tag:
             previous = HtmlToken(0, token.end)
@@ -144,6 +144,8 @@ def _html_edits(text: str, pieces: list[Piece]) -> Iterator[Edit]:
 def _shown_tag(page: "_Page", token: HtmlToken) -> tuple[str, str]:
     """The kind of what is hidden in a tag ("" for nothing), and the tag as it may stay."""
     name, slash = token.name, "/" * token.is_end_tag
+    if name.startswith("untrusted"):  # the delimiter of what a model is told; it must be seen, and be none
+        return "tags", f"&lt;{slash}{name}>"
     if name in OTHER_ELEMENTS or not re.fullmatch("[a-z0-9-]{1,40}", name):
         return "tags", ""
     if name not in SHOWN_ELEMENTS:

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Elements that GitHub shows; of any other it leaves the content only (as html-pipeline's `SanitizationFilter` does).
-_SHOWN = """
+_GITHUBS_NAMES = """
 a abbr b bdo blockquote br caption cite code dd del details dfn div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr
 i img ins kbd li mark ol p picture pre q rp rt ruby s samp small source span strike strong sub summary sup table
 tbody td tfoot th thead time tr tt ul var wbr
 """
-_OTHER = """
+_OTHER_NAMES = """
 address area article aside audio base basefont body button canvas center col colgroup datalist dialog embed fieldset
 font footer form frame frameset head header hgroup html iframe input label legend main map marquee math menu meta meter
 nav nobr noscript optgroup option progress section select slot svg template track u video
 """
-SHOWN_ELEMENTS, OTHER_ELEMENTS = frozenset(_SHOWN.split()), frozenset(_OTHER.split())
+SHOWN_ELEMENTS, OTHER_ELEMENTS = frozenset(_GITHUBS_NAMES.split()), frozenset(_OTHER_NAMES.split())
 FILTERED_TAG = (
     re.compile(  # GitHub shows these tags as text (https://github.github.com/gfm/#disallowed-raw-html-extension-)
         r"<(?=/?(?:title|textarea|style|xmp|iframe|noembed|noframes|script|plaintext)(?:[\s>]|/>))", re.IGNORECASE

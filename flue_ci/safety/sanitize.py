@@ -6,14 +6,15 @@ references in the text that Markdown leaves, so that escaping them does not help
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from flue_ci.core.hidden_characters import remove_hidden
 from flue_ci.core.text import matches_host
-from flue_ci.safety.hidden_markdown import apply_edits, find_comments, find_edits
+from flue_ci.safety.hidden_markdown import Edit, apply_edits, find_comments, find_edits
 from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
+from flue_ci.safety.markdown_tree import Node
 
 _MAX_PASSES = 8
 _COMMENT = re.compile("<[!?/]")
@@ -49,9 +50,17 @@ def sanitize_for_model(text: str) -> SanitizedText:
 
     Taking something out may make a comment of the text around it, so the result is read again.
     """
+    return _without_edits(text, find_edits)
+
+
+def sanitize_title(text: str) -> str:
+    """A title or name, which GitHub shows as it is: without invisible characters and comments."""
+    return _without_edits(text, find_comments).text
+
+
+def _without_edits(text: str, find: Callable[[str, Node], list[Edit]]) -> SanitizedText:
     counts: Counter[str] = Counter()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    find = find_edits
     for _ in range(_MAX_PASSES):
         try:
             edits = find(text, read_markdown(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flue_ci.action.discussion import discussion_variables, render_discussion
 from flue_ci.core.discussion import Account, Comment, Discussion, FailedCheck, FileDiff, Issue, PullRequest, Review
 
@@ -93,3 +95,17 @@ def test_prompts_may_name_the_pull_request_or_issue() -> None:
     assert discussion_variables(None, issue)["issue"]["title"] == "It broke"  # type: ignore[index]
     assert discussion_variables(PULL, None)["pr"]["head"] == "topic"  # type: ignore[index]
     assert discussion_variables(None, None) == {}
+
+
+def test_what_is_no_markdown_stays_as_it_is() -> None:
+    """A title, a diff and the messages of a check are shown as they are; a fence in a diff ends nothing."""
+    patch = "@@ -1 +1,3 @@\n-a\n ```\n+<!-- kept --> [//]: # (kept) <b title='kept'>List<T>\n ```"
+    pull = replace(PULL, title="Add List<T> to [x](y 'z')")
+    comment = said("See <!-- gone -->.", hunk=patch, path="a.md", line=1, kind="review")
+    discussion = Discussion(
+        pull=pull, files=(FileDiff(path="a.md", status="modified", patch=patch),), comments=(comment,)
+    )
+    text = render_discussion(discussion).text
+    assert "Title: Add List<T> to [x](y 'z')\n\nWhy  it is good" in text
+    assert text.count(patch) == 2
+    assert "gone" not in text
