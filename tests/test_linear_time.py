@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flue_ci.action.comment_request import read_command
 from flue_ci.agent.tools.closest import describe_closest
 from flue_ci.core.text import one_line, parse_duration, plain, printable
 from flue_ci.gate.comment_command import find_command
@@ -170,6 +171,7 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "redacted": REDACT,
     "redacted in pieces": _stream,
     "as a comment": find_command,
+    "as a request": read_command,
     "as a mention": lambda text: find_command(text, phrase="flue"),
     "as a duration": _parse_duration,
     "as a patch": lambda text: without_binary(text.encode()),

@@ -29,7 +29,7 @@ from flue_ci.report.report import Artifact, Publishing, Trigger
 from flue_ci.run.dry_run import describe_run
 from flue_ci.run.plan import PreparedRun, RunInputs, RunOptions, RunPlan, RunResult
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
-from flue_ci.safety.sanitize import sanitize_for_model, summarize_removals
+from flue_ci.safety.sanitize import sanitize_request, summarize_removals
 from flue_ci.spec.load import load_spec, not_supported_yet
 from flue_ci.spec.schema import AgentSpec
 
@@ -127,7 +127,7 @@ def _prepare(
     """The run over the fetched commit, with what the workflow overrides in the spec. The discussion is read while the
     sandbox starts. Raises `SpecError` and `UsageError`."""
     inputs, agent = context.job.inputs, request.agent
-    text = sanitize_for_model(request.instruction or inputs.instruction)
+    text = sanitize_request(request.instruction or inputs.instruction)
     notes = target.notes
     if text.removals:
         notes = (*notes, f"taken out of the request: {summarize_removals(text.removals)}")

@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext
 from flue_ci.action.target import Agent, Target
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Forge
 from flue_ci.gate import policy
-from flue_ci.gate.comment_command import CommentCommand, find_command
+from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import Event
 from flue_ci.publish.comment import error_reply, help_reply, unknown_reply
 
@@ -124,7 +125,7 @@ async def _request_times(event: Event, settings: policy.GateSettings, since: str
         return [
             comment.created_at
             for comment in await forge.recent_requests(event.actor, since)
-            if find_command(comment.body, trigger=settings.trigger, phrase=settings.phrase)
+            if read_command(comment.body, trigger=settings.trigger, phrase=settings.phrase)
         ]
     if settings.workflow and event.has_actor:
         try:

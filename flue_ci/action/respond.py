@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 from flue_ci.action.agent_run import end_early, run_for_event
 from flue_ci.action.authorize import Rejection, authorize_request, fetch_roles
+from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.feedback import acknowledge, answer_wrong_inputs, post_error, react, reply
 from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents
 from flue_ci.assembly import preload_adapters
 from flue_ci.core.errors import FlueError
-from flue_ci.gate.policy import Allow, decide
+from flue_ci.gate.policy import NOT_FOR_US, Allow, Skip, decide
 from flue_ci.run.session import Signals
 
 
@@ -30,7 +31,10 @@ def _act(job: ActionJob, signals: Signals) -> int:
 
         return publish_from_job(job, job.inputs.report, signals)
     event = read_event(job.environ)
-    decision = decide(event, job.inputs.gate.with_bot(event.actor))  # the specs, which name bots, are not read yet
+    settings = job.inputs.gate.with_bot(event.actor)  # the specs, which name bots, are not read yet
+    decision = decide(event, settings, read_command)
+    if decision == Skip(NOT_FOR_US):  # the gate looks at the lines only
+        return job.skip("what looks like a request stands in code, a quote, hidden text or a mail that is answered")
     if not isinstance(decision, Allow):
         return job.skip(decision.reason)
     if not decision.command:

@@ -1,119 +1,217 @@
-"""Finds the request in a comment: `/flue NAME text` or `@PHRASE NAME text` in Markdown. Standard library, Python 3.9.
+"""Finds the request in a comment: `/flue NAME text` or `@PHRASE NAME text`. Standard library, Python 3.9.
 
-Only the author's own visible text counts: quotes, code and hidden text do not. One pass over the lines, so that no
-comment takes long.
+The gate has no reader of Markdown. It leaves out only what surely is no running text, and accepts in doubt:
+`action.comment_request` decides again with the tree of the text, among the same candidates. Linear.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-from flue_ci.core.text import code_spans
+from dataclasses import dataclass, field
 
 MAX_TEXT = 70_000  # characters that are read; GitHub's own limit is 65,536
+_MAX_ADDRESS = 2_000  # characters
 _NOTHING = "(?!)"  # a regular expression that matches nowhere
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
+_FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
+# Comments at the margin, or begun in a line that begins with a letter. What could be other Markdown in them makes them
+# uncertain.
+_SIGNS = r"(?:(?!--)[^\n<`\\])*"
+_COMMENT = re.compile(
+    rf"^<!--(?!-?>){_SIGNS}(?:\n(?:(?:[A-Za-z/@]{_SIGNS})?\n)*{_SIGNS})?(?:-->|\Z)"
+    rf"|^[A-Za-z][^\n<`\\|]*<!--(?!-?>){_SIGNS}\n(?:[A-Za-z/@]{_SIGNS}\n)*{_SIGNS}-->",
+    re.MULTILINE,
+)
+_PLAIN_LINES = re.compile(r"(?:(?:[^\W_][\w ,.!?'’()]*)?\n)*[*_~]*")
 _SHA = re.compile(r"[\s*_~:,]*@([0-9a-f]{7,})(?![\w/@-]|\.\w)[*_~.,:;!?]*", re.IGNORECASE)
-_NAME = re.compile(r"[\s*_~:,]*([a-z0-9][a-z0-9-]*)(?![\w/.@]\w)[*_~.,:;!?]*", re.IGNORECASE)
-_EDGES = " \t*_~:,;.!-–—"
+_NAME = re.compile(r"[ \t,:]*([*_~]{0,3})(?=([a-z0-9][a-z0-9-]*))\2\1(?![\w/@*~]|\.\w)[.,:;!?]*", re.IGNORECASE)
+# How mail programs introduce what they quote, in the languages that they speak.
+_WROTE = re.compile(
+    r"(?:wrote|schrieb|écrit|escribió|scritto|escreveu|schreef|skrev|napsal|napisał|pisze|kirjoitti|írta|scris|yazdı|"
+    r"написал|пишет|писал|написав|пише|έγραψε|viết|menulis|写道|寫道|写了|書きました|のメール|작성|כתב|كتب)",
+    re.IGNORECASE,
+)
+_DATED = re.compile(r"(?:On|Am|Le|El|Il|Em|Op|Den|Dne|Dňa|W dniu|Vào|Pada|Le|Στις|У|В|在|于|\d)[ ,\d]")
+_ORIGINAL = re.compile(
+    r"[-_=]{3,} ?[^\W\d_][^\n]{2,60}[-_=]{3,} *$|[-_]{2,} ?(?:Original|Forwarded) Message", re.IGNORECASE
+)
+_FROM = re.compile(
+    r"[*_]{0,2}(?:(From)|Von|De|Da|Van|Från|Fra|Od|Lähettäjä|Feladó|Kimden|От|Від|Από|发件人|寄件者|差出人|보낸 ?사람|"
+    r"מאת|من)[*_]{0,2} ?[:：]", re.IGNORECASE
+)  # fmt: skip
+_HEADER = re.compile(r"[*_]{0,2}[^\W\d_][^:：\n]{0,24}[:：]")
 
 
 @dataclass(frozen=True)
 class CommentCommand:
     """A request. `name` is the first word after the trigger in lower case ("" for none), `instruction` the text after
-    it; `text` is both, for when the first word turns out to be no name. `sha`: the commit that `@SHA` before the
-    instruction names, 7 or more hexadecimal digits in lower case ("" for none); it is no part of the texts. `mention`:
-    it was `@PHRASE`, not `/flue`."""
+    it, as it was written; `text` is both, for when the first word turns out to be no name. `sha`: the commit that
+    `@SHA` before the instruction names, 7 or more hexadecimal digits in lower case ("" for none); it is no part of the
+    texts. `mention`: it was `@PHRASE`, not `/flue`. `is_certain`: the comment begins with it, so that whoever reads it
+    with its Markdown finds it as well."""
 
     name: str
     instruction: str
     text: str
     mention: bool = False
     sha: str = ""
+    is_certain: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Where in a text a trigger or mention stands; `emphasis` are the signs around it."""
+
+    start: int
+    end: int
+    mention: bool
+    emphasis: str = ""
 
 
 def find_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> CommentCommand | None:
-    """The first request in a comment, or None.
+    """The first request in a comment that may be one, or None.
 
     `trigger` counts as the first thing on a line, `phrase` (without `@`; "" for none) anywhere in running text; both in
-    any case. The instruction goes to the end of the comment.
+    any case. The instruction goes to the end of the comment, or to the mail that it answers.
     """
-    text = text[:MAX_TEXT].replace("\r\n", "\n")
-    word = re.escape(trigger) or _NOTHING
-    starts = re.compile(rf" {{0,3}}[*_~]{{0,3}}{word}(?![\w/.@:-])", re.IGNORECASE)
-    name = re.escape(phrase.lstrip("@")) or _NOTHING
-    mentions = re.compile(rf"(?<![\w@/.`+-])@{name}(?![\w/@-]|\.\w)", re.IGNORECASE)
-    if not re.search(word, text, re.IGNORECASE) and not mentions.search(text):
-        return None  # most comments are none of ours: their lines need not be read one by one
-    position = 0
-    for line, is_own in _own_lines(text):
-        if is_own and (match := starts.match(line)):
-            return _parse_command(text[position + match.end() :], mention=False)
-        if is_own and "@" in line and (match := mentions.search(_running_text(line))):
-            return _parse_command(text[position + match.end() :], mention=True)
-        position += len(line) + 1
+    text = normalize_lines(text)
+    own_text = text
+    end = find_quoted_mail(text)
+    if end >= 0 and "<" not in text[:end] and not re.search("[`~]", text[: f"{text}\n".index("\n", end)]):
+        own_text = text[:end]
+    first_tag = f"{own_text}<".index("<")
+    hidden = [*_comments(own_text), *_fences(own_text, first_tag)]
+    for candidate in find_candidates(own_text, trigger=trigger, phrase=phrase):
+        if any(start <= candidate.start < end for start, end in hidden):
+            continue
+        if not (candidate.mention and candidate.start < first_tag and _is_in_code_span(own_text, candidate)):
+            return parse_command(own_text, candidate)
     return None
 
 
-def _parse_command(rest: str, *, mention: bool) -> CommentCommand:
-    rest = re.sub(r"\A[*_~]{1,3}(?=\s|\Z)", "", rest)
-    line, _, more = rest.partition("\n")
+def normalize_lines(text: str) -> str:
+    return text[:MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n")
+
+
+def find_candidates(text: str, *, trigger: str, phrase: str) -> Iterator[Candidate]:
+    """Every place where a trigger or a mention may stand, in order; quoted and indented lines hold none."""
+    word = re.escape(trigger) or _NOTHING
+    name = re.escape(phrase.lstrip("@")) or _NOTHING
+    starts = rf"^ {{0,3}}(?P<emphasis>[*_~]{{0,3}})(?P<word>{word})(?![\w/.@:-])"
+    mentions = rf"(?<![\w@/.`+-])@{name}(?![\w/@-]|\.\w)"
+    quoted = re.compile(r" {4}|\t| {0,3}>")
+    for match in re.finditer(f"{starts}|(?P<mention>{mentions})", text, re.IGNORECASE | re.MULTILINE):
+        start = match.start()
+        line = text.rfind("\n", 0, start) + 1
+        word_start = max(line, text.rfind(" ", line, start) + 1, start - _MAX_ADDRESS)
+        if match["word"]:
+            yield Candidate(match.start("word"), match.end(), False, match["emphasis"])
+        elif not quoted.match(text, line) and "://" not in text[word_start:start]:
+            before = text[max(line, start - 3) : start]
+            yield Candidate(start, match.end(), True, before[len(before.rstrip("*_~")) :])
+
+
+def find_quoted_mail(text: str) -> int:
+    """Where a mail that this comment answers begins, when its lines have no `>` before them; -1 for nowhere."""
+    lines = text.split("\n")
+    position = 0
+    for number, line in enumerate(lines):
+        more = lines[number + 1 : number + 4]
+        if _introduces_mail(line, more):
+            return position
+        position += len(line) + 1
+    return -1
+
+
+def _introduces_mail(line: str, more: list[str]) -> bool:
+    if not line[:1].strip() or len(line) > 500:
+        return False
+    if _ORIGINAL.match(line):
+        return True
+    if match := _FROM.match(line):
+        return bool(match[1]) or any(_HEADER.match(each) for each in more[:1])
+    ending = line.rstrip()
+    if not ending.endswith((":", "：")) and more and _DATED.match(line):  # wrapped
+        ending = f"{ending} {more[0].strip()}"
+        more = more[1:]
+    if not ending.endswith((":", "：")) or len(ending) > 500:
+        return False
+    quoted = next((each for each in more if each.strip()), "")
+    return bool(_WROTE.search(ending) and re.search(r"\d|@", ending)) and not quoted.lstrip().startswith(">")
+
+
+def parse_command(text: str, candidate: Candidate) -> CommentCommand:
+    """The request of a candidate in `text`. Nothing but white space is taken off its ends."""
+    line, _, more = text[candidate.end :].partition("\n")
+    if candidate.emphasis:
+        closing = re.escape(candidate.emphasis[::-1])
+        line = re.sub(rf"(?:^|(?<=\S)){closing}", "", line, count=1)
+    line = re.sub(r"^[,:;]+", "", line)
     match = _NAME.match(line)
     name, after = "", line
     if match:
-        name, after = match[1], line[match.end() :]
+        name, after = match[2], line[match.end() :]
     sha = ""
     if commit := _SHA.match(after):
         sha, after = commit[1].lower(), after[commit.end() :]
-    instruction = f"{after.strip(_EDGES)}\n{more}".strip()
-    text = f"{name} {instruction}".strip()
-    if not sha:
-        text = f"{line.strip(_EDGES)}\n{more}".strip()
-    return CommentCommand(name.lower(), instruction, text, mention, sha)
+    instruction = _stripped(after, more)
+    words = _stripped(line, more)
+    if sha:
+        words = f"{name} {instruction}".strip()
+    is_certain = not candidate.mention and bool(_PLAIN_LINES.fullmatch(text[: candidate.start]))
+    return CommentCommand(name.lower(), instruction, words, candidate.mention, sha, is_certain)
 
 
-def _own_lines(text: str) -> Iterator[tuple[str, bool]]:
-    """Each line, and whether it is the author's own visible text: outside of fences, quotes, HTML comments and indented
-    blocks."""
-    fence, in_html_comment = "", False
+def _stripped(line: str, more: str) -> str:
+    """Both as one text. The first line after an empty one keeps its indentation, which may make it code."""
+    if line.strip():
+        return f"{line.lstrip()}\n{more}".rstrip()
+    return re.sub(r"\A(?:[ \t]*\n)+", "", more).rstrip()
+
+
+def _comments(text: str) -> Iterator[tuple[int, int]]:
+    """The first comments of HTML, as long as nothing stands before them that could take their signs for its own."""
+    position = 0
+    for match in _COMMENT.finditer(text):
+        if re.search(r"[<`\\]|~~~", text[position : match.start()]):
+            return
+        yield match.span()
+        position = match.end()
+
+
+def _fences(text: str, end: int) -> Iterator[tuple[int, int]]:
+    """The fenced blocks at the margin before `end`, as long as all fences are there: these are in no list or quote."""
+    fence, start, position = "", 0, 0
     for line in text.split("\n"):
-        if not line:  # a hostile comment has tens of thousands
-            yield line, False
-        elif in_html_comment:
-            in_html_comment = "-->" not in line
-            yield line, False
-        elif fence:
-            match = _FENCE.match(line)
-            if match and match[1][0] == fence[0] and len(match[1]) >= len(fence) and not line.strip(" `~\t"):
-                fence = ""
-            yield line, False
-        elif match := _FENCE.match(line):
-            fence = match[1]
-            yield line, False
-        else:
-            start = line.rfind("<!--")
-            in_html_comment = start >= 0 and "-->" not in line[start:]
-            yield line, not line.startswith(("    ", "\t")) and not line.lstrip(" ").startswith(">")
+        if position > end or re.search(r"[^`~](?:```|~~~)", line):
+            break
+        if not fence and (match := _FENCE.match(line)):
+            fence, start = match[1], position
+        elif fence and line.startswith(fence) and not line.strip(fence[0] + " \t"):
+            yield start, position
+            fence = ""
+        position += len(line) + 1
+    if fence:
+        yield start, position
 
 
-def _running_text(line: str) -> str:
-    """The line, in its full length, with code spans, addresses and HTML comments blanked."""
-    if line.count("<!--") >= 100:
-        return " " * len(line)
-    line = re.sub(r"<!--.*?(?:-->|$)", _blank, line)
-    line = re.sub(r"(?:[a-z][a-z0-9+.-]{0,20}://|www\.)[^\s<>]*", _blank, line, flags=re.IGNORECASE)
-    return _without_code(line)
+def _is_in_code_span(text: str, mention: Candidate) -> bool:
+    """Whether a mention surely stands in code: all backticks of the text are in its line, and nothing binds tighter."""
+    start, end = text.rfind("\n", 0, mention.start) + 1, f"{text}\n".index("\n", mention.end)
+    line = text[start:end]
+    if line.count("`") != text.count("`") or re.search(r"[\\<|]", line):
+        return False
+    return any(first <= mention.start - start < last for first, last in code_spans(line))
 
 
-def _blank(match: re.Match[str]) -> str:
-    return " " * len(match[0])
-
-
-def _without_code(line: str) -> str:
-    """The line with code spans blanked."""
-    characters = list(line)
-    for start, end in code_spans(line):
-        characters[start:end] = " " * (end - start)
-    return "".join(characters)
+def code_spans(line: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each code span of a line: a run of backticks goes to the next run of its length."""
+    runs = list(re.finditer(r"`+", line))
+    last = {len(run[0]): run for run in runs}  # of each length
+    opening: re.Match[str] | None = None
+    for run in runs:
+        if opening is None and last[len(run[0])] is not run:
+            opening = run
+        elif opening and len(opening[0]) == len(run[0]):
+            yield opening.start(), run.end()
+            opening = None

@@ -6,7 +6,7 @@ more with the specs at hand (`action.authorize`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Union
@@ -15,6 +15,7 @@ from flue_ci.core.text import closest_match, one_line
 from flue_ci.gate.comment_command import CommentCommand, find_command
 from flue_ci.gate.event import AGENT_EVENTS, COMMENTS, EVENTS, Event
 
+NOT_FOR_US = "this comment is not for us"
 MARKER = "<!-- flue-ci"  # every comment of ours begins with it
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 DEFAULT_ROLES = ("admin", "maintain", "write")
@@ -120,9 +121,9 @@ def read_gate_settings(environ: Mapping[str, str]) -> GateSettings:
     )
 
 
-def decide(event: Event, settings: GateSettings) -> Decision:
+def decide(event: Event, settings: GateSettings, find: Callable[..., CommentCommand | None] = find_command) -> Decision:
     """Decides what needs neither GitHub nor a spec, in this order: kind of event, ourselves and bots, request, author,
-    secrets."""
+    secrets. `find` finds the request in a comment, as `find_command` does."""
     if event.name not in AGENT_EVENTS:
         return Skip(f"{event.name or 'this event'} starts no agent")
     if event.name not in EVENTS and not event.is_comment:
@@ -130,18 +131,18 @@ def decide(event: Event, settings: GateSettings) -> Decision:
     if event.text.lstrip().startswith(MARKER):
         return Skip("this comment is our own")
     if event.is_comment:
-        return _decide_comment(event, settings)
+        return _decide_comment(event, settings, find)
     return _decide_activity(event, settings)
 
 
-def _decide_comment(event: Event, settings: GateSettings) -> Decision:
-    command = find_command(event.text, trigger=settings.trigger, phrase=settings.phrase)
+def _decide_comment(event: Event, settings: GateSettings, find: Callable[..., CommentCommand | None]) -> Decision:
+    command = find(event.text, trigger=settings.trigger, phrase=settings.phrase)
     if command is None and event.name in EVENTS:
         return _decide_activity(event, settings)
     if not is_person(event.author_kind, event.actor_kind) and not _is_allowed_bot(event, settings.allowed_bots):
         return Skip(f"bots ask for no agent; {_display_login(event.actor)} is not in `allowed-bots`")
     if command is None:
-        return Skip("this comment is not for us")
+        return Skip(NOT_FOR_US)
     if not event.actor or event.actor != event.author:
         return Deny(f"{_display_login(event.actor)} is not the author of the comment")
     return Allow(command)

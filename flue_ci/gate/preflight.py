@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flue_ci.core.text import one_line
+from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import COMMENTS, Event, parse_event, run_page
 from flue_ci.gate.policy import (
     DEFAULT_ROLES,
@@ -170,7 +171,7 @@ def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(decision, Allow):
         return _outputs(decision.reason)
     if decision.command is not None:
-        return _decide_request(event, api)
+        return _decide_request(event, api, decision.command)
     return _outputs(_review_refusal(api) if event.name in COMMENTS else "")
 
 
@@ -196,9 +197,10 @@ def _decide_for_bot(event: Event, settings: GateSettings, skip: Skip, api: GitHu
     return Skip(f"{skip.reason}, and no agent names it in `triggers.bots`")
 
 
-def _decide_request(event: Event, api: GitHubApi) -> dict[str, str]:
+def _decide_request(event: Event, api: GitHubApi, command: CommentCommand) -> dict[str, str]:
+    """A request that may turn out to be none, such as one in code, gets its 👀 when the whole text was read."""
     refusal, is_certain = _role_refusal(event, api)
-    if not refusal and not is_certain:
+    if not refusal and not (is_certain and (command.is_certain or event.from_fork)):
         return _outputs("")
     has_reacted = _react(api, event, "confused" if refusal else "eyes")
     if not has_reacted and (not refusal or not is_certain) and event.from_fork and event.name != "issue_comment":

@@ -7,7 +7,7 @@ references in the text that Markdown leaves, so that escaping them does not help
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from flue_ci.core.hidden_characters import remove_hidden
@@ -51,6 +51,16 @@ def sanitize_for_model(text: str) -> SanitizedText:
     Taking something out may make a comment of the text around it, so the result is read again.
     """
     return _without_edits(text, find_edits)
+
+
+def sanitize_request(text: str) -> SanitizedText:
+    """A request as `sanitize_for_model` reads it behind the words that it follows in its comment: what begins with
+    `[x]:` is no definition there."""
+    before = "x "
+    if re.match(r" {4}|\t|`{3}|~{3}", text):  # it began in a line of its own
+        before = "x\n\n"
+    result = _without_edits(before + text, find_edits)
+    return replace(result, text=result.text.removeprefix(before))
 
 
 def sanitize_title(text: str) -> str:

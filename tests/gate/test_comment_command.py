@@ -23,6 +23,27 @@ from flue_ci.gate.comment_command import find_command
         ("```\n/flue other\n```\n/flue review", "review", ""),
         ("<!-- /flue other\n-->\n/flue review", "review", ""),
         ("/flue", "", ""),
+        ("/flue fix-tests *.py only", "fix-tests", "*.py only"),
+        ("/flue fix-tests **/*.py, *all* of it*", "fix-tests", "**/*.py, *all* of it*"),
+        ("/flue fix-tests __init__.py", "fix-tests", "__init__.py"),
+        ("/flue fix-tests .github/x -", "fix-tests", ".github/x -"),
+        ("/flue fix-tests --set a=b!", "fix-tests", "--set a=b!"),
+        ("/flue fix-tests ~/x _y_ `z`", "fix-tests", "~/x _y_ `z`"),
+        ("/flue fix-tests - the parser.", "fix-tests", "- the parser."),
+        ("/flue fix-tests as follows:", "fix-tests", "as follows:"),
+        ("/flue fix-tests as follows:\n\n```py\n  x  \n```\n", "fix-tests", "as follows:\n\n```py\n  x  \n```"),
+        ("/flue fix-tests\n\n    code\n\nmore  \n", "fix-tests", "    code\n\nmore"),
+        ("/flue fix-tests a  \n  b\n", "fix-tests", "a  \n  b"),
+        ("**/flue fix-tests only *this* one**", "fix-tests", "only *this* one"),
+        ("**/flue** fix-tests **it**", "fix-tests", "**it**"),
+        ("/flue **fix-tests** it", "fix-tests", "it"),
+        ("/flue *.py only", "", "*.py only"),
+        ("/flue __init__.py", "", "__init__.py"),
+        ("/flue .github/x", "", ".github/x"),
+        ("/flue --set x", "", "--set x"),
+        ("/flue src/x.py fails", "", "src/x.py fails"),
+        ("/flue fix-tests: now, please", "fix-tests", "now, please"),
+        ("/flue review\n\nOn Mon, Nov 3, 2025 Ada wrote:\nnothing of this", "review", ""),
     ],
 )
 def test_a_line_that_begins_with_the_trigger_asks(text: str, name: str, instruction: str) -> None:
@@ -52,6 +73,17 @@ def test_a_line_that_begins_with_the_trigger_asks(text: str, name: str, instruct
         "text <!-- begins\n/flue fix-tests\n-->",
         "@flue fix-tests",
         "",
+        "Yes.\n\nOn Mon, Nov 3, 2025 at 10:00 AM Ada <a@example.com> wrote:\n\n/flue fix-tests",
+        "Yes.\n\nOn Mon, Nov 3, 2025 at 10:00 AM Ada Lovelace <a@example.com>\nwrote:\n/flue fix-tests",
+        "Yes.\n\nFrom: Ada\n/flue fix-tests",
+        "Yes.\n\n*From:* Ada <a@example.com>\n*Sent:* Monday\n\n/flue fix-tests",
+        "Yes.\n-----Original Message-----\n/flue fix-tests",
+        "Ja.\n-----Ursprüngliche Nachricht-----\n/flue fix-tests",
+        "Ja.\n\nAm 03.11.2025 um 10:00 schrieb Ada:\n\n/flue fix-tests",
+        "Oui.\n\nLe lun. 3 nov. 2025 à 10:00, Ada <a@example.com> a écrit :\n\n/flue fix-tests",
+        "Sí.\n\nEl lun, 3 nov 2025 a las 10:00, Ada escribió:\n/flue fix-tests",
+        "Ja.\n\nVon: Ada\nGesendet: Montag\n/flue fix-tests",
+        "好。\n\n在 2025年11月3日，Ada 写道：\n/flue fix-tests",
     ],
 )
 def test_what_is_quoted_shown_hidden_or_another_word_does_not(text: str) -> None:
@@ -122,6 +154,35 @@ def test_the_words_of_the_trigger_are_free() -> None:
     assert found is not None
     assert found.text == "go on"
     assert find_command("/agentXrun go", trigger="/agent.run") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "As Ada wrote:\n> no\n\n/flue fix-tests",
+        "On Mon 3 Ada wrote:\n> no\n\n/flue fix-tests",
+        "See From here\n/flue fix-tests",
+        "---\n/flue fix-tests",
+        "- a\n  ```\n/flue fix-tests",
+        "<!-- a --> text\n/flue fix-tests",
+        "<!-->\n/flue fix-tests\n-->",
+    ],
+)
+def test_what_may_be_running_text_is_accepted(text: str) -> None:
+    assert find_command(text) is not None
+
+
+def test_only_behind_plain_text_the_gate_is_certain() -> None:
+    for text, is_certain in (
+        ("/flue fix", True),
+        ("Thanks, Ada!\n\n**/flue fix** it", True),
+        ("`a\n/flue fix` it", False),
+        ("[x]:\n/flue fix", False),
+        ("<b title='\n/flue fix'>", False),
+    ):
+        command = find_command(text)
+        assert command is not None
+        assert command.is_certain is is_certain
 
 
 @given(st.text(alphabet=st.sampled_from("/flue @`~<!->\n *#a1-"), max_size=400))
