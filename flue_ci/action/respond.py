@@ -33,7 +33,7 @@ def _act(job: ActionJob, signals: Signals) -> int:
     event = read_event(job.environ)
     settings = job.inputs.gate.with_bot(event.actor)  # the specs, which name bots, are not read yet
     decision = decide(event, settings, read_command)
-    if decision == Skip(NOT_FOR_US):  # the gate looks at the lines only
+    if decision == Skip(NOT_FOR_US) != decide(event, settings):  # the gate looks at the lines only
         return job.skip("what looks like a request stands in code, a quote, hidden text or a mail that is answered")
     if not isinstance(decision, Allow):
         return job.skip(decision.reason)
