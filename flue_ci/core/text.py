@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from flue_ci.core.hidden_characters import find_hidden, remove_hidden
 
@@ -127,19 +127,6 @@ def one_line(text: str, limit: int = 120) -> str:
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
     """Whether `host` is one of `patterns`, or below one such as `*.example.com`."""
     return any(host == pattern or (pattern[:2] == "*." and host.endswith(pattern[1:])) for pattern in patterns)
-
-
-def code_spans(line: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each code span of Markdown in a line: a run of backticks goes to the next run of its length."""
-    runs = list(re.finditer(r"`+", line))
-    last = {len(run[0]): run for run in runs}  # of each length
-    opening: re.Match[str] | None = None
-    for run in runs:
-        if opening is None and last[len(run[0])] is not run:
-            opening = run
-        elif opening and len(opening[0]) == len(run[0]):
-            yield opening.start(), run.end()
-            opening = None
 
 
 def clip(text: str, limit: int, marker: str = "…") -> str:
