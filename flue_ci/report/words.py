@@ -14,7 +14,7 @@ OPEN_LINES = 24  # of a long text that stay open, counting lines as a wide windo
 _LINE_WIDTH = 110  # characters in a line of a wide window
 _SHIFT = 4  # the title has level 3, our headings have 4, and an agent's begin at 5
 _TAGS_THAT_ARE_SHOWN = re.compile(r"</?(?:details|summary|sub|sup|kbd|br|b|i|em|strong|code|ins|del)\s*/?>", re.I)
-_TASK = re.compile(r"\[([ xX])\]\s*$")
+_TASK = re.compile(r"\[([ xX])\] ")
 _FIRST_BLOCKS = 4  # paragraphs in which a sentence is looked for
 _NO_BLOCK = ": "  # behind it a text cannot begin a block of Markdown
 _CODE = "\ufffc"  # stands for the code in a sentence: its signs end none
@@ -67,11 +67,20 @@ def render_pieces(pieces: Sequence[Piece], limit: int = LONGEST_TITLE) -> str:
     """The pieces as Markdown in one line."""
     line = ""
     for piece in _cut(_on_one_line(pieces), limit):
-        words = inline_code(piece.text) if piece.is_code else escape(piece.text)
+        words = inline_code(piece.text) if piece.is_code else _escape(piece.text)
         if line.endswith("`") and words.startswith("`"):
             line += " "  # two pieces of code that meet are none
         line += words
     return line
+
+
+def _escape(text: str) -> str:
+    """The text as Markdown shows it, with the spaces around it."""
+    words = text.strip()
+    if not words:
+        return text
+    before, _, after = text.partition(words)
+    return before + escape(words) + after
 
 
 def first_sentence(text: str) -> Sentence | None:
@@ -114,10 +123,9 @@ def task_list(text: str) -> tuple[tuple[bool, str], ...]:
     try:
         for node in read_markdown(text).walk():
             if node.kind == "item" and node.children:
-                first = node.children[0]
-                if match := _TASK.search(text[node.start : first.start]):
-                    words = one_line("".join(piece.text for piece in _pieces(first)), 200)
-                    tasks.append((match[1] != " ", words))
+                words = one_line("".join(piece.text for piece in _pieces(node.children[0])), 200)
+                if match := _TASK.match(words):
+                    tasks.append((match[1] != " ", words[match.end() :]))
     except UnreadableMarkdown:
         return ()
     return tuple(tasks)
