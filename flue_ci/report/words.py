@@ -57,7 +57,8 @@ def shorten_markdown(text: str, limit: int = LONGEST_TITLE) -> str:
     Markdown. It can stand in a heading, a cell or a list."""
     line = one_line(text, 10 * limit)
     try:
-        pieces = [*_pieces(read_markdown(_NO_BLOCK + line))]
+        tree = read_markdown(_NO_BLOCK + line)
+        pieces = [Piece(text=_NO_BLOCK + line)] if _marks_words(_NO_BLOCK + line, tree) else [*_pieces(tree)]
     except UnreadableMarkdown:
         pieces = [Piece(text=_NO_BLOCK + line)]
     return render_pieces(_slice(pieces, len(_NO_BLOCK), 10 * limit + len(_NO_BLOCK)), limit)
@@ -93,6 +94,8 @@ def first_sentence(text: str) -> Sentence | None:
         return None
     blocks = [node for node in tree.walk() if node.kind in ("paragraph", "heading")]
     for block in sorted(blocks, key=lambda node: node.kind == "heading")[:_FIRST_BLOCKS]:
+        if _marks_words(text, block):
+            continue
         pieces = [*_pieces(block)]
         visible = "".join(_CODE * len(piece.text) if piece.is_code else piece.text for piece in pieces)
         start = 0
@@ -164,6 +167,12 @@ def fold_rest(text: str, title: str) -> str:
             cut = block.end
     opening, rest = text[:cut].rstrip(), text[cut:].strip("\n")
     return f"{opening}\n\n{details(title, rest)}".strip("\n")
+
+
+def _marks_words(text: str, node: Node) -> bool:
+    """Whether emphasis begins or ends within a word. Without its signs a secret that has them would not be known."""
+    marks = [each for each in node.walk() if each.kind in ("emphasis", "strong", "strike")]
+    return any(text[each.start - 1 : each.start].isalnum() or text[each.end : each.end + 1].isalnum() for each in marks)
 
 
 def _height(text: str) -> int:
