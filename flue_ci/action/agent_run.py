@@ -31,7 +31,7 @@ from flue_ci.run.plan import PreparedRun, RunInputs, RunOptions, RunPlan, RunRes
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_request, summarize_removals
 from flue_ci.spec.load import load_spec, not_supported_yet
-from flue_ci.spec.schema import AgentSpec
+from flue_ci.spec.schema import AgentSpec, LimitsSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
         return job.write_dry_run(rows, notes)
     folder = _open_folder(job)
-    observers = _begin_progress(job, run.plan, publishers, place)
+    observers = _begin_progress(job, run.plan, spec.limits, publishers, place)
     result = await _work(job, run, folder, observers, context.signals)
     return await job.publish_and_finish(result.report, result.patch, publishers, place, folder)
 
@@ -107,10 +107,11 @@ def _publishers(context: JobContext, agent: Agent, trigger: Trigger) -> tuple[Pu
 
 
 def _begin_progress(
-    job: ActionJob, plan: RunPlan, publishers: Mapping[str, Publisher], place: PublishTarget
+    job: ActionJob, plan: RunPlan, limits: LimitsSpec, publishers: Mapping[str, Publisher], place: PublishTarget
 ) -> list[Observer]:
     """Starts those publishers that show a run while it works; what they need to observe."""
-    tracker, trigger, instruction = ProgressTracker(), plan.trigger, job.redact(plan.instruction)
+    tracker = ProgressTracker(max_turns=limits.turns, max_minutes=limits.minutes)
+    trigger, instruction = plan.trigger, job.redact(plan.instruction)
     assert trigger is not None
 
     def render() -> str:

@@ -18,7 +18,8 @@ from flue_ci.core.events import (
 )
 from flue_ci.core.text import human_cost, human_count, one_line, plain, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog
-from flue_ci.terminal.lines import Story, describe_call, has_passed, output_lines
+from flue_ci.report.stages import describe_call
+from flue_ci.terminal.lines import Story, has_passed, output_lines
 
 _MAX_CALLS = 3  # of one turn, in its title
 _HEAD, _TAIL = 20, 40  # lines of a call's output, in its group

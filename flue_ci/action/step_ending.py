@@ -4,8 +4,8 @@ import re
 
 from flue_ci.core.text import one_line
 from flue_ci.gate.workflow_commands import error_annotation, workflow_command
-from flue_ci.report.markdown import MARKS
 from flue_ci.report.report import Report
+from flue_ci.report.title import MARKS
 
 _PLACE = re.compile(r"([^:\n]+):(?:(\d+):(\d+):)?")  # at the beginning of a spec's problem
 _MAX_CHARS = 3_000  # GitHub cuts an annotation at 4 KB

@@ -85,6 +85,7 @@ class Agent:
             roles=triggers.roles,
             bots=triggers.bots,
             forks=triggers.forks,
+            description=self.spec.description,
         )
 
 

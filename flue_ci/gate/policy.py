@@ -47,6 +47,7 @@ class AgentTriggers:
     roles: Sequence[str] = DEFAULT_ROLES
     bots: Sequence[str] = ()
     forks: bool = True
+    description: str = ""  # for people who ask for help
 
 
 @dataclass(frozen=True)

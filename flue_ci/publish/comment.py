@@ -1,7 +1,8 @@
 """The texts of comments on GitHub and of the job's summary: a report within a bound, never with a broken block.
 
-What does not fit is left out in a fixed order: outputs of commands, diffs, long texts. The header, the marker and the
-footer always stay. Pure; all text is untrusted and goes through `safety.markdown`.
+What does not fit is left out in a fixed order, and named: the diffs of files that nobody reads line by line, outputs of
+commands, other diffs, long texts. The title, the marker and the footer always stay. Pure; all text is untrusted and
+goes through `safety.markdown`.
 """
 
 import re
@@ -9,12 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from flue_ci.core.messages import Usage
-from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.core.text import clip, human_seconds, one_line, plain, plural
 from flue_ci.gate.policy import MARKER, AgentTriggers
 from flue_ci.publish.earlier_answers import add_earlier, remember, split_answers, without_sign
 from flue_ci.report import markdown as render
-from flue_ci.report.report import CommandResult, Report, Trigger
+from flue_ci.report.diffs import FileDiff
+from flue_ci.report.markdown import Page
+from flue_ci.report.report import Report, Trigger
 from flue_ci.report.stages import STEPS
+from flue_ci.report.words import shorten_markdown
 from flue_ci.safety.markdown import code_block, escape, inline_code
 
 LONGEST_BODY = 65_400  # characters; GitHub takes 65,536
@@ -27,15 +31,30 @@ _KILL_TEXT = (
     "What the agent had done is lost; its sandbox is gone. Ask again, with a longer `timeout-minutes` for the job "
     "or smaller `limits` in the spec if it was time."
 )
+_LEAST_PART = 4_000  # bytes; a smaller part of a diff is not worth a place
+_DIFF_FRAME = 600  # bytes around a diff, without its path
+_EXAMPLE = "only what is in src/"  # an instruction that suits any agent
+_BAR = 10  # signs
+_MAX_PLAN = 15  # items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProgress:
-    """How far a run is: the stages that are over with their seconds, the current one ("" between two), the usage."""
+    """How far a run is: the stages that are over with their seconds, the current one ("" between two), the usage.
+
+    Of the agent: its plan (whether an item is done, and its words), its latest `sentence`, its last `steps`, for how
+    many seconds it works, and its limits of turns and minutes (None: there is none).
+    """
 
     finished_stages: tuple[tuple[str, float], ...] = ()
     current: str = ""
     usage: Usage = field(default_factory=Usage)
+    plan: tuple[tuple[bool, str], ...] = ()
+    sentence: str = ""
+    steps: tuple[str, ...] = ()
+    seconds: float = 0.0
+    max_turns: int | None = None
+    max_minutes: float | None = None
 
 
 def marker(agent: str, in_thread: int | None = None) -> str:
@@ -116,32 +135,18 @@ def summary_page(report: Report, patch: bytes, *, server_url: str) -> str:
     return _fit(report, patch, server_url, encoding="utf-8", limit=LONGEST_SUMMARY)
 
 
-def header(report: Report) -> str:
-    """What happened, for whom, how long it took, and where to see the rest."""
-    line = render.title(report)
-    trigger = report.trigger
-    if trigger is None:
-        return line
-    parts = []
-    if trigger.actor:
-        parts.append(f"for {inline_code(trigger.actor)}")
-    if trigger.head_sha:
-        parts.append(f"on `{trigger.head_sha[:9]}`")
-    if trigger.run_url:
-        parts.append(_log_link(trigger.run_url))
-    return f"{line}\n{' · '.join(parts)}{_quote(report.instruction)}"
-
-
 def progress_comment(agent: str, progress: RunProgress, trigger: Trigger, instruction: str) -> str:
-    """The comment while the run goes on: a checklist of its stages."""
+    """The comment while the run goes on: what the agent does, and a checklist of the stages."""
     seconds = dict(progress.finished_stages)
     lines = []
     for stage, step in STEPS.items():
         if stage in seconds:
-            lines.append(f"- [x] {step} · {human_seconds(seconds[stage])}")
+            duration = f" · {human_seconds(seconds[stage])}" if seconds[stage] >= render.LEAST_SECONDS else ""
+            lines.append(f"- [x] {step}{duration}")
         elif stage == progress.current:
-            usage = _describe_usage(progress.usage) if stage == "agent" else ""
-            lines.append(f"- [ ] **{step}** …{usage}")
+            lines.append(f"- [ ] **{step}** …")
+            if stage == "agent":
+                lines += [f"  - {inline_code(words)}" for words in progress.steps]
         elif stage not in ("setup", "verify", "checks"):  # not every agent has them
             lines.append(f"- [ ] {step}")
     title = f"{_AT_WORK} {escape(agent)}: at work"
@@ -149,12 +154,45 @@ def progress_comment(agent: str, progress: RunProgress, trigger: Trigger, instru
         title += f" for {inline_code(trigger.actor)}"
     if trigger.run_url:
         title += f" · {_log_link(trigger.run_url)}"
-    return "\n".join([marker(agent, trigger.in_thread), f"{title}{_quote(instruction)}", "", *lines])
+    plan = [f"* {'✅' if is_done else '▫️'} {escape(one_line(words, 150))}" for is_done, words in progress.plan]
+    if len(plan) > _MAX_PLAN:
+        plan[_MAX_PLAN:] = [f"* … and {len(plan) - _MAX_PLAN} more"]
+    sentence = f"💬 {escape(one_line(progress.sentence, 300))}" if progress.sentence else ""
+    if plan:
+        plan.insert(0, "**Plan**\n")
+    parts = (title + render.quote(instruction), _bar(progress), sentence, "\n".join(plan), "\n".join(lines))
+    return f"{marker(agent, trigger.in_thread)}\n" + "\n\n".join(filter(None, parts))
+
+
+def _bar(progress: RunProgress) -> str:
+    """`▰▰▰▱▱▱▱▱▱▱ 9 of 30 turns · 2 of 20 minutes · $0.07`; empty before the first turn or minute."""
+    turns, minutes = progress.usage.turns, int(progress.seconds // 60)
+    shares, parts = [0.0], []
+    for count, limit, noun in ((turns, progress.max_turns, "turn"), (minutes, progress.max_minutes, "minute")):
+        if limit and (turns or minutes):
+            shares.append(min(count / limit, 1.0))
+            parts.append(f"{count} of {plural(int(limit), noun)}")
+        elif count:
+            parts.append(plural(count, noun))
+    cost = render.describe_cost(turns, progress.usage.cost_usd)
+    if not parts or progress.current != "agent":
+        return ""
+    size = round(max(shares) * _BAR)
+    bar = "▰" * size + "▱" * (_BAR - size)
+    return " · ".join(filter(None, [f"{bar} {parts[0]}" if len(shares) > 1 else parts[0], *parts[1:], cost]))
 
 
 def help_reply(agents: Sequence[AgentTriggers], *, trigger: str) -> str:
-    """Which agents a comment can ask for."""
-    lines = [f"- {inline_code(f'{trigger} {agent.comment}')}" for agent in agents if agent.comment]
+    """Which agents a comment can ask for, what each is for, and how to ask."""
+    lines = []
+    for agent in agents:
+        command = f"{trigger} {agent.comment}"
+        if agent.comment:
+            description = f": {shorten_markdown(agent.description, 300)}" if agent.description.strip() else ""
+            example = inline_code(f"{command} {_EXAMPLE}")
+            lines.append(
+                f"- **{escape(agent.name)}**{description}\\\n  {inline_code(command)}, or for example {example}"
+            )
     text = "\n".join(lines) or "There are none yet: no spec has a `triggers.comment`."
     return f"{MARKER} help -->\nAgents of this repository. What follows the name is the instruction.\n\n{text}"
 
@@ -187,58 +225,86 @@ def _log_link(run_url: str) -> str:
     return f"[log of the job]({run_url})"
 
 
-def _quote(instruction: str) -> str:
-    if instruction.strip():
-        return f"\n> {escape(one_line(instruction, 300))}"
-    return ""
-
-
-def _describe_usage(usage: Usage) -> str:
-    if not usage.turns:
-        return ""
-    tokens = human_count(usage.total_tokens)
-    return f" {plural(usage.turns, 'turn')} · {tokens} tokens · {human_cost(usage.cost_usd)}"
-
-
 def _fit(report: Report, patch: bytes, server_url: str, *, encoding: str, limit: int) -> str:
     """The fullest text of at most `limit` bytes in `encoding`; no marker is in it."""
-    top, text, whole = header(report), "", patch.decode("utf-8", "replace")
-    for content, diffs, rows, bottom in _ever_smaller(report, patch):
-        middle = render.sections(
-            content, diffs, has_patch=bool(patch), rows=rows, patch=whole if diffs else "", server_url=server_url
-        )
-        parts = (top, *middle, bottom, render.footer(content))
-        text = "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
-        if len(text.encode(encoding, "surrogatepass")) <= limit:
+    text = ""
+    for content, page, bottom in _ever_smaller(report, patch, server_url, encoding, limit):
+        text = _text(content, page, bottom)
+        if _size(text, encoding) <= limit:
             break
     return text
 
 
-def _ever_smaller(report: Report, patch: bytes) -> Iterator[tuple[Report, list[str], int, str]]:
-    """Everything, and then less and less of it: the report, the diffs, the rows of a table, and the text below."""
-    diffs = [] if report.changes.refused else render.diff_blocks(patch)
-    yield report, diffs, 200, ""
-    report = replace(report, checks=_without_output(report.checks), setup=_without_output(report.setup))
-    if report.verification:
-        setup = _without_output(report.verification.setup)
-        report = replace(report, verification=replace(report.verification, setup=setup))
-    omissions = "the output of commands"
-    yield report, diffs, 200, _describe_omissions(omissions)
-    for count in (len(diffs) * 3 // 4, len(diffs) // 2, len(diffs) // 4, 10, 3, 1, 0):
-        if count < len(diffs):
-            omissions = f"the output of commands, the diffs of {plural(len(diffs) - count, 'file')}"
-            yield report, diffs[:count], 200, _describe_omissions(omissions)
+def _text(report: Report, page: Page, bottom: str) -> str:
+    parts = (*render.sections(report, page), bottom, render.footer(report, page.commit))
+    return "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
+
+
+def _size(text: str, encoding: str) -> int:
+    return len(text.encode(encoding, "surrogatepass"))
+
+
+def _ever_smaller(
+    report: Report, patch: bytes, server_url: str, encoding: str, limit: int
+) -> Iterator[tuple[Report, Page, str]]:
+    """Everything, and then less and less of it: the report, what the page shows, and the text below."""
+    page = render.make_page(report, patch, server_url)
+    yield report, page, ""
+    page = replace(page, patch="")
+    bare = replace(page, diffs=[replace(diff, hunks="") for diff in page.diffs])
+    names = _describe_omissions(_names(page.diffs))
+    room = limit - _size(_text(report, bare, names), encoding)
+    diffs, left_out = _fill(page.diffs, room, encoding)
+    if all(diff.kind for diff in left_out):
+        yield report, replace(page, diffs=diffs), _describe_omissions(_names(left_out))
+    omissions = []
+    if any(result.output and not result.passed for result in (*report.checks, *report.setup)):
+        omissions = ["the output of commands but for its end"]
+    page, bare = replace(page, has_outputs=False), replace(bare, has_outputs=False)
+    room = limit - _size(_text(report, bare, f"{names}{omissions}"), encoding)
+    diffs, left_out = _fill(page.diffs, room, encoding)
+    yield report, replace(page, diffs=diffs), _describe_omissions([*omissions, *_names(left_out)])
+    omissions += _names(page.diffs)
     for length in (20_000, 5_000, 1_000, 200, 50):
         rows = max(length // 200, 5)
-        yield _shorten(report, length, rows), [], rows, _describe_omissions(f"{omissions}, long texts")
+        bottom = _describe_omissions([*omissions, "long texts"])
+        yield _shorten(report, length, rows), replace(bare, rows=rows), bottom
 
 
-def _without_output(results: tuple[CommandResult, ...]) -> tuple[CommandResult, ...]:
-    return tuple(replace(result, output="") for result in results)
+def _fill(diffs: Sequence[FileDiff], room: int, encoding: str) -> tuple[list[FileDiff], list[FileDiff]]:
+    """The diffs that fit into `room` bytes, one of them in part; and those that do not. They come in their order, so
+    that what people write goes before what tools write."""
+    result, left_out = [], []
+    for diff in diffs:
+        size = _size(diff.hunks, encoding) + 8 * _size(diff.path, encoding) + _DIFF_FRAME
+        if not diff.hunks or size <= room:
+            result.append(diff)
+            room -= size
+            continue
+        left_out.append(diff)
+        part = ""
+        if room > _LEAST_PART and not diff.kind:
+            part = diff.hunks[: (room - size + _size(diff.hunks, encoding)) // 4].rpartition("\n")[0]
+            part += "\n… cut; all of it is in changes.patch"
+            room = 0
+        result.append(replace(diff, hunks=part))
+    return result, left_out
 
 
-def _describe_omissions(omissions: str) -> str:
-    return f"_Left out here, for want of room: {omissions}. The report has all of it._"
+def _names(diffs: Sequence[FileDiff]) -> list[str]:
+    """`the diffs of a.py, b.py and 7 more files`, in a list; empty for none."""
+    names = [inline_code(diff.path) for diff in diffs if diff.hunks]
+    if len(names) > 4:
+        names[3:] = [f"{len(names) - 3} more files"]
+    if len(names) > 1:
+        names[-2:] = [f"{names[-2]} and {names[-1]}"]
+    return [f"the diffs of {', '.join(names)}"] if names else []
+
+
+def _describe_omissions(omissions: Sequence[str]) -> str:
+    if not omissions:
+        return ""
+    return f"_Left out here, for want of room:_ {', '.join(omissions)}. _The report has all of it._"
 
 
 def _shorten(report: Report, length: int, count: int) -> Report:
@@ -255,6 +321,8 @@ def _shorten(report: Report, length: int, count: int) -> Report:
         result=report.result if len(str(report.result)) <= length else None,
         failure=failure and replace(failure, message=cut(failure.message), hint=cut(failure.hint)),
         notes=tuple(cut(note, 200) for note in report.notes[:count]),
+        checks=tuple(replace(result, output=result.output[-length:]) for result in report.checks),
+        setup=tuple(replace(result, output=result.output[-length:]) for result in report.setup),
         verification=verification and replace(verification, beside=verification.beside[-1:]),
         changes=replace(report.changes, refused=cut(report.changes.refused or "") or None),
         sandbox=replace(sandbox, secrets=sandbox.secrets[:count], network=dict([*sandbox.network.items()][:count])),

@@ -5,6 +5,7 @@ time: two people may have asked for the same agent.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -12,8 +13,9 @@ from typing import Literal
 from flue_ci.core.concurrency import finish
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import ForgeError
-from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, TurnEnded
+from flue_ci.core.events import ProgressEvent, StageEnded, StageStarted, ToolEnded, TurnEnded
 from flue_ci.core.ports import Discussions, Rereading
+from flue_ci.core.text import one_line
 from flue_ci.publish.comment import (
     RunProgress,
     is_about_run,
@@ -25,27 +27,49 @@ from flue_ci.publish.comment import (
 )
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Published, Report
+from flue_ci.report.stages import describe_call
+from flue_ci.report.words import last_sentence, task_list
 
 EDIT_SECONDS = 10.0  # between two edits while a run works
+MAX_STEPS = 4
 _NOT_FOUND = (404, 410)  # the status of a comment that was deleted
 
 
 class ProgressTracker:
-    """An observer that knows how far a run is: `progress`."""
+    """An observer that knows how far a run is: `progress`. `max_turns` and `max_minutes` are the agent's limits."""
 
-    def __init__(self) -> None:
-        self.progress = RunProgress()
+    def __init__(self, *, max_turns: int | None = None, max_minutes: float | None = None) -> None:
+        self._progress = RunProgress(max_turns=max_turns, max_minutes=max_minutes)
+        self._agent_start = 0.0
+
+    @property
+    def progress(self) -> RunProgress:
+        """How far it is now."""
+        if self._progress.current != "agent":
+            return self._progress
+        return replace(self._progress, seconds=time.monotonic() - self._agent_start)
 
     def observe(self, event: ProgressEvent) -> None:
         """Takes every event of the run."""
+        self._progress = self._after(event, self._progress)
+
+    def _after(self, event: ProgressEvent, progress: RunProgress) -> RunProgress:
         match event:
             case StageStarted(stage=stage):
-                self.progress = replace(self.progress, current=stage)
+                if stage == "agent":
+                    self._agent_start = time.monotonic()
+                return replace(progress, current=stage)
             case StageEnded(stage=stage, seconds=seconds):
-                stages = (*self.progress.finished_stages, (stage, seconds))
-                self.progress = replace(self.progress, current="", finished_stages=stages)
-            case TurnEnded(total=total):
-                self.progress = replace(self.progress, usage=total)
+                return replace(progress, current="", finished_stages=(*progress.finished_stages, (stage, seconds)))
+            case TurnEnded(reply=reply, total=total):
+                plan = task_list(reply.text) or progress.plan
+                sentence = last_sentence(reply.text) or progress.sentence
+                return replace(progress, usage=total, plan=plan, sentence=sentence)
+            case ToolEnded(call=call, result=result):
+                note = f" → {one_line(result.note, 60)}" if result.note else ""
+                step = f"{describe_call(call, 80)}{note}"
+                return replace(progress, steps=(*progress.steps, step)[-MAX_STEPS:])
+        return progress
 
 
 class CommentPublisher:

@@ -1,212 +1,290 @@
-"""A report as Markdown: header, summary, stat table, checks, typed result, diffs, outputs, footer. Pure.
+"""A report as Markdown: the answer, what was asked, the agent's words, and what the host recorded, in sections. Pure.
 
-The report has no secrets any more. All text in it is untrusted and goes through a function of `safety.markdown`.
-`report.md` is this text; the pull-request comment and the job summary are built from the same sections.
+The report has no secrets any more. All text in it is untrusted and goes through a function of `safety.markdown`; our
+own links are made after that. `report.md` is this text; the pull-request comment and the job summary are built from
+the same sections. Our headings have the levels 3 and 4, an agent's are smaller: no words of an agent look like ours.
 """
 
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from io import StringIO
+from dataclasses import dataclass
 
-from flue_ci.core.changes import ChangedFile
-from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.report.change_list import changes_section, fold_diff
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.delivery import how_to_take
+from flue_ci.report.diffs import FileDiff, file_diffs, read_patch, without_binary
+from flue_ci.report.evidence import ran_no_tests, telling_line
 from flue_ci.report.link_policy import link_policy
-from flue_ci.report.report import Changes, CommandResult, Report
-from flue_ci.safety.markdown import code_block, details, escape, html, inline_code, untrusted_line, untrusted_markdown
+from flue_ci.report.links import Commit, head_commit, link_places, repository_url
+from flue_ci.report.report import CommandResult, Report
+from flue_ci.report.result_table import result_section
+from flue_ci.report.title import title_and_summary
+from flue_ci.report.words import fold_rest, with_smaller_headings
+from flue_ci.safety.markdown import LinkPolicy, code_block, details, escape, inline_code, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
-_BINARY_LINE = re.compile(r"(?:(?:literal|delta) \d+|[A-Za-z][!-~]*)?\n")  # sizes, base85, and the blank line behind
-MARKS = {"success": "✅", "no-op": "➖", "skipped": "⏭️", "partial": "⏸️", "failed": "❌", "cancelled": "🛑"}
+TAIL_LINES = 20  # of a failing command's output that stay open
+LEAST_SECONDS = 0.05  # a shorter time means nothing
+_LEAST_COST = 0.0005  # dollars
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a page shows of a report. `policy` says where links may lead. `has_patch`: a patch lies beside the report,
+    and `patch` is shown whole where it is small. `rows` bounds each list; `has_outputs`: the outputs of failing
+    commands are there in full, not only their ends."""
+
+    diffs: Sequence[FileDiff]
+    commit: Commit
+    policy: LinkPolicy
+    has_patch: bool = False
+    patch: str = ""
+    rows: int = 200
+    has_outputs: bool = True
 
 
 def markdown(report: Report, patch: bytes = b"") -> str:
-    """The whole report. `patch` is shown file by file, collapsed."""
-    header = title(report)
-    if report.instruction:
-        header += f"\n> {_words(report.instruction)}"
-    diffs = [] if report.changes.refused else diff_blocks(patch)
-    middle = sections(report, diffs, has_patch=bool(patch))
-    return "\n\n".join(part for part in (header, *middle, footer(report)) if part) + "\n"
+    """The whole report. `patch` is shown file by file."""
+    page = make_page(report, patch)
+    parts = (*sections(report, page), figures(report), footer(report, page.commit))
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def make_page(report: Report, patch: bytes, server_url: str = "") -> Page:
+    """The page with everything on it. `server_url` is that of the forge, by default the one of the job's page."""
+    commit = head_commit(report, server_url)
+    diffs: Sequence[FileDiff] = ()
+    if not report.changes.refused:
+        diffs = file_diffs(report.changes.files, without_binary(patch))
+    return Page(
+        diffs=diffs,
+        commit=commit,
+        policy=link_policy(report, server_url),
+        has_patch=bool(patch),
+        patch=patch.decode("utf-8", "replace"),
+    )
+
+
+def sections(report: Report, page: Page) -> list[str]:
+    """The parts from the title to the notes, above the footer; some are empty."""
+    removals = Counter[str]()
+    first, summary = title_and_summary(report, page.commit)
+    words = with_smaller_headings(untrusted_markdown(summary, page.policy, removals))
+    words = fold_rest(link_places(words, page.commit), "The rest of the answer")
+    notes = report.notes[:30]
+    if removals:
+        notes = (*notes, f"shown as text in what the agent said: {summarize_removals(removals)}")
+    entries = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in notes)
+    return [
+        first + quote(report.instruction),
+        failure_section(report),
+        words,
+        link_places(result_section(report.result), page.commit),
+        checks_section(report, page),
+        setup_section(report, page),
+        changes_section(report.changes, page.diffs, page.commit, has_patch=page.has_patch, rows=page.rows),
+        how_to_take(report, page.patch) if page.has_patch and not report.changes.refused else "",
+        details("Notes", entries) if entries else "",
+    ]
 
 
 def title(report: Report) -> str:
-    """One line that says what happened and how long it took."""
-    duration = human_seconds(report.timings.get("total", 0.0))
-    reason = untrusted_line(report.reason)
-    if report.agent:  # the run may have ended before one was chosen
-        reason = f"{_words(report.agent)}: {reason}"
-    return f"### {MARKS[report.conclusion]} {reason} · {duration}"
+    """The first line: how the run ended."""
+    return title_and_summary(report, Commit(url="", sha=""))[0]
 
 
-def sections(
-    report: Report, diffs: Sequence[str], *, has_patch: bool, rows: int = 200, patch: str = "", server_url: str = ""
-) -> list[str]:
-    """The parts between header and footer; some are empty. `has_patch`: a patch lies beside the report, and `patch` is
-    shown whole where it is small. `rows` bounds each table. `server_url` is the forge."""
-    removals = Counter[str]()
-    summary = untrusted_markdown(report.summary, link_policy(report, server_url), removals)
-    if removals:
-        note = f"shown as text in what the agent said: {summarize_removals(removals)}"
-        report = replace(report, notes=(*report.notes, note))
+def diff_blocks(patch: bytes) -> list[str]:
+    """The patch alone, one collapsed block per file."""
+    return [fold_diff(diff, Commit(url="", sha="")) for diff in read_patch(without_binary(patch))]
+
+
+def quote(instruction: str) -> str:
+    """What was asked, in a line below the title; empty for nothing."""
+    if not instruction.strip():
+        return ""
+    return f"\n\n> {escape(one_line(instruction, 300))}"
+
+
+def failure_section(report: Report) -> str:
+    """Where it failed, why, when the title does not say that, and the hint: as a code block when it has several
+    lines."""
+    if not (failure := report.failure):
+        return ""
+    parts = []
+    if failure.message.strip() != report.reason.strip():
+        parts.append(_lines(failure.message))
+    if hint := plain(failure.hint):
+        parts.append(_lines(hint))
+    reason = "\n\n".join(parts)
+    return f"**Failed at {escape(one_line(failure.stage, 300))}.** {reason}".strip()
+
+
+def _lines(text: str) -> str:
+    text = plain(text).strip("\n")
+    if "\n" in text:
+        return f"\n\n{code_block(text)}"
+    return escape(text)
+
+
+def checks_section(report: Report, page: Page) -> str:
+    """A line for each check with what proves it, and what the checks rest on; empty without checks."""
+    if not report.checks:
+        return ""
+    place, sentences = "", ""
+    if report.verification:
+        place = {"fresh": "in a clean sandbox", "same": "in the agent's own sandbox"}[report.verification.where]
+        if not report.verification.isolated:
+            place = "on this machine"
+        sentences = " ".join(escape(one_line(text, 2_000)) for text in describe_verification(report.verification))
+    checks = report.checks[: page.rows]
+    parts = ["#### Checks", _command_lines(checks, page, place)]
+    if sentences:
+        parts.append(f"<sub>{sentences}</sub>")
+    return "\n\n".join(parts)
+
+
+def setup_section(report: Report, page: Page) -> str:
+    """The commands of setup when one failed; empty else."""
     setup = report.setup
     if report.verification and all(result.passed for result in setup):
         setup = report.verification.setup
     if all(result.passed for result in setup):
-        setup = ()
-    result = ""
-    if report.result is not None:
-        result = f"**Result**\n\n{code_block(json.dumps(report.result, indent=2, ensure_ascii=False), 'json')}"
-    notes = "\n".join(f"- {escape(one_line(note, 1_000))}" for note in report.notes[:30])
-    return [
-        summary,
-        failure_section(report),
-        changes_section(report.changes, has_patch=has_patch, rows=rows),
-        how_to_take(report, patch) if has_patch and report.changes.files and not report.changes.refused else "",
-        commands_section("Checks", report.checks[:rows]),
-        verification_section(report),
-        commands_section("Setup", setup[:rows]),
-        result,
-        "\n".join(diffs),
-        details("Notes", notes) if notes else "",
-    ]
-
-
-def failure_section(report: Report) -> str:
-    """Where it failed, and the hint: as a code block when it has several lines."""
-    if not (failure := report.failure):
         return ""
-    text = f"**Failed at {_words(failure.stage)}.** {escape(failure.message)}"
-    if hint := plain(failure.hint):
-        text += "\n\n" + (code_block(hint) if "\n" in hint else escape(hint))
-    return text
+    return f"#### Setup\n\n{_command_lines(setup[: page.rows], page, '')}"
 
 
-def changes_section(changes: Changes, *, has_patch: bool, rows: int = 200) -> str:
-    """The stat table and how to apply the patch; or why the changes were refused."""
-    if changes.refused:
-        note = " What came back is kept in `changes.refused.patch`." if has_patch else ""
-        return f"**The changes were refused:** {escape(changes.refused)}.{note}"
-    if not changes.files:
-        return ""
-    files = plural(len(changes.files), "file")
-    table = [f"| {files} | +{changes.added} | −{changes.deleted} |", "|:--|--:|--:|"]
-    text = "\n".join([*table, *map(_file_row, changes.files[:rows])])
-    if len(changes.files) > rows:
-        text += f"\n\n… and {plural(len(changes.files) - rows, 'more file')}"
-    if changes.protected:
-        rest = len(changes.protected) - 5
-        names = [*map(inline_code, changes.protected[:5]), *([f"{rest} more"] if rest > 0 else [])]
-        text += f"\n\n⚠️ **Protected paths**, which run or configure something by themselves: {', '.join(names)}"
-    return text
-
-
-def commands_section(title: str, results: tuple[CommandResult, ...]) -> str:
-    """One row a command with the exit code that the host recorded, then the output of those that failed."""
-    if not results:
-        return ""
-    table = [f"| {title} | command | exit code | time |", "|:--|:--|--:|--:|", *map(_command_row, results)]
-    parts = ["\n".join(table)]
+def _command_lines(results: Sequence[CommandResult], page: Page, place: str) -> str:
+    """Failing commands with the ends of their outputs; those that passed in the lines between."""
+    parts: list[str] = []
+    is_open = False  # whether the next line goes on with the paragraph of the last one
     for result in results:
-        if not result.passed and result.output.strip():
-            summary = f"Output of <code>{html(result.name)}</code>, {describe_ending(result)}"
-            parts.append(details(summary, code_block(result.output.rstrip())))
+        line = _command_line(result, place)
+        if is_open:
+            parts[-1] += f"\\\n{line}"
+        else:
+            parts.append(line)
+        output = "" if result.passed else plain(result.output).strip("\n").rstrip()
+        is_open = not output
+        if output:
+            parts += _output(result, output, page)
     return "\n\n".join(parts)
 
 
-def verification_section(report: Report) -> str:
-    """What the checks rest on; empty without checks."""
-    if report.verification is None or not report.checks:
-        return ""
-    return " ".join(escape(one_line(sentence, 2_000)) for sentence in describe_verification(report.verification))
+def _output(result: CommandResult, output: str, page: Page) -> list[str]:
+    """The end of the output, open; and all of it, folded, when there is more."""
+    lines = output.split("\n")
+    tail = "\n".join(line[:500] for line in lines[-TAIL_LINES:])
+    parts = [code_block(tail)]
+    if page.has_outputs and len(tail) < len(output):
+        summary = f"All of the output, {plural(len(lines), 'line')}"
+        parts.append(details(summary, code_block(output)))
+    return parts
 
 
-def _command_row(result: CommandResult) -> str:
+def _command_line(result: CommandResult, place: str) -> str:
+    """`✅ **tests** `pytest -q` → 0 · *12 passed in 0.3s* · in a clean sandbox`."""
+    name = f"**{escape(one_line(result.name, 100))}**"
+    if one_line(result.name) == one_line(result.command):
+        name = ""
+    subject = f"{name} {inline_code(result.command)}".strip()
     if result.state == "not-run":
-        return f"| ⬜ {_words(result.name)} | {inline_code(result.command)} | not run |  |"
-    mark = "✅" if result.passed else "❌"
-    code = str(result.exit_code)
+        return f"⬜ {subject} · not run"
+    mark, has_tests = "✅", not ran_no_tests(result.output)
+    if not result.passed:
+        mark = "❌"
+    elif not has_tests:
+        mark = "⚠️"
+    parts = [f"{mark} {subject} → {_ending(result)}"]
+    if not has_tests:
+        parts.append("⚠️ **ran 0 tests**")
+    if words := telling_line(result.output):
+        parts.append(f"*{escape(words)}*")
+    if result.seconds >= LEAST_SECONDS and not result.timed_out:
+        parts.append(human_seconds(result.seconds))
+    if place:
+        parts.append(place)
+    return " · ".join(parts)
+
+
+def _ending(result: CommandResult) -> str:
+    if result.state == "unknown":
+        return "exit code not known"
     if result.timed_out:
-        code = "timeout"
-    elif result.state == "unknown":
-        code = "exit code not known"
-    command, duration = inline_code(result.command), human_seconds(result.seconds)
-    return f"| {mark} {_words(result.name)} | {command} | {code} | {duration} |"
+        return describe_ending(result)
+    return str(result.exit_code)
 
 
-def diff_blocks(patch: bytes) -> list[str]:
-    """The patch, one collapsed block per file."""
-    blocks = []
-    for part in re.split(r"(?m)^(?=diff --git )", without_binary(patch)):
-        if part.startswith("diff --git "):
-            names = part.split("\n", 1)[0].removeprefix("diff --git ")
-            diff = clip(part, 100_000, "\n… cut; all of it is in changes.patch")
-            blocks.append(details(_diff_title(names), code_block(diff.rstrip(), "diff")))
-    return blocks
-
-
-def footer(report: Report) -> str:
-    """Model, turns, tokens, cost, time, sandbox and its network, spec."""
-    usage, sandbox = report.usage, report.sandbox
-    tokens = f"{human_count(usage.cache_read_tokens)} cached, {human_count(usage.output_tokens)} out"
-    template = inline_code(sandbox.template)
-    parts = [
-        _words(report.model or "no model"),
-        plural(usage.turns, "turn"),
-        f"{human_count(usage.total_tokens)} tokens ({tokens})",
-        human_cost(usage.cost_usd),
-        f"{_words(sandbox.provider)} sandbox {template}" if sandbox.template else "no sandbox",
-    ]
-    if sandbox.seconds:
-        parts[-1] += f" for {human_seconds(sandbox.seconds)}"
-    if report.verification and (clean := report.verification.sandbox):
-        parts[-1] += f" + a clean one for {human_seconds(clean.seconds)}"
-    if sandbox.network:
-        parts.append(f"network {_words(' · '.join(f'{phase}: {mode}' for phase, mode in sandbox.network.items()))}")
-    if sandbox.secrets:
-        parts.append(f"secrets inside: {', '.join(inline_code(name) for name in sandbox.secrets)}")
-    if report.base.sha:
-        base = f"{report.base.ref or 'detached'}@{report.base.sha[:9]}"
-        parts.append(f"base {_words(base)}{' + uncommitted work' if report.base.dirty else ''}")
+def footer(report: Report, commit: Commit) -> str:
+    """One line: agent, requester, commit, time, cost, network, secrets, and where to see more."""
+    trigger, base = report.trigger, report.base
+    subject = f"**{escape(one_line(report.agent, 100))}**" if report.agent else ""
+    if trigger and trigger.actor:
+        subject += f" for {inline_code(trigger.actor)}"
+    if commit.sha:
+        subject += f" on {commit.link}"
+    elif base.sha:
+        name = f"{base.ref or 'detached'}@{base.sha[:7]}"
+        subject += f" on {inline_code(name)}{' + uncommitted work' if base.dirty else ''}"
+    parts = [subject.strip(), describe_duration(report), describe_cost(report.usage.turns, report.usage.cost_usd)]
+    parts.append(describe_network(report))
+    if secrets := report.sandbox.secrets:
+        parts.append(f"secrets inside: {', '.join(inline_code(name) for name in secrets)}")
+    if trigger and trigger.run_url:
+        parts.append(f"[log of the job]({trigger.run_url})")
     if report.spec:
-        commit = f" at {report.trigger.spec_sha[:9]}" if report.trigger else ""
-        parts.append(_words(report.spec) + commit)
-    return f"<sub>{' · '.join(parts)}</sub>"
+        parts.append(_spec_link(report))
+    return f"<sub>{' · '.join(filter(None, parts))}</sub>"
 
 
-def without_binary(patch: bytes) -> str:
-    """The patch as text, with one line in place of the data of each binary file."""
-    lines, in_data = [], False
-    for line in StringIO(patch.decode("utf-8", "replace"), newline="\n"):
-        in_data = in_data and _BINARY_LINE.fullmatch(line) is not None
-        if line == "GIT binary patch\n":
-            in_data = True
-            lines.append("Binary data, in changes.patch\n")
-        elif not in_data:
-            lines.append(line)
-    return "".join(lines)
+def _spec_link(report: Report) -> str:
+    url, sha = repository_url(report), report.trigger.spec_sha if report.trigger else ""
+    if not url or not sha:
+        return f"spec {inline_code(report.spec)}"
+    return f"[spec]({Commit(url=url, sha=sha).blob_url(report.spec)})"
 
 
-def _words(text: str) -> str:
-    return escape(one_line(text, 300))
+def figures(report: Report) -> str:
+    """What the run used, for those who look closely: model, turns, tokens, sandboxes. Without what it did not use."""
+    usage, sandbox = report.usage, report.sandbox
+    parts = []
+    if report.model:
+        parts.append(escape(one_line(report.model, 100)))
+    if usage.turns:
+        parts.append(plural(usage.turns, "turn"))
+    if usage.total_tokens:
+        tokens = f"{human_count(usage.cache_read_tokens)} cached, {human_count(usage.output_tokens)} out"
+        parts.append(f"{human_count(usage.total_tokens)} tokens ({tokens})")
+    if sandbox.template:
+        parts.append(f"{escape(one_line(sandbox.provider, 100))} sandbox {inline_code(sandbox.template)}")
+        if sandbox.seconds >= LEAST_SECONDS:
+            parts[-1] += f" for {human_seconds(sandbox.seconds)}"
+        if report.verification and (clean := report.verification.sandbox):
+            parts[-1] += f" + a clean one for {human_seconds(clean.seconds)}"
+    if sandbox.network:
+        phases = " · ".join(f"{phase}: {mode}" for phase, mode in sandbox.network.items())
+        parts.append(f"network {escape(one_line(phases, 300))}")
+    return f"<sub>{' · '.join(parts)}</sub>" if parts else ""
 
 
-def _diff_title(names: str) -> str:
-    """The new name of `a/old b/new`; both when they differ."""
-    middle = len(names) // 2
-    old, new = names[:middle].removeprefix("a/"), names[middle + 1 :].removeprefix("b/")
-    return f"<code>{html(new if old == new else names)}</code>"
+def describe_duration(report: Report) -> str:
+    """How long the run took; empty when that is next to nothing."""
+    seconds = report.timings.get("total", 0.0)
+    return human_seconds(seconds) if seconds >= LEAST_SECONDS else ""
 
 
-def _file_row(file: ChangedFile) -> str:
-    name = inline_code(file.path)
-    if file.old_path:
-        name = f"{inline_code(file.old_path)} → {name}"
-    if file.binary:
-        return f"| {name} (binary) |  |  |"
-    kind = "" if file.kind == "modified" else f" ({file.kind.replace('-', ' ')})"
-    return f"| {name}{kind} | +{file.added} | −{file.deleted} |"
+def describe_cost(turns: int, cost_usd: float | None) -> str:
+    """What the model cost; empty for nothing, and for a model that was not asked."""
+    if not turns or (cost_usd is not None and cost_usd < _LEAST_COST):
+        return ""
+    return human_cost(cost_usd)
+
+
+def describe_network(report: Report) -> str:
+    """The network of the agent in words: `network closed`, `network open`, `network: pypi.org`; empty when it never
+    started."""
+    network = report.sandbox.network
+    mode = network.get("agent", "")
+    if mode in ("none", "open"):
+        return {"none": "network closed", "open": "network open"}[mode]
+    return f"network: {escape(one_line(mode, 100))}" if mode else ""

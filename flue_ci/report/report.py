@@ -169,7 +169,8 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One run. Times in seconds, money in US dollars, `started` in RFC 3339 (UTC)."""
+    """One run. Times in seconds, money in US dollars, `started` in RFC 3339 (UTC). `references` are files of the base
+    that the agent's answer names."""
 
     version: int = VERSION
     conclusion: Conclusion
@@ -184,6 +185,7 @@ class Report:
     setup: tuple[CommandResult, ...] = ()
     checks: tuple[CommandResult, ...] = ()
     verification: Verification | None = None
+    references: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
     sandbox: SandboxUsed
     model: str = ""

@@ -25,6 +25,7 @@ from flue_ci.git.source import Source
 from flue_ci.report.report import Verification
 from flue_ci.run.commands import run_commands
 from flue_ci.run.plan import RunPlan, RunResult, RunServices
+from flue_ci.run.references import find_references
 from flue_ci.run.state import RunState, make_report
 from flue_ci.run.verification import CleanSandbox, can_become_root
 from flue_ci.safety.redact import added_lines
@@ -96,6 +97,8 @@ async def _run_stages(run: RunState, services: RunServices) -> None:
     run.checks = tuple(check.not_run() for check in plan.checks)
     async with _stage(run, "collect"):
         await _collect(run)
+    if plan.trigger:
+        run.references = await find_references(run.source, run.outcome)
     if run.verification:
         await _check(run, run.verification)
 

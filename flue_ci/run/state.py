@@ -51,6 +51,7 @@ class RunState:
     setup_changes: ChangeSet | None = None
     changes: ChangeSet | None = None
     refusal: ChangesRefused | None = None
+    references: tuple[str, ...] = ()
     failure: Failure | None = None
     failure_code: int = 0
     signal: int = 0
@@ -118,6 +119,7 @@ def make_report(run: RunState) -> Report:
         setup=run.setup,
         checks=run.checks,
         verification=_verification(run),
+        references=run.references,
         usage=run.usage,
         base=Base(ref=source.ref, sha=source.head, dirty=source.dirty) if source else Base(),
         sandbox=_sandbox(run),

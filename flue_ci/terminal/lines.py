@@ -1,9 +1,8 @@
 """Progress events as lines of text, for terminals and logs alike."""
 
 from flue_ci.core import events
-from flue_ci.core.messages import ToolCall
 from flue_ci.core.text import human_seconds, one_line, plain
-from flue_ci.report.stages import describe_activity
+from flue_ci.report.stages import describe_activity, describe_call
 from flue_ci.terminal.screen import Line
 
 _SHORTEST = 0.1  # seconds; of what is over sooner nobody wants to know how long it took
@@ -111,18 +110,3 @@ def output_lines(data: bytes) -> list[str]:
 def decode_line(data: bytes) -> str:
     """One line of output as text of bounded length; of a line that was overwritten, its last state."""
     return plain(data.decode("utf-8", "replace").rsplit("\r", 1)[-1])[:2_000]
-
-
-def describe_call(call: ToolCall, limit: int) -> str:
-    """A tool call in one line: `bash pytest -q`. `limit` bounds the part after the name, in characters."""
-    return f"{one_line(call.name, 40)} {_subject(call, limit)}"
-
-
-def _subject(call: ToolCall, limit: int) -> str:
-    arguments = call.input or {}
-    for key in ("command", "path", "pattern", "reason", "summary"):
-        if isinstance(text := arguments.get(key), str):
-            if key == "pattern" and isinstance(arguments.get("path"), str):
-                text += f" in {arguments['path']}"
-            return one_line(text, limit)
-    return ""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 from flue_ci.core import events
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, printable
+from flue_ci.report.stages import describe_call
 from flue_ci.run.session import View
-from flue_ci.terminal.lines import Story, decode_line, describe_call, output_lines
+from flue_ci.terminal.lines import Story, decode_line, output_lines
 from flue_ci.terminal.screen import Line, Screen
 
 if TYPE_CHECKING:

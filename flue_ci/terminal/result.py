@@ -10,9 +10,10 @@ from typing import TextIO
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import first_few, human_cost, human_count, one_line, plain, plural
 from flue_ci.report.conclusion import describe_verification
+from flue_ci.report.diffs import without_binary
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
-from flue_ci.report.markdown import MARKS, without_binary
 from flue_ci.report.report import CommandResult, Report
+from flue_ci.report.title import MARKS
 from flue_ci.terminal.lines import human_time
 from flue_ci.terminal.screen import Line, Screen
 

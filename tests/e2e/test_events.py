@@ -52,7 +52,7 @@ def test_a_submitted_review_starts_the_agent_that_listens_and_is_told_to_it(job:
     done = job.act(environ)
     assert done.code == 0, done.log
     (answer,) = job.github.ours()
-    assert answer["body"].startswith("<!-- flue-ci agent=address -->\n### ✅ address")
+    assert answer["body"].startswith("<!-- flue-ci agent=address -->\n### ✅ I changed the greeting.")
     assert "Please use another greeting." in json.dumps([request.json for request in job.model.requests])
 
 
@@ -91,7 +91,7 @@ def test_failed_checks_of_another_service_start_an_agent_on_their_pull_request(j
     assert job.gate(environ).outputs["proceed"] == "true"
     done = job.act(environ)
     assert done.code == 0, done.log
-    assert "### ✅ repair" in job.github.ours()[0]["body"]
+    assert "### ✅ I changed the greeting." in job.github.ours()[0]["body"]
 
 
 def test_a_release_starts_an_agent_on_the_commit_of_its_tag(job: Job) -> None:

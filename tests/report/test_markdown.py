@@ -22,16 +22,14 @@ from tests.support.reports import FAILED, FULL, PATCH, report
 def test_everything_that_matters_is_there() -> None:
     text = markdown(FULL, PATCH)
     for words in (
-        "### ✅ fix-tests: 2 files changed, 1 check passed · 31s",
-        "> only the parser, please",
-        "| `src/parser.py` | +2 | −1 |",
-        "`old.png` → `new name\\|with pipe.png` (binary)",
-        "| ✅ tests | `pytest -q` | 0 | 1.2s |",
-        '"root_cause": "no default"',
-        "<summary><code>src/parser.py</code></summary>",
-        "claude-sonnet-5-5 · 5 turns · 41.9K tokens (31.0K cached, 900 out) · $0.040",
-        "network setup: open · agent: none · secrets inside: `NPM_TOKEN`",
-        "base `main@3f786850e` + uncommitted work",
+        "### ✅ `parse` returns a list for every input.\n\n> only the parser, please\n\n- Changed: `src/parser.py`",
+        "#### 2 files, +2 −1\n\n`src/parser.py` +2 −1\n\n````diff\n@@ -1,3 +1,4 @@",
+        "`old.png` → `new name\\|with pipe.png` renamed · binary",
+        "✅ **tests** `pytest -q` → 0 · *4 passed* · 1.2s · in a clean sandbox",
+        "| root cause | no default |",
+        "claude-sonnet-5-5 · 5 turns · 41.9K tokens (31.0K cached, 900 out)",
+        "network setup: open · agent: none",
+        "**fix-tests** on `main@3f78685` + uncommitted work · 31s · $0.040 · network closed · secrets inside: `NPM_",
     ):
         assert words in text
 
@@ -53,8 +51,8 @@ def test_protected_paths_are_named_everywhere_in_a_short_line() -> None:
 def test_a_failure_shows_stage_hint_and_the_failing_output() -> None:
     text = markdown(FAILED, PATCH)
     assert "**Failed at checks.** it went wrong\n\nlook at it" in text
-    assert "| ❌ tests | `pytest -q` | 1 |" in text
-    assert "<summary>Output of <code>tests</code>, failed with exit code 1</summary>" in text
+    assert "❌ **tests** `pytest -q` → 1 · *E assert 1 == 2*" in text
+    assert "\n````\nE  assert 1 == 2\n```\n````\n" in text
 
 
 @pytest.mark.parametrize("text", ["plain", "``` inside", "~~~ and ````` inside", "`"])
@@ -116,7 +114,11 @@ def test_terminal_sequences_of_the_model_do_not_reach_the_terminal() -> None:
     ],
 )
 def test_a_summary_swallows_nothing_of_what_follows(summary: str, shown: str) -> None:
-    assert f"{shown}\n\n| 2 files |" in markdown(report(summary=summary))
+    tokens = MarkdownIt("commonmark", {"html": True}).parse(markdown(report(summary=summary)))
+    headings = [
+        tokens[index + 1].content for index, token in enumerate(tokens) if token.tag == "h4" and token.level == 0
+    ]
+    assert headings[::2] == ["Checks", "2 files, +2 −1"]
 
 
 def test_no_text_of_a_report_opens_a_block_or_html() -> None:

@@ -109,7 +109,124 @@ NOT_VERIFIED = replace(
         hint="end sandboxes that are not needed, or raise the plan's limit",
     ),
 )
-AGENTS = (AgentTriggers(name="fix-tests", comment="fix-tests"), AgentTriggers(name="review", comment="review"))
+PASSING = CommandResult(
+    name="tests", command="pytest -q", exit_code=0, seconds=12.4, output="....  [100%]\n\n=== 12 passed in 11.92s ==="
+)
+TRACE = "\n".join(f"tests/test_parser.py:{line}: in check_{line}" for line in range(1, 60))
+FINDINGS = {
+    "findings": [
+        {
+            "severity": "high",
+            "path": "src/parser.py",
+            "line": 11,
+            "message": "`median([1, 2])` raises `IndexError`: `s[mid + 1]` is past the end for two elements.",
+        },
+        {"severity": "low", "path": "src/parser.py", "line": 40, "message": "The name says nothing."},
+    ],
+    "verdict": "request changes",
+}
+WORDS = """# Summary
+
+The parser took `1_000` for text, see src/parser.py:11. It now reads digits with underscores as Python does.
+
+## What I did
+
+- `src/parser.py:11`: digits may have underscores
+- tests/test_parser.py is new
+
+Underlined
+==========
+
+Nothing else needed a change."""
+
+
+def diff_of(path: str, lines: int, header: str = "") -> bytes:
+    """A patch that adds so many lines to a file."""
+    hunk = "".join(f"+line {number} of {path}\n" for number in range(lines))
+    return f"diff --git a/{path} b/{path}\n{header}--- a/{path}\n+++ b/{path}\n@@ -0,0 +1,{lines} @@\n{hunk}".encode()
+
+
+def changed(*files: ChangedFile) -> Changes:
+    """The changes of these files."""
+    added, deleted = sum(file.added for file in files), sum(file.deleted for file in files)
+    return Changes(files=files, added=added, deleted=deleted, patch="changes.patch")
+
+
+LOCK = changed(
+    ChangedFile(path="package-lock.json", kind="modified", added=2000),
+    ChangedFile(path="src/parser.py", kind="modified", added=2, deleted=1),
+)
+MANY = changed(
+    *(
+        ChangedFile(path=f"{place}/part_{number}.py", kind="added", added=20)
+        for number in range(125)
+        for place in ("src/generator", "tests")
+    )
+)
+KINDS = changed(
+    ChangedFile(path="src/new name.py", old_path="src/old.py", kind="renamed", added=1),
+    ChangedFile(path="run.sh", kind="mode-changed"),
+    ChangedFile(path="logo.png", kind="added", binary=True),
+    ChangedFile(path="gone.txt", kind="deleted", deleted=1),
+    ChangedFile(path="link", kind="added", added=1),
+)
+KINDS_PATCH = b"""diff --git a/src/old.py b/src/new name.py
+similarity index 97%
+rename from src/old.py
+rename to src/new name.py
+index 1111111111111111111111111111111111111111..2222222222222222222222222222222222222222 100644
+--- a/src/old.py
++++ b/src/new name.py\t
+@@ -1,2 +1,3 @@
+ import re
++import os
+diff --git a/run.sh b/run.sh
+old mode 100644
+new mode 100755
+diff --git a/logo.png b/logo.png
+new file mode 100644
+index 0000000000000000000000000000000000000000..7c1f2fba7c1f2fba7c1f2fba7c1f2fba7c1f2fba
+GIT binary patch
+literal 3
+KcmZQzU|?nd00IC2
+
+literal 0
+HcmV?d00001
+
+diff --git a/gone.txt b/gone.txt
+deleted file mode 100644
+index 1111111111111111111111111111111111111111..0000000000000000000000000000000000000000
+--- a/gone.txt
++++ /dev/null
+@@ -1 +0,0 @@
+-gone
+diff --git a/link b/link
+new file mode 120000
+index 0000000000000000000000000000000000000000..2222222222222222222222222222222222222222
+--- /dev/null
++++ b/link
+@@ -0,0 +1 @@
++target
+\\ No newline at end of file
+"""
+AGENTS = (
+    AgentTriggers(name="fix-tests", comment="fix-tests", description="Finds out why tests fail, and mends the code."),
+    AgentTriggers(name="review", comment="review"),
+)
+
+
+NO_SANDBOX = SandboxUsed(provider="e2b")
+BUSY = RunProgress(
+    finished_stages=(("prepare", 2.1), ("upload", 0.0)),
+    current="agent",
+    usage=USAGE,
+    plan=((True, "Read the parser"), (False, "Fix `DIGITS` for @ada"), (False, "Run the tests")),
+    sentence="The pattern has no underscore, so I change it first.",
+    steps=("read_file src/parser.py", "bash pytest -q tests/test_parser.py → exit code 1"),
+    seconds=200,
+    max_turns=30,
+    max_minutes=20,
+)
 
 
 def failed(stage: str, message: str, hint: str) -> Report:
@@ -176,6 +293,44 @@ def comments() -> dict[str, str]:
             ),
             PATCH + NASTY.encode().replace(b"\n", b"\n+") + b"\n",
         ),
+        "kinds": shown(replace(SUCCESS, changes=KINDS, summary="Everything moved to its place."), KINDS_PATCH),
+        "lock-file": shown(replace(SUCCESS, changes=LOCK), diff_of("package-lock.json", 2000) + PATCH),
+        "many-files": shown(
+            replace(SUCCESS, changes=MANY, summary="Generated.\n\n" + "- a list of what was done\n" * 120),
+            b"".join(diff_of(file.path, file.added) for file in MANY.files),
+        ),
+        "words": shown(replace(SUCCESS, summary=WORDS, checks=(PASSING,)), PATCH),
+        "no-tests": shown(replace(SUCCESS, checks=(replace(PASSING, output="Ran 0 tests in 0.000s\n\nOK"),)), PATCH),
+        "checks": shown(
+            replace(
+                FAILED_CHECK,
+                checks=(
+                    PASSING,
+                    CommandResult(name="lint", command="ruff check .", exit_code=0, output="All checks passed!"),
+                    CommandResult(name="types", command="mypy", exit_code=124, timed_out=True, seconds=300),
+                    CommandResult(
+                        name="slow", command="pytest slow", exit_code=1, seconds=9, output=TRACE + "\n2 failed"
+                    ),
+                    NOT_RUN,
+                ),
+            )
+        ),
+        "review": shown(
+            replace(NOTHING, result=FINDINGS, reason="nothing changed", summary="The change is risky.", instruction="")
+        ),
+        "answer": shown(
+            replace(
+                NOTHING,
+                reason="nothing changed",
+                references=("src/parser.py",),
+                summary="**src/parser.py:11** `median([1, 2])` raises `IndexError`: `s[mid + 1]` is past the end.\n\n"
+                "Use `s[mid - 1]` and `s[mid]`.",
+            )
+        ),
+        "nothing-spent": shown(
+            replace(failed("start", "E2B_API_KEY is not set", "set it"), usage=Usage(), timings={}, sandbox=NO_SANDBOX)
+        ),
+        "working-with-plan": progress_comment("fix-tests", BUSY, TRIGGER, "only the parser, please"),
         "working": progress_comment("fix-tests", standing, TRIGGER, "only the parser, please"),
         "working-first": progress_comment("fix-tests", RunProgress(current="prepare"), TRIGGER, ""),
         "help": help_reply(AGENTS, trigger="/flue"),

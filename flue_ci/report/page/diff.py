@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import escape
 
 from flue_ci.core.text import reveal
-from flue_ci.report.markdown import without_binary
+from flue_ci.report.diffs import without_binary
 from flue_ci.report.page.colours import Highlighter
 
 MAX_FILES = 1_000

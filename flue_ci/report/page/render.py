@@ -20,7 +20,6 @@ from markupsafe import Markup, escape
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.link_policy import link_policy
-from flue_ci.report.markdown import MARKS
 from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
 from flue_ci.report.page.colours import Highlighter
 from flue_ci.report.page.diff import MAX_FILES, FileDiff, file_diffs
@@ -28,6 +27,7 @@ from flue_ci.report.page.timeline import Timeline, read_timeline
 from flue_ci.report.page.words import words_to_html
 from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
 from flue_ci.report.stages import describe_activity
+from flue_ci.report.title import MARKS
 from flue_ci.safety.markdown import untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
