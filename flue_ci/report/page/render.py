@@ -6,28 +6,31 @@ escaped parts. The page loads nothing, and its policy names the one style sheet 
 
 import base64
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
+from flue_ci.report.evidence import ran_no_tests, telling_line
 from flue_ci.report.link_policy import link_policy
+from flue_ci.report.links import Commit
 from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
 from flue_ci.report.page.colours import Highlighter
-from flue_ci.report.page.diff import MAX_FILES, FileDiff, file_diffs
+from flue_ci.report.page.diff import MAX_FILES, FileChange, file_changes
 from flue_ci.report.page.timeline import Timeline, read_timeline
 from flue_ci.report.page.words import words_to_html
 from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
+from flue_ci.report.result_table import result_section
 from flue_ci.report.stages import describe_activity
-from flue_ci.report.title import MARKS
+from flue_ci.report.title import title_and_summary
 from flue_ci.safety.markdown import untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
@@ -36,6 +39,7 @@ MAX_TEXT = 10_000  # of any other text
 MAX_OUTPUTS = 100_000  # of the outputs of all checks, or of one setup
 MAX_COMMANDS = 200
 MAX_NOTES = 100
+_CUT = "\n\n… cut; all of it is in report.json"
 _FOLDER = Path(__file__).parent
 Redact = Callable[[str], str]
 
@@ -47,30 +51,33 @@ def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, reda
     def clean(text: str) -> str:
         return redact(plain(text))
 
-    if report.changes.refused:
-        patch = b""
     timeline = Timeline(omission="There is no transcript beside the report.")
     if transcript:
         timeline = read_timeline(transcript, clean)
     style, script = (_read(name) for name in ("page.css", "page.js"))
-    answer, removals = _answer(report, clean)
+    headline, words = _headline(report, clean)
+    answer, removals = _answer(replace(report, summary=words), clean)
     highlighter = Highlighter()
+    changes = []
+    if not report.changes.refused:
+        patch = redact(patch.decode("utf-8", "replace")).encode()
+        changes = file_changes(report.changes.files, patch, highlighter)
     values = {
         "report": report,
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
         "form-action 'none'",
         "style": Markup(style),  # noqa: S704 (ours)
         "script": Markup(script),  # noqa: S704 (ours)
-        "headline": report.reason,
-        "mark": MARKS[report.conclusion],
+        "headline": headline,
         "answer": words_to_html(answer, highlighter),
-        "result": _result(report.result, clean),
+        "result": words_to_html(clean(clip(result_section(report.result), MAX_WORDS, _CUT)), highlighter),
         "checks": _commands(report.checks),
         "evidence": _evidence(report),
         "setups": _setups(report),
         "charts": make_charts(timeline.turns),
         "chart_size": (WIDTH, HEIGHT),
-        "folders": _folders(file_diffs(redact(patch.decode("utf-8", "replace")).encode(), highlighter)),
+        "files": changes,
+        "folders": _folders(changes),
         "more_files": max(len(report.changes.files) - MAX_FILES, 0),
         "timeline": timeline,
         "figures": _figures(report),
@@ -115,15 +122,8 @@ def _environment(clean: Callable[[str], str]) -> Environment:
 def _answer(report: Report, clean: Callable[[str], str]) -> tuple[str, Counter[str]]:
     """The agent's words without anything that acts, and what was shown as text for that."""
     removals = Counter[str]()
-    text = clip(report.summary, MAX_WORDS, "\n\n… cut; all of it is in report.json")
+    text = clip(report.summary, MAX_WORDS, _CUT)
     return clean(untrusted_markdown(text, link_policy(report), removals)), removals
-
-
-def _result(value: Any, clean: Callable[[str], str]) -> str:
-    if value is None:
-        return ""
-    text = clean(json.dumps(value, indent=2, ensure_ascii=False))
-    return clip(text, MAX_WORDS, "\n… cut; all of it is in report.json")
 
 
 def _commands(results: tuple[CommandResult, ...]) -> list[dict[str, object]]:
@@ -147,7 +147,8 @@ def _command(result: CommandResult, limit: int) -> dict[str, object]:
         "ending": ending,
         "seconds": result.seconds,
         "output": output,
-        "last_line": "".join(result.output.strip().splitlines()[-1:]),
+        "last_line": telling_line(result.output),
+        "no_tests": result.passed and ran_no_tests(result.output),
     }
 
 
@@ -166,10 +167,17 @@ def _setups(report: Report) -> list[tuple[str, list[dict[str, object]]]]:
     return [(place, _commands(results)) for place, results in places if results]
 
 
-def _folders(diffs: list[FileDiff]) -> list[tuple[str, list[tuple[int, FileDiff]]]]:
-    """The files by folder, each with the number of its place in the patch."""
-    order = sorted(enumerate(diffs, 1), key=lambda pair: (pair[1].folder, pair[1].name))
-    return [(folder, list(group)) for folder, group in groupby(order, key=lambda pair: pair[1].folder)]
+def _folders(changes: list[FileChange]) -> list[tuple[str, list[FileChange]]]:
+    """The files by folder, both in alphabetical order."""
+    order = sorted(changes, key=lambda change: (change.folder, change.name))
+    return [(folder, list(group)) for folder, group in groupby(order, key=lambda change: change.folder)]
+
+
+def _headline(report: Report, clean: Callable[[str], str]) -> tuple[Markup, str]:
+    """The title as the comment has it, as HTML, and the rest of the agent's words."""
+    title, words = title_and_summary(report, Commit(url="", sha=""))
+    line = re.sub(r"^#+ \S+ ", "", title)
+    return words_to_html(clean(line), Highlighter()), words
 
 
 def _figures(report: Report) -> list[tuple[str, str]]:

@@ -89,7 +89,9 @@ class _Renderer:
 
     def _table(self, node: Node) -> str:
         head, *body = node.children
-        rows = [self._row(head, "th"), *(self._row(row, "td") for row in body)]
+        rows = [self._row(row, "td") for row in body]
+        if any(cell.children for cell in head.children):
+            rows.insert(0, self._row(head, "th"))
         return f'<div class="scroll"><table class="plain">{"".join(rows)}</table></div>\n'
 
     def _row(self, row: Node, name: str) -> str:
