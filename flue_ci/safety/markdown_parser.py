@@ -27,6 +27,7 @@ __all__ = ["Token", "UnreadableMarkdown", "link_parts", "parse_markdown"]
 MAX_DEPTH = 40  # of blocks in blocks and inline nodes in inline nodes
 _STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of n characters would take n² of them
 _LEAST_STEPS = 20_000
+_MAX_LINKS = 5_000  # behind each `](` up to a hundred characters are read
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
 _HOST = re.compile(r"[^\W_]")
 _ADDRESS = re.compile(r"[^ \t\n<`]*")
@@ -41,6 +42,8 @@ def parse_markdown(source: str) -> list[Token]:
     """The tokens of a text. `meta["lines"]` of a block's are the places of its lines, without the prefix of the blocks
     around it; `meta["span"]` of an inline one is its place in the inline text of its block. Text that no rule made has
     `meta["pending"]` instead: it stands directly behind the token before it. Raises `UnreadableMarkdown`."""
+    if source.count("](") > _MAX_LINKS:
+        raise UnreadableMarkdown("too many links")
     env: dict[str, Any] = {"steps": _STEPS_PER_CHARACTER * len(source) + _LEAST_STEPS}
     try:
         return _parser().parse(source, env)

@@ -125,6 +125,7 @@ class _Pass:
         self.edits: list[Edit] = []
         self.counts: Counter[str] = Counter()
         self._html_starts: dict[int, Node] = {}  # the blocks of HTML
+        self._scanned = self._depth = 0  # characters of the line that were looked at, and brackets open behind them
         self._below: set[int] = set()  # the starts of blocks right below one that could go on with their lines
 
     def visit(self, root: Node) -> None:
@@ -248,6 +249,7 @@ class _Pass:
 
     def _visit_line(self, block: Node, tags: _OpenTags) -> None:
         characters: list[tuple[str, int, int]] = []
+        self._scanned = self._depth = 0
         count = len(self.edits)
         if box := _BOX.match(self.text, block.start, block.end):  # what stands behind it would be a definition
             self._replace(box.end() - 1, box.end(), "&#91;", "hidden text")
@@ -317,9 +319,19 @@ class _Pass:
         is_certain = source.startswith("<")
         if not is_certain:
             tail = _TAIL.match(self.text, node.end)
-            is_certain = tail is not None and "`" not in tail[0] and not _is_in_bracket(characters)
+            is_certain = tail is not None and "`" not in tail[0] and not self._is_in_bracket(characters)
         if not is_certain or not self.policy.allows(node.target):
             self._replace(node.start, node.end, inline_code(node.target, 2_000), "links")
+
+    def _is_in_bracket(self, characters: list[tuple[str, int, int]]) -> bool:
+        """Whether a bracket is open at the end, behind which GitHub makes no links of bare addresses."""
+        for sign, start, end in characters[self._scanned :]:
+            if sign == "[" and end - start == 1:
+                self._depth += 1
+            elif sign == "]" and end - start == 1:
+                self._depth = max(self._depth - 1, 0)
+        self._scanned = len(characters)
+        return self._depth > 0
 
     def _visit_link(self, node: Node, characters: list[tuple[str, int, int]]) -> None:
         allows: Callable[[str], bool] = self.policy.allows
@@ -373,17 +385,6 @@ def _may_go_on(block: Node, following: Node) -> bool:
         return False
     texts = [node.content for each in (block, following) for node in each.walk() if node.kind == "text"]
     return any("`" in text or "[" in text for text in texts)
-
-
-def _is_in_bracket(characters: list[tuple[str, int, int]]) -> bool:
-    """Whether a bracket is open at the end, behind which GitHub makes no links of bare addresses."""
-    depth = 0
-    for sign, start, end in characters:
-        if sign == "[" and end - start == 1:
-            depth += 1
-        elif sign == "]" and end - start == 1:
-            depth = max(depth - 1, 0)
-    return depth > 0
 
 
 def _acts(text: str) -> bool:
