@@ -199,6 +199,16 @@ sed -z 's|^|./|' "$store/links" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -ty
 sort -zu "$store/inner" -o "$store/inner"
 sort -zu "$store/bytecode" -o "$store/bytecode"
 sort -zu "$store/unreadable" -o "$store/unreadable"
+# Whether the agent's repository may hold work besides, by the names and times of its files: refs other than HEAD's, and
+# commits that HEAD was moved away from.
+besides=no
+if [ -d .git ] && [ ! -L .git ]; then
+  ref=
+  [ ! -f .git/HEAD ] || [ -L .git/HEAD ] || ref=$(head -c 4096 .git/HEAD | tr -d '\0' | sed -n '1s/^ref: //p')
+  [ -z "$(find .git/refs/heads .git/refs/stash .git/packed-refs .git/worktrees .git/reftable -type f \
+    -cnewer "$store/base.index" ! -path ".git/$ref" -print -quit 2>/dev/null)" ] || besides=yes
+  [ ! -f .git/logs/HEAD ] || [ -L .git/logs/HEAD ] || ! grep -aq 'checkout: moving from' .git/logs/HEAD || besides=yes
+fi
 print_names() {
   printf '\nflue-ci-%s=%s %s\n' "$1" "$(tr -dc '\0' <"$2" | wc -c)" \
     "$(head -z -n 3 "$2" | cut -z -b -500 | base64 | tr -d '\n')"
@@ -208,5 +218,6 @@ print_names bytecode "$store/bytecode"
 print_names oversize "$store/oversize"
 print_names unreadable "$store/unreadable"
 print_names crowd "$store/crowd"
+printf '\nflue-ci-besides=%s\n' "$besides"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0

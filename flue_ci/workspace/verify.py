@@ -108,14 +108,18 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
 
 async def leave_out(source: Source, changes: ChangeSet, paths: Collection[str]) -> ChangeSet:
     """`changes` without the files that have one of `paths` as new or old name. Raises `ChangesRefused`."""
-    lines = b""
+    pairs = [(file.path, file.old_path) for file in changes.files if file.old_path]
+    partners = {old for new, old in pairs if new in paths} | {new for new, old in pairs if old in paths}
+    return await restore(source, changes, {*paths, *partners})
+
+
+async def restore(source: Source, changes: ChangeSet, paths: Collection[str]) -> ChangeSet:
+    """`changes` in which exactly `paths` are as in the base; a file that was renamed has two of them. Raises
+    `ChangesRefused`."""
     entries = await changed_entries(source, source.tree, changes.tree)
-    partners = {file.path: file.old_path for file in changes.files if file.old_path}
-    partners |= {old: new for new, old in partners.items()}
-    for entry in entries:
-        if entry.path not in paths and partners.get(entry.path) not in paths:
-            lines += index_line(entry.mode, entry.blob, entry.path)
-    return await _change_set(source, await _changed_tree(source, lines), LIMITS)
+    lines = b"".join(index_line(entry.mode, entry.blob, entry.path) for entry in entries if entry.path not in paths)
+    restored = await _change_set(source, await _changed_tree(source, lines), LIMITS)
+    return replace(restored, notes=changes.notes + restored.notes)
 
 
 async def _changed_tree(source: Source, lines: bytes) -> str:
