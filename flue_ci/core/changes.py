@@ -23,12 +23,13 @@ class ChangedFile:
 class ChangeSet:
     """What changed against the base. `patch` is in git's format with full index lines and binary data, empty for no
     change. `tree` names the tree that it leads to, in the source's repository. `notes` tell people what was left
-    out."""
+    out. `may_have_more`: the agent's repository may hold other work, see `OtherWork`."""
 
     files: tuple[ChangedFile, ...] = ()
     patch: bytes = b""
     tree: str = ""
     notes: tuple[str, ...] = ()
+    may_have_more: bool = False
 
     @property
     def added(self) -> int:
@@ -37,3 +38,13 @@ class ChangeSet:
     @property
     def deleted(self) -> int:
         return sum(file.deleted for file in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherWork:
+    """What the agent left beside the work tree: a branch, a stash, or a commit that no branch holds. `label` names it
+    for people, `name` (`[a-z0-9-]`, once in a run) for files. `changes` are verified, and never checked."""
+
+    label: str
+    name: str
+    changes: ChangeSet

@@ -1,5 +1,5 @@
 """The folder of a run: `transcript.jsonl` and `conversation.json` from the run itself, at its end `report.json`,
-`report.md`, `changes.patch` and the page `report.html`.
+`report.md`, `changes.patch`, a `changes-NAME.patch` for each other work in git, and the page `report.html`.
 
 Only the owner may read the files. The folder may lie in a checkout that others filled: no link in it is followed. When
 it takes no more files, for example because the disk is full, the report is written to a temporary folder.
@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Final
@@ -33,6 +34,7 @@ CONVERSATION = "conversation.json"
 PAGE: Final = "report.html"
 TRANSCRIPT: Final = "transcript.jsonl"
 _PUBLIC_FILES = ("report.json", "report.md", PAGE, PATCH, REFUSED_PATCH, TRANSCRIPT, CONVERSATION)
+_OTHER_PATCH = re.compile(r"changes-[a-z0-9-]{1,60}\.patch")
 MAX_BYTES = 200_000_000  # of a file that is read back
 _PIECES = (TextDelta, CommandOutput)  # their sum is in the event that ends them
 
@@ -51,6 +53,8 @@ class RunFolder:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("report.json", "report.md", CONVERSATION, PATCH, REFUSED_PATCH, PAGE):
             (path / name).unlink(missing_ok=True)  # the files of a former run must not pass for those of this one
+        for name in _other_patches(path):
+            (path / name).unlink(missing_ok=True)
         self._transcript_path = path / TRANSCRIPT
         self._transcript: IO[bytes] | None = create_private_file(self._transcript_path)
 
@@ -74,6 +78,13 @@ class RunFolder:
         except OSError as error:
             self.trouble = f"the transcript ends early: {error}"
             self._close()
+
+    def add_patches(self, patches: Mapping[str, bytes]) -> None:
+        """Writes the patches of other work, by file name, unchanged."""
+        try:
+            _write_all(self.path, patches)
+        except OSError as error:
+            self.trouble = f"other work of the agent is lost: {self.path} takes no files ({error})"
 
     def save(self, report: Report, patch: bytes, *, page: bool = True) -> Report:
         """Writes the files; returns the report as it stands in them, without secrets. The patch is written unchanged.
@@ -142,7 +153,7 @@ def copy_public_files(folder: Path, to: Path, redact: Redactor) -> None:
     repository. What was refused may hold anything: it loses its secrets here. Raises `OSError`."""
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(mode=0o700, parents=True)
-    for name in _PUBLIC_FILES:
+    for name in (*_PUBLIC_FILES, *_other_patches(folder)):
         try:
             data = _read(folder / name)
         except FileNotFoundError:
@@ -189,13 +200,22 @@ def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, tra
     return folder / PAGE
 
 
+def other_patch(name: str) -> str:
+    """The file for the patch of other work with that name (`[a-z0-9-]`)."""
+    return f"changes-{name}.patch"
+
+
+def _other_patches(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("changes-*.patch") if _OTHER_PATCH.fullmatch(path.name))
+
+
 def _patch_name(report: Report) -> str | None:
     if report.changes.refused:
         return REFUSED_PATCH
     return report.changes.patch
 
 
-def _write_all(folder: Path, files: dict[str, bytes]) -> None:
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         write_private_file(folder / name, data)
 

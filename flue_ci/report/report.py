@@ -33,11 +33,24 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherChanges:
+    """Work beside the changes, such as another branch or a stash. `label` names it for people, `patch` is its file in
+    the report folder; `files`, `added` and `deleted` are numbers. No check has run on it."""
+
+    label: str
+    patch: str
+    files: int = 0
+    added: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """The verified list; `patch` names the file that holds the patch, or is None when there is none.
 
     `refused` is the reason why the changes were not accepted; their bytes are then in `changes.refused.patch`.
-    `protected` are the paths among them that run or configure something as soon as somebody works there.
+    `protected` are the paths among them that run or configure something as soon as somebody works there. `other_work`
+    is what the agent left elsewhere in git.
     """
 
     files: tuple[ChangedFile, ...] = ()
@@ -46,6 +59,7 @@ class Changes:
     patch: Literal["changes.patch"] | None = None
     refused: str | None = None
     protected: tuple[str, ...] = ()
+    other_work: tuple[OtherChanges, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

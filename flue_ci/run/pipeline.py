@@ -22,6 +22,7 @@ from flue_ci.core.ports import Sandbox
 from flue_ci.core.startup import fast_startup
 from flue_ci.git.command import read_objects
 from flue_ci.git.source import Source
+from flue_ci.report.folder import other_patch
 from flue_ci.report.report import Verification
 from flue_ci.run.commands import run_commands
 from flue_ci.run.plan import RunPlan, RunResult, RunServices
@@ -29,6 +30,7 @@ from flue_ci.run.references import find_references
 from flue_ci.run.state import RunState, make_report
 from flue_ci.run.verification import CleanSandbox, can_become_root
 from flue_ci.safety.redact import added_lines
+from flue_ci.workspace.other_work import collect_other_work, summarize
 from flue_ci.workspace.skills import place_skills
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from flue_ci.workspace.upload import Workspace, upload
@@ -65,7 +67,7 @@ async def run_agent(plan: RunPlan, services: RunServices, observe: Observer) -> 
         run.fail(f"{type(bug).__name__}: {bug}", hint=f"This is a bug of flue-ci.\n{trace}", code=EXIT_BUG)
     finally:
         await _end(run, services)
-    return RunResult(report=make_report(run), patch=run.patch, source=run.source)
+    return RunResult(report=make_report(run), patch=run.patch, other_patches=run.other_patches, source=run.source)
 
 
 async def _run_stages(run: RunState, services: RunServices) -> None:
@@ -201,8 +203,9 @@ async def _collect(run: RunState) -> None:
         _note(run, f"before the changes were collected: {unquiet}")
         if run.verification:
             run.verification = replace(run.verification, unquiet=unquiet)
+    result: ChangeSet | None = None
     try:
-        changes = await run.changes_so_far()
+        result = changes = await run.changes_so_far()
         if run.setup_changes:
             changes = await subtract_setup_changes(run.source, run.setup_changes, changes)
         if await _adds_secret(run, run.source, changes):
@@ -214,6 +217,35 @@ async def _collect(run: RunState) -> None:
         if run.holds_secret(refusal.patch) or run.holds_secret(added_lines(refusal.patch)):
             run.refusal = ChangesRefused(f"{refusal}; besides, {_WITHHELD_REASON}", hint=_WITHHELD_HINT)
         raise run.refusal from None
+    finally:
+        if run.changes or run.refusal:
+            await _collect_other_work(run, result)
+
+
+async def _collect_other_work(run: RunState, result: ChangeSet | None) -> None:
+    """Keeps the agent's other branches and stashes, of which `result`, the work tree, knows nothing. A failure
+    is a note: the changes themselves are there."""
+    assert run.source and run.sandbox and run.workspace
+    tree = run.source.tree
+    if result:
+        tree = result.tree
+        if not result.may_have_more:
+            return
+    setup: tuple[str, ...] = ()
+    if run.setup_changes:
+        setup = (run.setup_changes.tree,)
+    try:
+        works, notes = await collect_other_work(run.workspace, run.source, run.sandbox, result=tree, setup=setup)
+        _note(run, *notes)
+        for work in works:
+            label = work.label.encode("utf-8", "surrogateescape")
+            if run.holds_secret(label) or await _adds_secret(run, run.source, work.changes):
+                _note(run, f"{work.label} holds other work. It is withheld: a secret that this run knows occurs in it")
+                continue
+            run.other_work += (work,)
+            _note(run, summarize(work, other_patch(work.name)))
+    except FlueError as error:
+        _note(run, str(error))
 
 
 async def _adds_secret(run: RunState, source: Source, changes: ChangeSet) -> bool:

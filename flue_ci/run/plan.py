@@ -195,8 +195,10 @@ class PreparedRun:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """How a run ended. `patch` holds the refused bytes when the changes were refused, and is empty when there are
-    none; `source` is None when the repository was never read."""
+    none; `other_patches` are those of other work in git, by file name. `source` is None when the repository was never
+    read."""
 
     report: Report
     patch: bytes = b""
+    other_patches: Mapping[str, bytes] = field(default_factory=dict)
     source: Source | None = None

@@ -160,7 +160,9 @@ async def run_and_save(run: PreparedRun, folder: RunFolder, observe: Observer, s
     result = await run_agent(run.plan, run.services, observe)
     signals.advance(Phase.REPORT)
     report = replace(result.report, notes=(*result.report.notes, *run.report_notes))
-    report = folder.save(_with_secret_note(report, result.patch, run.redact), result.patch, page=False)
+    report = _with_secret_note(report, b"".join((result.patch, *result.other_patches.values())), run.redact)
+    folder.add_patches(result.other_patches)
+    report = folder.save(report, result.patch, page=False)
     signals.advance(Phase.FILES)
     return replace(result, report=report)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from flue_ci import __version__
 from flue_ci.agent.tools.registry import READ_ONLY
-from flue_ci.core.changes import ChangeSet
+from flue_ci.core.changes import ChangeSet, OtherWork
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.events import Notice, Observer, ProgressEvent, ToolStarted, TurnEnded
 from flue_ci.core.messages import Outcome, Usage
@@ -16,8 +16,8 @@ from flue_ci.core.ports import Sandbox
 from flue_ci.git.protected import protected_paths
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import RunRecord, conclude, describe_place
-from flue_ci.report.folder import PATCH
-from flue_ci.report.report import Base, Changes, CommandResult, Failure, Report, SandboxUsed, Verification
+from flue_ci.report.folder import PATCH, other_patch
+from flue_ci.report.report import Base, Changes, CommandResult, Failure, OtherChanges, Report, SandboxUsed, Verification
 from flue_ci.run.plan import RunPlan
 from flue_ci.run.verification import CleanSandbox
 from flue_ci.workspace.collect import collect
@@ -50,6 +50,7 @@ class RunState:
     checks: tuple[CommandResult, ...] = ()
     setup_changes: ChangeSet | None = None
     changes: ChangeSet | None = None
+    other_work: tuple[OtherWork, ...] = ()
     refusal: ChangesRefused | None = None
     references: tuple[str, ...] = ()
     failure: Failure | None = None
@@ -87,6 +88,11 @@ class RunState:
     def patch(self) -> bytes:
         result = self.changes or self.refusal
         return result.patch if result else b""
+
+    @property
+    def other_patches(self) -> dict[str, bytes]:
+        """By file name."""
+        return {other_patch(work.name): work.changes.patch for work in self.other_work}
 
 
 def make_report(run: RunState) -> Report:
@@ -136,16 +142,27 @@ def make_report(run: RunState) -> Report:
 
 
 def _changes(run: RunState) -> Changes:
+    other_work = tuple(
+        OtherChanges(
+            label=work.label,
+            patch=other_patch(work.name),
+            files=len(work.changes.files),
+            added=work.changes.added,
+            deleted=work.changes.deleted,
+        )
+        for work in run.other_work
+    )
     if run.refusal:
-        return Changes(refused=str(run.refusal))
+        return Changes(refused=str(run.refusal), other_work=other_work)
     if run.changes is None or not run.changes.files:
-        return Changes()
+        return Changes(other_work=other_work)
     return Changes(
         files=run.changes.files,
         added=run.changes.added,
         deleted=run.changes.deleted,
         patch=PATCH,
         protected=protected_paths(run.changes.files, run.source.protected if run.source else ()),
+        other_work=other_work,
     )
 
 

@@ -56,8 +56,9 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
     result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
     has_changes = _last_record(_DIGEST_LINE, result)[1] != "none"
     notes = _omission_notes(result, limits)
+    more = b"\nflue-ci-besides=yes\n" in result.output
     if not has_changes:
-        return ChangeSet(tree=source.tree, notes=notes)
+        return ChangeSet(tree=source.tree, notes=notes, may_have_more=more)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
         result = await run_script(box, values, "make_patch.sh", timeout=COLLECT_SECONDS, user="root", login=False)
@@ -71,7 +72,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         )
     _check_record(record, limits, patch)
     changes = await verify_patch(source, patch, limits=limits, digest=record[1])
-    return replace(changes, notes=notes + changes.notes)
+    return replace(changes, notes=notes + changes.notes, may_have_more=more)
 
 
 async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> None:

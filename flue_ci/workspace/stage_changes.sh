@@ -155,12 +155,14 @@ for _ in 1 2 3 4 5; do
 done
 [ "$added" = yes ] || add_each || has_seen_all || problem=unreadable
 
-# Of the agent's own index only names are taken: ignored files that it tracks all the same.
+# Of the agent's own index only names are taken: ignored files that it tracks all the same, and ignored files of the base
+# that it tracks no longer, which it deleted from the repository and left on the disk.
 if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; then
   git ls-files -z >"$store/ours"
   head -c 300000000 .git/index >"$store/agent.index"
   # A small index can stand for very long lists.
   (ulimit -v 4000000; GIT_INDEX_FILE=$store/agent.index git ls-files -z) 2>/dev/null | head -c 300000000 >"$store/theirs"
+  read_index=${PIPESTATUS[*]}
   comm -z -23 "$store/theirs" "$store/ours" 2>/dev/null | while IFS= read -r -d '' path; do
     case /$path/ in */.git/* | */../*) continue ;; esac
     is_entry "$path" || continue
@@ -169,6 +171,14 @@ if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; the
   only_bytecode <"$store/forced" >>"$store/bytecode"
   without_bytecode <"$store/forced" >"$store/entries"
   [ ! -s "$store/entries" ] || update "$store/entries" || add_each
+  # An index that is empty or cannot be read says nothing of what was left out of it.
+  if [ "$read_index" = "0 0" ] && [ -s "$store/theirs" ]; then
+    GIT_INDEX_FILE=$store/base.index git ls-files -z | comm -z -12 - "$store/ours" |
+      comm -z -23 - "$store/theirs" | comm -z -23 - "$store/links" |
+      while IFS= read -r -d '' path; do ! is_entry "$path" || printf './%s\0' "$path"; done |
+      git check-ignore -z --stdin --no-index 2>/dev/null | cut -z -b 3- |
+      git update-index --force-remove -z --stdin
+  fi
 fi
 
 # Only what differs goes on: the entries before and after. Their digest tells the host what the patch has to lead to.
@@ -189,6 +199,16 @@ sed -z 's|^|./|' "$store/links" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -ty
 sort -zu "$store/inner" -o "$store/inner"
 sort -zu "$store/bytecode" -o "$store/bytecode"
 sort -zu "$store/unreadable" -o "$store/unreadable"
+# Whether the agent's repository may hold work besides, by the names and times of its files: refs other than HEAD's, and
+# commits that HEAD was moved away from.
+besides=no
+if [ -d .git ] && [ ! -L .git ]; then
+  ref=
+  [ ! -f .git/HEAD ] || [ -L .git/HEAD ] || ref=$(head -c 4096 .git/HEAD | tr -d '\0' | sed -n '1s/^ref: //p')
+  [ -z "$(find .git/refs/heads .git/refs/stash .git/packed-refs .git/worktrees .git/reftable -type f \
+    -cnewer "$store/base.index" ! -path ".git/$ref" -print -quit 2>/dev/null)" ] || besides=yes
+  [ ! -f .git/logs/HEAD ] || [ -L .git/logs/HEAD ] || ! grep -aq 'checkout: moving from' .git/logs/HEAD || besides=yes
+fi
 print_names() {
   printf '\nflue-ci-%s=%s %s\n' "$1" "$(tr -dc '\0' <"$2" | wc -c)" \
     "$(head -z -n 3 "$2" | cut -z -b -500 | base64 | tr -d '\n')"
@@ -198,5 +218,6 @@ print_names bytecode "$store/bytecode"
 print_names oversize "$store/oversize"
 print_names unreadable "$store/unreadable"
 print_names crowd "$store/crowd"
+printf '\nflue-ci-besides=%s\n' "$besides"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0

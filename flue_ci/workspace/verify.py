@@ -20,6 +20,7 @@ from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
 from flue_ci.workspace.entries import Entry, index_line, parse_diff
 from flue_ci.workspace.entry_rules import LIMITS, SECONDS, PatchLimits, describe_omissions, find_problems
+from flue_ci.workspace.trial import try_patch
 
 _MEMORY = 2_000_000_000  # for git on hostile input: a small patch can describe a lot
 # Names that only Windows or macOS takes for `.git` are a matter of `path_rules`: nothing is written to a disk here.
@@ -108,14 +109,18 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
 
 async def leave_out(source: Source, changes: ChangeSet, paths: Collection[str]) -> ChangeSet:
     """`changes` without the files that have one of `paths` as new or old name. Raises `ChangesRefused`."""
-    lines = b""
+    pairs = [(file.path, file.old_path) for file in changes.files if file.old_path]
+    partners = {old for new, old in pairs if new in paths} | {new for new, old in pairs if old in paths}
+    return await restore(source, changes, {*paths, *partners})
+
+
+async def restore(source: Source, changes: ChangeSet, paths: Collection[str]) -> ChangeSet:
+    """`changes` in which exactly `paths` are as in the base; a file that was renamed has two of them. Raises
+    `ChangesRefused`."""
     entries = await changed_entries(source, source.tree, changes.tree)
-    partners = {file.path: file.old_path for file in changes.files if file.old_path}
-    partners |= {old: new for new, old in partners.items()}
-    for entry in entries:
-        if entry.path not in paths and partners.get(entry.path) not in paths:
-            lines += index_line(entry.mode, entry.blob, entry.path)
-    return await _change_set(source, await _changed_tree(source, lines), LIMITS)
+    lines = b"".join(index_line(entry.mode, entry.blob, entry.path) for entry in entries if entry.path not in paths)
+    restored = await _change_set(source, await _changed_tree(source, lines), LIMITS)
+    return replace(restored, notes=changes.notes + restored.notes)
 
 
 async def _changed_tree(source: Source, lines: bytes) -> str:
@@ -130,21 +135,34 @@ async def _changed_tree(source: Source, lines: bytes) -> str:
 async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeSet:
     """The list and the patch from the base to `tree`, made here, without the entries that break a rule."""
     problems: dict[str, str] = {}
+    options, trouble = _BY_RENAME, ""
     while True:
-        entries, counts = await _list_changes(source, tree)
+        entries, counts = await _list_changes(source, tree, options)
         more = await find_problems(source, tree, entries, limits)
         if not more:
             try:
-                patch = await _make_patch(source, tree, limits)
-                break
+                patch = await _make_patch(source, tree, limits, options)
             except TooMuchOutput:
                 limits = _less(limits)
                 continue
+            try:
+                trouble = await try_patch(source, patch, entries)
+            except ChangesRefused as refusal:
+                if options == _PLAIN:
+                    raise
+                trouble = str(refusal)
+            if trouble and options == _BY_RENAME:
+                options = _PLAIN
+                continue
+            break
         problems |= more
         lines = b"".join(entry.lines for entry in entries if entry.path not in more)
         tree = await _changed_tree(source, lines)
     files = tuple(_changed_file(entry, counts) for entry in entries)
-    return ChangeSet(files=files, patch=patch, tree=tree, notes=describe_omissions(problems))
+    notes = describe_omissions(problems)
+    if trouble:
+        notes += (f"`git apply` alone does not take the patch, `git apply --index` may: {one_line(trouble, 200)}",)
+    return ChangeSet(files=files, patch=patch, tree=tree, notes=notes)
 
 
 def _less(limits: PatchLimits) -> PatchLimits:
@@ -155,11 +173,14 @@ def _less(limits: PatchLimits) -> PatchLimits:
     return replace(limits, total_bytes=total)
 
 
-_BY_RENAME = ("-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv")
+_BY_RENAME: tuple[str, ...] = ("-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv")
+_PLAIN: tuple[str, ...] = ("-r", "--no-renames", "--no-ext-diff", "--no-textconv")
 
 
-async def _list_changes(source: Source, tree: str) -> tuple[list[Entry], dict[str, tuple[int, int, bool]]]:
-    arguments = ("diff-tree", "-z", "--raw", "--numstat", "--abbrev=64", *_BY_RENAME, source.tree, tree)
+async def _list_changes(
+    source: Source, tree: str, options: tuple[str, ...]
+) -> tuple[list[Entry], dict[str, tuple[int, int, bool]]]:
+    arguments = ("diff-tree", "-z", "--raw", "--numstat", "--abbrev=64", *options, source.tree, tree)
     try:
         raw = await replace(source.git, memory=_MEMORY).run(*arguments, timeout=SECONDS)
     except GitCommandError as error:
@@ -167,10 +188,10 @@ async def _list_changes(source: Source, tree: str) -> tuple[list[Entry], dict[st
     return parse_diff(raw.out)
 
 
-async def _make_patch(source: Source, tree: str, limits: PatchLimits) -> bytes:
+async def _make_patch(source: Source, tree: str, limits: PatchLimits, options: tuple[str, ...]) -> bytes:
     """Raises `TooMuchOutput` when it is over the limit."""
     git = replace(source.git, memory=_MEMORY)
-    arguments = ("diff-tree", "-p", "--binary", "--full-index", *_BY_RENAME, source.tree, tree)
+    arguments = ("diff-tree", "-p", "--binary", "--full-index", *options, source.tree, tree)
     try:
         return (await git.run(*arguments, timeout=SECONDS, limit=limits.patch_bytes)).out
     except GitCommandError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flue_ci.report.report import OtherChanges
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import CANARIES, assert_ended, bash, say
 
@@ -24,6 +25,23 @@ def test_a_patch_with_a_secret_is_withheld(make_flow: MakeFlow, command: str) ->
     assert_ended(ended, "failed", 1, reason="the patch is withheld", stage="collect", hint="writes its environment")
     assert ended.patch == ""
     assert "is kept in" not in (flow.out / "report.md").read_text()
+
+
+def test_other_branches_are_kept_beside_the_patch_without_those_that_hold_a_secret(make_flow: MakeFlow) -> None:
+    save = "git add -A; git commit -qm x; git switch -qc"
+    command = f"git switch -qc one; echo 1 > one; {save} two HEAD~1; echo $DEPLOY_TOKEN > two; {save} main-2 HEAD~1"
+    flow = make_flow([bash(command), say("Done.")])
+    flow.spec(sandbox={"secrets": ["DEPLOY_TOKEN"]})
+    flow.commit()
+    flow.out.mkdir()
+    (flow.out / "changes-former-run.patch").write_text("old")
+    ended = flow.run()
+    [work] = ended.report.changes.other_work
+    assert work == OtherChanges(label="branch one", patch="changes-one.patch", files=1, added=1)
+    assert [path.name for path in flow.out.glob("*.patch")] == ["changes-one.patch"]
+    assert "+++ b/one" in (flow.out / "changes-one.patch").read_text()
+    text = (flow.out / "report.md").read_text()
+    assert "no check has run on it" in text and "branch two" in text
 
 
 def test_a_word_that_was_there_or_that_no_run_handles_withholds_nothing(make_flow: MakeFlow) -> None:

@@ -64,8 +64,9 @@ class Stage:
         return read_tree(copy.path)
 
 
-async def prepare(kind: str, directory: Path, tree: Tree) -> AsyncIterator[Stage]:
+async def prepare(kind: str, directory: Path, tree: Tree, uncommitted: Tree | None = None) -> AsyncIterator[Stage]:
     repo = new_repo(directory / "repo", tree)
+    repo.write(uncommitted or {})
     (directory / "scratch").mkdir()
     source = await open_checkout(repo.path, history=5, scratch=directory / "scratch")
     async with open_box(kind, directory) as box:
@@ -527,3 +528,21 @@ async def test_a_patch_that_does_not_match_the_sandbox_is_refused(plain: Stage) 
     swapped = "head() { command head \"$@\" | sed 's/^+more/+less/'; }"
     with pytest.raises(ChangesRefused, match="does not lead to the files that are in the sandbox"):
         await collect(plain.workspace, plain.source, Altered(plain.box, swapped))
+
+
+UNTRACKED = "echo plain.txt >> .gitignore; echo '*.bin' > 'dir with space/.gitignore'; echo ':*' >> .gitignore; "
+
+
+@pytest.mark.parametrize("how", ["", "git add .gitignore", "git add .gitignore; git commit -qm x"])
+async def test_a_file_that_the_agent_untracked_and_ignores_is_deleted(stage: Stage, how: str) -> None:
+    await stage.sh(UNTRACKED + f"git rm -q --cached plain.txt link; {how or ':'}")
+    kinds = {file.path: file.kind for file in (await stage.collect()).files}
+    assert kinds == {".gitignore": "modified", "dir with space/.gitignore": "added", "plain.txt": "deleted"}
+
+
+@pytest.mark.parametrize(
+    "how", ["rm .git/index", "git read-tree --empty", ": > .git/index", "rm -rf .git; git init -q"]
+)
+async def test_an_index_that_says_nothing_deletes_nothing(plain: Stage, how: str) -> None:
+    await plain.sh(f"{UNTRACKED} {how}")
+    assert [file.kind for file in (await plain.collect()).files] == ["modified", "added"]
