@@ -172,6 +172,22 @@ async def test_a_switch_of_the_network_replaces_everything(
         assert switch.json == sent
 
 
+async def test_a_team_without_added_headers_can_switch_networks_and_learns_what_it_cannot_have(
+    server: E2BServer,
+) -> None:
+    server.refuse_headers()
+    async with opened(server, asked()) as box:
+        await box.set_network(Network(mode="hosts", hosts=("docs.example.org",)))
+        await box.set_network(Network())
+        with pytest.raises(SandboxError, match="does not add headers") as refused:
+            await box.set_network(Network(inject=INJECT))
+        assert "sandbox.network.inject" in refused.value.hint
+        assert not isinstance(refused.value, SandboxLost)
+        assert len(server.recorded("network")) == 3
+    with pytest.raises(SandboxError, match="does not add headers"):
+        await provider_of(server).open(asked(Network(inject=INJECT)), ignore)
+
+
 @pytest.mark.parametrize(
     "host", ["https://docs.example.org", "docs.example.org:443", "docs.example.org/simple", "a b", "", "-x"]
 )
@@ -186,6 +202,8 @@ def test_a_host_that_is_none_is_refused_before_anything_happens(server: E2BServe
     [
         HeaderRule(host="10.0.0.1", header="X", value="y"),
         HeaderRule(host="*", header="X", value="y"),
+        HeaderRule(host="*.example.com", header="X", value="y"),
+        HeaderRule(host="a.example.com", header="X", value="Evil" * 513),
         HeaderRule(host="a.example.com", header="X y", value="z"),
         HeaderRule(host="a.example.com", header="X", value="y\r\nEvil: z"),
     ],

@@ -89,6 +89,14 @@ class E2BServer:
         """As E2B's own API of 2026: no rule for all IPv6 addresses."""
         self._control.takes_ipv6 = False
 
+    def refuse_headers(self) -> None:
+        """As for a team without network transform rules, which is every team of a server of one's own."""
+        self._control.adds_headers = False
+
+    def ignore_idempotency_keys(self) -> None:
+        """As servers before 2026: each request for a sandbox makes one."""
+        self._control.deduplicates = False
+
     def env(self) -> dict[str, str]:
         return {"E2B_API_KEY": self.api_key, "E2B_API_URL": self.url, "E2B_SANDBOX_URL": self.url}
 

@@ -144,6 +144,12 @@ def refusal_error(error: VendorError, text: str, template: str = "") -> RequestR
     elif error.status == 404:
         message = f"E2B has no template {template!r}"
         hint = "check `sandbox.template`; your own are built with `e2b template build`, and `base` always works"
+    elif "rules" in text.lower() or "transform" in text.lower():
+        message = "E2B does not add headers for this team or template"
+        hint = "drop `sandbox.network.inject`, ask E2B for network transform rules, or build the template again"
+    elif "method not allowed" in text.lower():
+        message = "this server's E2B API is older than the SDK"
+        hint = "bring the server that E2B_API_URL or E2B_DOMAIN names up to date; the SDK asks for POST /v2/sandboxes"
     elif "timeout" in text.lower():
         message = "E2B refused the sandbox's lifetime"
         hint = "lower `sandbox.timeout`: a Hobby plan allows 1h, a Pro plan 24h"

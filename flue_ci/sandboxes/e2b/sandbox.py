@@ -18,7 +18,7 @@ from flue_ci.core.retry import Retry
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, human_seconds
 from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand, account
-from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, vendor_call
+from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, refusal_error, vendor_call
 from flue_ci.sandboxes.e2b.network import Firewall
 from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
 from flue_ci.sandboxes.output import CommandOutput
@@ -247,10 +247,16 @@ class E2BSandbox:
         """See `ports.Sandbox`. E2B's rules leave existing connections alone: when less is to be reachable, the ordinary
         user's processes end with theirs."""
         self._secrets += tuple(rule.value for rule in network.inject)
-        await self._repeat(
-            lambda: self._vendor.update_network(self._firewall.policy(network, replace=True)),
-            "its network could not be switched",
-        )
+        try:
+            await self._repeat(
+                lambda: self._vendor.update_network(self._firewall.policy(network, replace=True)),
+                "its network could not be switched",
+            )
+        except SandboxLost as error:
+            cause = error.__cause__
+            if isinstance(cause, VendorError) and cause.status in (400, 403):  # the sandbox lives, and stays as it was
+                raise refusal_error(cause, mask(str(cause), self._secrets)) from cause
+            raise
         is_new, self._network = network != self._network, network
         if is_new and network.mode != "open" and (problem := await self.end_processes()):
             self._observe(Notice(text=f"connections that exist may go on in the new network: {problem}"))
@@ -351,7 +357,7 @@ class E2BSandbox:
                 if self._firewall.learns(error):
                     continue
                 wait = retry.next_wait()
-                if error.is_permanent or wait is None:
+                if error.is_permanent or error.status == 400 or wait is None:
                     raise self._loss_error(error, doing) from error
             await asyncio.sleep(wait)
 
