@@ -46,6 +46,7 @@ class Sandbox:
     network: dict[str, Any]
     started: float
     ends: float
+    user: str = "user"  # whom a command runs as that names none
     processes: dict[int, Process] = field(default_factory=dict)
     reaper: asyncio.TimerHandle | None = None
 
@@ -125,6 +126,7 @@ class ControlPlane:
             metadata=body.get("metadata") or {},
             env=body.get("envVars") or {},
             network=network,
+            user=self._machine.user,
             started=now,
             ends=now + seconds,
         )
