@@ -335,7 +335,7 @@ async def test_a_command_is_one_request_with_its_environment_beside_it(server: E
         before = len(server.requests)
         await box.exec("echo hello", timeout=20, env={"A": "1"})
         assert [request.route for request in server.requests[before:]] == ["start"]
-        assert "authorization" not in server.requests[-1].headers
+        assert server.requests[-1].headers["authorization"] == f"Basic {base64.b64encode(b'user:').decode()}"
         await box.exec("echo hello", timeout=20, user="root")
         assert server.requests[-1].headers["authorization"] == f"Basic {base64.b64encode(b'root:').decode()}"
 

@@ -150,6 +150,9 @@ class ProcessService(process_connect.Process):
         queue = process.listen()
         try:
             yield Oneof("start", process_pb.ProcessEvent.StartEvent(pid=process.pid))
+            if fault and fault.mute:  # as behind a router that forgot the connection
+                await asyncio.wait_for(sandbox.machine.gone.wait(), 60)
+                return
             while True:
                 event = await _first(queue, sandbox.machine.gone, min(keepalive, deadline - loop.time()))
                 if sandbox.machine.gone.is_set():
