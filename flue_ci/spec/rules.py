@@ -15,10 +15,13 @@ from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec
 from flue_ci.spec.template import template_flaw
 from flue_ci.spec.values import (
+    MAX_INJECTED_HEADERS,
+    MAX_INJECTED_HOSTS,
     event_flaw,
     glob_flaw,
     header_flaw,
     host_flaw,
+    injection_flaw,
     reaches,
     url_flaw,
     value_flaws,
@@ -111,9 +114,10 @@ def hosts(spec: AgentSpec, problems: Problems) -> None:
 def inject(spec: AgentSpec, problems: Problems) -> None:
     """Headers that the network adds to requests."""
     network = spec.sandbox.network
+    headers: dict[str, set[str]] = {}
     for index, rule in enumerate(network.inject):
         path: KeyPath = ("sandbox", "network", "inject", index)
-        if flaw := host_flaw(rule.host):
+        if flaw := injection_flaw(rule.host):
             problems.add_flaw((*path, "host"), flaw)
         elif not any(reaches(egress, rule.host) for egress in (network.setup, network.agent)):
             message = f"`{rule.host}` can be reached in no phase, so the header would never be sent"
@@ -121,6 +125,15 @@ def inject(spec: AgentSpec, problems: Problems) -> None:
         problems.add_flaw((*path, "header"), header_flaw(rule.header))
         for flaw in value_flaws(rule.header, rule.value, spec.sandbox.secrets):
             problems.add_flaw((*path, "value"), flaw)
+        headers.setdefault(rule.host, set()).add(rule.header.lower())
+        if len(headers) > MAX_INJECTED_HOSTS:
+            message = f"E2B adds headers to requests for at most {MAX_INJECTED_HOSTS} hosts"
+            problems.add((*path, "host"), message, "drop some of them")
+            return
+        if len(headers[rule.host]) > MAX_INJECTED_HEADERS:
+            message = f"E2B adds at most {MAX_INJECTED_HEADERS} headers to a request"
+            problems.add((*path, "header"), message, "drop some of them")
+            return
 
 
 def limits(spec: AgentSpec, problems: Problems) -> None:

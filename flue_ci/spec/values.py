@@ -28,6 +28,7 @@ _CONNECTION_HEADERS = ("host", "content-length", "transfer-encoding", "connectio
 _BRACKET = re.compile(r"\[!?\]?[^\]/]*\]|(\[)[^\]/]*")  # its group is one that is not closed
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _MAX_VALUE = 8_000  # what servers take for all headers together
+MAX_INJECTED_HOSTS, MAX_INJECTED_HEADERS = 10, 20  # that E2B takes; headers for one host
 _CREDENTIALS = ("authorization", "proxy-authorization", "x-api-key", "cookie")
 _RESERVED_NAMES = (
     (re.compile(r"(?i)(GITHUB|ACTIONS|RUNNER)_.*"), "nothing of the runner's is visible in the sandbox"),
@@ -101,6 +102,14 @@ def _suggest_host(host: str) -> str:
     if _HOST.fullmatch(host) and len(host) <= _MAX_NAME:
         return f"write {host}"
     return "write the host alone"
+
+
+def injection_flaw(host: str) -> Diagnostic | None:
+    """What is wrong with the host of an added header; None when nothing is."""
+    if (flaw := host_flaw(host)) or not host.startswith("*."):
+        return flaw
+    message = f"`{one_line(host, 60)}` is a pattern, and E2B adds headers to requests for whole names only"
+    return Diagnostic(message=message, hint=f"name each host in a rule of its own, such as packages{host[1:]}")
 
 
 def reaches(egress: str | tuple[str, ...], host: str) -> bool:

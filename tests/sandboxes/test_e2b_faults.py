@@ -206,6 +206,23 @@ async def test_a_sandbox_whose_making_was_never_answered_is_found_and_killed(ser
     assert server.sandboxes == {}
 
 
+@pytest.mark.parametrize("drop", ["during", "after"])
+async def test_where_keys_are_ignored_a_lost_answer_leaves_no_second_sandbox(server: E2BServer, drop: str) -> None:
+    server.ignore_idempotency_keys()
+    server.faults.add("create", drop=drop, times=2)
+    box = await asyncio.wait_for(provider_of(server).open(REQUEST, lambda event: None), HANG_GUARD)
+    assert list(server.sandboxes) == [box.info.id]
+    assert len(server.recorded("kill")) == 2
+    await box.close()
+
+
+async def test_an_api_without_the_route_of_the_sdk_is_named(server: E2BServer) -> None:
+    server.faults.add("create", status=400, message="method not allowed", times=None)
+    error = await refused(provider_of(server))
+    assert "older than the SDK" in str(error)
+    assert "E2B_API_URL" in error.hint
+
+
 async def test_a_sandbox_that_dies_at_once_is_replaced_by_another(server: E2BServer) -> None:
     server.faults.add("start", kill=True)
     watcher = Watcher()
@@ -308,15 +325,75 @@ async def test_a_command_whose_stream_cannot_be_taken_up_is_lost_and_not_run_aga
     assert await box.read("runs") == b"once\n"
 
 
-@pytest.mark.parametrize("drop", ["before", "after"])
-async def test_a_command_whose_start_is_not_answered_is_lost_and_not_run_again(
-    server: E2BServer, box: E2BSandbox, drop: str
+CLOSED = {"status": 502, "message": "The sandbox is running but port is not open"}
+
+
+@pytest.mark.parametrize("login", [True, False])
+@pytest.mark.parametrize("fault", [CLOSED, {"drop": "before"}, {"status": 503}], ids=str)
+async def test_a_command_that_did_not_start_is_sent_again(
+    server: E2BServer, box: E2BSandbox, fault: dict[str, Any], login: bool
 ) -> None:
-    starts = len(server.recorded("start"))
-    server.faults.add("start", drop=drop)
-    with pytest.raises(SandboxLost):
+    server.faults.add("start", text=b"runs", **fault)
+    result = await asyncio.wait_for(box.exec("echo once >> runs; echo hello", timeout=30, login=login), HANG_GUARD)
+    assert (result.exit_code, result.output) == (0, b"hello\n")
+    assert await box.read("runs") == b"once\n"
+
+
+@pytest.mark.parametrize("login", [True, False])
+async def test_a_command_that_started_without_an_answer_is_found_and_taken_up(
+    server: E2BServer, box: E2BSandbox, login: bool
+) -> None:
+    server.faults.add("start", text=b"runs", drop="during")
+    command = "echo once >> runs; for i in 1 2 3 4 5 6 7 8; do sleep 0.25; done; echo the end; exit 7"
+    result = await asyncio.wait_for(box.exec(command, timeout=60, login=login), HANG_GUARD)
+    assert (result.exit_code, result.known) == (7, True)
+    assert result.output.endswith(b"the end\n")
+    assert await box.read("runs") == b"once\n"
+    assert server.recorded("processes")
+
+
+async def test_a_command_that_ended_without_an_answer_is_lost_and_not_run_again(
+    server: E2BServer, box: E2BSandbox
+) -> None:
+    server.faults.add("start", text=b"runs", drop="after")
+    with pytest.raises(SandboxLost, match="connection was lost as a command started"):
         await asyncio.wait_for(box.exec("echo once >> runs", timeout=30), HANG_GUARD)
-    assert len(server.recorded("start")) == starts + 1
+    assert await box.read("runs") == b"once\n"
+
+
+async def test_a_check_that_ended_without_an_answer_has_the_exit_code_that_root_wrote_down(
+    server: E2BServer, box: E2BSandbox
+) -> None:
+    server.faults.add("start", text=b"runs", drop="after")
+    result = await asyncio.wait_for(box.exec("echo once >> runs; exit 5", timeout=30, login=False), HANG_GUARD)
+    assert (result.exit_code, result.known) == (5, True)
+    assert await box.read("runs") == b"once\n"
+
+
+@pytest.mark.parametrize("is_deaf", [True, False])
+async def test_a_silent_stream_is_renewed_and_nothing_is_lost(server: E2BServer, is_deaf: bool) -> None:
+    box = await provider_of(server, replace(FAST, silence=0.3)).open(REQUEST, lambda event: None)
+    if is_deaf:  # of the stream nothing comes any more, and nobody says so
+        server.faults.add("start", text=b"pause", mute=True)
+    command = "pause=1; sleep 1.5; echo one; echo two; exit 3"
+    result = await asyncio.wait_for(box.exec(command, timeout=30), HANG_GUARD)
+    assert (result.exit_code, result.output) == (3, b"one\ntwo\n")
+    assert server.recorded("attach")
+    await box.close()
+
+
+async def test_a_daemon_that_forgot_the_user_and_the_environment_runs_commands_as_before(server: E2BServer) -> None:
+    request = replace(REQUEST, env={"WORD": "kept"})
+    box = await provider_of(server).open(request, lambda event: None)
+    server.restart_daemon(box.info.id)
+    command = 'echo "$WORD $(id -un)"'
+    for login in (True, False):
+        assert (await box.exec(command, timeout=30, login=login)).output == b"kept user\n"
+    await box.write("file", b"x" * 200_000)
+    assert (await box.exec("stat -c %U file", timeout=30)).output == b"user\n"
+    with pytest.raises(PermissionError):
+        await box.read("/etc/shadow")
+    await box.close()
 
 
 async def test_a_command_that_was_turned_away_is_sent_again(server: E2BServer, box: E2BSandbox) -> None:
@@ -387,6 +464,14 @@ async def test_writing_survives_trouble(
     assert await box.read("three") == b"x" * 200_000
     assert await box.read("four", user="root") == b"of root"
     assert (await box.exec("ls -A /tmp", timeout=20)).output == b""
+
+
+async def test_a_link_to_nowhere_is_no_file(box: E2BSandbox) -> None:
+    await box.exec("ln -s nowhere link; ln -s loop loop", timeout=20)
+    for user in ("user", "root"):
+        for name in ("link", "loop"):
+            with pytest.raises(FileNotFoundError):
+                await box.read(f"{box.info.home}/{name}", limit=10, user=user)  # type: ignore[arg-type]
 
 
 async def test_trouble_that_does_not_pass_is_a_lost_sandbox(server: E2BServer, box: E2BSandbox) -> None:

@@ -349,6 +349,8 @@ INJECT = (
     [
         ("a.example.com", "b.example.com", "X-A", "${TOKEN}", "host", "no phase"),
         ("'*.example.com'", "example.com", "X-A", "${TOKEN}", "host", "no phase"),
+        ("'*.example.com'", "'*.example.com'", "X-A", "${TOKEN}", "host", "pattern"),
+        ("'*.example.com'", "'*.a.example.com'", "X-A", "${TOKEN}", "host", "whole names"),
         ("a.example.com", "a.example.com:1", "X-A", "${TOKEN}", "host", "port"),
         ("a.example.com", "a.example.com", "X A", "${TOKEN}", "header", "header"),
         ("a.example.com", "a.example.com", "Host", "${TOKEN}", "header", "header"),
@@ -363,6 +365,24 @@ def test_an_injected_header_must_make_sense(
     problem = only(INJECT % (allowed, host, header, value))
     assert problem.key == f"sandbox.network.inject[0].{key}"
     assert word in problem.message
+
+
+@pytest.mark.parametrize(
+    ("names", "index", "key", "word"),
+    [
+        ([(f"a{n}.example.com", "X-A") for n in range(11)], 10, "host", "at most 10 hosts"),
+        ([("a.example.com", f"X-{n}") for n in range(21)], 20, "header", "at most 20 headers"),
+    ],
+)
+def test_more_injected_headers_than_e2b_takes_are_refused(
+    names: list[tuple[str, str]], index: int, key: str, word: str
+) -> None:
+    rules = [f"{{host: {host}, header: {header}, value: b}}" for host, header in names]
+    text = "version: 1\nsandbox: {network: {inject: [%s]}}\n"
+    problem = only(text % ", ".join(rules))
+    assert problem.key == f"sandbox.network.inject[{index}].{key}"
+    assert word in problem.message
+    assert load(text % ", ".join(rules[:-1]))
 
 
 def test_an_injected_header_may_go_to_a_host_below_a_wildcard_and_to_any_host_when_open() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ class Sandbox:
     network: dict[str, Any]
     started: float
     ends: float
+    user: str = "user"  # whom a command runs as that names none
     processes: dict[int, Process] = field(default_factory=dict)
     reaper: asyncio.TimerHandle | None = None
 
@@ -78,6 +80,8 @@ class ControlPlane:
     ) -> None:
         self._machine = machine
         self.takes_ipv6 = True  # the range of all IPv6 addresses; E2B's own API of 2026 refuses it
+        self.adds_headers = True  # a feature of some teams
+        self.deduplicates = True  # by idempotency keys
         self.sandboxes: dict[str, Sandbox] = {}
         self.machines: list[Machine] = []
         self._directory, self._templates, self._max_timeout, self._page = directory, templates, max_timeout, page
@@ -85,6 +89,8 @@ class ControlPlane:
 
     async def create(self, asked: Recorded) -> Response:
         key = asked.headers.get("idempotency-key")
+        if not self.deduplicates:
+            key = None
         if key is None or key not in self._by_key:
             future: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
             if key is not None:
@@ -107,7 +113,7 @@ class ControlPlane:
         if not 0 < seconds <= self._max_timeout:
             raise Refused(400, f"Timeout cannot be greater than {self._max_timeout / 3600:g} hours")
         network = body.get("network") or {}
-        _check_network(network, self.takes_ipv6)
+        self._check_network(network)
         sandbox_id = "i" + secrets.token_hex(10)
         machine = Machine(sandbox_id, self._directory / sandbox_id, self._machine)
         self.machines.append(machine)
@@ -120,6 +126,7 @@ class ControlPlane:
             metadata=body.get("metadata") or {},
             env=body.get("envVars") or {},
             network=network,
+            user=self._machine.user,
             started=now,
             ends=now + seconds,
         )
@@ -178,16 +185,29 @@ class ControlPlane:
 
     async def timeout(self, asked: Recorded) -> Response:
         sandbox, seconds = self._known(asked), asked.json["timeout"]
-        if not 0 <= seconds <= self._max_timeout:
-            raise Refused(400, f"Timeout cannot be greater than {self._max_timeout / 3600:g} hours")
-        self._reap_later(sandbox, seconds)
+        if seconds < 0:
+            raise Refused(400, "Timeout cannot be negative")
+        self._reap_later(sandbox, min(seconds, sandbox.started + self._max_timeout - time.time()))
         return Response(status_code=204)
 
     async def network(self, asked: Recorded) -> Response:
         sandbox = self._known(asked)
-        _check_network(asked.json or {}, self.takes_ipv6)
+        self._check_network(asked.json or {})
         sandbox.network = asked.json or {}
         return Response(status_code=204)
+
+    def _check_network(self, network: dict[str, Any]) -> None:
+        """The rules of E2B's API that a client can break."""
+        allowed, denied = network.get("allowOut") or [], network.get("denyOut") or []
+        if not self.takes_ipv6 and "::/0" in denied:
+            raise Refused(400, "invalid denied CIDR ::/0")
+        if any(not _is_address(entry) for entry in denied):
+            raise Refused(400, "invalid denied entry: domain names are not supported in deny out")
+        if any(not _is_address(entry) for entry in allowed) and "0.0.0.0/0" not in denied:
+            raise Refused(400, "when allow out holds domains, deny out must hold 0.0.0.0/0 to block all other traffic")
+        if "rules" in network and not self.adds_headers:  # also when it is empty
+            raise Refused(400, "network transform rules are not enabled for this team")
+        _check_rules(network.get("rules") or {})
 
     async def connect(self, asked: Recorded) -> Response:
         sandbox = self._known(asked)
@@ -206,15 +226,15 @@ class ControlPlane:
         return JSONResponse([box.described() for box in found[start : start + size]], headers=headers)
 
 
-def _check_network(network: dict[str, Any], takes_ipv6: bool) -> None:
-    """The rules of E2B's API that a client can break."""
-    allowed, denied = network.get("allowOut") or [], network.get("denyOut") or []
-    if not takes_ipv6 and "::/0" in denied:
-        raise Refused(400, "invalid denied CIDR ::/0")
-    if any(not _is_address(entry) for entry in denied):
-        raise Refused(400, "invalid denied entry: domain names are not supported in deny out")
-    if any(not _is_address(entry) for entry in allowed) and "0.0.0.0/0" not in denied:
-        raise Refused(400, "when allow out holds domains, deny out must hold 0.0.0.0/0 to block all other traffic")
+def _check_rules(rules: dict[str, Any]) -> None:
+    if len(rules) > 10:
+        raise Refused(400, "network rules: at most 10 domains are allowed")
+    for domain, transforms in rules.items():
+        if not re.fullmatch(r"([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)+[a-z0-9-]+", domain) or _is_address(domain):
+            raise Refused(400, f"network rules: {domain!r} is not a valid domain name")
+        headers = [item for rule in transforms for item in rule["transform"]["headers"].items()]
+        if len(headers) > 20 or any(len(value) > 2_048 for _, value in headers):
+            raise Refused(400, "network rules: at most 20 headers of 2048 characters")
 
 
 def _is_address(entry: str) -> bool:

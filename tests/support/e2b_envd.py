@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.e2b_control import Sandbox
     from tests.support.e2b_server import E2BServer
 
-_CHUNK = 32 * 1024
+_CHUNK = 4_608  # what comes out of a pipe at once, on an average
 _END_KEPT = 30.0  # seconds for which the end of a process can still be asked for
 
 
@@ -116,7 +116,8 @@ class ProcessService(process_connect.Process):
         sandbox, user = self._server.addressed(ctx.request_headers)
         config = request.process or process_pb.ProcessConfig()
         with _as_rpc_errors():
-            cwd = sandbox.machine.resolve(config.cwd or "", user)
+            # Without one it is the template's, for root as well.
+            cwd = sandbox.machine.resolve(config.cwd or "", user if config.cwd else sandbox.machine.options.user)
         exists = await sandbox.machine.inside(os.path.exists, cwd)
         if not exists:
             raise ConnectError(Code.INVALID_ARGUMENT, f"cwd '{cwd}' does not exist")
@@ -149,6 +150,9 @@ class ProcessService(process_connect.Process):
         queue = process.listen()
         try:
             yield Oneof("start", process_pb.ProcessEvent.StartEvent(pid=process.pid))
+            if fault and fault.mute:  # as behind a router that forgot the connection
+                await asyncio.wait_for(sandbox.machine.gone.wait(), 60)
+                return
             while True:
                 event = await _first(queue, sandbox.machine.gone, min(keepalive, deadline - loop.time()))
                 if sandbox.machine.gone.is_set():

@@ -125,7 +125,8 @@ class Machine:
         program = self._directory / self.options.daemon
         shutil.copy("/bin/sleep", program)
         ignore = lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # noqa: E731 (so that orphans leave no zombies)
-        self.daemon = subprocess.Popen([str(program), "infinity"], preexec_fn=ignore, start_new_session=True)  # noqa: PLW1509
+        # A group of its own in this session, which the commands join.
+        self.daemon = subprocess.Popen([str(program), "infinity"], preexec_fn=ignore, process_group=0)  # noqa: PLW1509
 
     def home(self, user: str) -> str:
         private = "/root" if user == "root" else "/home/user"
@@ -165,7 +166,9 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            start_new_session=True,
+            # As at E2B, in the group and session of the daemon, whose number in its namespace is 1.
+            process_group=1 if self.daemon else None,
+            start_new_session=self.daemon is None,
         )
 
     def number(self, pid: int) -> int:
@@ -255,6 +258,8 @@ def entry_of(path: str) -> dict[str, Any]:
     except OSError:
         mode = 0
     kind = "FILE_TYPE_FILE" if stat.S_ISREG(mode) else "FILE_TYPE_DIRECTORY" if stat.S_ISDIR(mode) else None
+    if link and not mode:  # a dangling link names itself
+        target = path
     entry: dict[str, Any] = {
         "name": Path(path).name,
         "path": path,

@@ -25,6 +25,7 @@ from connectrpc.errors import ConnectError
 from e2b.envd.client_shared import ENVD_JSON_CODEC
 from e2b.envd.filesystem.filesystem_connect import FilesystemASGIApplication
 from e2b.envd.process.process_connect import ProcessASGIApplication
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -89,6 +90,14 @@ class E2BServer:
         """As E2B's own API of 2026: no rule for all IPv6 addresses."""
         self._control.takes_ipv6 = False
 
+    def refuse_headers(self) -> None:
+        """As for a team without network transform rules, which is every team of a server of one's own."""
+        self._control.adds_headers = False
+
+    def ignore_idempotency_keys(self) -> None:
+        """As servers before 2026: each request for a sandbox makes one."""
+        self._control.deduplicates = False
+
     def env(self) -> dict[str, str]:
         return {"E2B_API_KEY": self.api_key, "E2B_API_URL": self.url, "E2B_SANDBOX_URL": self.url}
 
@@ -107,6 +116,14 @@ class E2BServer:
     def end_sandbox(self, sandbox_id: str) -> None:
         """As if its time were up, or somebody else had killed it."""
         asyncio.run_coroutine_threadsafe(self._control.end(sandbox_id), self._loop).result(timeout=15)
+
+    def restart_daemon(self, sandbox_id: str) -> None:
+        """As if envd had crashed and come back: it knows neither the user nor the environment nor the token any more,
+        and what it started has ended."""
+        sandbox = self.sandboxes[sandbox_id]
+        sandbox.user, sandbox.token, sandbox.env = "root", "", {}
+        for process in list(sandbox.processes.values()):
+            process.popen.kill()
 
     # Life
 
@@ -224,7 +241,14 @@ class E2BServer:
             await not_found(sandbox_id)(scope, receive, send)
             return
         if handler == "rpc":
+            token = self.sandboxes[sandbox_id].token
+            if token and request.headers.get("x-access-token") != token:  # before the protocol of calls has a say
+                body = {"code": 401, "message": "unauthorized access, please provide a valid access token"}
+                await JSONResponse(body, status_code=401)(scope, receive, send)
+                return
             application = self._processes if scope["path"].startswith("/process.") else self._filesystem
+            if recorded.route not in ("start", "attach"):
+                application = GZipMiddleware(application, minimum_size=0)
             await application(scope, receive, send)
             return
         try:
@@ -244,9 +268,9 @@ class E2BServer:
     async def _envd_http(what: str, request: Request, sandbox: Sandbox) -> Response:
         if what == "health":
             return Response(status_code=204)
-        if request.headers.get("x-access-token") != sandbox.token:
+        if sandbox.token and request.headers.get("x-access-token") != sandbox.token:
             raise Refused(401, "unauthorized access, please provide a valid access token or method signing")
-        user = request.query_params.get("username") or sandbox.machine.options.user
+        user = request.query_params.get("username") or sandbox.user
         if user not in ("user", "root"):
             raise Refused(401, f"error looking up user '{user}': user: unknown user {user}")
         return await (download if request.method == "GET" else upload)(sandbox, user, request)
@@ -256,10 +280,8 @@ class E2BServer:
         sandbox = self.sandboxes.get(headers.get("e2b-sandbox-id") or "")
         if sandbox is None:
             raise ConnectError(Code.UNAVAILABLE, "The sandbox was not found")
-        if headers.get("x-access-token") != sandbox.token:
-            raise ConnectError(Code.UNAUTHENTICATED, "unauthorized access")
         credentials = (headers.get("authorization") or "").removeprefix("Basic ")
-        user = base64.b64decode(credentials).decode().partition(":")[0] or sandbox.machine.options.user
+        user = base64.b64decode(credentials).decode().partition(":")[0] or sandbox.user
         if user not in self._users:
             raise ConnectError(Code.UNAUTHENTICATED, f"invalid username: '{user}'")
         return sandbox, user

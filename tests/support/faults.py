@@ -14,12 +14,12 @@ class Fault:
     """One thing that goes wrong on `route`, the next `times` times after `skip` requests went well (None: for ever).
 
     `status` answers with that HTTP status instead of acting, `body` as it is instead of the protocol's JSON,
-    `retry_after` in seconds, `location` for redirects. `delay` waits first, also in front of a normal answer; `hold`
-    waits until the test sets `released`. `drop` loses the connection: `before` anything is done, `after` all was done
-    but nothing answered, or `during` the answer, `after_bytes` of it. `kill` ends the sandbox that is addressed when
-    more than `after_bytes` of the request are in. `no_end` lets a command's stream end without its end event,
-    `end_code` is the exit code that this event has instead. `text`: only requests in whose body it stands (of the E2B
-    server's `start` only).
+    `retry_after` in seconds, `location` for redirects. `delay` waits first, also in front of a normal answer;
+    `hold` waits until the test sets `released`. `drop` loses the connection: `before` anything is done, `after` all
+    was done but nothing answered, or `during` the answer, `after_bytes` of it. `kill` ends the sandbox that is
+    addressed when more than `after_bytes` of the request are in. `no_end` lets a command's stream end without its
+    end event, `mute`: nothing of the stream is sent after its start, and it stays open. `end_code` is the exit code
+    that this event has instead. `text`: only requests in whose body it stands (of the E2B server's `start` only).
     """
 
     route: str
@@ -37,6 +37,7 @@ class Fault:
     after_bytes: int = 0
     kill: bool = False
     no_end: bool = False
+    mute: bool = False
     end_code: int | None = None
     text: bytes = b""
 

@@ -15,6 +15,7 @@ from flue_ci.core.ports import ExecResult, User
 from flue_ci.core.retry import Retry
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, vendor_call
+from flue_ci.sandboxes.e2b.marks import claim_mark, new_mark
 from flue_ci.sandboxes.output import CommandOutput
 
 KILL_AFTER = 5  # seconds between SIGTERM and SIGKILL at the deadline
@@ -22,16 +23,12 @@ INLINE_BYTES = 100_000  # of command text, quoted, that go on the command line; 
 SERVER_GRACE = 15.0  # seconds after the deadline when E2B itself kills the script: later than the script ever needs
 OUR_GRACE = 30.0  # seconds after the deadline when no answer is expected any more
 UNKNOWN_CODE = 255  # stands for an exit code that is not known
+_LAST_SECONDS = 1.0  # for a stream whose command has ended
 _END_SECONDS = 3.0  # that ending a command may take
 _REPORT_SECONDS = 5.0  # between our script's report of its end and E2B's, at most
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # where only root writes
 # What would make root's shell run other code than its own. The spec may set them for the ordinary user.
 _SHELL_VARIABLES = ("BASH_ENV", "ENV", "LD_PRELOAD", "LD_LIBRARY_PATH")
-
-
-def account(user: User) -> str | None:
-    """The user's name for the SDK; None is the template's own ordinary user."""
-    return "root" if user == "root" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +62,18 @@ class RemoteCommand:
     loss_error: Callable[[VendorError | None, str], SandboxLost]
     timeouts: Timeouts
     apart: Account | None = None
+    user_name: str | None = None  # of the ordinary user, for the SDK; None: the one that the template names
     token: str = field(default_factory=lambda: f"flue-{secrets.token_hex(8)}")  # marks our lines on standard error
+    mark: str = field(default_factory=new_mark)
     name: str = field(default_factory=lambda: f"flue-{secrets.token_hex(8)}")  # of its files
+    pieces: int = 0  # of output that came
     pid: int | None = None  # of the script, once it is known
     group: int | None = None  # process group of the command
     has_started: bool = False  # the script has reported
     was_interrupted: bool = False  # the connection was lost for a while
     exit_code: int | None = None  # that E2B reported
     confirmation: int | None = None  # the exit code that the script reported
-    problem: Literal["", "missing", "denied", "unable"] = ""  # before the command could run
+    problem: Literal["", "missing", "denied", "unable", "repeated"] = ""  # before the command could run
     is_over: asyncio.Event = field(default_factory=asyncio.Event)  # there is nothing to wait for any more
     last_line: str = ""  # of standard error, as far as it came
 
@@ -83,6 +83,13 @@ class RemoteCommand:
         if self.apart:
             return "root"
         return self.user
+
+    @property
+    def starter_name(self) -> str | None:
+        """Their name for the SDK. The ordinary user is named too: a daemon that was restarted has forgotten them."""
+        if self.starter == "root":
+            return "root"
+        return self.user_name
 
     @property
     def file(self) -> str:
@@ -105,46 +112,115 @@ class RemoteCommand:
         """Starts it, and listens until its end is reported; connects again when only the connection broke. Raises
         `SandboxLost`."""
         handle = await self._start()
-        while True:
+        while handle is not None:
             try:
-                async with vendor_call():
-                    self.exit_code = (await handle.wait()).exit_code
+                self.exit_code = await self._listen(handle)
             except VendorError as error:
                 failure, self.exit_code = error, error.exit_code
-            finally:
-                await _disconnect(handle)
-            if self.exit_code is None and not self.is_over.is_set():
-                handle = await self._reconnect(failure)
-                if handle is not None:
-                    continue
-            if self.exit_code == 0 and self.confirmation is None:
-                self.confirmation = await self._recorded_code()
-            self.is_over.set()
-            return
+            if self.exit_code is not None or self.is_over.is_set():
+                break
+            handle = await self._reconnect(failure)
+        if self.exit_code == 0 and self.confirmation is None:
+            self.confirmation = await self._recorded_code()
+        self.is_over.set()
+
+    async def _listen(self, handle: Any) -> int:
+        """The exit code, from the stream of `handle`. A stream that is silent for long may be dead without a word: a
+        new one takes its place, unless the old one shows life meanwhile. Raises `VendorError`."""
+        waiting = asyncio.ensure_future(_exit_code(handle))
+        was_renewed = False
+        try:
+            pieces = self.pieces
+            while not (await asyncio.wait([waiting], timeout=self.timeouts.silence))[0]:
+                if self.pieces == pieces:
+                    try:
+                        newer = await self._connect()
+                    except VendorError as error:
+                        if error.is_missing_file and not (await asyncio.wait([waiting], timeout=_LAST_SECONDS))[0]:
+                            raise  # it ended, and the stream did not say so
+                        continue
+                    if self.pieces == pieces and not waiting.done():
+                        handle, newer, was_renewed = newer, handle, True
+                        waiting.cancel()
+                        waiting = asyncio.ensure_future(_exit_code(handle))
+                    await _disconnect(newer)
+                pieces = self.pieces
+            code: int = waiting.result()
+            if was_renewed and self.confirmation is None:
+                self._note_interruption()
+            return code
+        finally:
+            waiting.cancel()
+            await _disconnect(handle)
+
+    def _note_interruption(self) -> None:
+        self.has_started = self.was_interrupted = True
+        if self.confirmation is None:
+            self._on_stdout("\n[… the connection was lost for a moment; output may be missing here …]\n")
 
     async def _start(self) -> Any:
-        """The SDK's handle of it. A command is never sent twice, unless E2B said that it did not take it."""
-        retry = Retry(self.timeouts.repeat)
+        """The SDK's handle of it; None: it ended, and root wrote its exit code down. A command is sent again only when
+        it surely did not start. Raises `SandboxLost`."""
+        retry = Retry(self.timeouts.reconnect)
+        is_in_doubt = False
         while True:
-            request = asyncio.ensure_future(self._send())
             try:
-                handle = await asyncio.shield(request)
-            except asyncio.CancelledError:
-                # It may run already: its number is needed to end it.
-                await finish(asyncio.wait([request], timeout=_END_SECONDS))
-                if request.done() and not request.cancelled() and request.exception() is None:
-                    self.pid = request.result().pid
-                    await _disconnect(request.result())
-                request.cancel()
-                raise
+                if not is_in_doubt:
+                    handle = await self._send_once()
+                    self.pid = handle.pid
+                    return handle
+                if await self._has_started():
+                    return await self._take_up()
+                is_in_doubt, self.mark = False, new_mark()
             except VendorError as error:
+                is_in_doubt = is_in_doubt or not error.is_turned_away
                 wait = retry.next_wait()
-                if error.status != 429 or wait is None:
+                if error.is_permanent or error.is_mismatch or wait is None:
                     raise self.loss_error(error, self._start_failure()) from error
                 await asyncio.sleep(wait)
-            else:
-                self.pid = handle.pid
-                return handle
+
+    async def _send_once(self) -> Any:
+        request = asyncio.ensure_future(self._send())
+        try:
+            return await asyncio.shield(request)
+        except asyncio.CancelledError:
+            # It may run already: its number is needed to end it.
+            await finish(asyncio.wait([request], timeout=_END_SECONDS))
+            if request.done() and not request.cancelled() and request.exception() is None:
+                self.pid = request.result().pid
+                await _disconnect(request.result())
+            request.cancel()
+            raise
+
+    async def _has_started(self) -> bool:
+        """Whether a command without an answer has started. If not, it never will. Raises `VendorError`, `SandboxLost`."""
+        if await self._find():
+            return True
+        word = await claim_mark(self.vendor.commands.run, self.mark, self.token, self.starter_name)
+        if word not in ("claimed", "started"):
+            raise self.loss_error(None, "whether a command started is not known")
+        return word == "started"
+
+    async def _find(self) -> bool:
+        """Whether it runs, as far as E2B knows; then with its number."""
+        async with vendor_call(OUR_GRACE):
+            processes = await self.vendor.commands.list(request_timeout=20)
+        for process in processes:
+            if any(self.mark in argument for argument in process.args):
+                self.pid = process.pid
+        return self.pid is not None
+
+    async def _take_up(self) -> Any:
+        """As `_start`, of a command that started without an answer."""
+        if not await self._find():
+            self.exit_code = self.confirmation = await self._recorded_code()
+            if self.exit_code is None:
+                raise self.loss_error(None, "the connection was lost as a command started, and its result with it")
+            self.has_started = True
+            return None
+        handle = await self._connect()
+        self._note_interruption()
+        return handle
 
     def _start_failure(self) -> str:
         if self.apart:
@@ -158,6 +234,7 @@ class RemoteCommand:
             "flue_seconds": f"{self.timeout:.3f}",
             "flue_whole_seconds": str(int(self.timeout)),
             "flue_file": self.file,
+            "flue_mark": self.mark,
             "flue_command": self.text,
             "flue_account": "",
         }
@@ -173,7 +250,7 @@ class RemoteCommand:
                 shell_script(values, load_script("flue_ci.sandboxes.e2b", "command.sh")),
                 background=True,
                 envs=self._environment(),
-                user=account(self.starter),
+                user=self.starter_name,
                 cwd="/",
                 stdin=False,
                 request_timeout=OUR_GRACE,
@@ -196,18 +273,14 @@ class RemoteCommand:
         """A new stream of a command that went on without us. What it wrote meanwhile is lost; the output says so. None:
         E2B does not know the command any more, but root wrote its exit code down."""
         retry = Retry(self.timeouts.reconnect)
-        while not failure.is_gone and (wait := retry.next_wait()) is not None:
+        while not failure.is_gone and not failure.is_missing_file and (wait := retry.next_wait()) is not None:
             await asyncio.sleep(wait)
             try:
-                async with vendor_call():
-                    options = self._stream_options()
-                    handle = await self.vendor.commands.connect(self.pid, request_timeout=10, **options)
+                handle = await self._connect()
             except VendorError as error:
                 failure = error
                 continue
-            self.has_started = self.was_interrupted = True
-            if self.confirmation is None:
-                self._on_stdout("\n[… the connection was lost for a moment; output may be missing here …]\n")
+            self._note_interruption()
             return handle
         code = None
         if not failure.is_gone:
@@ -217,6 +290,11 @@ class RemoteCommand:
             raise self.loss_error(failure, doing) from failure
         self.exit_code = self.confirmation = code
         return None
+
+    async def _connect(self) -> Any:
+        """A new stream. Raises `VendorError`."""
+        async with vendor_call(OUR_GRACE):
+            return await self.vendor.commands.connect(self.pid, request_timeout=10, **self._stream_options())
 
     async def _recorded_code(self) -> int | None:
         """The exit code that root wrote down; None without such a record, and where the ordinary user can be root."""
@@ -234,12 +312,14 @@ class RemoteCommand:
         return int(code)
 
     def _on_stdout(self, text: str) -> None:
+        self.pieces += 1
         self.output.add(text.encode(errors="replace"))
         if self.output.error is not None:
             self.is_over.set()
 
     def _on_stderr(self, text: str) -> None:
         """Takes a piece of what the script and the shell around it write: reports, and noise."""
+        self.pieces += 1
         *lines, rest = (self.last_line + text).split("\n")
         self.last_line = rest[-200:]
         for line in lines:
@@ -248,7 +328,7 @@ class RemoteCommand:
                 continue
             self.has_started = True
             match report:
-                case ["missing" | "denied" | "unable" as problem]:
+                case ["missing" | "denied" | "unable" | "repeated" as problem]:
                     self.problem = problem
                     self.is_over.set()
                 case ["start", number] if number.isdigit():
@@ -267,7 +347,7 @@ class RemoteCommand:
         with suppress(VendorError):
             async with vendor_call(_END_SECONDS):
                 handle = await self.vendor.commands.run(
-                    script, background=True, user=account(self.starter), cwd="/", timeout=10, request_timeout=3
+                    script, background=True, user=self.starter_name, cwd="/", timeout=10, request_timeout=3
                 )
                 await handle.disconnect()
 
@@ -277,6 +357,8 @@ class RemoteCommand:
             raise self.output.error
         if self.problem == "missing":
             raise FileNotFoundError(f"no such directory in the sandbox: {cwd}")
+        if self.problem == "repeated":
+            raise self.loss_error(None, "a command had started before, and its result is lost")
         if self.problem == "denied":
             raise PermissionError(f"not allowed in the sandbox: {cwd}")
         if self.problem == "unable":
@@ -292,6 +374,11 @@ class RemoteCommand:
             self._on_stdout(text)
             code = 126
         return self.output.result(code, timed_out=timed_out, seconds=seconds)
+
+
+async def _exit_code(handle: Any) -> int:
+    async with vendor_call():
+        return int((await handle.wait()).exit_code)
 
 
 async def _disconnect(handle: Any) -> None:

@@ -6,13 +6,16 @@
 # which only this script has. (Not by bash's job control: its `wait -f` was seen to spin for ever, once in some hundred
 # commands.)
 # Assigned in front: flue_cwd (empty: the home), flue_seconds, flue_whole_seconds, flue_kill_after, flue_file (of the
-# command's text, or empty), flue_command. For a command apart from the user's start-up files, where this script runs as
+# command's text, or empty), flue_mark (a file that only the first start of this command can make), flue_command. For a command apart from the user's start-up files, where this script runs as
 # root: flue_account (the name to run as; else empty), flue_home, flue_path (PATH), flue_status_name (of the file in
 # root's home that gets the exit code). In the environment: flue_token and, for such a command, its variables as
 # flue_env_NAME; nobody else can read them there.
 # shellcheck disable=SC2154,SC2317 # the variables come before the script, the functions run by name
 export -n flue_token
 flue_report() { printf '\n%s %s\n' "$flue_token" "$*" >&2; }
+set -C
+{ : >"$flue_mark"; } 2>/dev/null || [ ! -e "$flue_mark" ] || { flue_report repeated; exit 1; }
+set +C
 cd -- "${flue_cwd:-$HOME}" 2>/dev/null || {
   if [ -d "${flue_cwd:-$HOME}" ]; then flue_report denied; else flue_report missing; fi
   exit 1

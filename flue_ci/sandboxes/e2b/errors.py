@@ -31,8 +31,9 @@ class Timeouts:
     create: float = 120.0  # one attempt to start a sandbox
     pace: float = 1.0  # between two such attempts: small plans have one a second
     start: RetryPolicy = field(default=RetryPolicy(timeout=180.0))  # all attempts to start one
+    silence: float = 25.0  # of a command, after which its stream is renewed; E2B keeps exit codes for 30
     repeat: RetryPolicy = field(default=RetryPolicy(attempts=3, first_wait=0.3))  # calls that may be repeated
-    reconnect: RetryPolicy = field(default=RetryPolicy(attempts=4, first_wait=0.3))  # to a command; its start is one
+    reconnect: RetryPolicy = field(default=RetryPolicy(attempts=7, first_wait=0.3, max_wait=5.0))  # to a command
     kill: RetryPolicy = field(default=RetryPolicy(timeout=6.0, first_wait=0.3, growth=1.0))  # the end of a sandbox
 
 
@@ -69,10 +70,11 @@ async def vendor_call(seconds: float | None = None) -> AsyncIterator[None]:
 class VendorError(Exception):
     """A call to the SDK that failed; `cause` is what it raised.
 
-    `status` is the HTTP status of the control plane's answer (0: none, or unknown). `is_gone`: the sandbox has ended.
-    `is_mismatch`: the SDK is not the one we know, or the server does not speak its protocol. `is_refusal`: E2B
-    understood the request and declined it, or cannot be understood; `is_permanent`: the sandbox would answer the same
-    again. `exit_code` is what a command ended with, -1 after a signal or at E2B's deadline; None: it did not end.
+    `status` is the HTTP status of the control plane's answer (0: none, or unknown). `is_gone`: the sandbox has
+    ended. `is_mismatch`: the SDK is not the one we know, or the server does not speak its protocol. `is_refusal`:
+    E2B understood the request and declined it, or cannot be understood; `is_permanent`: the sandbox would answer
+    the same again. `is_turned_away`: the request surely did nothing. `exit_code` is what a command ended with, -1
+    after a signal or at E2B's deadline; None: it did not end.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -82,6 +84,7 @@ class VendorError(Exception):
         self.status = 0
         self.exit_code: int | None = None
         self.is_gone = self.is_permanent = self.is_missing_file = self.is_invalid_argument = False
+        self.is_turned_away = False
         self.is_mismatch = self.is_refusal = isinstance(cause, TypeError | AttributeError | KeyError | ImportError)
         if self.is_mismatch:
             return
@@ -90,6 +93,8 @@ class VendorError(Exception):
         self.is_gone = isinstance(cause, e2b.SandboxNotRunningException | e2b.SandboxNotFoundException)
         self.is_invalid_argument = isinstance(cause, e2b.InvalidArgumentException)
         self.is_missing_file = isinstance(cause, e2b.NotFoundException) and not self.is_gone
+        is_closed = isinstance(cause, e2b.SandboxUnreachableException) and "port is not open" in str(cause)
+        self.is_turned_away = is_closed or isinstance(cause, e2b.RateLimitException)
         is_wrong_key = isinstance(cause, e2b.AuthenticationException)
         is_full = isinstance(cause, e2b.NotEnoughSpaceException)
         self.is_permanent = self.is_gone or self.is_invalid_argument or is_wrong_key or is_full
@@ -144,6 +149,12 @@ def refusal_error(error: VendorError, text: str, template: str = "") -> RequestR
     elif error.status == 404:
         message = f"E2B has no template {template!r}"
         hint = "check `sandbox.template`; your own are built with `e2b template build`, and `base` always works"
+    elif "rules" in text.lower() or "transform" in text.lower():
+        message = "E2B does not add headers for this team or template"
+        hint = "drop `sandbox.network.inject`, ask E2B for network transform rules, or build the template again"
+    elif "method not allowed" in text.lower():
+        message = "this server's E2B API is older than the SDK"
+        hint = "bring the server that E2B_API_URL or E2B_DOMAIN names up to date; the SDK asks for POST /v2/sandboxes"
     elif "timeout" in text.lower():
         message = "E2B refused the sandbox's lifetime"
         hint = "lower `sandbox.timeout`: a Hobby plan allows 1h, a Pro plan 24h"

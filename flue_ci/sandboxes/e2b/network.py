@@ -11,6 +11,7 @@ from flue_ci.sandboxes.e2b.errors import VendorError
 ALL_TRAFFIC = "0.0.0.0/0"
 ALL_IPV6 = "::/0"
 _NAME = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?", re.IGNORECASE)
+_MAX_VALUE = 2_048  # characters of a header
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -58,10 +59,16 @@ def check_network(network: Network) -> None:
             raise SandboxError(f"{host!r} in `sandbox.network` is neither a host name nor an address", hint=hint)
     for rule in network.inject:
         if not _NAME.fullmatch(rule.host) or rule.host == "*" or _is_address(rule.host):
-            hint = "E2B adds headers to HTTPS requests to names, such as packages.example.com or *.example.com"
+            hint = "E2B adds headers to HTTPS requests to names, such as packages.example.com"
             raise SandboxError(f"{rule.host!r} in `sandbox.network.inject` is not a host name", hint=hint)
+        if rule.host.startswith("*."):
+            hint = "name each host in a rule of its own"
+            raise SandboxError(f"{rule.host!r} in `sandbox.network.inject` is a pattern; E2B takes names", hint=hint)
         if not _HEADER.fullmatch(rule.header) or any(character in rule.value for character in "\r\n\0"):
             raise SandboxError(f"the header {rule.header!r} for {rule.host} is not one that HTTP can carry")
+        if len(rule.value) > _MAX_VALUE:
+            text = f"the header {rule.header!r} for {rule.host} has {len(rule.value):,} characters"
+            raise SandboxError(text, hint=f"E2B takes at most {_MAX_VALUE:,}: use a shorter secret")
 
 
 def _is_address(text: str) -> bool:

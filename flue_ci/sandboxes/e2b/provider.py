@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
 import math
 import time
 import uuid
@@ -138,7 +139,9 @@ class E2BProvider:
         async with AsyncExitStack() as cleanup:
             cleanup.push_async_callback(lambda: finish(self._kill_attempt(mark)))
             try:
-                vendor = await self._create(request, mark, secrets, observe)
+                vendor, attempts = await self._create(request, mark, secrets, observe)
+                if attempts > 1:  # servers that ignore the key have made one for each
+                    await finish(self._kill_attempt(mark, but=vendor.sandbox_id))
             except RequestRefusal:
                 cleanup.pop_all()  # nothing was started
                 raise
@@ -153,13 +156,14 @@ class E2BProvider:
 
     async def _create(
         self, request: SandboxRequest, mark: str, secrets: tuple[str, ...], observe: Observer
-    ) -> AsyncSandbox:
-        """Asks until there is a sandbox, E2B refuses, or the time is up. One key for all attempts makes one sandbox."""
+    ) -> tuple[AsyncSandbox, int]:
+        """Asks until there is a sandbox, E2B refuses, or the time is up. One key for all attempts makes one sandbox.
+        Also the number of attempts."""
         key = f"flue-ci-{uuid.uuid4()}"
         retry = Retry(self.timeouts.start)
-        while True:
+        for attempt in itertools.count(1):
             try:
-                return await self._create_once(request, mark, key, observe)
+                return await self._create_once(request, mark, key, observe), attempt
             except VendorError as error:
                 if self._firewall.learns(error):
                     continue
@@ -171,6 +175,7 @@ class E2BProvider:
                     raise errors.unavailable_error(error, text, human_seconds(retry.elapsed)) from error
             observe(Notice(text=f"E2B has no sandbox for us yet ({text}); trying again in {human_seconds(wait)}"))
             await asyncio.sleep(wait)
+        raise AssertionError("there is always another attempt")
 
     async def _create_once(self, request: SandboxRequest, mark: str, key: str, observe: Observer) -> AsyncSandbox:
         wait = self._next_create - time.monotonic()
@@ -209,12 +214,13 @@ class E2BProvider:
             with suppress(SandboxError):
                 await self.kill(call.result().sandbox_id)
 
-    async def _kill_attempt(self, mark: str) -> None:
-        """Kills what an `open` may have started without an answer."""
+    async def _kill_attempt(self, mark: str, but: str = "") -> None:
+        """Kills what an `open` may have started without an answer, `but` one."""
         with suppress(SandboxError, TimeoutError):
             async with asyncio.timeout(self.timeouts.kill.timeout * 0.5):
                 for sandbox_id, _ in await self.list({_ATTEMPT: mark}):
-                    await self.kill(sandbox_id)
+                    if sandbox_id != but:
+                        await self.kill(sandbox_id)
 
     async def list(self, metadata: Mapping[str, str]) -> SandboxList:
         """See `ports.SandboxProvider`. Raises `SandboxError`, also without metadata, which matches those of others."""

@@ -17,8 +17,8 @@ from flue_ci.core.ports import ExecResult, Network, SandboxInfo, SandboxRequest,
 from flue_ci.core.retry import Retry
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, human_seconds
-from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand, account
-from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, vendor_call
+from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand
+from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, refusal_error, vendor_call
 from flue_ci.sandboxes.e2b.network import Firewall
 from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
 from flue_ci.sandboxes.output import CommandOutput
@@ -118,13 +118,13 @@ class E2BSandbox:
             timeout=timeout,
             output=CommandOutput(limit, on_output),
             cwd=cwd and self._path(cwd),
-            env=env or {},
+            env={**self._request.env, **(env or {})},  # which a daemon that was restarted has forgotten
             user=user,
             loss_error=self._loss_error,
             timeouts=self._timeouts,
+            user_name=self._user_name("user"),
         )
         if not login:
-            remote.env = {**self._request.env, **remote.env}
             remote.apart = self._account
             if user == "root":
                 remote.apart = replace(self._account, name="root", home="/root")
@@ -166,8 +166,7 @@ class E2BSandbox:
         doing = f"{path} could not be read"
         if user == "root":
             return await self._download(path, limit)
-        run = self._vendor.commands.run
-        return await self._repeat(lambda: read_file(run, target, limit), doing, path=target, seconds=600)
+        return await self._repeat(lambda: read_file(self._run, target, limit), doing, path=target, seconds=600)
 
     async def _download(self, path: str, limit: int | None) -> bytes:
         target = self._path(path)
@@ -193,15 +192,17 @@ class E2BSandbox:
         """Before a byte is moved. A special file would never end, or never begin."""
 
         async def look() -> Any:
-            entry = await self._vendor.files.get_info(path, user=account(user))
+            entry = await self._vendor.files.get_info(path, user=self._user_name(user))
             if entry.symlink_target and entry.symlink_target != path:
-                return await self._vendor.files.get_info(entry.symlink_target, user=account(user))
+                return await self._vendor.files.get_info(entry.symlink_target, user=self._user_name(user))
             return entry
 
         entry = await self._repeat(look, f"{path} could not be looked at", path=path, user=user)
         kind = getattr(entry.type, "value", "")
         if kind == "dir":
             raise IsADirectoryError(f"is a directory in the sandbox: {path}")
+        if not kind and entry.symlink_target == path:  # E2B says so of a link to nowhere
+            raise FileNotFoundError(f"no such file in the sandbox: {path}")
         if kind not in ("file", "symlink"):
             raise PermissionError(f"not a regular file in the sandbox: {path}")
         if kind == "file" and entry.size > limit:
@@ -224,7 +225,7 @@ class E2BSandbox:
                 source = f"/tmp/.{unpredictable_name()}"  # noqa: S108
                 uploads.append(source)
                 await self._send(source, data, user)
-            await write_file(self._vendor.commands.run, target, content, uploads)
+            await write_file(self._run, target, content, uploads)
 
         await self._repeat(attempt, f"{path} could not be written", path=target, seconds=600 + _upload_seconds(data))
 
@@ -235,7 +236,7 @@ class E2BSandbox:
         await self._repeat(lambda: self._send(target, data, user), doing, path=target, user=user, seconds=seconds)
 
     async def _send(self, path: str, data: bytes | Path, user: User) -> None:
-        files, name = self._vendor.files, account(user)
+        files, name = self._vendor.files, self._user_name(user)
         if isinstance(data, Path):
             with data.open("rb") as file:
                 await files.write(path, file, user=name)
@@ -247,10 +248,16 @@ class E2BSandbox:
         """See `ports.Sandbox`. E2B's rules leave existing connections alone: when less is to be reachable, the ordinary
         user's processes end with theirs."""
         self._secrets += tuple(rule.value for rule in network.inject)
-        await self._repeat(
-            lambda: self._vendor.update_network(self._firewall.policy(network, replace=True)),
-            "its network could not be switched",
-        )
+        try:
+            await self._repeat(
+                lambda: self._vendor.update_network(self._firewall.policy(network, replace=True)),
+                "its network could not be switched",
+            )
+        except SandboxLost as error:
+            cause = error.__cause__
+            if isinstance(cause, VendorError) and cause.status in (400, 403):  # the sandbox lives, and stays as it was
+                raise refusal_error(cause, mask(str(cause), self._secrets)) from cause
+            raise
         is_new, self._network = network != self._network, network
         if is_new and network.mode != "open" and (problem := await self.end_processes()):
             self._observe(Notice(text=f"connections that exist may go on in the new network: {problem}"))
@@ -326,6 +333,16 @@ class E2BSandbox:
         ttl = human_seconds(self._timeouts.ttl)
         self._observe(Notice(text=f"could not make sure that sandbox {self.info.id} ended ({text}); it does in {ttl}"))
 
+    def _user_name(self, user: User) -> str | None:
+        """For the SDK; None is the template's own ordinary user, as long as the name is not known."""
+        if user == "root":
+            return "root"
+        return self._account.name or None
+
+    async def _run(self, script: str, **options: Any) -> Any:
+        """The SDK's result of a script of the ordinary user."""
+        return await self._vendor.commands.run(script, user=self._user_name("user"), **options)
+
     def _path(self, path: str) -> str:
         if "\0" in path or path.encode(errors="replace").decode() != path:
             raise FileNotFoundError(f"no such file in the sandbox: {path!r}")
@@ -351,7 +368,7 @@ class E2BSandbox:
                 if self._firewall.learns(error):
                     continue
                 wait = retry.next_wait()
-                if error.is_permanent or wait is None:
+                if error.is_permanent or error.status == 400 or wait is None:
                     raise self._loss_error(error, doing) from error
             await asyncio.sleep(wait)
 
@@ -361,7 +378,7 @@ class E2BSandbox:
             return None
         with suppress(VendorError):
             async with vendor_call():
-                entry = await self._vendor.files.get_info(path, user=account(user))
+                entry = await self._vendor.files.get_info(path, user=self._user_name(user))
             if getattr(entry.type, "value", "") == "dir":
                 return IsADirectoryError(f"is a directory in the sandbox: {path}")
         return None
