@@ -237,10 +237,14 @@ def _check_own_rules(top: Path, name: str) -> None:
 
 def _exclude(settings: Mapping[str, str], info_exclude: Path) -> bytes:
     """The user's ignore rules, then the repository's own ones, which win because they come later."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    user = Path(settings.get("core.excludesfile") or home / "git/ignore")
+    files = [info_exclude]
+    home, folder = os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME")
+    if user := settings.get("core.excludesfile"):
+        files.insert(0, Path(user))
+    elif folder or home:  # without either git reads none
+        files.insert(0, Path(folder or f"{home}/.config", "git/ignore"))
     texts: list[bytes] = []
-    for path in (user, info_exclude):
+    for path in files:
         try:
             with path.open("rb") as file:
                 texts.append(file.read(_EXCLUDE_LIMIT).removesuffix(b"\n") + b"\n")
