@@ -77,14 +77,46 @@ def run_command_line(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        if not (text := _machine_trouble(error)):
+            _print_bug()
+            return EXIT_BUG
+        _print_error(f"flue-ci: {text}")
+        return EXIT_USAGE
     except Exception:  # noqa: BLE001 (the error boundary: anything else is a bug of ours)
-        import traceback
-
-        _print_error(f"{traceback.format_exc()}flue-ci: this is a bug of flue-ci; the lines above say where")
+        _print_bug()
         return EXIT_BUG
     if isinstance(code, int):
         return code
     return 0
+
+
+def _machine_trouble(error: OSError) -> str:
+    """What of this machine stands in the way, and what to do; empty for an error that is a bug of ours."""
+    import errno
+
+    text = error.strerror or ""
+    if text.startswith("No usable temporary directory"):  # `tempfile`, which looks at these variables
+        return f"{text[0].lower()}{text[1:]}\n  → set TMPDIR to a directory that can be written"
+    hints = {
+        errno.EROFS: "choose places that can be written: --out, TMPDIR, HOME",
+        errno.EACCES: "see who may use it (ls -ld), or choose another place: --out, TMPDIR, HOME",
+        errno.ENOSPC: "make space, or choose another place: --out, TMPDIR, HOME",
+        errno.EDQUOT: "make space, or choose another place: --out, TMPDIR, HOME",
+        errno.EMFILE: "allow more open files: ulimit -n 4096",
+    }
+    if error.errno not in hints:
+        return ""
+    place = "a file"
+    if isinstance(error.filename, str | bytes):
+        place = os.fsdecode(error.filename)
+    return f"{place}: {text}\n  → {hints[error.errno]}"
+
+
+def _print_bug() -> None:
+    import traceback
+
+    _print_error(f"{traceback.format_exc()}flue-ci: this is a bug of flue-ci; the lines above say where")
 
 
 def _print_error(text: str) -> None:

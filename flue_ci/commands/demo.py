@@ -1,5 +1,6 @@
 """`flue-ci demo`: a real run with a recorded model, in a small repository that is made for it."""
 
+import asyncio
 import shutil
 import sys
 import tempfile
@@ -8,9 +9,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from flue_ci.commands.run import run_locally
-from flue_ci.core.errors import UsageError
+from flue_ci.core.errors import Diagnostic, UsageError
+from flue_ci.core.text import plain
 from flue_ci.git.command import run_git
 from flue_ci.run.plan import RunOptions
+from flue_ci.sandboxes.registry import SANDBOXES
+from flue_ci.settings import read_settings
 from flue_ci.terminal.screen import say
 
 AGENT = "fix-tests"
@@ -20,7 +24,14 @@ _GIT_SETTINGS = (*_IDENTITY, "commit.gpgsign=false", "core.hooksPath=/dev/null")
 
 def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -> int:
     """Makes a small repository with a failing test and has a recorded agent fix it in the local sandbox. Returns the
-    exit code."""
+    exit code.
+
+    Where bubblewrap makes no sandbox, the commands run without isolation. That is for this recording in this repository
+    only: both are in the package, and the commands are known (a test holds them to a list).
+    """
+    trouble = ""
+    if isolation:
+        trouble = _sandbox_trouble(environ)
     with tempfile.TemporaryDirectory(prefix="flue-ci-demo-") as folder, as_file(files("flue_ci") / "demo") as demo:
         repo = Path(folder) / "slugs"
         shutil.copytree(demo / "repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
@@ -33,11 +44,17 @@ def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -
             f"$ flue-ci run {AGENT}",
             sys.stderr,
         )
+        if trouble:
+            say(
+                f"Without isolation, because {plain(trouble)}: the recorded commands (python3 -m unittest, "
+                "git diff --stat) run as you, in a temporary directory. No model and no stranger chose them.",
+                sys.stderr,
+            )
         options = RunOptions(
             agent=AGENT,
             repo=repo,
             sandbox="local",
-            no_isolation=not isolation,
+            no_isolation=not isolation or bool(trouble),
             out=out,
             replay=demo / "recording.jsonl",
             show_diff=True,
@@ -46,6 +63,14 @@ def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -
     if code == 0:
         say("\nNext, in a repository of yours: `flue-ci init`, `flue-ci doctor`, `flue-ci run fix-tests`", sys.stderr)
     return code
+
+
+def _sandbox_trouble(environ: Mapping[str, str]) -> str:
+    """Why bubblewrap makes no sandbox here; empty when it does."""
+    diagnosis: Diagnostic = asyncio.run(SANDBOXES.load("local").diagnose(read_settings(environ), offline=True))
+    if diagnosis.severity == "ok":
+        return ""
+    return diagnosis.message
 
 
 def _commit(repo: Path) -> None:

@@ -17,6 +17,7 @@ from flue_ci.commands.consent import Request, obtain_consent
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import first_few, one_line, plain, printable
+from flue_ci.git.completion import GitHubCompletion
 from flue_ci.publish.publisher import PublishTarget, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
@@ -80,7 +81,12 @@ def _prepare(
     git_dirs, requests = obtain_consent(spec, repo, options, settings)
     mentions_repo = "repo" in spec.prompt + spec.instructions
     inputs = checkout_inputs(
-        repo, history=spec.workspace.history, scratch=scratch, mentions_repo=mentions_repo, git_dirs=git_dirs
+        repo,
+        history=spec.workspace.history,
+        scratch=scratch,
+        mentions_repo=mentions_repo,
+        git_dirs=git_dirs,
+        complete=GitHubCompletion(settings.github),
     )
     run = prepare_run(
         spec, spec_path=path, inputs=inputs, options=options, settings=settings, signal=lambda: signals.first

@@ -20,7 +20,7 @@ from flue_ci.git.places import check_places
 from flue_ci.git.protected import protected_folders
 
 _SETTINGS = (
-    r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile|hookspath)"
+    r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile|hookspath|sparsecheckout)"
     r"|remote\..*\.promisor|filter\..*\.(clean|smudge|process))$"
 )
 _PATHS = (
@@ -38,7 +38,8 @@ class Checkout:
 
     `head` is the commit, `ref` its branch (None: detached), `shallow` the commits at which history was cut off.
     `settings` are the user's git settings about files (lower-case keys); `exclude` is the text of ignore rules
-    outside the tree, `protected` the folders that are protected here besides the table in `protected`.
+    outside the tree, `protected` the folders that are protected here besides the table in `protected`. `additions` are
+    object directories on this host with what the checkout lacks.
     """
 
     top: Path
@@ -52,17 +53,23 @@ class Checkout:
     settings: Mapping[str, str]
     exclude: bytes
     protected: tuple[str, ...] = ()
+    additions: tuple[Path, ...] = ()
 
     @property
     def partial(self) -> bool:
-        """Objects that are not needed for the current commit may be missing."""
+        """Objects may be missing, also some of the current commit."""
         return any(key.endswith(".promisor") for key in self.settings)
+
+    @property
+    def sparse(self) -> bool:
+        """Only some of the files of the current commit are on disk."""
+        return self.settings.get("core.sparsecheckout", "").lower() in ("true", "yes", "on", "1")
 
     def with_objects(self, git: Git) -> Git:
         """`git`, which also sees the objects of the checkout."""
         # `:` separates the entries, and `"` starts a quoted one.
-        text = str(self.objects).replace("\\", "\\\\").replace('"', '\\"')
-        return git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=f'"{text}"')
+        texts = (str(path).replace("\\", "\\\\").replace('"', '\\"') for path in (self.objects, *self.additions))
+        return git.with_env(GIT_ALTERNATE_OBJECT_DIRECTORIES=":".join(f'"{text}"' for text in texts))
 
 
 async def find_checkout(repo: Path, git_dirs: Collection[Path] = ()) -> Checkout:
@@ -230,10 +237,14 @@ def _check_own_rules(top: Path, name: str) -> None:
 
 def _exclude(settings: Mapping[str, str], info_exclude: Path) -> bytes:
     """The user's ignore rules, then the repository's own ones, which win because they come later."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    user = Path(settings.get("core.excludesfile") or home / "git/ignore")
+    files = [info_exclude]
+    home, folder = os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME")
+    if user := settings.get("core.excludesfile"):
+        files.insert(0, Path(user))
+    elif folder or home:  # without either git reads none
+        files.insert(0, Path(folder or f"{home}/.config", "git/ignore"))
     texts: list[bytes] = []
-    for path in (user, info_exclude):
+    for path in files:
         try:
             with path.open("rb") as file:
                 texts.append(file.read(_EXCLUDE_LIMIT).removesuffix(b"\n") + b"\n")

@@ -178,7 +178,7 @@ def run_git(*args: str, cwd: Path, config: tuple[str, ...] = ()) -> GitResult:
 
 def git_version() -> str:
     """The line of `git version`. Raises `WorkspaceError` when git is not installed or older than `OLDEST`."""
-    return check_version(run_git("version", cwd=Path.cwd()))
+    return check_version(run_git("version", cwd=Path("/")))
 
 
 def check_version(result: GitResult) -> str:

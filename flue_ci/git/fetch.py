@@ -24,6 +24,7 @@ _EVERYTHING = 2_147_483_647  # git's word for a depth without end
 _MEMORY = 4_000_000_000  # bytes; what a server sends is unpacked by git
 _LIST_BYTES = 1_000_000
 _WATCH_SECONDS = 0.5
+_NAMES = 5_000  # of objects on one command line
 _SHA = re.compile(r"[0-9a-f]{40}")
 _LONGEST_REF = 1_000
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[/.]$|[\ud800-\udfff]")
@@ -96,6 +97,15 @@ async def fetch_commit(remote: Remote, *, sha: str, ref: str = "", depth: int) -
     what is not accepted.
     """
     await _fetch(remote, {sha: _full_ref(ref)}, depth)
+
+
+async def fetch_objects(remote: Remote, names: Sequence[str]) -> None:
+    """Brings objects (and all that trees among them hold) to this host by their names, as GitHub gives them out. Raises
+    as `fetch_commit` does."""
+    options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--end-of-options")
+    for start in range(0, len(names), _NAMES):
+        batch = map(_checked_sha, names[start : start + _NAMES])
+        await _run_with_retries(remote, "fetch", *options, _checked_url(remote), *batch)
 
 
 async def resolve(remote: Remote, ref: str) -> str:

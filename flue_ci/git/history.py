@@ -9,10 +9,45 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from flue_ci.git.checkout import Checkout, index_entries
-from flue_ci.git.command import Git, join_lines, pack_objects
+from flue_ci.git.command import Git, GitCommandError, join_lines, pack_objects
 
 _FEW_OBJECTS = 4096
+_SMALLER_DEPTHS = (50, 10, 1)
 _PACK_MAGIC = b"\xfftOc\x00\x00\x00\x02"
+
+
+async def copy_whole_history(git: Git, checkout: Checkout, depth: int) -> int:
+    """`copy_history` with as many of the `depth` generations (0: all) as have all their objects: of a partial clone,
+    that may be the commit alone. Returns the depth; raises `GitCommandError` when not even the commit is whole."""
+    try:
+        await copy_history(git, checkout, depth)
+        return depth
+    except GitCommandError as error:
+        last = error
+    for smaller in _SMALLER_DEPTHS:
+        if not depth or smaller < depth:
+            try:
+                await copy_history(git, checkout, smaller)
+                return smaller
+            except GitCommandError as error:
+                last = error
+    raise last
+
+
+async def missing_objects(git: Git, checkout: Checkout) -> list[str]:
+    """The names of what is missing of the checkout's commit, and then of its index. What is below a missing tree is
+    only known when that tree is there."""
+    both = checkout.with_objects(git)
+    options = ("--objects", "--missing=print", "--no-object-names", "--no-walk")
+    listing = (await both.run("rev-list", *options, checkout.head)).out.decode().split()
+    if missing := [name[1:] for name in listing if name.startswith("?")]:
+        return missing
+    # Fails for a sparse index with a tree that is missing; then git status says so.
+    index = both.with_env(GIT_INDEX_FILE=str(checkout.index))
+    entries = (await index.run("ls-files", "--stage", "-z", ok=None)).out.split(b"\0")
+    blobs = [entry.split(b" ", 2)[1].decode() for entry in entries if entry.startswith(b"1") and entry[:6] != b"160000"]
+    checks = await both.run("cat-file", "--batch-check=%(objectname)", stdin=join_lines(blobs))
+    return [line.split()[0] for line in checks.out.decode().splitlines() if line.endswith(" missing")]
 
 
 async def copy_history(git: Git, checkout: Checkout, depth: int) -> None:

@@ -5,9 +5,9 @@ Changes are later verified against it. The user's checkout is read, never writte
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.core.concurrency import together
@@ -15,9 +15,13 @@ from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.text import first_few, plural
 from flue_ci.git.checkout import Checkout, find_checkout
 from flue_ci.git.command import Git, GitCommandError, TooMuchOutput, git_in, read_objects
-from flue_ci.git.history import copy_history
+from flue_ci.git.history import copy_whole_history, missing_objects
 from flue_ci.git.snapshot import MEMORY_BYTES, take_snapshot
 
+# Brings objects of these names, which a partial clone lacks, into a new directory: `objects` of a repository, which it
+# returns. Raises `WorkspaceError` with what the user can do.
+Completion = Callable[[Checkout, Sequence[str], Path], Awaitable[Path]]
+_COMPLETION_ROUNDS = 4  # trees, what is below them, and what the index has besides
 _NOTES_BYTES = 2_000_000
 # The commit is the same for the same files, whenever and by whom it is made.
 _OVERLAY_AUTHOR = {
@@ -64,24 +68,33 @@ class Source:
 
     def object_files(self) -> list[Path]:
         """The files below `objects`: packs, their indexes, and single objects."""
-        return [path for path in (self.git_dir / "objects").rglob("*") if path.is_file()]
+        paths = (self.git_dir / "objects").rglob("*")
+        return [path for path in paths if path.is_file() and not path.name.startswith("tmp_")]  # git was interrupted
 
 
 async def open_checkout(
-    repo: Path, *, history: int | None, scratch: Path, memory: int = MEMORY_BYTES, git_dirs: tuple[Path, ...] = ()
+    repo: Path,
+    *,
+    history: int | None,
+    scratch: Path,
+    memory: int = MEMORY_BYTES,
+    git_dirs: tuple[Path, ...] = (),
+    complete: Completion | None = None,
 ) -> Source:
     """Reads the checkout that `repo` is or lies in: the commit with `history` generations (0 or None: all), and what
     is uncommitted.
 
     `scratch` is an existing directory of this host, outside of the repository; it has to stay as long as the `Source`
-    is used. `memory` bounds git in bytes; `git_dirs` are the places outside that its `.git` may lead to. Raises
-    `WorkspaceError` with a hint.
+    is used. `memory` bounds git in bytes; `git_dirs` are the places outside that its `.git` may lead to; `complete`
+    brings what a partial clone lacks. Raises `WorkspaceError` with a hint.
     """
     checkout = await find_checkout(repo, git_dirs)
     git_dir = new_repository(
         scratch / "source.git", head=checkout.head, object_format=checkout.object_format, exclude=checkout.exclude
     )
     git = git_in(git_dir)
+    if checkout.partial and complete:
+        checkout = await _complete_commit(git, checkout, scratch, complete)
     # Neither needs what the other writes.
     notes, snapshot = await together(
         _copy_history(git, checkout, history or 0), take_snapshot(git, checkout, memory=memory)
@@ -116,22 +129,35 @@ async def open_checkout(
     )
 
 
+async def _complete_commit(git: Git, checkout: Checkout, scratch: Path, complete: Completion) -> Checkout:
+    """The checkout with all objects of its commit and its index. git's own way to fetch them is never taken: the
+    checkout's configuration says which program that runs."""
+    for number in range(_COMPLETION_ROUNDS):
+        names = await missing_objects(git, checkout)
+        if not names:
+            break
+        objects = await complete(checkout, names, scratch / f"missing-{number}")
+        checkout = replace(checkout, additions=(*checkout.additions, objects))
+    return checkout
+
+
 async def _copy_history(git: Git, checkout: Checkout, depth: int) -> list[str]:
-    """Returns notes for people. Of a partial clone, in which older objects are missing, only the commit is copied."""
+    """Returns notes for people."""
     try:
-        try:
-            await copy_history(git, checkout, depth)
-        except GitCommandError:
-            if not checkout.partial or depth == 1:
-                raise
-            await copy_history(git, checkout, 1)
-            return ["the checkout is a partial clone: only its current commit travels, without history"]
+        copied = await copy_whole_history(git, checkout, depth)
     except GitCommandError as error:
         raise WorkspaceError(
             f"the history of {checkout.top} cannot be read: {error}",
             hint="git fsck shows what is wrong with the repository.",
         ) from error
-    return []
+    if copied == depth:
+        return []
+    extent = f"only its last {copied} generations of commits travel"
+    if copied == 1:
+        extent = "only its current commit travels, without history"
+    if checkout.partial:
+        return [f"the checkout is a partial clone: {extent}"]
+    return [f"objects are missing in the history of the checkout (git fsck names them): {extent}"]
 
 
 async def commit_notes(git: Git, base: str) -> list[str]:

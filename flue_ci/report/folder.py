@@ -5,6 +5,8 @@ Only the owner may read the files. The folder may lie in a checkout that others 
 it takes no more files, for example because the disk is full, the report is written to a temporary folder.
 """
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -40,7 +42,8 @@ _PIECES = (TextDelta, CommandOutput)  # their sum is in the event that ends them
 
 
 class RunFolder:
-    """`path` is made when missing, for its owner only. Raises `OSError` only from the constructor.
+    """`path` is made when missing, for its owner only. Raises `OSError` only from the constructor, also while another
+    run writes into the folder.
 
     `trouble` is the reason, for people, why something could not be written; empty when all was.
     """
@@ -51,6 +54,7 @@ class RunFolder:
         self.redact = redact
         self._start = time.monotonic()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock: int | None = _lock(path)
         for name in ("report.json", "report.md", CONVERSATION, PATCH, REFUSED_PATCH, PAGE):
             (path / name).unlink(missing_ok=True)  # the files of a former run must not pass for those of this one
         for name in _other_patches(path):
@@ -92,6 +96,12 @@ class RunFolder:
 
         When the folder takes no files, a temporary one is used; `trouble` and a note in the report then say so.
         """
+        try:
+            return self._save(report, patch, page=page)
+        finally:
+            self._unlock()
+
+    def _save(self, report: Report, patch: bytes, *, page: bool) -> Report:
         self._close()
         report = self.redact.redact_value(report)
         try:
@@ -139,6 +149,11 @@ class RunFolder:
             return report
         return replace(report, notes=(*report.notes, self.trouble), exit_code=report.exit_code or EXIT_FAILED)
 
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
     def _close(self) -> None:
         transcript, self._transcript = self._transcript, None
         try:
@@ -146,6 +161,20 @@ class RunFolder:
                 transcript.close()
         except OSError as error:
             self.trouble = f"the transcript ends early: {error}"
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor that holds the folder until it is closed or the process ends. Raises `BlockingIOError` while another
+    run holds it."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise BlockingIOError(errno.EAGAIN, "another run is writing into it") from None
+    except OSError:  # a file system without locks
+        pass
+    return lock
 
 
 def copy_public_files(folder: Path, to: Path, redact: Redactor) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.ports import Engine, Model, SandboxProvider, SandboxRequest
 from flue_ci.git.command import run_git
-from flue_ci.git.source import Source, open_checkout
+from flue_ci.git.source import Completion, Source, open_checkout
 from flue_ci.report.report import Publishing, Report, Trigger
 from flue_ci.run.commands import HostCommand
 from flue_ci.safety.redact import Redactor
@@ -89,20 +89,31 @@ class RunInputs(ABC):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutInputs(RunInputs):
     """The checkout at `trusted_folder`, for everything. `history` is the number of commits that travel; `git_dirs` are
-    the git directories elsewhere that its `.git` may lead to."""
+    the git directories elsewhere that its `.git` may lead to; `complete` brings what a partial clone lacks."""
 
     history: int
     scratch: Path
     git_dirs: tuple[Path, ...] = ()
+    complete: Completion | None = None
 
     async def source(self) -> Source:
         return await open_checkout(
-            self.trusted_folder, history=self.history, scratch=self.scratch, git_dirs=self.git_dirs
+            self.trusted_folder,
+            history=self.history,
+            scratch=self.scratch,
+            git_dirs=self.git_dirs,
+            complete=self.complete,
         )
 
 
 def checkout_inputs(
-    repo: Path, *, history: int, scratch: Path, mentions_repo: bool, git_dirs: tuple[Path, ...] = ()
+    repo: Path,
+    *,
+    history: int,
+    scratch: Path,
+    mentions_repo: bool,
+    git_dirs: tuple[Path, ...] = (),
+    complete: Completion | None = None,
 ) -> CheckoutInputs:
     """The inputs of a local run. `mentions_repo`: a prompt may name the branch and the commit."""
     about = {"name": repo.name}
@@ -116,6 +127,7 @@ def checkout_inputs(
         history=history,
         scratch=scratch,
         git_dirs=git_dirs,
+        complete=complete,
     )
 
 

@@ -19,14 +19,20 @@ ENDINGS = (".yml", ".yaml")
 
 def find_root(start: Path) -> Path:
     """The top of the checkout that `start` is in: the nearest directory with `.git`; `start` itself where there is
-    none. Absolute."""
-    start = start.resolve()
+    none. Absolute. Raises `UsageError` in a working directory that was deleted."""
+    try:
+        start = start.resolve()
+    except FileNotFoundError:
+        raise UsageError("the working directory does not exist any more", hint="cd to one that does") from None
     return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
 
 
 def display_path(path: Path) -> str:
     """`path` as people write it in the working directory."""
-    folder = Path.cwd()
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # it was deleted
+        return str(path)
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 

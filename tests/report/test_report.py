@@ -179,6 +179,7 @@ def test_a_conversation_is_a_file_of_its_own(tmp_path: Path) -> None:
     assert conversation_from_json(path.read_text()) == CONVERSATION
     assert path.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "out" / "transcript.jsonl").read_bytes() == b""
+    folder.save(report(), b"")
     RunFolder(tmp_path / "out", Redactor())
     assert not path.exists()
 

@@ -9,9 +9,10 @@ import os
 import posixpath
 import pwd
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -272,8 +273,11 @@ class LocalSandbox:
         name: str = user
         path = bubblewrap.path_variable()
         if not self._isolation:
-            name = pwd.getpwuid(os.geteuid()).pw_name
+            with suppress(KeyError):  # a container's user may have no entry
+                name = pwd.getpwuid(os.geteuid()).pw_name
             path = os.environ.get("PATH", bubblewrap.SYSTEM_PATH)
+            if not shutil.which("python3", path=path):  # the one that runs us, as inside bubblewrap
+                path = f"{path}:{sys.base_prefix}/bin"
         names = {"USER": name, "LOGNAME": name}
         return {"PATH": path, "HOME": self._homes[user], **names, "LANG": "C.UTF-8", "SHELL": "/bin/bash"}
 
