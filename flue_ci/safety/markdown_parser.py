@@ -20,6 +20,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
+from flue_ci.safety.active_text import HOST
 from flue_ci.safety.markdown_tree import Span
 
 __all__ = ["Token", "UnreadableMarkdown", "link_parts", "parse_markdown"]
@@ -28,7 +29,7 @@ MAX_DEPTH = 40  # of blocks in blocks and inline nodes in inline nodes
 _STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of n characters would take n² of them
 _LEAST_STEPS = 20_000
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
-_HOST = re.compile(r"[^\W_]")
+_HOST = re.compile(HOST)
 _ADDRESS = re.compile(r"[^ \t\n<`]*")
 _BEFORE_WWW = " \t\n*_~("
 
