@@ -20,6 +20,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
+from flue_ci.safety.active_text import HOST
 from flue_ci.safety.markdown_tree import Span
 
 __all__ = ["Token", "UnreadableMarkdown", "link_parts", "parse_markdown"]
@@ -29,7 +30,7 @@ _STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of
 _LEAST_STEPS = 20_000
 _MAX_LINKS = 5_000  # behind each `](` up to a hundred characters are read
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
-_HOST = re.compile(r"[^\W_]")
+_HOST = re.compile(HOST)
 _ADDRESS = re.compile(r"[^ \t\n<`]*")
 _BEFORE_WWW = " \t\n*_~("
 
@@ -87,6 +88,7 @@ def _parser() -> MarkdownIt:
     inline.ruler, inline.ruler2 = parser.inline.ruler, parser.inline.ruler2
     parser.inline = inline
     footnote_plugin(parser, inline=False, move_to_end=False)
+    parser.block.ruler.before(rules[0].name, "footnote_start", _footnote_start_rule)
     inline.add_terminator_char("w")
     inline.ruler.before("newline", "address", _address_rule)
     inline.ruler.before("escape", "backslash", _backslash_rule)
@@ -95,25 +97,40 @@ def _parser() -> MarkdownIt:
     for rule in rules:
         if rule.name == "footnote_def":  # in GitHub's reading it also ends quotes, lists and tables
             rule.alt += ["blockquote", "list", "table"]
-        elif rule.name == "code":
-            rule.fn = _not_behind_definition(rule.fn)
+        elif rule.name in ("code", "list", "html_block"):
+            rule.fn = _below_definition(rule.fn, rule.name != "code")
         rule.fn = _placed_block(rule.fn)
     for inline_rule in inline.ruler.__rules__:
         inline_rule.fn = _placed_inline(inline_rule.fn)
     return parser
 
 
-def _not_behind_definition(rule: Callable[..., bool]) -> Callable[..., bool]:
-    """The rule, but not right behind a definition, which is a paragraph to GitHub until its end is known: no indented
-    line ends it."""
+def _below_definition(rule: Callable[..., bool], may_end: bool) -> Callable[..., bool]:
+    """The rule, but right behind a definition only for what ends a paragraph: to GitHub a definition is one until its
+    end is known. `may_end`: the rule is one that can do so."""
 
     def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         last = state.tokens[-1:]
-        if last and last[0].type == "definition" and last[0].map and last[0].map[1] == start:
-            return False
+        if not silent and last and last[0].type == "definition" and last[0].map and last[0].map[1] == start:
+            parent, state.parentType = state.parentType, "paragraph"
+            ends_paragraph = may_end and rule(state, start, end, True)
+            state.parentType = parent
+            if not ends_paragraph:
+                return False
         return rule(state, start, end, silent)
 
     return run
+
+
+def _footnote_start_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Never a block: takes the blanks behind the colon of a footnote for a part of its sign, as GitHub does, so that
+    what follows is not indented by them."""
+    first = state.bMarks[start]
+    if state.parentType == "footnote" and state.src[first - 1 : first] == ":":
+        state.bMarks[start] += state.tShift[start]
+        state.tShift[start] = 0
+        state.sCount[start] = state.blkIndent
+    return False
 
 
 def _take_step(env: MutableMapping[str, Any], level: int) -> None:

@@ -108,6 +108,9 @@ def test_honest_text_stays_byte_for_byte(name: str) -> None:
 
 # What was found to act, and its neighbours.
 HOSTILE = [
+    *("**@**v**ictim**", "***@**v**ictim***", "**a__@__b**"),  # strong in strong has no tags on GitHub
+    *("https://😀.example/a", "<b>www.☃.example</b>", "a[^1]\n\n[^1]: http://☃.example"),
+    *("a[^9]\n\n[^9]:   - a\n\n        @v", "a[^9]\n\n[^9]:           @v"),
     *(
         "_@victim_",
         "__@victim__",
@@ -306,6 +309,8 @@ def test_whatever_would_act_is_shown_and_does_nothing(text: str) -> None:
 
 
 OPEN = [
+    "[x]: https://docs.example.com/\n1.\n   ```\nx",  # no list: to GitHub it goes on a paragraph
+    "- [x]: https://docs.example.com/\n  -\n    ```\nx",
     "```",
     "~~~~\n```",
     "- ```\n  a",
