@@ -1,6 +1,6 @@
 """The words for what an agent changed. Filled only from what the host itself verified, see `workspace`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 ChangeKind = Literal["added", "modified", "deleted", "renamed", "copied", "type-changed", "mode-changed"]
@@ -29,7 +29,7 @@ class ChangeSet:
     patch: bytes = b""
     tree: str = ""
     notes: tuple[str, ...] = ()
-    may_have_more: bool = False
+    may_have_more: bool = field(default=False, compare=False)
 
     @property
     def added(self) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import codecs
 import hashlib
 import shlex
 from collections.abc import Mapping
@@ -96,6 +97,7 @@ class Edit:
             is_fresh = data is None
             if data is None:
                 data = await self._read(path, context)
+            _check_encoding(data, arguments["new"])
             before = data.decode("utf-8", "surrogateescape")
             try:
                 after, count = await asyncio.to_thread(_replace_arguments, before, arguments)
@@ -119,6 +121,21 @@ class Edit:
             return await context.sandbox.read(path, limit=EDIT_BYTES)
         except ValueError as error:
             raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
+
+
+def _check_encoding(data: bytes, new: str) -> None:
+    """Raises `ToolError` where an edit in UTF-8 would damage a file of another encoding."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ToolError("The file is in UTF-16, which `edit` cannot write. Use bash: python with that encoding.")
+    if new.isascii():
+        return
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise ToolError(
+            "The file is not in UTF-8, and `new` has letters that are not ASCII: they would be in another encoding than"
+            " the rest. Use bash: python with the encoding of the file."
+        ) from None
 
 
 def _replace_arguments(text: str, arguments: Mapping[str, JSON]) -> tuple[str, int]:
