@@ -10,7 +10,7 @@ import pytest
 from flue_ci.agent.tools.bash import DEFAULT_SECONDS, Bash
 from flue_ci.agent.tools.files import READ_LINES, Read
 from flue_ci.agent.tools.registry import TOOLS
-from flue_ci.agent.tools.search import LINE_BYTES, read_grep
+from flue_ci.agent.tools.search import LINE_CHARS
 from flue_ci.agent.tools.tool import ToolContext
 from flue_ci.agent.tools.toolbox import Toolbox, make_tools
 from flue_ci.core.events import ProgressEvent, ToolEnded, ToolStarted
@@ -194,13 +194,74 @@ async def test_grep_says_when_nothing_was_found_when_it_was_cut_and_when_the_pat
     wrong = await use(tools, "grep", pattern="(")
     assert wrong.is_error
     assert "search failed" in wrong.content
-    missing = await use(tools, "grep", pattern="x", path="no/such/place")
-    assert missing.is_error
+    for name in ("grep", "glob"):
+        missing = await use(tools, name, pattern="x", path="no/such/place")
+        assert (missing.is_error, "no file or directory 'no/such/place'" in missing.content) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [
+        ("*.py", "src/a.py"),
+        ("*.{py,txt}", "new.txt src/a.py src/deep/b.txt"),
+        ("src/*.py", "src/a.py"),
+        ("b.txt", "src/deep/b.txt"),
+        ("src/**", "src/a.py src/deep/b.txt"),
+        (".git*", ".gitignore"),
+        ("!*.txt", ".gitignore src/a.py"),
+        ("{workdir}/src/*.py", "src/a.py"),
+        ("*.log", ""),
+    ],
+)
+async def test_glob_means_what_ripgrep_means(tools: Toolbox, box: Sandbox, pattern: str, files: str) -> None:
+    result = await use(tools, "glob", pattern=pattern.replace("{workdir}", f"{box.info.home}/repo"))
+    assert files.split() == ([] if result.note == "none" else result.content.split())
+
+
+async def test_places_that_git_ignores_or_does_not_know_can_be_searched_by_name(tools: Toolbox, box: Sandbox) -> None:
+    await box.write("elsewhere/x/y.md", b"needle outside\n")
+    await box.exec("git init -q repo/inner && echo needle > repo/inner/z.c && echo x > repo/inner/.env", timeout=20)
+    home = box.info.home
+    assert (await use(tools, "grep", pattern="needle", path="~/elsewhere")).content.startswith(
+        f"{home}/elsewhere/x/y.md:1:"
+    )
+    assert (await use(tools, "glob", pattern="*.md", path="../elsewhere")).content == f"{home}/elsewhere/x/y.md"
+    assert (await use(tools, "grep", pattern="needle", path="node_modules")).content.startswith(
+        "node_modules/x/index.js:1:"
+    )
+    assert (await use(tools, "grep", pattern="needle", path="run.log")).content == "run.log:1:needle in a log"
+    assert (await use(tools, "grep", pattern="needle", glob="*.c")).content == "inner/z.c:1:needle"
+
+
+async def test_a_match_is_shown_also_far_into_a_long_line(tools: Toolbox, box: Sandbox) -> None:
+    await box.write("repo/long.txt", b"a" * 6_000 + b" needle " + b"b" * 4_000 + b"\n")
+    line = (await use(tools, "grep", pattern="needle", path="long.txt")).content
+    assert " needle " in line
+    assert len(line) < LINE_CHARS + 60
+    assert line.endswith("[… line cut]")
+    await box.write("repo/long.txt", b"x" * LINE_CHARS + b"\n")
+    assert (await use(tools, "grep", pattern="x", path="long.txt")).content == "long.txt:1:" + "x" * LINE_CHARS
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [(r"(?<!x)beta", 1), (r"return 1(?!.)", 2), (r"def (?P<n>a\w+)", 1), (r"\):$", 2), (r"^\s*$", 2), (r"a\s+d", 0)],
+)
+async def test_a_pattern_never_sees_more_than_one_line(tools: Toolbox, pattern: str, found: int) -> None:
+    result = await use(tools, "grep", pattern=pattern, path="src/a.py")
+    assert result.note == ["no match", "1 match", "2 matches"][found], result.content
+
+
+@pytest.mark.parametrize("glob", ["*.{py", "*.py}", "[a", "[z-a]"])
+async def test_a_glob_that_cannot_be_read_is_an_error(tools: Toolbox, glob: str) -> None:
+    result = await use(tools, "glob", pattern=glob)
+    assert result.is_error
+    assert "glob" in result.content
 
 
 async def test_glob_lists_at_any_depth_and_says_when_it_was_cut(tools: Toolbox) -> None:
     assert (await use(tools, "glob", pattern="**/*.py")).content == "src/a.py"
-    assert (await use(tools, "glob", pattern="*.txt", path="src/deep")).content == "b.txt"
+    assert (await use(tools, "glob", pattern="*.txt", path="src/deep")).content == "src/deep/b.txt"
     assert (await use(tools, "glob", pattern="**/*.zig")).content.startswith("No file")
     await use(tools, "bash", command="mkdir lots && cd lots && seq 1 1200 | xargs touch")
     cut = await use(tools, "glob", pattern="lots/*")
@@ -219,12 +280,6 @@ async def test_wrong_arguments_are_told_with_what_would_be_right(tools: Toolbox)
     assert "'command' is missing" in (await use(tools, "bash")).content
     assert "there is no argument 'cmd'" in (await use(tools, "bash", command="x", cmd="y")).content
     assert "must be of type number" in (await use(tools, "bash", command="x", timeout="long")).content
-
-
-@pytest.mark.parametrize(("length", "cut"), [(LINE_BYTES, False), (LINE_BYTES + 1, True)])
-def test_only_a_line_that_was_cut_says_so(length: int, cut: bool) -> None:
-    output = read_grep(0, "x" * length + "\n")
-    assert output.text.endswith("[… line cut]") == cut
 
 
 def test_the_definitions_name_the_bounds_of_the_code() -> None:

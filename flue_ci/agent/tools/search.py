@@ -1,15 +1,30 @@
-"""The tools `grep` and `glob`. Both stand on git, so ignore rules are git's own."""
+"""The tools `grep` and `glob`: what ripgrep means by a pattern, with hidden files and without those that git ignores.
 
+Both are one program in Perl, which is wherever git is, because it has to be the same in every sandbox: ripgrep is in
+few of them, and to bring it costs more than it saves.
+"""
+
+import posixpath
 from collections.abc import Mapping
 
-from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
+from flue_ci.agent.tools.globs import glob_expression
+from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import plural, source_lines
 
 MATCHES = 100
-LINE_BYTES = 500
+LINE_CHARS = 500
 PATHS = 1_000
+OUTPUT_BYTES = 12_000
+_NOT_SEARCHED = (
+    "(Files that git ignores, binary files and .git were left out; name such a directory as path to see it.)"
+)
+_ENDINGS = {
+    3: "There is no file or directory {path!r}. Paths are relative to the repository.",
+    5: "{path!r} cannot be opened: permission denied.",
+    127: "There is no perl in this sandbox, which this tool needs. Use bash with grep or find.",
+}
 
 
 class Grep:
@@ -19,19 +34,14 @@ class Grep:
     writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
-        """Raises `ToolError` with git's words for a bad pattern or path."""
-        values = {
-            "path": context.path(arguments.get("path", ".")),
-            "pattern": arguments["pattern"],
-            "glob": f":(glob){arguments['glob']}" if arguments.get("glob") else "",
-            "case": "-i" if arguments.get("ignore_case") else "",
-            "lines": str(MATCHES + 1),
-            "bytes": str(LINE_BYTES + 1),
-        }
-        exit_code, output = await _search("grep.sh", values | {"syntax": "-P"}, context)
-        if exit_code > 1 and "PCRE" in output:  # this git was built without Perl's expressions
-            exit_code, output = await _search("grep.sh", values | {"syntax": "-E"}, context)
-        return read_grep(exit_code, output)
+        """Raises `ToolError` for a pattern or path that cannot be used."""
+        case = "i" if arguments.get("ignore_case") else ""
+        values = {"task": "grep", "pattern": arguments["pattern"], "case": case, "lines": str(MATCHES)}
+        lines, has_more = await _search(values, arguments.get("glob", ""), arguments.get("path", "."), context)
+        if not lines:
+            return ToolOutput(text=f"No match. {_NOT_SEARCHED}", note="no match")
+        count = "1 match" if len(lines) == 1 else f"{len(lines)} matches"
+        return _answer(lines, has_more, "narrow the pattern, or set path or glob", count)
 
 
 class Glob:
@@ -41,48 +51,52 @@ class Glob:
     writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
-        """Raises `ToolError` with git's words for a bad pattern or path."""
-        path = context.path(arguments.get("path", "."))
-        values = {"path": path, "glob": f":(glob){arguments['pattern']}", "lines": str(PATHS + 1)}
-        exit_code, output = await _search("glob.sh", values, context)
-        lines = source_lines(output)
-        if exit_code == 9 or (lines and lines[0].startswith("fatal:")):
-            raise ToolError(f"The listing failed: {output.strip()}")
+        """Raises `ToolError` for a pattern or path that cannot be used."""
+        values = {"task": "list", "pattern": "", "case": "", "lines": str(PATHS)}
+        lines, has_more = await _search(values, arguments["pattern"], arguments.get("path", "."), context)
         if not lines:
-            text = "No file has such a name. (Files that git ignores are not listed; `**/` matches any depth.)"
-            return ToolOutput(text=text, note="none")
-        return _first_lines(lines, PATHS, "narrow the pattern", plural(len(lines), "file"))
+            return ToolOutput(text=f"No file has such a name. {_NOT_SEARCHED}", note="none")
+        return _answer(lines, has_more, "narrow the pattern", plural(len(lines), "file"))
 
 
-def read_grep(exit_code: int, output: str) -> ToolOutput:
-    """The answer of `grep.sh`. Raises `ToolError`."""
-    lines = source_lines(output)
-    if exit_code == 1 or (exit_code in (0, 141) and not lines):
-        return ToolOutput(text="No match. (Files that git ignores were not searched.)", note="no match")
-    if exit_code not in (0, 141):
-        raise ToolError(f"The search failed: {output.strip() or 'no such file or directory'}")
-    for index, line in enumerate(lines):
-        if len(line.encode()) > LINE_BYTES:
-            lines[index] += " [… line cut]"
-    count = "1 match" if len(lines) == 1 else f"{len(lines)} matches"
-    return _first_lines(lines, MATCHES, "narrow the pattern, or set path or glob", count)
+def search_script(values: Mapping[str, str]) -> str:
+    """The script of one search. `values`: task, path, top, glob (an expression), pattern, case, lines; see
+    `search.pl`."""
+    bounds = {"bytes": str(OUTPUT_BYTES), "width": str(LINE_CHARS)}
+    program = load_script("flue_ci.agent.tools", "search.pl")
+    return shell_script({"program": program, **bounds, **values}, load_script("flue_ci.agent.tools", "search.sh"))
 
 
-def _first_lines(lines: list[str], limit: int, advice: str, note: str) -> ToolOutput:
-    if len(lines) > limit:
-        lines = [*lines[:limit], f"[the first {limit}; there are more: {advice}]"]
-        note = f"first {limit}"
+def path_expression(glob: str, workdir: str) -> str:
+    """What `search.pl` takes for a glob: an expression, after `!` for paths that are left out; "" for every path.
+    Raises `ToolError`."""
+    if not glob:
+        return ""
+    negation = "!" if glob.startswith("!") else ""
+    return negation + glob_expression(glob.removeprefix("!").removeprefix(f"{workdir}/"))
+
+
+def _answer(lines: list[str], has_more: bool, advice: str, note: str) -> ToolOutput:
+    if has_more:
+        note = f"first {len(lines)}"
+        lines = [*lines, f"[the first {len(lines)}; there are more: {advice}]"]
     return ToolOutput(text="\n".join(lines), note=note)
 
 
-async def _search(script: str, values: Mapping[str, str], context: ToolContext) -> tuple[int, str]:
-    """Exit code and output of one of our scripts. Raises `ToolError` when it takes too long."""
+async def _search(values: Mapping[str, str], glob: str, path: str, context: ToolContext) -> tuple[list[str], bool]:
+    """The lines of an answer, and whether there are more. Raises `ToolError`."""
+    place = posixpath.normpath(context.path(path))
+    places = {"path": place, "top": context.workdir, "glob": path_expression(glob, context.workdir)}
     result = await context.sandbox.exec(
-        shell_script(values, load_script("flue_ci.agent.tools", script)),
+        search_script({**values, **places}),
         timeout=min(60.0, context.command_seconds),
         cwd=context.workdir,
-        limit=RESULT_BYTES,
+        limit=2 * OUTPUT_BYTES,
     )
     if result.timed_out:
         raise ToolError("The search took too long; narrow it by path or glob.")
-    return result.exit_code, result.output.decode("utf-8", "replace")
+    output = result.output.decode("utf-8", "replace")
+    if result.exit_code not in (0, 1, 10):
+        text = _ENDINGS.get(result.exit_code, "The search failed: {output}")
+        raise ToolError(text.format(path=path, output=output.strip() or f"exit code {result.exit_code}"))
+    return source_lines(output), result.exit_code == 10
