@@ -3,7 +3,7 @@ clock."""
 
 from collections.abc import Callable
 
-from flue_ci.core.messages import Usage
+from flue_ci.core.messages import Conversation, Prompt, Reply, Usage
 from flue_ci.core.ports import Limits
 from flue_ci.core.text import human_cost
 
@@ -17,6 +17,8 @@ _TURNS_AHEAD = 2.2
 _LAST_SHARE = 0.1
 _LAST_SECONDS = 60.0
 _LAST_SHARE_OF_SHORT = 0.5
+_CHARACTERS = 4  # of a token, for the estimate where a server reports none
+_NOT_REPORTED = "the model's server does not report what was used"
 
 
 class Budget:
@@ -26,8 +28,15 @@ class Budget:
         self._limits = limits
         self._clock = clock
         self._start = clock()
+        self._estimate = 0  # tokens that were not reported
         self._previous = Usage()
+        self._previous_tokens = 0
         self._has_warned = False
+
+    def count(self, reply: Reply, request: Conversation) -> None:
+        """Estimates the tokens of a turn whose server did not report them."""
+        if not is_reported(reply.usage):
+            self._estimate += max(estimated_tokens(request, reply) - reply.usage.total_tokens, 0)
 
     def seconds_left(self) -> float | None:
         """Until the limit of minutes, at least 0; None when there is no such limit."""
@@ -36,12 +45,18 @@ class Budget:
         return max(self._limits.minutes * 60 - (self._clock() - self._start), 0.0)
 
     def exhausted_limit(self, usage: Usage) -> str | None:
-        """The name of the limit that is used up, or None."""
+        """The name of the limit that is used up, or None. It says so where it was counted by an estimate, or cannot be
+        counted, which ends the run as well."""
         limits = self._limits
         if limits.turns is not None and usage.turns >= limits.turns:
             return "turns"
         if limits.tokens is not None and usage.total_tokens >= limits.tokens:
             return "tokens"
+        if limits.tokens is not None and usage.total_tokens + self._estimate >= limits.tokens:
+            return f"tokens, counted by an estimate ({_NOT_REPORTED})"
+        if limits.cost_usd is not None and usage.cost_usd is None:
+            cause = _NOT_REPORTED if self._estimate else "the model's price is not known"
+            return f"dollars, which cannot be counted ({cause})"
         if limits.cost_usd is not None and usage.cost_usd is not None and usage.cost_usd >= limits.cost_usd:
             return "cost_usd"
         return "minutes" if self.seconds_left() == 0 else None
@@ -50,9 +65,14 @@ class Budget:
         """What to tell the agent when another turn like the last one would be the last; None otherwise, and after
         the first time. `usage` is the total after a turn."""
         previous, self._previous = self._previous, usage
+        tokens = usage.total_tokens + self._estimate
+        previous_tokens, self._previous_tokens = self._previous_tokens, tokens
         if self._has_warned:
             return None
+        limit = self._limits.tokens
         reason = self._nearest_limit(usage, previous)
+        if limit is not None and _is_near(limit, tokens, previous_tokens):
+            reason = f"This run's limit of {limit:,} tokens leaves you about one more turn."
         self._has_warned = bool(reason)
         return f"{reason} {_LAST_WORDS}" if reason else None
 
@@ -60,8 +80,6 @@ class Budget:
         limits, seconds = self._limits, self.seconds_left()
         if limits.turns is not None and usage.turns == limits.turns - 1:
             return "This run's limit of turns leaves you one more."
-        if limits.tokens is not None and _is_near(limits.tokens, usage.total_tokens, previous.total_tokens):
-            return f"This run's limit of {limits.tokens:,} tokens leaves you about one more turn."
         costs = usage.cost_usd, previous.cost_usd or 0.0
         if limits.cost_usd is not None and costs[0] is not None and _is_near(limits.cost_usd, costs[0], costs[1]):
             return f"This run's limit of {human_cost(limits.cost_usd)} leaves you about one more turn."
@@ -74,3 +92,22 @@ class Budget:
 
 def _is_near(limit: float, total: float, previous: float) -> bool:
     return total < limit <= total + _TURNS_AHEAD * (total - previous)
+
+
+def is_reported(usage: Usage) -> bool:
+    """Whether a server reported the tokens of a turn. (Adapters leave the cost open where it did not.)"""
+    prompt = usage.total_tokens - usage.output_tokens
+    return usage.cost_usd is not None or (prompt > 0 and usage.output_tokens > 0)
+
+
+def estimated_tokens(request: Conversation, reply: Reply) -> int:
+    """About the tokens of a turn: of its request and its reply."""
+    size = len(request.system) + sum(len(f"{tool.description}{tool.input_schema}") for tool in request.tools)
+    for message in (*request.messages, reply):
+        if isinstance(message, Prompt):
+            size += len(message.text)
+        elif isinstance(message, Reply):
+            size += sum(len(str(block)) for block in message.blocks)
+        else:
+            size += sum(len(result.content) for result in message.results)
+    return size // _CHARACTERS + 1

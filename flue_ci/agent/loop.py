@@ -5,7 +5,7 @@ Every ending is stated in the `Outcome`. The loop runs on the host; only the too
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flue_ci.agent.limits import Budget
@@ -103,7 +103,8 @@ class AgentLoop:
     async def _turns(self, state: _State) -> Outcome:
         while True:
             state.observe(TurnStarted(turn=state.usage.turns + 1))
-            reply = await self._model.turn(state.conversation, state.observe)
+            reply = _with_own_ids(await self._model.turn(state.conversation, state.observe), state.messages)
+            state.budget.count(reply, state.conversation)
             state.usage += reply.usage
             state.last_text = reply.text.strip() or state.last_text
             state.observe(TurnEnded(turn=state.usage.turns, reply=reply, total=state.usage))
@@ -163,6 +164,25 @@ def _with_note(results: tuple[ToolResult, ...], note: str) -> tuple[ToolResult, 
     """The note inside the last result: a text of its own after results makes models end their turn with nothing."""
     last = results[-1]
     return (*results[:-1], replace(last, content=f"{last.content}\n\n[flue-ci: {note}]"))
+
+
+def _with_own_ids(reply: Reply, earlier: Sequence[Message]) -> Reply:
+    """`reply`, where each call has an id that no other call of the conversation has: some servers count from nothing
+    in each turn. A call's block has its id as `id`; the two come in the same order."""
+    used = {call.id for message in earlier if isinstance(message, Reply) for call in message.calls}
+    blocks, position, calls = [dict(block) for block in reply.blocks], 0, []
+    for call in reply.calls:
+        id, number = call.id, 2
+        while id in used:
+            id, number = f"{call.id}_{number}", number + 1
+        used.add(id)
+        calls.append(replace(call, id=id))
+        places = (index for index in range(position, len(blocks)) if blocks[index].get("id") == call.id)
+        if (place := next(places, None)) is not None:
+            blocks[place]["id"], position = id, place + 1
+    if tuple(calls) == reply.calls:
+        return reply
+    return replace(reply, calls=tuple(calls), blocks=tuple(blocks))
 
 
 def _with_results(history: tuple[Message, ...]) -> tuple[Message, ...]:

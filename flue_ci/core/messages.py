@@ -16,7 +16,7 @@ JSON = Any  # a value that `json` can write
 class Usage:
     """Tokens and money. `input_tokens` are those that were neither read from nor written to the cache.
 
-    `cost_usd` is None when the price of the model is not known.
+    `cost_usd` is None when it is not known: the model has no price here, or its server did not report the tokens.
     """
 
     turns: int = 0
@@ -133,8 +133,9 @@ class Outcome:
     """How an engine ended.
 
     `status`: `finished` (the agent ended it), `gave-up` (the agent cannot do it), `limit` (`reason` names the limit:
-    `turns`, `minutes`, `tokens`, `cost_usd`), `failed` (the model's side ended it: refusal, context window, no usable
-    answer). `summary` is the agent's last text; `result` its typed answer, or None.
+    `turns`, `minutes`, `tokens`, `cost_usd`; in words when it was counted by an estimate or cannot be counted),
+    `failed` (the model's side ended it: refusal, context window, no usable answer). `summary` is the agent's last text;
+    `result` its typed answer, or None.
     """
 
     status: Literal["finished", "gave-up", "limit", "failed"]

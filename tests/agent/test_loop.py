@@ -98,6 +98,47 @@ async def test_the_limit_of_dollars_names_itself() -> None:
     assert (outcome.status, outcome.reason, outcome.usage.turns) == ("limit", "cost_usd", 3)
 
 
+UNREPORTED = Usage(turns=1, cost_usd=None)
+
+
+async def test_tokens_that_no_server_reports_are_limited_by_an_estimate_that_is_called_one() -> None:
+    turns = [reply("word " * 1_000, call("bash", command="x"), usage=UNREPORTED) for _ in range(9)]
+    task = replace(TASK, limits=Limits(minutes=None, tokens=9_000))
+    outcome, _ = await run(ScriptedModel(*turns), task)
+    assert outcome.status == "limit"
+    assert "tokens, counted by an estimate" in outcome.reason
+    assert 3 <= outcome.usage.turns <= 5
+    assert outcome.usage.cost_usd is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "cause"),
+    [(UNREPORTED, "does not report"), (Usage(turns=1, input_tokens=9, output_tokens=9, cost_usd=None), "price")],
+)
+async def test_a_limit_of_dollars_that_cannot_be_counted_ends_the_run(usage: Usage, cause: str) -> None:
+    task = replace(TASK, limits=Limits(minutes=None, cost_usd=1.0))
+    outcome, _ = await run(ScriptedModel(reply("", call("bash", command="x"), usage=usage)), task)
+    assert (outcome.status, outcome.usage.turns) == ("limit", 1)
+    assert "dollars, which cannot be counted" in outcome.reason
+    assert cause in outcome.reason
+
+
+async def test_calls_with_one_id_get_ids_of_their_own_in_a_turn_and_over_turns() -> None:
+    def turn() -> Reply:
+        blocks = ({"type": "tool_use", "id": "call_0", "name": "bash"},) * 2
+        calls = (call("bash", "call_0", command="x"), call("bash", "call_0", command="y"))
+        return replace(reply("", *calls), blocks=blocks)
+
+    model = ScriptedModel(turn(), turn(), reply("ok"))
+    await run(model)
+    replies = [message for message in model.requests[-1].messages if isinstance(message, Reply)]
+    results = [message for message in model.requests[-1].messages if isinstance(message, ToolResults)]
+    expected = [["call_0", "call_0_2"], ["call_0_3", "call_0_4"]]
+    assert [[call.id for call in message.calls] for message in replies] == expected
+    assert [[block["id"] for block in message.blocks] for message in replies] == expected
+    assert [[result.call_id for result in message.results] for message in results] == expected
+
+
 async def test_the_limit_of_minutes_interrupts_a_tool_that_hangs() -> None:
     class Hanging(MemorySandbox):
         async def exec(self, command: str, **_: object) -> ExecResult:  # type: ignore[override]

@@ -90,6 +90,24 @@ async def test_a_megabyte_of_output_costs_at_most_16_kb_and_the_rest_can_be_read
     assert "\t75000\n" in rest.content
 
 
+@pytest.mark.parametrize("states", [300, 20_000])
+async def test_the_states_of_a_progress_bar_are_one_line_and_equal_lines_are_counted(
+    tools: Toolbox, states: int
+) -> None:
+    command = f"seq -f '%.0f of many' {states} | tr '\\n' '\\r'; echo; yes again | head -n {states}"
+    lines = (await use(tools, "bash", command=command)).content.splitlines()
+    assert lines == [f"{states} of many", "again", f"[the line above {states - 1} more times]", "[exit code 0]"]
+
+
+async def test_an_optional_argument_that_is_null_counts_as_absent(tools: Toolbox) -> None:
+    assert not (await use(tools, "bash", command="true", timeout=None)).is_error
+    read = await use(tools, "read", path="src/a.py", offset=None, limit=None)
+    assert read.content.startswith("     1\tdef alpha")
+    grep = await use(tools, "grep", pattern="needle", path=None, glob=None, ignore_case=None, context=None)
+    assert len(grep.content.splitlines()) == 2
+    assert "'command' is missing" in (await use(tools, "bash", command=None)).content
+
+
 async def test_binary_output_is_no_trouble(tools: Toolbox) -> None:
     result = await use(tools, "bash", command="head -c 5000 /dev/urandom")
     assert result.content.endswith("[exit code 0]")

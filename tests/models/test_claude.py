@@ -340,6 +340,11 @@ async def test_an_unlisted_model_has_an_unknown_cost_unless_prices_are_given() -
     assert reply.usage.turns == 1
 
 
+@pytest.mark.parametrize("usage", [{"input_tokens": 0, "output_tokens": 0}, {"input_tokens": 0, "output_tokens": 9}])
+async def test_the_cost_of_a_gateway_that_reports_no_usage_is_unknown(usage: dict[str, int]) -> None:
+    assert (await one(Turn(blocks=[text("ok")], usage=usage))).usage.cost_usd is None
+
+
 async def test_check_says_whether_key_and_model_are_good_without_spending_a_token() -> None:
     with MessagesServer([]) as server:
         await claude(server).check()

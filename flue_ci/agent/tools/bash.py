@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
+from flue_ci.core.screen_text import screen_text
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_seconds
 
@@ -47,7 +48,7 @@ class Bash:
             ending = f"timed out after {human_seconds(seconds)}; it and what it started were ended (exit code 124)"
             if seconds < context.command_seconds:
                 ending += f"; `timeout` may be up to {context.command_seconds:.0f}"
-        output = _clip(result.output.decode("utf-8", "replace"), file)
+        output = _clip(screen_text(result.output.decode("utf-8", "replace")), file)
         text = output.rstrip("\n") + f"\n[{ending}]" if output.strip() else f"[no output; {ending}]"
         return ToolOutput(text=text, note=ending.split(";")[0], is_error=result.exit_code != 0)
 

@@ -96,6 +96,22 @@ def built_in_spec(name: str) -> ToolSpec:
     return tool_spec(name, fields["description"], fields["needs"], fields.get("optional", ""), **fields["properties"])
 
 
+def present_arguments(spec: ToolSpec, arguments: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """`arguments` without those that are null where null is no value: some models name every argument."""
+    properties: Mapping[str, JSON] = spec.input_schema.get("properties", {})
+    return {name: value for name, value in arguments.items() if value is not None or _takes_null(properties.get(name))}
+
+
+def _takes_null(schema: JSON) -> bool:
+    if not isinstance(schema, Mapping):
+        return schema is True
+    kind = schema.get("type")
+    if kind is not None:
+        return kind == "null" or (isinstance(kind, list) and "null" in kind)
+    choices = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    return None in schema.get("enum", (None,)) and (not choices or any(map(_takes_null, choices)))
+
+
 def check_arguments(spec: ToolSpec, arguments: Mapping[str, JSON]) -> None:
     """Raises `ToolError` when names or types do not fit, with what the model should do instead."""
     schema = spec.input_schema
@@ -109,5 +125,9 @@ def check_arguments(spec: ToolSpec, arguments: Mapping[str, JSON]) -> None:
                 raise ToolError(f"{spec.name}: there is no argument {name!r}; it takes {', '.join(properties)}.")
             continue
         kind = properties[name].get("type")
-        if kind in _TYPES and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
+        if (
+            isinstance(kind, str)
+            and kind in _TYPES
+            and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"))
+        ):
             raise ToolError(f"{spec.name}: {name!r} must be of type {kind}.")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from flue_ci.agent.tools.registry import TOOLS
-from flue_ci.agent.tools.tool import Tool, ToolContext, ToolError, ToolOutput, check_arguments
+from flue_ci.agent.tools.tool import Tool, ToolContext, ToolError, ToolOutput, check_arguments, present_arguments
 from flue_ci.core.concurrency import together
 from flue_ci.core.events import Observer, ToolEnded, ToolStarted
 from flue_ci.core.messages import Outcome, ToolCall, ToolResult, ToolSpec
@@ -85,8 +85,9 @@ class Toolbox:
         if call.input is None:
             beginning = f"They began: {call.raw[:200]!r}."
             raise ToolError(f"The arguments were not valid JSON, so nothing was run. {beginning} Send the call again.")
-        check_arguments(tool.spec, call.input)
-        return await tool.call(call.input, context)
+        arguments = present_arguments(tool.spec, call.input)
+        check_arguments(tool.spec, arguments)
+        return await tool.call(arguments, context)
 
 
 def _error(text: str) -> ToolOutput:
