@@ -3,14 +3,15 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from flue_ci import __version__
 from flue_ci.commands.consent_store import Consent, ConsentStore
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, Diagnostic, FlueError, UsageError
-from flue_ci.core.text import plural, printable
+from flue_ci.core.network_variables import variable_flaw
+from flue_ci.core.text import one_line, plural, printable
 from flue_ci.git.command import git_version
 from flue_ci.models.registry import MODELS
 from flue_ci.safety.redact import Redactor, secrets_of
@@ -30,11 +31,33 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
         from flue_ci.commands.doctor_github import diagnose_github
 
         return _show(diagnose_github(repo, environ), environ, as_json=as_json)
-    settings = read_settings(environ)
     version = f"{__version__}, Python {sys.version.split()[0]}"
-    local = [Diagnostic(key="flue-ci", severity="ok", message=version), _git(), _repository(repo), _specs(repo)]
-    adapters = asyncio.run(_adapters(settings, offline=offline))
-    return _show([*local, *adapters, *_consents(settings)], environ, as_json=as_json)
+    rows = [Diagnostic(key="flue-ci", severity="ok", message=version)]
+    try:
+        settings = read_settings(environ)
+    except FlueError as error:
+        rows.append(Diagnostic(key="settings", message=str(error), hint=error.hint))
+        settings = read_settings({name: value for name, value in environ.items() if not name.endswith("_SECONDS")})
+    rows += _rows("git", lambda: [_git()])
+    rows += _rows("repository", lambda: [_repository(repo)])
+    rows += _rows("agents", lambda: [_specs(repo)])
+    rows += asyncio.run(_adapters(settings, offline=offline))
+    rows += _rows("allowed", lambda: _consents(settings))
+    return _show(rows, environ, as_json=as_json)
+
+
+def _rows(key: str, look: Callable[[], list[Diagnostic]]) -> list[Diagnostic]:
+    """What `look` gives, or the problem that it met: the other lines are shown all the same."""
+    try:
+        return look()
+    except Exception as error:  # noqa: BLE001 (this is where people look when nothing else works)
+        return [_crash(key, error)]
+
+
+def _crash(key: str, error: Exception) -> Diagnostic:
+    if isinstance(error, FlueError):
+        return Diagnostic(key=key, message=str(error), hint=error.hint)
+    return Diagnostic(key=key, message=one_line(f"{type(error).__name__}: {error}", 200))
 
 
 def _show(diagnostics: list[Diagnostic], environ: Mapping[str, str], *, as_json: bool) -> int:
@@ -88,7 +111,15 @@ async def _adapters(settings: Settings, *, offline: bool) -> list[Diagnostic]:
     """What the built-in adapters say of themselves, the keyless first."""
     adapters = [SANDBOXES.load(name) for name in reversed(tuple(SANDBOXES.built_in))]
     adapters += [MODELS.load(name) for name in MODELS.built_in]
-    return [await adapter.diagnose(settings, offline=offline) for adapter in adapters]
+    rows = []
+    for adapter in adapters:
+        try:
+            rows.append(await adapter.diagnose(settings, offline=offline))
+        except Exception as error:  # noqa: BLE001 (the same)
+            row = _crash(adapter.__name__.removesuffix("Provider"), error)
+            flaw = variable_flaw(settings.environ)
+            rows.append(replace(flaw, key=row.key) if flaw else row)
+    return rows
 
 
 def _print(diagnostics: list[Diagnostic]) -> None:

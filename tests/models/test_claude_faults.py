@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flue_ci.core.errors import ModelError
+from flue_ci.core.errors import ModelError, UsageError
 from flue_ci.core.messages import Reply
+from flue_ci.core.ports import ModelOptions
+from flue_ci.models.claude.client import Claude
 from flue_ci.models.claude.errors import MOST_BREAKS, ErrorResponse, classify_error
+from flue_ci.settings import Settings
 from tests.support.conversations import Clock, Watcher, claude, converse, request
 from tests.support.messages_server import API_KEY, Fault, MessagesServer, Turn, text, thinking, tool
 
@@ -326,3 +331,75 @@ async def _assert_not_followed(fault: Fault, address: str) -> None:
         await model.close()
         assert len(server.requests) == 1
     assert address in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"ALL_PROXY": "socks5://127.0.0.1:1"}, {"NO_PROXY": "fd00::/8"}, {"SSL_CERT_FILE": "/nowhere.pem"}],
+    ids=lambda environ: next(iter(environ)),
+)
+async def test_a_variable_that_no_client_can_be_made_with_is_named_at_once(environ: dict[str, str]) -> None:
+    settings = Settings(anthropic_api_key=API_KEY, environ=environ)
+    with pytest.raises(UsageError, match=next(iter(environ))):
+        Claude.from_options(ModelOptions(name="claude-sonnet-5-5"), settings)
+    row = await Claude.diagnose(settings, offline=False)
+    assert (row.severity, next(iter(environ)) in row.message) == ("error", True)
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/messages"])
+async def test_an_address_that_says_more_than_the_server_works(ending: str) -> None:
+    with MessagesServer([LAST]) as server:
+        settings = Settings(anthropic_api_key=API_KEY, anthropic_base_url=f"{server.url}{ending}")
+        model = Claude.from_options(ModelOptions(name="claude-sonnet-5-5"), settings)
+        assert (await model.turn(request(), Watcher())).text == "Done."
+        await model.check()
+        await model.close()
+
+
+ANSWERS = {
+    "a page": ("text/html", b"<html>Log in</html>"),
+    "a list": ("application/json", b"[]"),
+    "another object": ("application/json", b'{"status":"ok"}'),
+    "no JSON": ("application/json", b"ok"),
+    "nothing": ("", b""),
+    "another stream": ("text/event-stream", b'data: {"choices":[]}\n\n'),
+    "a stream of nothing ours": ("text/event-stream", b"data: 7\n\n"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+async def test_an_answer_that_is_not_the_api_s_names_the_address_at_once(answer: tuple[str, bytes]) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            self.send_response(200)
+            self.send_header("content-type", answer[0])
+            self.send_header("content-length", str(len(answer[1])))
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        settings = Settings(anthropic_api_key=API_KEY, anthropic_base_url=address)
+        model = Claude.from_options(ModelOptions(name="claude-sonnet-5-5"), settings)
+        for ask in (model.check, lambda: model.turn(request(), Watcher())):
+            with pytest.raises(ModelError, match=address) as error:
+                await ask()
+            assert "ANTHROPIC_BASE_URL" in error.value.hint
+        await model.close()
+        row = await Claude.diagnose(settings, offline=False)
+        assert row.severity == "error"
+        server.shutdown()
+
+
+def test_a_page_of_a_proxy_is_not_explained_as_an_answer_of_the_api() -> None:
+    error = classify_error(ErrorResponse(status=403, is_page=True), "claude-sonnet-5-5")
+    assert isinstance(error, ModelError)
+    assert "A page came in place of an answer" in str(error)
+    assert "HTTPS_PROXY" in error.hint

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +21,7 @@ from urllib.parse import quote
 from flue_ci.core.errors import Diagnostic, ModelError, UsageError
 from flue_ci.core.events import Notice, Observer, TextDelta, TurnRestarted
 from flue_ci.core.messages import Conversation, Reply, Usage
+from flue_ci.core.network_variables import variable_flaw
 from flue_ci.core.ports import Model, ModelOptions
 from flue_ci.core.text import human_seconds, one_line
 from flue_ci.models.claude import lazy_import
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 30.0
 CHECK_SECONDS = 20.0
 READ_OUT_SECONDS = 2.0
+_FOREIGN_HINT = (
+    "Check ANTHROPIC_BASE_URL or `model.base_url`, and the proxies on the way: the Messages API is not what answered."
+)
 _NO_ANSWER = "the model's API did not answer within"
 
 
@@ -64,8 +69,12 @@ class Claude(Model):
     @classmethod
     def from_options(cls, options: ModelOptions, settings: Settings) -> Claude:
         """See `ModelAdapter`. Times that the settings do not give are the defaults of `ClaudeSettings`."""
+        if flaw := variable_flaw(settings.environ):
+            raise UsageError(flaw.message, hint=flaw.hint)
+        address = (options.base_url or settings.anthropic_base_url).strip().rstrip("/")
+        address = address.removesuffix("/messages").removesuffix("/v1")  # the client adds them
         own = ClaudeSettings(
-            options=replace(options, base_url=options.base_url or settings.anthropic_base_url or None),
+            options=replace(options, base_url=address or None),
             api_key=settings.anthropic_api_key or None,  # None: the SDK looks for ANTHROPIC_AUTH_TOKEN
         )
         if settings.retry_timeout_seconds:
@@ -88,6 +97,8 @@ class Claude(Model):
             return Diagnostic(
                 key="Anthropic", message="ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…"
             )
+        if flaw := variable_flaw(settings.environ):
+            return replace(flaw, key="Anthropic")
         if offline:
             return Diagnostic(key="Anthropic", severity="ok", message="the key is set (not asked)")
         try:
@@ -137,6 +148,10 @@ class Claude(Model):
         except CredentialsError as error:
             reason = self._describe(error)
             raise ModelError(f"There is no usable key: {reason}", hint="Set ANTHROPIC_API_KEY.") from None
+        except Exception as error:  # noqa: BLE001 (the vendor's failures have no common class)
+            variable = "SSL_CERT_FILE" if isinstance(error, OSError) else "HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+            reason = f"The client of the model's API cannot be made: {self._describe(error)}"
+            raise ModelError(reason, hint=f"Check {variable}.") from None
 
     async def turn(self, request: Conversation, observe: Observer) -> Reply:
         """See `Model`. Usage includes what the server reported for attempts that broke."""
@@ -162,9 +177,16 @@ class Claude(Model):
         client = await self._ready()
         try:
             async with self._bounded(CHECK_SECONDS, _NO_ANSWER, self._translate):
-                await client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
+                answer = await client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
         except RetryableError as error:
             raise ModelError(error.reason[0].upper() + error.reason[1:]) from None
+        if not isinstance(answer, dict) or "id" not in answer:
+            raise self._foreign("something else than the description of a model")
+
+    def _foreign(self, answer: str) -> ModelError:
+        """For an answer that is not the API's."""
+        address = self._settings.options.base_url or f"https://{OWN_HOST}"
+        return ModelError(f"{address} answered with {answer}", hint=_FOREIGN_HINT)
 
     async def close(self) -> None:
         if self._client is not None:
@@ -182,10 +204,7 @@ class Claude(Model):
         async with stream:
             content_type = stream.response.headers.get("content-type", "")
             if not content_type.startswith("text/event-stream"):
-                raise ModelError(
-                    f"The server answered with {content_type or 'no content type'} instead of a stream of events",
-                    hint="Check ANTHROPIC_BASE_URL: the server there does not speak the Messages API.",
-                )
+                raise self._foreign(f"{one_line(content_type, 60) or 'no content type'} instead of a stream of events")
             events = stream.raw_events(stream.response)
             while not message.is_complete and (data := await self._next(events)) is not None:
                 self._add(data, message)
@@ -227,6 +246,8 @@ class Claude(Model):
             raise ProtocolError("an event that is not JSON") from None
         if isinstance(event, dict) and event.get("type") == "error":
             raise self._classify(200, event, {})
+        if not message.has_begun and not (isinstance(event, dict) and isinstance(event.get("type"), str)):
+            raise self._foreign("events of another API")
         message.add(event)
 
     def _usage(self, message: MessageAccumulator) -> Usage:
@@ -258,7 +279,7 @@ class Claude(Model):
 
     def _translate(self, error: Exception) -> Exception:
         """An SDK error before the stream began, in our words; another error as it is."""
-        from anthropic import APIConnectionError, APIStatusError, CredentialsError
+        from anthropic import APIConnectionError, APIResponseValidationError, APIStatusError, CredentialsError
 
         if isinstance(error, APIStatusError):
             headers = {name.lower(): value for name, value in error.response.headers.items()}
@@ -270,9 +291,16 @@ class Claude(Model):
                     f"The certificate of the model's API is not trusted: {self._describe(cause)}",
                     hint="Behind a proxy of your own, set SSL_CERT_FILE to its certificate.",
                 )
+            if type(cause).__name__ == "ProxyError" and re.search(r"\b4\d\d\b", str(cause)):
+                reason = f"The proxy does not let requests to the model's API pass: {self._describe(cause)}"
+                return ModelError(reason, hint="Check HTTPS_PROXY, or name the API's host in NO_PROXY.")
+            if type(cause).__name__ in ("UnsupportedProtocol", "InvalidURL"):
+                return ModelError(f"The address of the model's API: {self._describe(cause)}", hint=_FOREIGN_HINT)
             return RetryableError(f"the model's API cannot be reached ({self._describe(cause)})")
         if isinstance(error, CredentialsError | TypeError) and self._settings.api_key is None:
             return ModelError("There is no key for the model's API", hint="Set ANTHROPIC_API_KEY.")
+        if isinstance(error, ValueError | APIResponseValidationError):
+            return self._foreign("what cannot be read as JSON")
         return error
 
     def _classify(self, status: int, body: object, headers: dict[str, str]) -> RetryableError | ModelError:
@@ -293,8 +321,9 @@ def _error_response(status: int, body: object, headers: dict[str, str]) -> Error
     """The API's error body, or what a proxy on the way sent instead."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
-        is_text = isinstance(body, str) and not body.lstrip().startswith("<")  # a proxy's page explains nothing
-        return ErrorResponse(status=status, message=str(body) if is_text else "", headers=headers)
+        is_page = isinstance(body, str) and body.lstrip().startswith("<")  # a proxy's page explains nothing
+        message = body if isinstance(body, str) and not is_page else ""
+        return ErrorResponse(status=status, message=message, headers=headers, is_page=is_page)
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
     kind, code, message = (str(value or "") for value in (error.get("type"), code, error.get("message")))

@@ -43,13 +43,15 @@ class ProtocolError(RetryableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponse:
-    """An error as the API reports it. `status` is 200 for one inside a stream; header names are lower case."""
+    """An error as the API reports it. `status` is 200 for one inside a stream; header names are lower case; `is_page`:
+    a page of HTML came, which is not from the API."""
 
     status: int
     type: str = ""
     code: str = ""
     message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_page: bool = False
 
 
 def classify_error(response: ErrorResponse, model: str) -> RetryableError | ModelError:
@@ -92,6 +94,9 @@ def _explain(status: int, response: ErrorResponse, model: str) -> tuple[str, str
         where = one_line(response.headers.get("location", "an address that it does not name"), 100)
         hint = f"If that is right, set ANTHROPIC_BASE_URL to it: {where}"
         return "The server says that the model's API is elsewhere, which is not followed", hint
+    if response.is_page and status != 404:
+        hint = "Check ANTHROPIC_BASE_URL and HTTPS_PROXY: a proxy, a firewall or a login page is on the way."
+        return "A page came in place of an answer of the model's API", hint
     error = _LASTING.get(str(status), {"summary": "The model's API refused the request", "hint": ""})
     return error["summary"], error["hint"]
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flue_ci.core.messages import JSON, Conversation, Message, Prompt, Reply, ToolResult, ToolResults, ToolSpec
 from flue_ci.core.ports import ModelOptions
 from flue_ci.core.retry import RetryPolicy
+from flue_ci.core.text import one_line
 from flue_ci.models.capabilities import ADAPTIVE, ALWAYS_THINK, conflict
 from flue_ci.models.prices import family
 
@@ -44,9 +45,16 @@ def unsupported_setting(settings: ClaudeSettings) -> str:
     if problem := conflict("anthropic", options.name, options.effort, options.thinking):
         return problem
     if options.base_url is not None:
-        address = urlsplit(options.base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            return "the base URL of the model's API is not an http(s) URL"
+        try:
+            address = urlsplit(options.base_url)
+            is_address = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        except ValueError:
+            is_address = False
+        if not is_address:
+            name = one_line(options.base_url.rpartition("@")[2], 60)
+            return (
+                f"the base URL of the model's API (ANTHROPIC_BASE_URL, `model.base_url`) is not an http(s) URL: {name}"
+            )
     if key is not None and not (key.isascii() and key.strip().isprintable()):
         return "the API key contains characters that no key has"  # never show it
     return ""
