@@ -113,7 +113,9 @@ def _evaluated_names(node: nodes.Node) -> Iterator[nodes.Name]:
     children: Iterable[nodes.Node] = node.iter_child_nodes()
     if isinstance(node, nodes.Name):
         yield node
-    elif isinstance(node, nodes.Test) or _has_default(node):
+    elif isinstance(node, nodes.Filter) and node.name in ("d", "default") and isinstance(node.node, nodes.Name):
+        return
+    elif isinstance(node, nodes.Test):
         return
     elif isinstance(node, nodes.If | nodes.CondExpr):
         children = [node.test]
@@ -125,12 +127,6 @@ def _evaluated_names(node: nodes.Node) -> Iterator[nodes.Name]:
         is_condition = isinstance(node, nodes.If | nodes.CondExpr | nodes.And | nodes.Or | nodes.Not)
         if not (is_condition and isinstance(child, nodes.Name)):
             yield from _evaluated_names(child)
-
-
-def _has_default(node: nodes.Node) -> bool:
-    from jinja2 import nodes
-
-    return isinstance(node, nodes.Filter) and node.name in ("d", "default") and isinstance(node.node, nodes.Name)
 
 
 class _TemplateFlaw(UsageError):
