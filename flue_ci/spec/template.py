@@ -113,9 +113,9 @@ def _evaluated_names(node: nodes.Node) -> Iterator[nodes.Name]:
     children: Iterable[nodes.Node] = node.iter_child_nodes()
     if isinstance(node, nodes.Name):
         yield node
-    elif isinstance(node, nodes.Filter) and node.name in ("d", "default") and isinstance(node.node, nodes.Name):
-        return
-    elif isinstance(node, nodes.Test):
+    elif (
+        isinstance(node, nodes.Filter) and node.name in ("d", "default") and isinstance(node.node, nodes.Name)
+    ) or isinstance(node, nodes.Test):
         return
     elif isinstance(node, nodes.If | nodes.CondExpr):
         children = [node.test]
