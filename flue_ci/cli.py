@@ -171,6 +171,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
     from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE, Diagnostic, SpecError
     from flue_ci.core.text import printable
+    from flue_ci.spec.conflicts import find_conflicts
     from flue_ci.spec.load import display_path, find_root, find_specs, load_spec, not_supported_yet
     from flue_ci.terminal.screen import print_json, say
 
@@ -183,6 +184,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
             diagnostics += not_supported_yet(load_spec(path))
         except SpecError as error:
             diagnostics += error.diagnostics
+    diagnostics += find_conflicts(paths)
     invalid = {each.file for each in diagnostics}
     redact = _redactor()
     diagnostics = redact.redact_value(diagnostics)

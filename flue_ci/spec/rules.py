@@ -7,13 +7,14 @@ relies on.
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from flue_ci.core.text import closest_match, human_seconds, one_line
+from flue_ci.core.errors import Diagnostic
+from flue_ci.core.text import closest_match, first_few, human_seconds, one_line
 from flue_ci.models.capabilities import conflict
 from flue_ci.models.prices import known_models, price_of
 from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec
-from flue_ci.spec.template import template_flaw
+from flue_ci.spec.template import required_variables, template_flaw
 from flue_ci.spec.values import (
     MAX_INJECTED_HEADERS,
     MAX_INJECTED_HOSTS,
@@ -29,6 +30,7 @@ from flue_ci.spec.values import (
 )
 from flue_ci.spec.yaml_document import KeyPath
 
+TAKEN_WORDS = ("help",)  # of comments: see `gate.policy.choose_agent`
 MAX_SCHEMA = 2_000  # values; checking a schema compares the entries of some lists with each other
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
 
@@ -49,6 +51,32 @@ def templates(spec: AgentSpec, problems: Problems) -> None:
         problems.add(("prompt",), "the prompt is empty", "leave it out to use what was asked for")
 
 
+# The events that may be about a pull request or an issue, and those that may bring an instruction.
+_CHECKS = ("check_run", "check_suite", "workflow_run")
+_EVENTS_WITH = {
+    "pr": ("pull_request", "pull_request_target", "pull_request_review", *_CHECKS),
+    "issue": ("issues",),
+    "instruction": ("workflow_dispatch", "repository_dispatch"),
+}
+
+
+def variables(spec: AgentSpec, problems: Problems) -> None:
+    """What a template needs exists on every event that starts the agent."""
+    for key, template in (("instructions", spec.instructions), ("prompt", spec.prompt)):
+        if key not in spec.model_fields_set or template_flaw(template) is not None:
+            continue
+        for name, line in required_variables(template).items():
+            events = _EVENTS_WITH.get(name)
+            started = [each for each in dict.fromkeys(spec.triggers.events) if event_flaw(each) is None]
+            without = [each for each in started if events and each.partition(".")[0] not in events]
+            if without:
+                message = f"there is no `{name}` on {first_few(without, 3)}, so the agent would fail there"
+                hint = f"put it behind {{% if {name} %}}, or drop the event"
+                if name == "instruction":
+                    hint = 'give it a default: {{ instruction | default("…") }}'
+                problems.add_flaw((key,), Diagnostic(line=line, message=message, hint=hint))
+
+
 def model(spec: AgentSpec, problems: Problems) -> None:
     """The address of the server, and what the model takes."""
     choice = spec.model
@@ -63,6 +91,9 @@ def model(spec: AgentSpec, problems: Problems) -> None:
 def triggers(spec: AgentSpec, problems: Problems) -> None:
     """Events, labels, roles and the logins of bots."""
     path: KeyPath = ("triggers",)
+    if (spec.triggers.comment or "").lower() in TAKEN_WORDS:
+        message = f"`{spec.triggers.comment}` is taken: this word lists the agents in a comment"
+        problems.add((*path, "comment"), message, "choose another word")
     _check_unique((*path, "events"), spec.triggers.events, "event", problems)
     for index, event in enumerate(spec.triggers.events):
         problems.add_flaw((*path, "events", index), event_flaw(event))
@@ -244,6 +275,7 @@ def publish(spec: AgentSpec, problems: Problems) -> None:
 
 RULES: tuple[Rule, ...] = (
     templates,
+    variables,
     model,
     triggers,
     names,
@@ -261,6 +293,7 @@ RULES: tuple[Rule, ...] = (
 # Keys whose values a rule relies on when it judges others: it is not applied when one of them is wrong.
 NEEDS: Mapping[Rule, tuple[KeyPath, ...]] = {
     inject: (("sandbox", "secrets"), ("sandbox", "network", "setup"), ("sandbox", "network", "agent")),
+    variables: (("triggers", "events"),),
     limits: (("limits", "minutes"), ("sandbox", "timeout")),
     cost: (("limits", "cost_usd"), ("model",)),
 }

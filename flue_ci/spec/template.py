@@ -12,7 +12,7 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flue_ci.core.errors import Diagnostic, UsageError
@@ -87,6 +87,46 @@ def template_flaw(template: str) -> Diagnostic | None:
     except _TemplateFlaw as error:
         return error.flaw
     return None
+
+
+def required_variables(template: str) -> Mapping[str, int]:
+    """The variables without which a valid `template` cannot be rendered, each with the first line that needs it. One
+    that stands only behind a condition, or has a `default`, is none."""
+    if not _BRACES.search(template):
+        return {}
+    from jinja2 import nodes
+
+    tree = _environment().parse(template)
+    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    lines: dict[str, int] = {}
+    for node in tree.body:
+        for name in _evaluated_names(node):
+            if name.name in VARIABLES.keys() - own:
+                lines.setdefault(name.name, name.lineno)
+    return lines
+
+
+def _evaluated_names(node: nodes.Node) -> Iterator[nodes.Name]:
+    """The names that are read in any case when `node` is, and must have a value."""
+    from jinja2 import nodes
+
+    children: Iterable[nodes.Node] = node.iter_child_nodes()
+    if isinstance(node, nodes.Name):
+        yield node
+    elif (
+        isinstance(node, nodes.Filter) and node.name in ("d", "default") and isinstance(node.node, nodes.Name)
+    ) or isinstance(node, nodes.Test):
+        return
+    elif isinstance(node, nodes.If | nodes.CondExpr):
+        children = [node.test]
+    elif isinstance(node, nodes.For):
+        children = [node.iter]
+    elif isinstance(node, nodes.And | nodes.Or):
+        children = [node.left]
+    for child in children:
+        is_condition = isinstance(node, nodes.If | nodes.CondExpr | nodes.And | nodes.Or | nodes.Not)
+        if not (is_condition and isinstance(child, nodes.Name)):
+            yield from _evaluated_names(child)
 
 
 class _TemplateFlaw(UsageError):

@@ -139,7 +139,10 @@ def value_flaws(header: str, value: str, secrets: Sequence[str]) -> Iterator[Dia
         name = one_line(unknown, 60)
         hint = did_you_mean(unknown, secrets, f"add {name} there")
         yield Diagnostic(message=f"`${{{name}}}` is not listed in `sandbox.secrets`", hint=hint)
-    if match := re.search(r"\$([A-Za-z_]\w*)", value):
+    if match := re.search(r"\$\{([^}]*)\Z", value):
+        name = one_line(match[1], 40)
+        yield Diagnostic(message=f"`${{{name}` has no end and would be sent as it stands", hint=f"write ${{{name}}}")
+    elif match := re.search(r"\$([A-Za-z_]\w*)", value):
         message = f"`{one_line(match[0], 60)}` would be sent as it stands"
         yield Diagnostic(message=message, hint=f"write ${{{one_line(match[1], 60)}}}")
     elif not names and header.lower() in _CREDENTIALS:
