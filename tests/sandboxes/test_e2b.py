@@ -255,6 +255,19 @@ async def test_the_heartbeat_extends_a_life_in_small_steps_until_its_time_is_use
     assert server.sandboxes == {}
 
 
+async def test_a_life_that_the_plan_cuts_short_is_told_before_it_ends() -> None:
+    with E2BServer(max_timeout=3) as server:
+        notices: list[str] = []
+        provider = provider_of(server, Timeouts(ttl=2, heartbeat=0.5))
+        box = await provider.open(asked(max_seconds=60), lambda event: notices.append(getattr(event, "text", "")))
+        with pytest.raises(SandboxLost, match="used up its time of 3s") as lost:
+            await asyncio.wait_for(box.exec("sleep 60", timeout=60), 30)
+        assert "plan" in lost.value.hint
+        assert ["ends 3s after its start" in notice for notice in notices] == [True, False]
+        assert "plan" in notices[1]
+        await box.close()
+
+
 async def test_a_heartbeat_that_fails_is_tried_again_soon(server: E2BServer) -> None:
     server.faults.add("timeout", status=500, times=2)
     async with opened(server, asked(max_seconds=60), Timeouts(ttl=2, heartbeat=0.6)) as box:

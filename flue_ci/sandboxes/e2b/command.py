@@ -193,7 +193,7 @@ class RemoteCommand:
             raise
 
     async def _has_started(self) -> bool:
-        """Whether a command without an answer has started. If not, it never will. Raises `VendorError`, `SandboxLost`."""
+        """Whether a command without an answer has started; if not, it never will. Raises `SandboxLost` too."""
         if await self._find():
             return True
         word = await claim_mark(self.vendor.commands.run, self.mark, self.token, self.starter_name)

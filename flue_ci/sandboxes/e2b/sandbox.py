@@ -19,6 +19,7 @@ from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, human_seconds
 from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand
 from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, refusal_error, vendor_call
+from flue_ci.sandboxes.e2b.lifetime import PLAN_HINT, Lifetime
 from flue_ci.sandboxes.e2b.network import Firewall
 from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
 from flue_ci.sandboxes.output import CommandOutput
@@ -63,7 +64,7 @@ class E2BSandbox:
         self._timeouts, self._secrets = timeouts, secrets
         self._firewall = firewall or Firewall()
         self._network = request.network
-        self._deadline = time.monotonic() + request.max_seconds
+        self._lifetime = Lifetime(vendor, request.max_seconds, timeouts, self._notify)
         self._account = Account(name="", home="", path="", has_sudo=False)
         self._is_closed = asyncio.Event()
         self._heartbeat: asyncio.Task[None] | None = None
@@ -78,7 +79,7 @@ class E2BSandbox:
     async def initialize(self) -> None:
         """Learns where home is, and starts the heartbeat. Raises `SandboxLost`. Part of `open`."""
         if self._request.max_seconds > self._timeouts.ttl:
-            self._heartbeat = asyncio.create_task(self._keep_alive())
+            self._heartbeat = asyncio.create_task(self._lifetime.extend())
         script = load_script("flue_ci.sandboxes.e2b", "account.sh")
         answer = await self._repeat(
             lambda: self._vendor.commands.run(script, cwd="/", timeout=30, request_timeout=30),
@@ -282,28 +283,8 @@ class E2BSandbox:
         text = mask(result.output.decode("utf-8", "replace"), self._secrets)
         return f"whether processes of the ordinary user go on is not known: {text or result.exit_code}"
 
-    async def _keep_alive(self) -> None:
-        """Extends the sandbox's life in small steps until its whole time is used up."""
-        ttl = self._timeouts.ttl
-        pause = self._timeouts.heartbeat
-        while self._remaining_seconds() > ttl - pause:
-            await asyncio.sleep(pause)
-            pause = self._timeouts.heartbeat
-            seconds = max(1, math.ceil(min(ttl, self._remaining_seconds())))
-            try:
-                async with vendor_call():
-                    await self._vendor.set_timeout(seconds, request_timeout=20)
-            except VendorError as error:
-                if error.is_gone:
-                    return
-                if error.is_refusal:
-                    text = f"E2B does not extend the sandbox's life: {mask(str(error), self._secrets)}"
-                    self._observe(Notice(text=text))
-                    return
-                pause = self._timeouts.heartbeat / 4
-
-    def _remaining_seconds(self) -> float:
-        return self._deadline - time.monotonic()
+    def _notify(self, text: str) -> None:
+        self._observe(Notice(text=mask(text, self._secrets)))
 
     async def close(self) -> None:
         """See `ports.Sandbox`."""
@@ -387,9 +368,10 @@ class E2BSandbox:
         """What happened while `doing`: closed, out of time, or gone for the reason in `error`."""
         if self._is_closed.is_set():
             return SandboxLost(f"sandbox {self.info.id} was closed")
-        if self._remaining_seconds() <= _FULL_TIME_SECONDS:
-            limit = human_seconds(self._request.max_seconds)
-            hint = "raise `sandbox.timeout` in the spec"
+        if self._lifetime.remaining_seconds() <= _FULL_TIME_SECONDS:
+            limit, hint = human_seconds(round(self._lifetime.seconds)), "raise `sandbox.timeout` in the spec"
+            if self._lifetime.is_capped:
+                hint = PLAN_HINT
             return SandboxLost(f"sandbox {self.info.id} used up its time of {limit}; {doing}", hint=hint)
         if error is not None:
             doing = f"{doing}: {mask(str(error), self._secrets)}"
