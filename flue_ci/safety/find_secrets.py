@@ -19,17 +19,18 @@ from typing import AnyStr, Literal
 from urllib.parse import quote, quote_plus
 
 from flue_ci.safety.dumps import dumps
-from flue_ci.safety.key_patterns import MIN_TOKEN, find_keys
+from flue_ci.safety.key_patterns import find_keys
 from flue_ci.safety.readings import MIN_LINE, Span, find_words, goes_on, join_words, layers, unescape, word_matches
 
 MIN_LENGTH = 6  # shorter values occur in ordinary text
-MIN_ENCODED_TWICE = 16  # characters of a word in which something is looked for that was encoded twice
 MIN_WRAPPED = 16  # shorter values are not looked for over the ends of lines: two ordinary words could make one
 _OMISSION = re.compile(r"\[…[^\[\]\n]{0,300}\]\n?")  # our mark, for example `[… 12 bytes left out …]`
+_BETWEEN = "\n\0\n"  # between the readings of a text: nothing that is looked for goes on over it
 _ALL = bytes(range(256))
 
 
 _Form = tuple[bytes, bytes, bytes]  # beginning, middle and end
+_LONG = 24  # digits
 _CUT = 3  # digits in front of a middle or behind it, when the beginning or the end is not there
 
 
@@ -55,15 +56,18 @@ class SecretFinder:
             for value in self._values
             if len(value) >= MIN_WRAPPED and value.split() == [value] and _is_narrow(value)
         )
+        self._narrow = tuple(value for value in self._values if _is_narrow(value))
+        self._wide = tuple(value for value in self._values if not _is_narrow(value))
         self._multiline = tuple(value for value in self._values if "\n" in value)
         self._forms = tuple({form: None for value in self._values for form in encodings(value)})
         self._all_forms = "\0".join(self._forms)
         forms = [_raw(value) for value in self._values]
         wide = [value.encode(each, "surrogatepass").replace(b"\0", b"") for value in self._values for each in _WIDE]
-        self._bytes = tuple(dict.fromkeys(map(_divide, [*forms, *wide])))
         twice = {form: None for value in self._values for form in _encoded_bytes(value)}
-        self._encoded_bytes = tuple((b"", form, b"") for form in twice if form not in forms)
-        self._base32 = tuple({form.encode(): None for value in self._values for form in _alignments(_raw(value), 5)})
+        whole = [(b"", form, b"") for form in twice if form not in forms]
+        self._bytes = tuple(dict.fromkeys([*map(_divide, [*forms, *wide]), *whole]))
+        base32 = {form.encode(): None for value in self._values for form in _alignments(_raw(value), 5)}
+        self._digits = tuple(_by_size(self._bytes, tuple(base32)))
 
     def find(self, text: str) -> list[Span]:
         """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
@@ -77,13 +81,23 @@ class SecretFinder:
 
     def scan(self, text: str, *, keys: bool = True, values: bool = True) -> Iterator[tuple[str, Span]]:
         """The kind ("" for exact values) and the place of each secret, in no order; they may overlap."""
-        words = set[str]()  # what has been looked at: each layer has only a few of its own
-        yield from self._scan_layer(text, words, keys=keys, values=values)
-        for layer, source in layers(text):
-            for kind, span in self._scan_layer(layer, words, keys=keys, values=values):
-                start, end = source(span)
-                if _is_joined(text, start, end):
-                    yield kind, (start, end)
+        readings = list(layers(text))
+        together = _BETWEEN.join(
+            [text, *(layer for layer, _ in readings)]
+        )  # most of the time is for each, not its size
+        starts = list(
+            accumulate((len(layer) + len(_BETWEEN) for layer, _ in readings), initial=len(text) + len(_BETWEEN))
+        )
+        for kind, span in self._scan_together(together, keys=keys, values=values):
+            if span[1] <= len(text):
+                yield kind, span
+                continue
+            index = bisect_right(starts, span[0]) - 1
+            if index < 0 or span[1] > starts[index + 1] - len(_BETWEEN):
+                continue  # partly between two of them
+            start, end = readings[index][1]((span[0] - starts[index], span[1] - starts[index]))
+            if _is_joined(text, start, end):
+                yield kind, (start, end)
 
     def goes_on(self, lines: Sequence[str]) -> bool:
         """Whether a secret may begin in these lines, each with its end, and go on behind them."""
@@ -91,19 +105,22 @@ class SecretFinder:
             return True
         return any(_ends_within(lines, value) for value in self._multiline)
 
-    def _scan_layer(self, text: str, words_before: set[str], *, keys: bool, values: bool) -> Iterator[tuple[str, Span]]:
-        narrow = text.encode("latin-1", "replace").decode("latin-1")  # of one byte each, in which finding is quick
-        words = [word for word in find_words(narrow) if word not in words_before]
-        words_before.update(words)
+    def _scan_together(self, text: str, *, keys: bool, values: bool) -> Iterator[tuple[str, Span]]:
+        narrow = text
+        if not text.isascii():
+            narrow = text.encode("latin-1", "replace").decode("latin-1")  # of one byte each, in which finding is quick
+        words = find_words(narrow)
         if keys:
-            yield from find_keys(narrow, "\0".join(word for word in words if len(word) >= MIN_TOKEN))
+            yield from find_keys(narrow, words)
         if values:
             yield from (("", span) for span in self._find_in_words(narrow, words) if _is_joined(text, *span))
-            for value in self._values:
-                yield from (("", span) for span in _occurrences(value, narrow if _is_narrow(value) else text))
+            values_there = [value for value in self._narrow if value in narrow]
+            values_there += [value for value in self._wide if value in text]
+            for value in values_there:
+                yield from (("", span) for span in _occurrences(value, text))
             yield from (("", span) for span in self._find_around_marks(text))
             for dump in dumps(narrow):
-                for form in (*self._bytes, *self._encoded_bytes):
+                for form in self._bytes:
                     data = b"".join(form)
                     yield from (("", dump.source(span)) for span in _occurrences(data, dump.data))
 
@@ -111,10 +128,12 @@ class SecretFinder:
         """Where encoded values, and values that are wrapped, stand within words."""
         spans: dict[str, list[Span]] = {}  # by word, within it
         for originals, contents, join in join_words(words):
-            longs = [index for index, content in enumerate(contents) if len(content) >= MIN_ENCODED_TWICE]
-            hits = [*_find_by_word(contents, self._wrappable, self._bytes)]
-            twice = _find_by_word([contents[index] for index in longs], (), self._encoded_bytes, self._base32)
-            hits += [(longs[index], span) for index, span in twice]
+            hits = list[tuple[int, Span]]()
+            for size, forms, base32 in self._digits:
+                longs = [index for index, content in enumerate(contents) if len(content) >= size]
+                by_word = _find_by_word([contents[index] for index in longs], forms, base32)
+                hits += [(longs[index], span) for index, span in by_word]
+            hits += _find_wrapped(originals, contents, self._wrappable)
             sources = {index: join(originals[index]).source for index in {index for index, _ in hits}}
             for index, span in hits:
                 spans.setdefault(originals[index], []).append(sources[index](span))
@@ -137,6 +156,21 @@ def _is_narrow(value: str) -> bool:
     return max(value) < "\u0100"
 
 
+def _by_size(forms: Sequence[_Form], base32: Sequence[bytes]) -> Iterator[tuple[int, Sequence[_Form], Sequence[bytes]]]:
+    """Short forms and long ones, bytes and digits of base32, each with the size of the shortest word that can have one:
+    the long ones are many, and few words are long enough."""
+    for is_long in (False, True):
+        each = [form for form in forms if (_digits_of(form) >= _LONG) == is_long]
+        digits = [form for form in base32 if (len(form) >= _LONG) == is_long]
+        if each or digits:
+            yield min([*map(_digits_of, each), *map(len, digits)]), each, digits
+
+
+def _digits_of(form: _Form) -> int:
+    """The least number of digits of base64 that stand for the middle of a form."""
+    return len(form[1]) * 8 // 6
+
+
 def _occurrences(form: AnyStr, text: AnyStr) -> Iterator[Span]:
     start = text.find(form)
     while start >= 0:
@@ -144,22 +178,30 @@ def _occurrences(form: AnyStr, text: AnyStr) -> Iterator[Span]:
         start = text.find(form, start + len(form))
 
 
-def _find_by_word(
-    words: Sequence[str], values: Sequence[str], forms: Sequence[_Form], base32: Sequence[bytes] = ()
-) -> Iterator[tuple[int, Span]]:
-    """Which of the words have values, or encoded forms of them, and where in them; what goes over the end of a word is
-    no match."""
-    together = "\0".join(words)
-    hits = [span for value in values for span in _occurrences(value, together)]
-    digit_hits = [*_find_encoded(together, forms, base32)]
-    if not hits and not digit_hits:
+def _find_by_word(words: Sequence[str], forms: Sequence[_Form], base32: Sequence[bytes]) -> Iterator[tuple[int, Span]]:
+    """Which of the words have encoded forms of values, and where in them; what goes over the end of a word is no
+    match."""
+    hits = list(_find_encoded("\0".join(words), forms, base32))
+    if not hits:
         return
     starts = list(accumulate((len(word) + 1 for word in words), initial=0))
-    for start, end in (*hits, *digit_hits):
+    for start, end in hits:
         index = bisect_right(starts, start) - 1
         first, last = starts[index], starts[index + 1] - 1
         if end <= last:
             yield index, (start - first, end - first)
+
+
+def _find_wrapped(
+    originals: Sequence[str], contents: Sequence[str], values: Sequence[str]
+) -> Iterator[tuple[int, Span]]:
+    """The same for values that go on over the ends of lines."""
+    wrapped = [index for index, word in enumerate(originals) if "\n" in word]
+    together = "\0".join(contents[index] for index in wrapped)
+    values = [value for value in values if value in together]
+    for index in wrapped[: len(wrapped) * bool(values)]:
+        for value in values:
+            yield from ((index, span) for span in _occurrences(value, contents[index]))
 
 
 def _find_encoded(words: str, forms: Sequence[_Form], base32: Sequence[bytes]) -> Iterator[Span]:
@@ -183,6 +225,7 @@ def _find_encoded(words: str, forms: Sequence[_Form], base32: Sequence[bytes]) -
             yield from _places(_find_bytes(content, forms, bits, first), data, separators)
     if base32:
         digits = data.translate(_BASE32, _NO_BASE32)
+        base32 = [form for form in base32 if form in digits]
         spans = [(span, span) for form in base32 for span in _occurrences(form, digits)]
         yield from _places(spans, data, _NO_BASE32)
 

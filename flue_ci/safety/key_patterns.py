@@ -8,7 +8,7 @@ Sources: the documentation of each issuer, and the rules of detect-secrets, whic
 
 import re
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from flue_ci.safety.readings import Span
 Expand = Callable[[str, Span], Span | None]
 MIN_TOKEN = 18  # characters of the shortest token
 _MAX_PEM = 20_000
+_RUN = re.compile(rf"(?a:[\w.\-/+=~%:;\[\\\x1b]{{{MIN_TOKEN},}})")  # what a token is made of
 _WORD = "A-Za-z0-9_\\-"
 _NO_MORE = "(?![A-Za-z0-9])"
 # What ends with a letter or digit and yet no token begins in it: escapes, and terminal sequences.
@@ -34,9 +35,10 @@ _PEM_END = re.compile(rf"-----END (?:[A-Z0-9]{{1,20}} ){{0,3}}{_KEY_FRAME}")
 _PEM_BODY = re.compile(r"(?:[A-Za-z0-9+/=:,.;|<>$#*│`~\s\\\"'\-])*")
 _PEM_BREAK = r"(?:\r?\n|(?:\\{1,4}r)?\\{1,4}n|%0[Aa]|<br ?/?>)"  # also in JSON, addresses, HTML
 # What may stand between two lines of a key: quotation marks and commas, signs of diffs and quotations, a line number.
+# Atomic: many of them could be divided in many ways.
 _PEM_GAP = (
-    rf"[ \t\"'`,;+\\$]{{0,8}}{_PEM_BREAK}(?:[ \t]{{0,8}}\d{{1,6}}[ \t]{{0,4}}[\t|:│.)])?"
-    rf"(?:[ \t\"'`>|#*│+/]|-(?!-)){{0,40}}"
+    rf"(?>[ \t\"'`,;+\\$]{{0,8}}{_PEM_BREAK}(?:[ \t]{{0,8}}\d{{1,6}}[ \t]{{0,4}}[\t|:│.)])?"
+    rf"(?:[ \t\"'`>|#*│+/]|-(?!-)){{0,40}})"
 )
 
 
@@ -54,13 +56,15 @@ class KeyPattern:
     begins_word: bool = False
 
 
-def find_keys(text: str, long_words: str) -> Iterator[tuple[str, Span]]:
-    """Kind and place of each key in `text`, in no order; they may overlap. `long_words` has at least the words of
-    `MIN_TOKEN` characters."""
-    for pattern in KEY_PATTERNS:
-        for prefix in pattern.prefixes:
-            if pattern.is_sentence or next(_find(pattern, prefix, long_words), None):
-                yield from _find(pattern, prefix, text)
+def find_keys(text: str, words: Sequence[str]) -> Iterator[tuple[str, Span]]:
+    """Kind and place of each key in `text`, in no order; they may overlap. `words` has at least those of `MIN_TOKEN`
+    characters."""
+    long_words = "\0".join(set(_RUN.findall("\0".join(word for word in words if len(word) >= MIN_TOKEN))))
+    for pattern, prefix in [place for place in _SENTENCES if place[1] in text]:
+        yield from _find(pattern, prefix, text)
+    for pattern, prefix in [place for place in _WORDS if place[1] in long_words]:
+        if next(_find(pattern, prefix, long_words), None):
+            yield from _find(pattern, prefix, text)
 
 
 @cache
@@ -69,16 +73,16 @@ def _compile(regex: str) -> re.Pattern[str]:
 
 
 def _find(pattern: KeyPattern, prefix: str, text: str) -> Iterator[tuple[str, Span]]:
-    position = text.find(prefix)
+    position, last_end = text.find(prefix), -1
     while position >= 0:
         match = _compile(pattern.regex).match(text, position)
         span = None
-        if match and (not pattern.begins_word or _begins_word(text, position)):
+        if match and (not pattern.begins_word or position == last_end or _begins_word(text, position)):
             span = pattern.expand(text, match.span(match.lastindex or 0))
         position += 1
         if span:
             yield pattern.kind, span
-            position = max(span[1], position)
+            position = last_end = max(span[1], position)
         position = text.find(prefix, position)
 
 
@@ -180,6 +184,7 @@ KEY_PATTERNS = (
         ("_authToken=", "_auth=", "_password="),
         r"_\w+=\s?[\"']?([\w.+/-]{20,500}={0,2})",
         _with_digit,
+        is_sentence=True,
     ),
     KeyPattern(
         "JSON web token",
@@ -207,7 +212,7 @@ KEY_PATTERNS = (
         ("-----BEGIN ",),
         rf"-----BEGIN (?:[A-Z0-9]{{1,20}} ){{0,3}}{_KEY_FRAME}"
         rf"(?:{_PEM_GAP}[A-Za-z\-]{{1,40}}: [^\n\\]{{0,200}}){{0,8}}"
-        rf"(?:(?:{_PEM_GAP})*[A-Za-z0-9+/=]{{4,200}}(?![ ]{{1,4}}[a-z]| [(])|[ ][A-Za-z0-9+/=]{{16,20000}}){{0,400}}",
+        rf"(?:(?:{_PEM_GAP})*+[A-Za-z0-9+/=]{{4,200}}(?![ ]{{1,4}}[a-z]| [(])|[ ][A-Za-z0-9+/=]{{16,20000}}){{0,400}}",
         _to_last_line,
         is_sentence=True,
     ),
@@ -219,3 +224,6 @@ KEY_PATTERNS = (
         is_sentence=True,
     ),
 )
+_PLACES = tuple((pattern, prefix) for pattern in KEY_PATTERNS for prefix in pattern.prefixes)
+_SENTENCES = tuple(place for place in _PLACES if place[0].is_sentence)
+_WORDS = tuple(place for place in _PLACES if not place[0].is_sentence)

@@ -28,6 +28,7 @@ _ENTITY = re.compile(rf"&(?:#[0-9]{{1,7}};?|#[xX]{_HEX}{{1,6}};?|[A-Za-z][A-Za-z
 _UNSEEN = re.compile(rf"[^\t\n -~](?<=[{CANDIDATES}])(?:(?<=\x1b)(?:{ANSI})|(?!(?<=\r)\n))")
 _ASCII_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f](?:(?<=\x1b)(?:{ANSI})|(?!(?<=\r)\n))")
 _SHELL_QUOTE = re.compile("'\"'\"'")  # as `shlex.quote` writes an apostrophe
+_ESCAPES = (("\\", _BACKSLASH), ("%", _PERCENT), ("&", _ENTITY), ("'\"'", _SHELL_QUOTE))
 _LETTERS = dict(zip("nrtabfve0", "\n\r\t\a\b\f\v\x1b\0", strict=True))
 
 # What stands in front of the rest of a value in its next line: white space, a line number, signs of quotations.
@@ -38,7 +39,7 @@ _PREFIX = (
 _BLACK = "[!-\U0010ffff]"  # anything but white space of ASCII
 # A word that is long enough to hold something, with the lines in which it may go on: the signs of diffs count or not.
 _WORD = re.compile(
-    rf"{_BLACK}{{{MIN_LINE},}}(?:\r?\n[+-]?{_PREFIX}{_BLACK}{{{MIN_LINE},}})*+(?:\r?\n[+-]?{_PREFIX}{_BLACK}+)?"
+    rf"(?<!{_BLACK}){_BLACK}{{{MIN_LINE},}}(?:\r?\n[+-]?{_PREFIX}{_BLACK}{{{MIN_LINE},}})*+(?:\r?\n[+-]?{_PREFIX}{_BLACK}+)?"
 )
 _WRAP, _CRLF_WRAP = (re.compile(rf"{end}{_PREFIX}") for end in (r"\n", r"\r?\n"))
 _SIGNED_WRAP, _SIGNED_CRLF_WRAP = (re.compile(rf"{end}[+-]{_PREFIX}") for end in (r"\n", r"\r?\n"))
@@ -131,20 +132,21 @@ def _join(wrap: re.Pattern[str], word: str) -> Reading:
 def layers(text: str) -> Iterator[tuple[str, Callable[[Span], Span]]]:
     """`text` with its escapes resolved once, twice, and three times, only those lines that have some; each with the
     way back to `text`."""
-    readings: list[Reading] = []
-
-    def source(span: Span) -> Span:
-        for reading in reversed(readings):
-            span = reading.source(span)
-        return span
-
+    readings: tuple[Reading, ...] = ()
     for _ in range(_MAX_DEPTH):
         edits = list(_resolve(text))
         if not edits:
             return
-        readings.append(_read(text, lambda edits=edits: edits))  # type: ignore[misc]
-        text = readings[-1].text
-        yield text, source
+        readings = _read(text, partial(iter, edits)), *readings
+        text = readings[0].text
+        yield text, partial(_source, readings)
+
+
+def _source(readings: Sequence[Reading], span: Span) -> Span:
+    """Where a span of the first of these, each made of the next, stands in what the last was made of."""
+    for reading in readings:
+        span = reading.source(span)
+    return span
 
 
 def unescape(text: str) -> str:
@@ -155,7 +157,8 @@ def unescape(text: str) -> str:
 def _escapes(text: str) -> Iterator[re.Match[str]]:
     """The escapes in `text`, and what nobody sees, in order and without overlap."""
     # One pattern for each first character, which is quick to find.
-    patterns = (_BACKSLASH, _PERCENT, _ENTITY, _SHELL_QUOTE, _ASCII_CONTROL if text.isascii() else _UNSEEN)
+    patterns = [pattern for sign, pattern in _ESCAPES if sign in text]
+    patterns.append(_ASCII_CONTROL if text.isascii() else _UNSEEN)
     position = 0
     for match in merge(*(pattern.finditer(text) for pattern in patterns), key=re.Match.start):
         if match.start() >= position:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _NARROWEST = 20  # columns; below that nothing is wrapped
 _WIDEST_LABEL = 24  # columns before a gap, below which the lines that follow are not indented
-_GAP = re.compile(r" *\S[^\n]*? {2,}(?=\S)")
+_GAP = re.compile(rf" *+\S[^\n]{{0,{_WIDEST_LABEL}}}? {{2,}}+(?=\S)")
 _MARK = re.compile(r" *(?:[^\w\s`(\[-]|-) (?=\S)")
 _TIME = r"(?:(?: ·)? \(?\d[\d.]*m?[smh](?: \d\d[sm])?\)?$)?"  # at the end of a line, which stays with the word before
-_PIECE = re.compile(rf"(\s*)((?:[^\s`]*`[^`]*`[^\s`]*|--[\w-]+ [^\s-]\S*|\S+){_TIME})")
+_PIECE = re.compile(rf"(?<!\s)(\s*+)((?:[^\s`]*`[^`]*`[^\s`]*|--[\w-]+ [^\s-]\S*|\S+){_TIME})")
 _WIDE = "\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff01-\uff60\U00020000-\U0003fffd"
 _CLOSING = "\u3001\u3002\u3009\u300b\u300d\u300f\u3011\u3015\uff01\uff09\uff0c\uff0e\uff1a\uff1b\uff1f\uff3d\uff5d"
 _UNIT = re.compile(rf"(?:[{_WIDE}]|[^{_WIDE}]+)[{_CLOSING}]*")

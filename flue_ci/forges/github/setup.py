@@ -26,7 +26,7 @@ _YAML = (".yml", ".yaml")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
 _USES = re.compile(r"""^[\s-]*uses:\s*["']?(?:\S*flue-ci\S*@|\./)""", re.MULTILINE)
 _SECRET = re.compile(r"\bsecrets\.([A-Za-z_]\w*)")
-_ENVIRONMENT = re.compile(r"^\s+environment:[ \t]*(?:\n\s+name:\s*|\{\s*name:\s*)?[\"']?([\w-]+)", re.MULTILINE)
+_ENVIRONMENT = re.compile(r"^[ \t]+environment:[ \t]*(?:\n\s+name:\s*|\{\s*name:\s*)?[\"']?([\w-]+)", re.MULTILINE)
 _READS = re.compile(r"\bcontents:\s*(?:read|write)\b|\bpermissions:\s*(?:read|write)-all\b")
 _WRITES = re.compile(r"\b(?:issues|pull-requests):\s*write\b|\bpermissions:\s*write-all\b")
 

@@ -32,10 +32,10 @@ async def read_file(run: Run, path: str, limit: int | None) -> bytes:
         raise FileTooLarge(f"{path} has {int(rest):,} bytes; the limit is {limit:,}")
     _raise_problem(word, rest, path)
     body, _, end = output.partition("\n")
-    status = re.search(r" end (.*)\n$", end)
-    if word != "data" or status is None:
+    status = end.partition(" end ")[2]
+    if word != "data" or not status.endswith("\n"):
         raise RuntimeError("the file came in part only")
-    if status[1] != "0 0":
+    if status != "0 0\n":
         raise PermissionError(f"cannot be read in the sandbox: {path}")
     try:
         data = base64.b64decode(body, validate=True)
