@@ -249,6 +249,8 @@ def _ever_smaller(
 ) -> Iterator[tuple[Report, Page, str]]:
     """Everything, and then less and less of it: the report, what the page shows, and the text below."""
     page = render.make_page(report, patch, server_url)
+    if MARKER in page.patch:
+        page = replace(page, patch="")  # without a space of the marker it would be another one to those who copy it
     yield report, page, ""
     page = replace(page, patch="")
     bare = replace(page, diffs=[replace(diff, hunks="") for diff in page.diffs])

@@ -100,6 +100,12 @@ def test_what_is_left_out_is_said() -> None:
     assert "_Left out here, for want of room:_ the diffs of `src/part5.py`" in COMMENTS["huge"]
 
 
+def test_a_patch_that_would_be_another_one_here_is_not_shown_to_be_copied() -> None:
+    whole = b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+<!-- flue-ci agent=x -->\n"
+    assert "END_OF_PATCH" in report_comment(SUCCESS, whole.replace(b"flue-ci", b"else"), server_url=SERVER)
+    assert "END_OF_PATCH" not in report_comment(SUCCESS, whole, server_url=SERVER)
+
+
 def test_only_a_first_line_is_a_marker() -> None:
     assert is_ours("<!-- flue-ci agent=fix-tests -->\r\nx", "fix-tests")
     assert not is_ours("x\n<!-- flue-ci agent=fix-tests -->", "fix-tests")
