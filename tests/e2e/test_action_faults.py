@@ -58,7 +58,7 @@ def test_a_fault_that_passes_changes_nothing_on_whatever_route(make_job: MakeJob
     done = asked(job)
     assert (done.code, done.outputs["conclusion"]) == (0, "success"), done.log
     (answer,) = job.github.ours()
-    assert "✅ fix-tests" in answer["body"]
+    assert "### ✅ I changed the greeting." in answer["body"]
     assert len(job.model.requests) == 2
 
 

@@ -138,7 +138,7 @@ async def test_no_setting_of_the_repository_starts_a_program(
     for arguments in (["rev-parse", "HEAD"], ["symbolic-ref", "--short", "HEAD"]):
         subprocess.run(["git", *arguments], cwd=repo.path, env=environment, check=True, capture_output=True)
     assert [mark.name for mark in marks.iterdir()] == []
-    assert (await tree_inside(box, workspace.root))["plain.txt"] == ("file", b"changed\n")
+    assert (await tree_inside(box, workspace.root))["plain.txt"] == EVERY_KIND["plain.txt"]
     assert b"touch" not in (source.git_dir / "config").read_bytes()
 
 
