@@ -32,13 +32,18 @@ _WROTE = re.compile(
     re.IGNORECASE,
 )
 _DATED = re.compile(r"(?:On|Am|Le|El|Il|Em|Op|Den|Dne|Dňa|W dniu|Vào|Pada|Le|Στις|У|В|在|于|\d)[ ,\d]")
+_TIME = re.compile(r"\d[:.h]\d\d|(?<![#/\d])\d{4}(?!\d)|\S@\S")  # or a year, or an address
+_AT_TIME = re.compile(r"\d[:.h]\d\d(?!\d)[^\n]*<[^<>\s]+@[^<>\s]+>\s?[:：]\Z")
 _ORIGINAL = re.compile(
-    r"[-_=]{3,} ?[^\W\d_][^\n]{2,60}[-_=]{3,} *$|[-_]{2,} ?(?:Original|Forwarded) Message", re.IGNORECASE
-)
+    r"[-_=]{4,} ?(?=[^\n]*(?:message|nachricht|mensaje|mensagem|messaggio|bericht|meddelande|melding|besked|viesti|"
+    r"wiadomość|zpráva|správa|üzenet|mesaj|сообщени|повідомлення|メッセージ|邮件|郵件|메시지|הודעה|رسالة))"
+    r"[^\W\d_][^\n]{2,60}[-_=]{3,} *$|[-_]{2,} ?(?:Original|Forwarded) Message", re.IGNORECASE
+)  # fmt: skip
 _FROM = re.compile(
     r"[*_]{0,2}(?:(From)|Von|De|Da|Van|Från|Fra|Od|Lähettäjä|Feladó|Kimden|От|Від|Από|发件人|寄件者|差出人|보낸 ?사람|"
     r"מאת|من)[*_]{0,2} ?[:：]", re.IGNORECASE
 )  # fmt: skip
+_TO = re.compile(r"[*_]{0,2}(?:To|An|À|A|Para|Aan|Till|Til|Do|Komu|Кому)[*_]{0,2} ?[:：]", re.IGNORECASE)
 _HEADER = re.compile(r"[*_]{0,2}[^\W\d_][^:：\n]{0,24}[:：]")
 
 
@@ -129,15 +134,21 @@ def _introduces_mail(line: str, more: list[str]) -> bool:
     if _ORIGINAL.match(line):
         return True
     if match := _FROM.match(line):
-        return bool(match[1]) or any(_HEADER.match(each) for each in more[:1])
+        first, second = [*more, "", ""][:2]
+        if _TO.match(first) and not _HEADER.match(second) and "@" not in line:  # `From: a.py`, `To: b.py`
+            return False
+        return bool(match[1] or _HEADER.match(first))
     ending = line.rstrip()
-    if not ending.endswith((":", "：")) and more and _DATED.match(line):  # wrapped
+    for _ in range(2):  # wrapped
+        if ending.endswith((":", "：")) or not more or not _DATED.match(line):
+            break
         ending = f"{ending} {more[0].strip()}"
         more = more[1:]
-    if not ending.endswith((":", "：")) or len(ending) > 500:
+    if not ending.endswith((":", "：")) or len(ending) > 500 or re.match(r"[*_~]*[^\w\s*_~\"'“„«(<]", ending):
         return False
     quoted = next((each for each in more if each.strip()), "")
-    return bool(_WROTE.search(ending) and re.search(r"\d|@", ending)) and not quoted.lstrip().startswith(">")
+    is_dated = bool(_WROTE.search(ending) and _TIME.search(ending)) or bool(_AT_TIME.search(ending))
+    return is_dated and not quoted.lstrip().startswith(">")
 
 
 def parse_command(text: str, candidate: Candidate) -> CommentCommand:

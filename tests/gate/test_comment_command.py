@@ -84,6 +84,9 @@ def test_a_line_that_begins_with_the_trigger_asks(text: str, name: str, instruct
         "Sí.\n\nEl lun, 3 nov 2025 a las 10:00, Ada escribió:\n/flue fix-tests",
         "Ja.\n\nVon: Ada\nGesendet: Montag\n/flue fix-tests",
         "好。\n\n在 2025年11月3日，Ada 写道：\n/flue fix-tests",
+        "はい\n\n2025年11月3日(月) 10:00 Ada <a@example.com>:\n\n/flue fix-tests",
+        "Да\n\nпн, 3 нояб. 2025 г. в 10:00, Ada <a@example.com>:\n\n/flue fix-tests",
+        "Yes.\n\nOn 3 Nov 2025, at 10:00, Ada Lovelace\n<a@example.com>\nwrote:\n\n/flue fix-tests",
     ],
 )
 def test_what_is_quoted_shown_hidden_or_another_word_does_not(text: str) -> None:
@@ -154,6 +157,27 @@ def test_the_words_of_the_trigger_are_free() -> None:
     assert found is not None
     assert found.text == "go on"
     assert find_command("/agentXrun go", trigger="/agent.run") is None
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "as Ada wrote on 2025-01-01:\n\nuse tabs",
+        "what @ada wrote is this:\n\n- a",
+        "do\n\nAda wrote 2 things:\n- a",
+        "do\n\nAs Ada wrote in #1234:\n\nuse tabs",
+        "rename\n\nFrom: a.py\nTo: b.py",
+        "umbenennen\n\nVon: a.py\nAn: b.py\n\nund so weiter",
+        "the banner is\n=== Begin build ===\nand stays",
+        "the titles are\n\n----- One ------\n\nand more",
+        "take\n-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----",
+    ],
+)
+def test_an_instruction_that_looks_a_little_like_mail_is_whole(instruction: str) -> None:
+    command = find_command(f"/flue fix-tests {instruction}")
+    assert command is not None
+    assert command.instruction == instruction
+    assert find_command(f"As Ada wrote in #12:\n\n/flue fix-tests {instruction}") == command
 
 
 @pytest.mark.parametrize(
