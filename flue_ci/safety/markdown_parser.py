@@ -95,22 +95,26 @@ def _parser() -> MarkdownIt:
     for rule in rules:
         if rule.name == "footnote_def":  # in GitHub's reading it also ends quotes, lists and tables
             rule.alt += ["blockquote", "list", "table"]
-        elif rule.name == "code":
-            rule.fn = _not_behind_definition(rule.fn)
+        elif rule.name in ("code", "list", "html_block"):
+            rule.fn = _below_definition(rule.fn, rule.name != "code")
         rule.fn = _placed_block(rule.fn)
     for inline_rule in inline.ruler.__rules__:
         inline_rule.fn = _placed_inline(inline_rule.fn)
     return parser
 
 
-def _not_behind_definition(rule: Callable[..., bool]) -> Callable[..., bool]:
-    """The rule, but not right behind a definition, which is a paragraph to GitHub until its end is known: no indented
-    line ends it."""
+def _below_definition(rule: Callable[..., bool], may_end: bool) -> Callable[..., bool]:
+    """The rule, but right behind a definition only for what ends a paragraph: to GitHub a definition is one until its
+    end is known. `may_end`: the rule is one that can do so."""
 
     def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         last = state.tokens[-1:]
-        if last and last[0].type == "definition" and last[0].map and last[0].map[1] == start:
-            return False
+        if not silent and last and last[0].type == "definition" and last[0].map and last[0].map[1] == start:
+            parent, state.parentType = state.parentType, "paragraph"
+            ends_paragraph = may_end and rule(state, start, end, True)
+            state.parentType = parent
+            if not ends_paragraph:
+                return False
         return rule(state, start, end, silent)
 
     return run

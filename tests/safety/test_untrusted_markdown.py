@@ -306,6 +306,8 @@ def test_whatever_would_act_is_shown_and_does_nothing(text: str) -> None:
 
 
 OPEN = [
+    "[x]: https://docs.example.com/\n1.\n   ```\nx",  # no list: to GitHub it goes on a paragraph
+    "- [x]: https://docs.example.com/\n  -\n    ```\nx",
     "```",
     "~~~~\n```",
     "- ```\n  a",
