@@ -87,6 +87,7 @@ def _parser() -> MarkdownIt:
     inline.ruler, inline.ruler2 = parser.inline.ruler, parser.inline.ruler2
     parser.inline = inline
     footnote_plugin(parser, inline=False, move_to_end=False)
+    parser.block.ruler.before(rules[0].name, "footnote_start", _footnote_start_rule)
     inline.add_terminator_char("w")
     inline.ruler.before("newline", "address", _address_rule)
     inline.ruler.before("escape", "backslash", _backslash_rule)
@@ -118,6 +119,17 @@ def _below_definition(rule: Callable[..., bool], may_end: bool) -> Callable[...,
         return rule(state, start, end, silent)
 
     return run
+
+
+def _footnote_start_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Never a block: takes the blanks behind the colon of a footnote for a part of its sign, as GitHub does, so that
+    what follows is not indented by them."""
+    first = state.bMarks[start]
+    if state.parentType == "footnote" and state.src[first - 1 : first] == ":":
+        state.bMarks[start] += state.tShift[start]
+        state.tShift[start] = 0
+        state.sCount[start] = state.blkIndent
+    return False
 
 
 def _take_step(env: MutableMapping[str, Any], level: int) -> None:
