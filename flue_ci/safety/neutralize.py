@@ -282,12 +282,13 @@ class _Pass:
                     self._visit_link(node, characters)
                 case "emphasis" | "strong" | "strike":
                     inner = _OpenTags()
-                    characters.append((_BORDER, node.start, node.start))
+                    if not _is_merged(node, parent):
+                        characters.append((_BORDER, node.start, node.start))
                     self._visit_inline(node, inner, characters)
                     self._escape_open(inner)
                 case "footnote_use" if _acts(node.label):
                     self._replace(node.start, node.start + 1, "&#91;", "hidden text")
-            if node.kind not in ("text", "escape", "entity"):
+            if node.kind not in ("text", "escape", "entity") and not _is_merged(node, parent):
                 characters.append((_BORDER, node.end, node.end))
 
     def _visit_text(self, node: Node, tags: _OpenTags, characters: list[tuple[str, int, int]]) -> None:
@@ -374,6 +375,11 @@ class _Pass:
 def _is_inert(link: Node) -> bool:
     """Whether a link's or definition's label and title do nothing, should somebody read them as text."""
     return not _acts(f"{link.label}{_BORDER}{link.title}")
+
+
+def _is_merged(node: Node, parent: Node) -> bool:
+    """Whether GitHub writes no tags for a node: strong in strong, whose words are one with those around them."""
+    return node.kind == parent.kind == "strong"
 
 
 def _may_go_on(block: Node, following: Node) -> bool:
