@@ -6,12 +6,13 @@ from collections.abc import Iterator
 # GitHub looks for them in each piece of text of the finished page, so that neither escapes nor markup hide them. A
 # mention may follow anything but an ASCII letter or digit (`_@x_`, `/@x`, `あ@x`), and a second `@`. A commit's SHA
 # alone stays: it leads to this repository and tells nobody; behind `owner/name@` it leads elsewhere.
+HOST = r"(?:[^\W_]|[^\x00-\xa9\u2000-\u206f\u3000-\u303f\uff00-\uffef])"  # its first sign: also an emoji's
 _START = re.compile(
     r"(?P<mentions>(?<![@＠﹫])(?:[@＠﹫]{2,}|(?<![A-Za-z0-9])[@＠﹫])(?=[A-Za-z0-9])"
     r"|@(?=[0-9a-fA-F]{7,40}(?!\.?[0-9A-Za-z])))"
     r"|(?P<references>(?<![#＃])[#＃]+(?=\d)|(?<![A-Za-z0-9])[Gg][Hh]-(?=\d))"
-    r"|(?P<links>(?:(?<![A-Za-z])(?:[Hh][Tt][Tt][Pp][Ss]?|[Ff][Tt][Pp])://(?=[^\W_])"
-    r"|(?<![A-Za-z0-9])(?:[Ww][Ww][Ww]\.(?=[^\W_])|[Xx][Mm][Pp][Pp]:(?=\S))))"
+    rf"|(?P<links>(?:(?<![A-Za-z])(?:[Hh][Tt][Tt][Pp][Ss]?|[Ff][Tt][Pp])://(?={HOST})"
+    rf"|(?<![A-Za-z0-9])(?:[Ww][Ww][Ww]\.(?={HOST})|[Xx][Mm][Pp][Pp]:(?=\S))))"
 )
 _NAME = re.compile(r"[\w@＠#＃./-]*")
 _ADDRESS = re.compile(r"[^\s\0<`]*")

@@ -20,6 +20,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
+from flue_ci.safety.active_text import HOST
 from flue_ci.safety.markdown_tree import Span
 
 __all__ = ["Token", "UnreadableMarkdown", "link_parts", "parse_markdown"]
@@ -29,7 +30,7 @@ _STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of
 _LEAST_STEPS = 20_000
 _MAX_LINKS = 5_000  # behind each `](` up to a hundred characters are read
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
-_HOST = re.compile(r"[^\W_]")
+_HOST = re.compile(HOST)
 _ADDRESS = re.compile(r"[^ \t\n<`]*")
 _BEFORE_WWW = " \t\n*_~("
 

@@ -109,6 +109,7 @@ def test_honest_text_stays_byte_for_byte(name: str) -> None:
 # What was found to act, and its neighbours.
 HOSTILE = [
     *("**@**v**ictim**", "***@**v**ictim***", "**a__@__b**"),  # strong in strong has no tags on GitHub
+    *("https://😀.example/a", "<b>www.☃.example</b>", "a[^1]\n\n[^1]: http://☃.example"),
     *("a[^9]\n\n[^9]:   - a\n\n        @v", "a[^9]\n\n[^9]:           @v"),
     *(
         "_@victim_",
