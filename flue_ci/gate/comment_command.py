@@ -35,8 +35,8 @@ _DATED = re.compile(r"(?:On|Am|Le|El|Il|Em|Op|Den|Dne|Dňa|W dniu|Vào|Pada|Le|�
 _TIME = re.compile(r"\d[:.h]\d\d|(?<![#/\d])\d{4}(?!\d)|\S@\S")  # or a year, or an address
 _AT_TIME = re.compile(r"\d[:.h]\d\d(?!\d)[^\n]*<[^<>\s]+@[^<>\s]+>\s?[:：]\Z")
 _ORIGINAL = re.compile(
-    r"[-_=]{4,} ?(?=[^\n]*(?:message|nachricht|mensaje|mensagem|messaggio|bericht|meddelande|melding|besked|viesti|"
-    r"wiadomość|zpráva|správa|üzenet|mesaj|сообщени|повідомлення|メッセージ|邮件|郵件|메시지|הודעה|رسالة))"
+    r"[-_=]{4,}(?![-_=]) ?(?=[^\n]*(?:message|nachricht|mensaje|mensagem|messaggio|bericht|meddelande|melding|besked|"
+    r"viesti|wiadomość|zpráva|správa|üzenet|mesaj|сообщени|повідомлення|メッセージ|邮件|郵件|메시지|הודעה|رسالة))"
     r"[^\W\d_][^\n]{2,60}[-_=]{3,} *$|[-_]{2,} ?(?:Original|Forwarded) Message", re.IGNORECASE
 )  # fmt: skip
 _FROM = re.compile(
