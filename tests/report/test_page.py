@@ -158,6 +158,7 @@ def read(text: str | bytes) -> list[object]:
     "line",
     ["", "{", "[]", "7", "null", '{"event": 7}', '{"event": "turn_ended"}', '{"event": "turn_ended", "data": []}',
      '{"event": "tool_ended", "data": {"call": {"id": []}}}', "[" * 100_000, '{"event": "notice", "t": 1e999}',
+     f'{{"event": "turn_ended", "data": {{"turn": {10**400}}}}}', '{"event": "stage_ended", "t": NaN, "data": {}}',
      '{"event": "turn_ended", "data": {"turn": -1, "reply": {"calls": [7, null, {"input": {"a": [1]}}], "usage": []}}}',
      '{"event": "command_ended", "data": {"exit_code": 99999999999999999999999999}}', "\ud800"],
 )  # fmt: skip

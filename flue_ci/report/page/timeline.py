@@ -5,7 +5,6 @@ transcripts of other versions can be read too.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final, TypeVar
@@ -263,7 +262,7 @@ def pick(value: object, *path: str, default: _T) -> _T:
         item = float(min(item, MAX_NUMBER))
     if type(item) is not type(default):
         return default
-    if isinstance(item, int | float) and not (math.isfinite(item) and 0 <= item <= MAX_NUMBER):
+    if isinstance(item, int | float) and not 0 <= item <= MAX_NUMBER:  # also NaN
         return default
     return item
 
