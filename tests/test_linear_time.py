@@ -7,6 +7,7 @@ import ast
 import builtins
 import importlib
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -200,6 +201,19 @@ PUMPS = [
 def test_hostile_texts_are_read_in_linear_time(reader: str) -> None:
     for pump in PUMPS:
         assert slow_text(READERS[reader], "# @flue ", pump, endings=["\0"]) == ""
+
+
+@pytest.mark.parametrize("pump", ["<b>@a ", "www.a.com "])
+def test_open_tags_and_bare_addresses_are_counted_once(pump: str) -> None:
+    """Each takes longer than the texts above, and eight times as many are to take eight times as long."""
+    small, large = (_seconds(lambda size=size: untrusted_markdown(pump * size)) for size in (500, 4_000))
+    assert large < 20 * small
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.thread_time()
+    call()
+    return time.thread_time() - start
 
 
 def test_code_spans_of_all_lengths_are_read_in_linear_time() -> None:

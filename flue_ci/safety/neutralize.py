@@ -72,6 +72,7 @@ class _OpenTags:
 
     tags: list[tuple[str, int]] = field(default_factory=list)
     outer: list[tuple[str, int]] | None = None
+    codes: int = 0  # how many of `tags` are <code>; counting them at each text would take quadratic time
 
     def of(self, name: str) -> list[tuple[str, int]]:
         """Where an element of this name is stack and closed."""
@@ -81,7 +82,7 @@ class _OpenTags:
 
     @property
     def is_code(self) -> bool:
-        return any(name == "code" for name, _ in self.tags)
+        return self.codes > 0
 
 
 def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> Neutralization:
@@ -231,8 +232,10 @@ class _Pass:
         stack = tags.of(name)
         if not tag[1]:
             stack.append((name, tag.start()))
+            tags.codes += name == "code"
         elif stack and stack[-1][0] == name:
             stack.pop()
+            tags.codes -= name == "code"
         else:
             self._escape_tag(tag.start())
 
