@@ -332,8 +332,3 @@ def test_of_a_secret_that_was_cut_no_piece_stays(cut: str, kept: int) -> None:
 
 def test_however_many_keys_stand_in_a_row_all_are_masked() -> None:
     assert set(Redactor()(f"AIza{'b' * 35}" * 100)) == {"*"}
-
-
-def test_nothing_is_put_together_of_two_readings_of_a_text() -> None:
-    text = r"secret-val \x41ue-of-mine"
-    assert Redactor(["secret-val\n\0\nAue"])(text) == text
