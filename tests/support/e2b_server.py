@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import pwd
 import secrets
 import socket
 import tempfile
@@ -270,10 +272,19 @@ class E2BServer:
             return Response(status_code=204)
         if sandbox.token and request.headers.get("x-access-token") != sandbox.token:
             raise Refused(401, "unauthorized access, please provide a valid access token or method signing")
-        user = request.query_params.get("username") or sandbox.user
+        user = E2BServer._account(sandbox, request.query_params.get("username", ""))
         if user not in ("user", "root"):
             raise Refused(401, f"error looking up user '{user}': user: unknown user {user}")
         return await (download if request.method == "GET" else upload)(sandbox, user, request)
+
+    @staticmethod
+    def _account(sandbox: Sandbox, name: str) -> str:
+        """`user` or `root`, or an unknown name. Without isolation the ordinary user has the name of whoever tests."""
+        if not name:
+            return sandbox.user
+        if not sandbox.machine.isolated and name == pwd.getpwuid(os.geteuid()).pw_name and name != "root":
+            return "user"
+        return name
 
     def addressed(self, headers: Any) -> tuple[Sandbox, str]:
         """The sandbox and the user that an RPC is for. Raises ConnectError."""
@@ -281,7 +292,7 @@ class E2BServer:
         if sandbox is None:
             raise ConnectError(Code.UNAVAILABLE, "The sandbox was not found")
         credentials = (headers.get("authorization") or "").removeprefix("Basic ")
-        user = base64.b64decode(credentials).decode().partition(":")[0] or sandbox.user
+        user = self._account(sandbox, base64.b64decode(credentials).decode().partition(":")[0])
         if user not in self._users:
             raise ConnectError(Code.UNAUTHENTICATED, f"invalid username: '{user}'")
         return sandbox, user

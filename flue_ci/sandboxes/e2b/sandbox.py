@@ -315,10 +315,13 @@ class E2BSandbox:
         self._observe(Notice(text=f"could not make sure that sandbox {self.info.id} ended ({text}); it does in {ttl}"))
 
     def _user_name(self, user: User) -> str | None:
-        """For the SDK; None is the template's own ordinary user, as long as the name is not known."""
+        """For the SDK; None is the template's own ordinary user, whose name is not known yet, or `root` like E2B's own
+        choice for a daemon that has forgotten it."""
         if user == "root":
             return "root"
-        return self._account.name or None
+        if self._account.name in ("", "root"):
+            return None
+        return self._account.name
 
     async def _run(self, script: str, **options: Any) -> Any:
         """The SDK's result of a script of the ordinary user."""
