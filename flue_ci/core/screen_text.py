@@ -28,14 +28,14 @@ def screen_text(output: str) -> str:
 
 
 def _count_repeats(lines: Sequence[str]) -> list[str]:
-    counted = []
+    lines = []
     for line, group in groupby(lines):
         times = sum(1 for _ in group)
         if times >= _MIN_REPEATS:
-            counted += [line, f"[the line above {times - 1} more times]"]
+            lines += [line, f"[the line above {times - 1} more times]"]
         else:
-            counted += [line] * times
-    return counted
+            lines += [line] * times
+    return lines
 
 
 class _Screen:

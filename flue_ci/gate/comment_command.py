@@ -165,15 +165,15 @@ def parse_command(text: str, candidate: Candidate) -> CommentCommand:
     sha = ""
     if commit := _SHA.match(after):
         sha, after = commit[1].lower(), after[commit.end() :]
-    instruction = _stripped(after, more)
-    words = _stripped(line, more)
+    instruction = _without_edges(after, more)
+    words = _without_edges(line, more)
     if sha:
         words = f"{name} {instruction}".strip()
     is_certain = not candidate.mention and bool(_PLAIN_LINES.fullmatch(text[: candidate.start]))
     return CommentCommand(name.lower(), instruction, words, candidate.mention, sha, is_certain)
 
 
-def _stripped(line: str, more: str) -> str:
+def _without_edges(line: str, more: str) -> str:
     """Both as one text. The first line after an empty one keeps its indentation, which may make it code."""
     if line.strip():
         return f"{line.lstrip()}\n{more}".rstrip()

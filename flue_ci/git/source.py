@@ -144,16 +144,16 @@ async def _complete_commit(git: Git, checkout: Checkout, scratch: Path, complete
 async def _copy_history(git: Git, checkout: Checkout, depth: int) -> list[str]:
     """Returns notes for people."""
     try:
-        copied = await copy_whole_history(git, checkout, depth)
+        generations = await copy_whole_history(git, checkout, depth)
     except GitCommandError as error:
         raise WorkspaceError(
             f"the history of {checkout.top} cannot be read: {error}",
             hint="git fsck shows what is wrong with the repository.",
         ) from error
-    if copied == depth:
+    if generations == depth:
         return []
-    extent = f"only its last {copied} generations of commits travel"
-    if copied == 1:
+    extent = f"only its last {generations} generations of commits travel"
+    if generations == 1:
         extent = "only its current commit travels, without history"
     if checkout.partial:
         return [f"the checkout is a partial clone: {extent}"]

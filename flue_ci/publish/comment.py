@@ -23,6 +23,7 @@ from flue_ci.safety.markdown import code_block, escape, inline_code
 
 LONGEST_BODY = 65_400  # characters; GitHub takes 65,536
 _LONGEST_ANSWER = 65_000  # so that a line about earlier answers always has room
+_LONG_TEXT = 20_000  # characters of a text, in a report that has to be shortened
 LONGEST_SUMMARY = 1_000_000  # bytes; GitHub takes 1 MiB a step
 _MARKER = re.compile(rf"{MARKER} agent=([a-z0-9][a-z0-9-]{{0,63}})(?: to=\d+)? -->")
 _AT_WORK = "### ⏳"
@@ -228,6 +229,8 @@ def _log_link(run_url: str) -> str:
 def _fit(report: Report, patch: bytes, server_url: str, *, encoding: str, limit: int) -> str:
     """The fullest text of at most `limit` bytes in `encoding`; no marker is in it."""
     text = ""
+    if len(report.summary) > limit:
+        report = _shorten(report, _LONG_TEXT, 200)
     for content, page, bottom in _ever_smaller(report, patch, server_url, encoding, limit):
         text = _text(content, page, bottom)
         if _size(text, encoding) <= limit:
@@ -267,7 +270,7 @@ def _ever_smaller(
     diffs, left_out = _fill(page.diffs, room, encoding)
     yield report, replace(page, diffs=diffs), _describe_omissions([*omissions, *_names(left_out)])
     omissions += _names(page.diffs)
-    for length in (20_000, 5_000, 1_000, 200, 50):
+    for length in (_LONG_TEXT, 5_000, 1_000, 200, 50):
         rows = max(length // 200, 5)
         bottom = _describe_omissions([*omissions, "long texts"])
         yield _shorten(report, length, rows), replace(bare, rows=rows), bottom

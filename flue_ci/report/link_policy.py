@@ -11,8 +11,8 @@ def link_policy(report: Report, server_url: str = "") -> LinkPolicy:
     only the latter."""
     trigger = report.trigger
     if trigger is None:
-        return LinkPolicy(hosts=report.publish.links)
+        return LinkPolicy(hosts=tuple(report.publish.links))
     if not server_url:
         page = urlsplit(trigger.run_url or trigger.url)
         server_url = f"{page.scheme}://{page.netloc}"
-    return LinkPolicy(server_url=server_url, repository=trigger.repo, hosts=report.publish.links)
+    return LinkPolicy(server_url=server_url, repository=trigger.repo, hosts=tuple(report.publish.links))

@@ -6,8 +6,9 @@ the same sections. Our headings have the levels 3 and 4, an agent's are smaller:
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.change_list import changes_section, fold_diff
@@ -68,9 +69,8 @@ def make_page(report: Report, patch: bytes, server_url: str = "") -> Page:
 
 def sections(report: Report, page: Page) -> list[str]:
     """The parts from the title to the notes, above the footer; some are empty."""
-    removals = Counter[str]()
     first, summary = title_and_summary(report, page.commit)
-    words = with_smaller_headings(untrusted_markdown(summary, page.policy, removals))
+    words, removals = _clean_words(summary, page.policy)
     words = fold_rest(link_places(words, page.commit), "The rest of the answer")
     notes = report.notes[:30]
     if removals:
@@ -87,6 +87,13 @@ def sections(report: Report, page: Page) -> list[str]:
         how_to_take(report, page.patch) if page.has_patch and not report.changes.refused else "",
         details("Notes", entries) if entries else "",
     ]
+
+
+@lru_cache(maxsize=4)  # a comment that has to be shortened is made again and again of the same words
+def _clean_words(summary: str, policy: LinkPolicy) -> tuple[str, Mapping[str, int]]:
+    """The agent's words as they are shown, and what was replaced in them."""
+    removals = Counter[str]()
+    return with_smaller_headings(untrusted_markdown(summary, policy, removals)), removals
 
 
 def title(report: Report) -> str:

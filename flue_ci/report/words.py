@@ -205,10 +205,10 @@ def _on_one_line(pieces: Sequence[Piece]) -> list[Piece]:
 def _cut(pieces: Sequence[Piece], limit: int) -> tuple[Piece, ...]:
     """At most `limit` characters: up to the end of a word, and `…`."""
     visible = "".join(piece.text for piece in pieces)
-    stripped = visible.strip()
-    start = visible.find(stripped)
-    if len(stripped) <= limit:
-        return _slice(pieces, start, start + len(stripped))
+    plain_line = visible.strip()
+    start = visible.find(plain_line)
+    if len(plain_line) <= limit:
+        return _slice(pieces, start, start + len(plain_line))
     end = start + limit - 1
     space = visible.rfind(" ", start + limit // 2, end + 1)
     if space > 0:

@@ -126,7 +126,7 @@ class _Pass:
         self.edits: list[Edit] = []
         self.counts: Counter[str] = Counter()
         self._html_starts: dict[int, Node] = {}  # the blocks of HTML
-        self._scanned = self._depth = 0  # characters of the line that were looked at, and brackets open behind them
+        self._position = self._depth = 0  # characters of the line that were looked at, and brackets open behind them
         self._below: set[int] = set()  # the starts of blocks right below one that could go on with their lines
 
     def visit(self, root: Node) -> None:
@@ -252,7 +252,7 @@ class _Pass:
 
     def _visit_line(self, block: Node, tags: _OpenTags) -> None:
         characters: list[tuple[str, int, int]] = []
-        self._scanned = self._depth = 0
+        self._position = self._depth = 0
         count = len(self.edits)
         if box := _BOX.match(self.text, block.start, block.end):  # what stands behind it would be a definition
             self._replace(box.end() - 1, box.end(), "&#91;", "hidden text")
@@ -329,12 +329,12 @@ class _Pass:
 
     def _is_in_bracket(self, characters: list[tuple[str, int, int]]) -> bool:
         """Whether a bracket is open at the end, behind which GitHub makes no links of bare addresses."""
-        for sign, start, end in characters[self._scanned :]:
+        for sign, start, end in characters[self._position :]:
             if sign == "[" and end - start == 1:
                 self._depth += 1
             elif sign == "]" and end - start == 1:
                 self._depth = max(self._depth - 1, 0)
-        self._scanned = len(characters)
+        self._position = len(characters)
         return self._depth > 0
 
     def _visit_link(self, node: Node, characters: list[tuple[str, int, int]]) -> None:

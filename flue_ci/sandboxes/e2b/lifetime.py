@@ -49,11 +49,11 @@ class Lifetime:
         """E2B grants what the plan allows, without a word where that is less than `seconds` from now. Both times are
         the server's, whose clock may differ from ours."""
         info = await self._vendor.get_info(request_timeout=20)
-        granted = (info.end_at - info.started_at).total_seconds()
-        remaining = self._start + granted - time.monotonic()
+        lifetime_seconds = (info.end_at - info.started_at).total_seconds()
+        remaining = self._start + lifetime_seconds - time.monotonic()
         if remaining >= seconds * (1 - _TOLERANCE):
             return
-        limit, wanted = human_seconds(round(granted)), human_seconds(self.seconds)
-        self.seconds, self.is_capped = granted, True
-        self._notify(f"the sandbox ends {limit} after its start, in {human_seconds(remaining)}, and not after {wanted}")
+        limit, wish = human_seconds(round(lifetime_seconds)), human_seconds(self.seconds)
+        self.seconds, self.is_capped = lifetime_seconds, True
+        self._notify(f"the sandbox ends {limit} after its start, in {human_seconds(remaining)}, and not after {wish}")
         self._notify(PLAN_HINT)
