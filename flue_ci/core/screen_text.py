@@ -28,14 +28,14 @@ def screen_text(output: str) -> str:
 
 
 def _count_repeats(lines: Sequence[str]) -> list[str]:
-    lines = []
+    rows: list[str] = []
     for line, group in groupby(lines):
         times = sum(1 for _ in group)
         if times >= _MIN_REPEATS:
-            lines += [line, f"[the line above {times - 1} more times]"]
+            rows += [line, f"[the line above {times - 1} more times]"]
         else:
-            lines += [line] * times
-    return lines
+            rows += [line] * times
+    return rows
 
 
 class _Screen:
