@@ -17,7 +17,7 @@ import pytest
 from flue_ci.action.comment_request import read_command
 from flue_ci.agent.tools.closest import describe_closest
 from flue_ci.core.text import one_line, parse_duration, plain, printable
-from flue_ci.gate.comment_command import find_command
+from flue_ci.gate.comment_command import _AT_TIME, find_command
 from flue_ci.report.markdown import diff_blocks, without_binary
 from flue_ci.safety.key_patterns import KEY_PATTERNS
 from flue_ci.safety.markdown import code_block, escape, html, inline_code, untrusted_markdown
@@ -35,12 +35,16 @@ LEFT_OUT = (
 # Patterns that are made of local variables only, by module and code: what they may be.
 LOCAL_PATTERNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("action.target", "''.join((wildcards.get(part) or re.escape(part) for part in parts))"): ("a/[^/]*", "a/.*"),
+    ("agent.tools.globs", "expression"): ("[abc]", "[^/a-c]"),
     ("gate.comment_command", "word"): (re.escape("/flue"),),
     ("safety.key_patterns", "regex"): tuple(pattern.regex for pattern in KEY_PATTERNS),
     ("spec.yaml_document", "pattern"): tuple(pattern for pattern, _, _ in _EXPLANATIONS),
 }
 # What is not linear, and the bound of the texts that it meets.
-SHORT_TEXTS: Mapping[str, str] = {r"spec.values \$\{([^}]*)\}": "a header's value has at most `_MAX_VALUE` characters"}
+SHORT_TEXTS: Mapping[str, str] = {
+    r"spec.values \$\{([^}]*)\}": "a header's value has at most `_MAX_VALUE` characters",
+    f"gate.comment_command {_AT_TIME.pattern}": "the end of a line that is longer than 500 characters is not looked at",
+}
 
 
 class _Names(dict[str, Any]):

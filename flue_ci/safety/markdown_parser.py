@@ -99,6 +99,10 @@ def _parser() -> MarkdownIt:
             rule.alt += ["blockquote", "list", "table"]
         elif rule.name in ("code", "list", "html_block"):
             rule.fn = _below_definition(rule.fn, rule.name != "code")
+        elif rule.name == "table":
+            rule.fn = _once_in_a_paragraph(rule.fn)
+        elif rule.name in ("paragraph", "lheading", "reference"):
+            rule.fn = _remembered_paragraph(rule.fn)
         rule.fn = _placed_block(rule.fn)
     for inline_rule in inline.ruler.__rules__:
         inline_rule.fn = _placed_inline(inline_rule.fn)
@@ -120,6 +124,43 @@ def _below_definition(rule: Callable[..., bool], may_end: bool) -> Callable[...,
         return rule(state, start, end, silent)
 
     return run
+
+
+def _remembered_paragraph(rule: Callable[..., bool]) -> Callable[..., bool]:
+    def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        state.env["paragraph"] = start
+        return rule(state, start, end, silent)
+
+    return run
+
+
+def _once_in_a_paragraph(rule: Callable[..., bool]) -> Callable[..., bool]:
+    """The rule for tables. GitHub looks once in a paragraph: behind a line that could stand below the head of a table,
+    but has other columns, none begins there any more. A definition is a paragraph to it."""
+
+    def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        first, last = start, state.tokens[-1:]
+        if silent:
+            first = state.env.get("paragraph", start)
+        elif last and last[0].type == "definition" and last[0].map and last[0].map[1] == start:
+            first = start - 1
+        known, line, is_over = state.env.get("tables", (-1, -1, False))
+        if known != first or line > start:
+            line, is_over = first, False
+        is_over = is_over or any(_is_below_head(state, number) for number in range(line + 1, start + 1))
+        state.env["tables"] = first, start, is_over
+        return not is_over and rule(state, start, end, silent)
+
+    return run
+
+
+def _is_below_head(state: StateBlock, number: int) -> bool:
+    """Whether a line has dashes, colons and pipes only, as below the head of a table."""
+    line = state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]].strip()
+    if not line or line.strip("|-: \t"):
+        return False
+    cells = line.removeprefix("|").removesuffix("|").split("|")
+    return all(cell.strip().removeprefix(":").removesuffix(":").strip("-") == "" and "-" in cell for cell in cells)
 
 
 def _footnote_start_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:

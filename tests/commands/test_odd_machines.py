@@ -40,10 +40,15 @@ def test_a_deleted_working_directory_is_named(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     try:
-        assert run_command_line([*command]) == EXIT_USAGE
+        code = run_command_line([*command])
     finally:
         os.chdir(tmp_path)
-    assert "the working directory does not exist any more\n  → cd" in capsys.readouterr().err
+    output = capsys.readouterr()
+    if command == ("doctor", "--offline"):  # which has a line for everything
+        assert (code, output.out.count("the working directory does not exist any more")) == (1, 2)
+    else:
+        assert code == EXIT_USAGE
+        assert "the working directory does not exist any more\n  → cd" in output.err
 
 
 def test_what_needs_no_working_directory_works_without(

@@ -452,6 +452,7 @@ def test_a_wrong_input_is_an_annotation(make_job: MakeJob, name: str, value: str
     assert done.outputs["conclusion"] == "failed"
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     "url", ["{runs}9) [x](https://evil.example", "{runs}9?x", "https://evil.example/9", "{runs}9\nx"]
 )

@@ -272,7 +272,7 @@ def _relink(path: Path) -> None:
     path.symlink_to("real")
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_yes_that_another_may_have_written_does_not_count(local: Flow, thief: MessagesServer, forge: Any) -> None:
     assert ask(local, b"y\n")[0] == 0

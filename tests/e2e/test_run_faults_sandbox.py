@@ -76,6 +76,7 @@ PASSING: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
 def test_a_sandbox_that_comes_late_does_the_whole_task(make_flow: MakeFlow, fault: dict[str, Any]) -> None:
     flow = make_flow(e2b=True)
@@ -215,6 +216,7 @@ def test_whatever_a_command_does_the_agent_goes_on_and_nothing_stays(
     assert ended.added() == ["1", "2"]
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_commands_of_the_host_are_bounded_too(make_flow: MakeFlow, where: str) -> None:
     flood = "echo first; head -c 100000000 /dev/zero | tr '\\0' x; echo; echo last"

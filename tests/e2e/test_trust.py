@@ -162,6 +162,7 @@ def test_the_base_is_that_of_the_payload(make_job: MakeJob, trusted: str) -> Non
     assert "STALE" not in told(job)
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("event", ["push", "schedule", "workflow_dispatch", "merge_group", "release"])
 def test_an_event_about_a_commit_works_on_it_by_the_default_branchs_rules(make_job: MakeJob, event: str) -> None:
     job = make_job()
@@ -199,6 +200,7 @@ def test_a_push_to_a_branch_that_the_workflow_lists(make_job: MakeJob, listed: s
 # Which commit is worked on
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fork", [False, True])
 @pytest.mark.parametrize("force", [False, True])
 def test_what_is_pushed_after_the_request_is_not_worked_on(make_job: MakeJob, fork: bool, force: bool) -> None:

@@ -211,6 +211,7 @@ def test_a_new_dependency_is_set_up_before_the_checks(make_flow: MakeFlow, where
     assert "Setup ran once more after the changes." in ended.out
 
 
+@pytest.mark.family(3)
 @WHERE
 @pytest.mark.parametrize(
     "how", ["cp defaults.py thing.py", "rm -f thing.py; ln -s defaults.py thing.py", "rm thing.py"]
@@ -282,6 +283,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_without_a_clean_sandbox_no_check_has_passed_and_the_work_is_kept(make_flow: MakeFlow, fault: str) -> None:
     flow = make_flow(e2b=True)

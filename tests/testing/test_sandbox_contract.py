@@ -195,7 +195,7 @@ async def test_a_good_sandbox_passes(name: str, provider: ToyProvider, tmp_path:
     await run_contract_test(name, provider, tmp_path)
 
 
-@pytest.mark.family(12)
+@pytest.mark.family(8)
 @pytest.mark.parametrize(
     ("provider", "name"), BROKEN.items(), indirect=["provider"], ids=lambda value: getattr(value, "__name__", "")
 )

@@ -70,7 +70,7 @@ async def lay_trap(stage: Stage, place: str, trap: str) -> None:
     await shell(stage.box, ": > programs/ran")
 
 
-@pytest.mark.family(12)
+@pytest.mark.family(9)
 @pytest.mark.parametrize("place", PLACES)
 async def test_root_starts_nothing_in_a_repository_of_the_agent(linked: Stage, place: str) -> None:
     await lay_trap(linked, place, "fsmonitor")

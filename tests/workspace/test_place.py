@@ -126,7 +126,7 @@ EXPECTED: Tree = {
 }
 
 
-@pytest.mark.family(8)
+@pytest.mark.family(5)
 @pytest.mark.parametrize("setup", SETUPS)
 async def test_what_setup_made_of_the_same_paths_is_overwritten(pair: Pair, setup: str) -> None:
     changes = await pair.work(WORK)
@@ -198,6 +198,7 @@ async def test_what_cannot_be_written_is_named(pair: Pair) -> None:
         await pair.place(changes)
 
 
+@pytest.mark.family(1)
 async def test_many_and_big_files(pair: Pair) -> None:
     changes = await pair.work(
         "mkdir -p many/{0..49}; for n in $(seq 1200); do echo $n > many/$((n % 50))/$n; done;"
