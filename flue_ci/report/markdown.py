@@ -288,8 +288,8 @@ def describe_cost(turns: int, cost_usd: float | None) -> str:
 
 
 def describe_network(report: Report) -> str:
-    """The network of the agent in words: `network closed`, `network open`, `network: pypi.org`; empty when it never
-    started."""
+    """The network of the agent in words: `network closed`, `network open`, `network: packages.example.com`;
+    empty when it never started."""
     network = report.sandbox.network
     mode = network.get("agent", "")
     if mode in ("none", "open"):
