@@ -39,7 +39,7 @@ _PREFIX = (
 _BLACK = "[!-\U0010ffff]"  # anything but white space of ASCII
 # A word that is long enough to hold something, with the lines in which it may go on: the signs of diffs count or not.
 _WORD = re.compile(
-    rf"(?<!{_BLACK}){_BLACK}{{{MIN_LINE},}}(?:\r?\n[+-]?{_PREFIX}{_BLACK}{{{MIN_LINE},}})*+(?:\r?\n[+-]?{_PREFIX}{_BLACK}+)?"
+    rf"(?<!{_BLACK}){_BLACK}{{{MIN_LINE},}}(?:\r?\n[+-]?{_PREFIX}{_BLACK}{{{MIN_LINE},}})*(?:\r?\n[+-]?{_PREFIX}{_BLACK}+)?"
 )
 _WRAP, _CRLF_WRAP = (re.compile(rf"{end}{_PREFIX}") for end in (r"\n", r"\r?\n"))
 _SIGNED_WRAP, _SIGNED_CRLF_WRAP = (re.compile(rf"{end}[+-]{_PREFIX}") for end in (r"\n", r"\r?\n"))
