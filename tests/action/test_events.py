@@ -80,7 +80,7 @@ def remote(world: World, tmp_path: Path) -> Remote:
     return Remote(url=f"{world.github.url}/ada/tools.git", token=TOKEN, scratch=tmp_path)
 
 
-@pytest.mark.family(24)
+@pytest.mark.family(14)
 @pytest.mark.parametrize("signature", event_names())
 async def test_an_event_that_a_spec_may_name_starts_its_agent(
     signature: str, world: World, forge: GitHub, remote: Remote

@@ -127,7 +127,7 @@ ENDINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.family(7)
+@pytest.mark.family(4)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_whatever_way_a_run_ends_no_secret_comes_out_of_it(make_flow: MakeFlow, ending: str, where: str) -> None:

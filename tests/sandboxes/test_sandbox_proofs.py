@@ -417,7 +417,7 @@ ENDINGS: dict[str, tuple[Callable[[Sandbox], Awaitable[object]], dict[str, str],
 }
 
 
-@pytest.mark.family(8)
+@pytest.mark.family(5)
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_no_sandbox_and_no_process_outlives_its_run(world: World, source: Source, ending: str) -> None:
     act, commands, conclusion = ENDINGS[ending]

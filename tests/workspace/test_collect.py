@@ -118,7 +118,7 @@ echo ignored > a.log; mkdir build; echo ignored > build/x
 """
 
 
-@pytest.mark.family(8)
+@pytest.mark.family(5)
 @pytest.mark.parametrize("how", ["uncommitted", "staged", "committed", "on another branch", "amended"])
 async def test_every_kind_of_change_comes_back_exactly(stage: Stage, how: str) -> None:
     await stage.sh(EDITS)
@@ -271,7 +271,7 @@ DECEPTIONS = {
 }
 
 
-@pytest.mark.family(8)
+@pytest.mark.family(5)
 @pytest.mark.parametrize("deception", DECEPTIONS)
 async def test_the_agents_git_has_no_say(local: Stage, deception: str) -> None:
     if local.box.info.provider == "local" and local.workspace.store_has_objects and deception == "damaged objects":

@@ -170,7 +170,7 @@ async def test_a_shallow_clone_stays_a_valid_shallow_repository(box: Sandbox, tm
     assert await tree_inside(box, workspace.root) == EVERY_KIND | {"n": ("file", b"4")}
 
 
-@pytest.mark.family(8)
+@pytest.mark.family(5)
 @pytest.mark.parametrize("history", [None, 0, 1, 2, 3, 4, 50])
 @pytest.mark.parametrize("clone_depth", [0, 2, 3])
 async def test_depth_counts_as_in_git_fetch(
