@@ -15,30 +15,9 @@ from flue_ci.safety.markdown_code import code_block, code_element, inline_code
 from flue_ci.safety.markdown_reader import Node, read_markdown
 from flue_ci.safety.text_edits import Edit, apply_edits
 
-# Elements that stay, without attributes (but for `<details open>`), when they are closed where they were stack.
-SHOWN_TAGS = frozenset(
-    (
-        *(
-            "b",
-            "br",
-            "code",
-            "del",
-            "details",
-            "em",
-            "hr",
-            "i",
-            "ins",
-            "kbd",
-            "mark",
-            "q",
-            "s",
-            "samp",
-            "small",
-            "strong",
-        ),
-        *("sub", "summary", "sup", "var", "wbr"),
-    )
-)
+# Elements that stay, without attributes (but for `<details open>`), when they are closed where they were opened.
+_TAG_NAMES = "b br code del details em hr i ins kbd mark q s samp small strong sub summary sup var wbr"
+SHOWN_TAGS = frozenset(_TAG_NAMES.split())
 _BLOCK_TAGS = frozenset(("details", "summary"))
 _VOID_TAGS = frozenset(("br", "hr", "wbr"))
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?<=details) open)? ?(/?)>")
@@ -68,14 +47,14 @@ class Neutralization:
 @dataclass(slots=True)
 class _OpenTags:
     """Elements that are open in a block, each with the place of its tag. Those that hold blocks are in `outer`, when
-    they were stack in a paragraph or between blocks."""
+    they were opened in a paragraph or between blocks."""
 
     tags: list[tuple[str, int]] = field(default_factory=list)
     outer: list[tuple[str, int]] | None = None
     codes: int = 0  # how many of `tags` are <code>; counting them at each text would take quadratic time
 
     def of(self, name: str) -> list[tuple[str, int]]:
-        """Where an element of this name is stack and closed."""
+        """Where an element of this name is opened and closed."""
         if name in _BLOCK_TAGS and self.outer is not None:
             return self.outer
         return self.tags
