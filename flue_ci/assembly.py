@@ -23,11 +23,12 @@ from flue_ci.core.ports import (
     SandboxRequest,
     WithoutIsolation,
 )
+from flue_ci.core.proposals import ProposalRules
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
 from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
-from flue_ci.report.report import Publishing
+from flue_ci.report.report import NewPullRequest, Publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
 from flue_ci.safety.find_secrets import MIN_LENGTH
@@ -35,6 +36,7 @@ from flue_ci.safety.redact import Redactor, secrets_of, unmaskable
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import GitHubSettings, Settings
 from flue_ci.spec.hidden_text import visible_text
+from flue_ci.spec.publish_schema import MAX_REVIEW_COMMENTS, PUSHES
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.schema import AgentSpec, ModelSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
@@ -221,7 +223,36 @@ def publishing(spec: AgentSpec) -> Publishing:
     hosts = spec.sandbox.network.agent
     if isinstance(hosts, str):
         hosts = ()
-    return Publishing(comment=spec.publish.comment, links=tuple(hosts))
+    wishes = spec.publish
+    when = wishes.when or ("checks-pass" if wishes.changes in PUSHES else "always")
+    return Publishing(
+        comment=wishes.comment,
+        links=tuple(hosts),
+        changes=wishes.changes,
+        when=when,
+        branch=wishes.branch,
+        commits=wishes.commits,
+        protect=wishes.protect,
+        allow=wishes.allow,
+        pull_request=NewPullRequest(**wishes.pull_request.model_dump()),
+        rules=proposal_rules(spec),
+        roles=spec.triggers.roles,
+    )
+
+
+def proposal_rules(spec: AgentSpec) -> ProposalRules:
+    """What an agent may propose for publication, by its spec."""
+    wishes = spec.publish
+    rules = ProposalRules(change=wishes.changes in PUSHES, labels=wishes.labels)
+    if wishes.review:
+        rules = replace(rules, review_comments=MAX_REVIEW_COMMENTS)
+    if wishes.triage:
+        rules = replace(rules, triages=wishes.triage.max, assignees=wishes.triage.assignees)
+    if wishes.check_run:
+        rules = replace(rules, check_runs=wishes.check_run.max)
+    if wishes.reply:
+        rules = replace(rules, replies=wishes.reply.max)
+    return rules
 
 
 def _prompt_parts(
@@ -249,6 +280,7 @@ def _prompt_parts(
             command_seconds=spec.limits.command_seconds,
         ),
         result_schema=spec.result,
+        rules=proposal_rules(spec),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from flue_ci.agent.limits import Budget
 from flue_ci.agent.tools.ending import FINISH, Finish, GiveUp
 from flue_ci.agent.tools.tool import ToolContext
-from flue_ci.agent.tools.toolbox import Toolbox, make_tools
+from flue_ci.agent.tools.toolbox import Toolbox, make_proposal_tools, make_tools
 from flue_ci.core.events import ConversationEnded, Observer, TurnEnded, TurnStarted
 from flue_ci.core.messages import Conversation, Message, Outcome, Prompt, Reply, ToolResult, ToolResults, Usage
 from flue_ci.core.ports import EngineRequirements, Model, Sandbox, Task
@@ -77,10 +77,12 @@ class AgentLoop:
     async def run(self, task: Task, sandbox: Sandbox, observe: Observer) -> Outcome:
         """See `Engine`. The deadline of `limits.minutes` interrupts a model call or a tool; what was done by then
         stays. `ConversationEnded` is observed once, also when this raises."""
-        tools = make_tools(task.tools)
+        tools = [*make_tools(task.tools), *make_proposal_tools(task.rules)]
         if task.result_schema:
             tools.append(Finish(task.result_schema, self._violations))
-        context = ToolContext(sandbox=sandbox, workdir=task.workdir, command_seconds=task.limits.command_seconds)
+        context = ToolContext(
+            sandbox=sandbox, workdir=task.workdir, command_seconds=task.limits.command_seconds, rules=task.rules
+        )
         state = _State(
             task=task,
             tools=Toolbox([*tools, GiveUp()], context),

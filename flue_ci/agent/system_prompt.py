@@ -5,10 +5,11 @@ The same job gives the same bytes, so that the provider's prompt cache hits on e
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flue_ci.core.ports import Limits, Network, Task
+from flue_ci.core.proposals import ProposalRules
 from flue_ci.core.text import clip, human_seconds
 
 GUIDANCE_CHARS = 32_000
@@ -27,7 +28,7 @@ class Skill:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptParts:
     """Everything the task is made of. `prompt` and `instructions` are rendered already; `guidance` is AGENTS.md of
-    the trusted ref."""
+    the trusted ref, `rules` what the agent may propose for publication."""
 
     instructions: str
     prompt: str
@@ -38,6 +39,7 @@ class PromptParts:
     tools: tuple[str, ...]
     limits: Limits
     result_schema: Mapping[str, object] | None = None
+    rules: ProposalRules = field(default_factory=ProposalRules)
 
 
 def build_task(parts: PromptParts, workdir: str) -> Task:
@@ -60,6 +62,7 @@ def build_task(parts: PromptParts, workdir: str) -> Task:
         tools=parts.tools,
         limits=parts.limits,
         result_schema=parts.result_schema,
+        rules=parts.rules,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flue_ci.core.messages import Conversation, Reply, ToolCall, ToolResult, Usage
+from flue_ci.core.proposals import Proposal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,13 @@ class ToolEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalMade:
+    """A tool call proposed something for publication, accepted or not."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationEnded:
     """The engine has ended, also when it failed. This is all that was exchanged with the model."""
 
@@ -123,7 +131,7 @@ class CommandEnded:
 
 StageEvent = StageStarted | StageEnded
 TurnEvent = Prompt | TurnStarted | TextDelta | TurnRestarted | TurnEnded
-ToolEvent = ToolStarted | ToolEnded
+ToolEvent = ToolStarted | ToolEnded | ProposalMade
 CommandEvent = CommandStarted | CommandOutput | CommandEnded
 ProgressEvent = StageEvent | Notice | TurnEvent | ToolEvent | ConversationEnded | CommandEvent
 Observer = Callable[[ProgressEvent], None]

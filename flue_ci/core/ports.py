@@ -12,6 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.core.events import Observer
 from flue_ci.core.messages import Conversation, Message, Outcome, Reply
+from flue_ci.core.proposals import ProposalRules
 
 User = Literal["user", "root"]
 
@@ -241,6 +242,7 @@ class Task:
 
     `workdir` is the absolute path of the repository inside. `history` is an earlier conversation that `prompt` goes on
     with. `tools` are registered names. `result_schema` is a JSON Schema of type object that the result must fit.
+    `rules` say what the agent may propose for publication.
     """
 
     system: str
@@ -249,6 +251,7 @@ class Task:
     tools: tuple[str, ...]
     limits: Limits
     result_schema: Mapping[str, object] | None = None
+    rules: ProposalRules = field(default_factory=ProposalRules)
     history: tuple[Message, ...] = ()
 
 

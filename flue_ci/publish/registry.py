@@ -2,7 +2,7 @@
 
 from flue_ci.core.registry import Registry
 from flue_ci.publish.publisher import Publisher, PublishTarget
-from flue_ci.spec.schema import OTHER_PUBLISHERS
+from flue_ci.spec.publish_schema import OTHER_PUBLISHERS
 
 PUBLISHERS = Registry(
     kind="publisher",
@@ -12,11 +12,20 @@ PUBLISHERS = Registry(
 
 
 def load_publishers(changes: str, target: PublishTarget) -> dict[str, Publisher]:
-    """New publishers for one run: the one that `publish.changes` of the spec names, if any, then the comment, so that
-    it can show what became of the changes. Raises `UsageError` for one that cannot be imported."""
-    names = []
+    """New publishers for one run: the one that `publish.changes` of the spec names, if any, those of the agent's
+    proposals, then the comment, so that it can show what became of the rest. Raises `UsageError` for one that cannot be
+    imported."""
+    rules = target.publishing.rules
+    proposals = {
+        "review": rules.review_comments,
+        "labels": rules.labels,
+        "triage": rules.triages,
+        "check-run": rules.check_runs,
+        "reply": rules.replies,
+    }
+    names = [name for name, is_wanted in proposals.items() if is_wanted and PUBLISHERS.knows(name)]
     if changes not in ("patch", "none") and PUBLISHERS.knows(changes):
-        names.append(changes)
+        names.insert(0, changes)
     if target.publishing.comment != "none" and target.number is not None:
         names.append("comment")
     publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}

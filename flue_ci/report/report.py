@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.errors import UsageError
 from flue_ci.core.messages import Usage
+from flue_ci.core.proposals import Proposal, ProposalRules
 
 VERSION = 1
 MAX_NUMBER = 10**15  # of a report that is read back: GitHub's ids are smaller, and so is whatever is counted
@@ -153,20 +154,47 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewPullRequest:
+    """The pull request that the spec wants for the changes. `forks`: also in a run on a fork's pull request."""
+
+    draft: bool = False
+    reviewers: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    forks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publishing:
-    """How the spec wants the report to be published."""
+    """How the spec wants the report to be published, see `PublishSpec`. `links` are hosts that links may lead to,
+    besides the forge; `rules` what the agent may propose; `roles` who may tick the box of `when: ask`."""
 
     comment: Literal["sticky", "new", "none"] = "sticky"
-    links: tuple[str, ...] = ()  # hosts that links may lead to, besides the forge
+    links: tuple[str, ...] = ()
+    changes: str = "patch"
+    when: Literal["checks-pass", "always", "ask"] = "checks-pass"
+    branch: str = ""
+    commits: Literal["squash", "keep"] = "squash"
+    protect: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    pull_request: NewPullRequest = field(default_factory=NewPullRequest)
+    rules: ProposalRules = field(default_factory=ProposalRules)
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What a publisher did with the report. `url` is the page where people find it; `detail` one line about it."""
+    """What a publisher did with the report. `url` is the page where people find it; `detail` one line about it.
+
+    `state`: it is `done`; it was `refused`, for the reason in `detail`; or it waits for a person. `commit` is the full
+    name of the commit that was made; `verified` what the forge said of its signature, None when there is no commit.
+    """
 
     publisher: str
     url: str = ""
     detail: str = ""
+    state: Literal["done", "refused", "waiting"] = "done"
+    commit: str = ""
+    verified: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +239,7 @@ class Report:
     flue_ci: str = ""
     trigger: Trigger | None = None
     publish: Publishing = field(default_factory=Publishing)
+    proposals: tuple[Proposal, ...] = ()
     published: tuple[Published, ...] = ()
     artifact: Artifact = field(default_factory=Artifact)
 

@@ -10,9 +10,10 @@ from flue_ci import __version__
 from flue_ci.agent.tools.registry import READ_ONLY
 from flue_ci.core.changes import ChangeSet, OtherWork
 from flue_ci.core.errors import ChangesRefused
-from flue_ci.core.events import Notice, Observer, ProgressEvent, ToolStarted, TurnEnded
+from flue_ci.core.events import Notice, Observer, ProgressEvent, ProposalMade, ToolStarted, TurnEnded
 from flue_ci.core.messages import Outcome, Usage
 from flue_ci.core.ports import Sandbox
+from flue_ci.core.proposals import Proposal
 from flue_ci.git.protected import protected_paths
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import RunRecord, conclude, describe_place
@@ -52,6 +53,7 @@ class RunState:
     changes: ChangeSet | None = None
     other_work: tuple[OtherWork, ...] = ()
     refusal: ChangesRefused | None = None
+    proposals: list[Proposal] = field(default_factory=list)
     references: tuple[str, ...] = ()
     failure: Failure | None = None
     failure_code: int = 0
@@ -66,6 +68,8 @@ class RunState:
             self.usage = event.total
         elif isinstance(event, Notice):
             self.notes.append(event.text)
+        elif isinstance(event, ProposalMade):
+            self.proposals.append(event.proposal)
         elif isinstance(event, ToolStarted) and event.call.name not in READ_ONLY:
             self.prepare_checks()
         self.observe(event)
@@ -138,6 +142,7 @@ def make_report(run: RunState) -> Report:
         flue_ci=__version__,
         trigger=plan.trigger,
         publish=plan.publish,
+        proposals=tuple(run.proposals),
     )
 
 

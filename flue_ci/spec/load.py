@@ -9,7 +9,8 @@ from flue_ci.git.path_rules import is_inside_repository
 from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.problems import Problems
-from flue_ci.spec.schema import OTHER_PUBLISHERS, AgentSpec, ProgramSpec
+from flue_ci.spec.publish_schema import OTHER_PUBLISHERS
+from flue_ci.spec.schema import AgentSpec, ProgramSpec
 from flue_ci.spec.validation import Validation
 from flue_ci.spec.yaml_document import MAX_BYTES, parse
 
@@ -93,6 +94,12 @@ def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
         (is_other_changes, "publish.changes", f"`{changes}` is", "use patch"),
         (spec.publish.review, "publish.review", "review comments are", "remove the key"),
         (spec.publish.labels, "publish.labels", "setting labels is", "remove the key"),
+        (spec.publish.when == "ask", "publish.when", "`ask` is", "use checks-pass"),
+        (spec.publish.commits == "keep", "publish.commits", "`keep` is", "use squash"),
+        (spec.publish.triage, "publish.triage", "triage is", "remove the key"),
+        (spec.publish.check_run, "publish.check_run", "writing check runs is", "remove the key"),
+        (spec.publish.reply, "publish.reply", "writing replies is", "remove the key"),
+        (spec.repair, "repair", "repairing CI is", "remove the key"),
         (spec.workspace.submodules, "workspace.submodules", "submodules are", "remove the key"),
         (spec.workspace.lfs, "workspace.lfs", "Git LFS is", "remove the key"),
     )

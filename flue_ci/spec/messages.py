@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import did_you_mean, one_line
-from flue_ci.spec.schema import AgentSpec, InvalidValue, Part, read_texts
+from flue_ci.spec.parts import InvalidValue, Part
+from flue_ci.spec.schema import AgentSpec, read_texts
 from flue_ci.spec.yaml_document import Document, KeyPath, format_path
 
 _TEXTS = read_texts("messages.toml")

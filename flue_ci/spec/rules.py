@@ -18,6 +18,7 @@ from flue_ci.spec.template import required_variables, template_flaw
 from flue_ci.spec.values import (
     MAX_INJECTED_HEADERS,
     MAX_INJECTED_HOSTS,
+    branch_flaw,
     event_flaw,
     glob_flaw,
     header_flaw,
@@ -32,6 +33,7 @@ from flue_ci.spec.yaml_document import KeyPath
 
 TAKEN_WORDS = ("help",)  # of comments: see `gate.policy.choose_agent`
 MAX_SCHEMA = 2_000  # values; checking a schema compares the entries of some lists with each other
+_TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9_.-]{1,100}")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
 
 Rule = Callable[[AgentSpec, Problems], None]
@@ -264,13 +266,30 @@ def engine(spec: AgentSpec, problems: Problems) -> None:
 
 
 def publish(spec: AgentSpec, problems: Problems) -> None:
-    """Labels and protected paths."""
-    _check_labels(("publish", "labels"), spec.publish.labels, problems)
-    _check_unique(("publish", "protect"), spec.publish.protect, "pattern", problems)
-    for index, glob in enumerate(spec.publish.protect):
-        message, hint = glob_flaw(glob)
-        if message:
-            problems.add(("publish", "protect", index), f"`{one_line(glob, 60)}` {message}", hint)
+    """Labels, people, the branch, and protected paths."""
+    wishes = spec.publish
+    _check_labels(("publish", "labels"), wishes.labels, problems)
+    _check_labels(("publish", "pull_request", "labels"), wishes.pull_request.labels, problems)
+    _check_logins(("publish", "pull_request", "reviewers"), wishes.pull_request.reviewers, problems, teams=True)
+    if wishes.triage:
+        _check_logins(("publish", "triage", "assignees"), wishes.triage.assignees, problems)
+    problems.add_flaw(("publish", "branch"), branch_flaw(wishes.branch))
+    for key, globs in (("protect", wishes.protect), ("allow", wishes.allow)):
+        _check_unique(("publish", key), globs, "pattern", problems)
+        for index, glob in enumerate(globs):
+            message, hint = glob_flaw(glob)
+            if message:
+                problems.add(("publish", key, index), f"`{one_line(glob, 60)}` {message}", hint)
+    if wishes.when and wishes.changes in ("patch", "none"):
+        hint = "it goes with commit, pull-request or suggest"
+        problems.add(("publish", "when"), f"`changes: {wishes.changes}` pushes nothing", hint)
+
+
+def _check_logins(path: KeyPath, logins: Sequence[str], problems: Problems, *, teams: bool = False) -> None:
+    _check_unique(path, logins, "login", problems)
+    for index, login in enumerate(logins):
+        if not (_LOGIN.fullmatch(login) or (teams and _TEAM.fullmatch(login))):
+            problems.add((*path, index), f"`{one_line(login, 60)}` is not a login", "exactly as GitHub writes it")
 
 
 RULES: tuple[Rule, ...] = (

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     Strict,
@@ -23,32 +22,30 @@ from pydantic import (
     WithJsonSchema,
     WrapValidator,
 )
-from pydantic_core import PydanticKnownError, core_schema
 
 from flue_ci.agent.tools.registry import TOOLS
-from flue_ci.core.errors import Diagnostic
 from flue_ci.core.ports import Effort, Prices, Thinking
-from flue_ci.core.registry import Registry
 from flue_ci.core.text import AGENT_NAME, parse_duration
 from flue_ci.gate.event import event_names
 from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS, NOT_SUPPORTED_YET
+from flue_ci.spec.parts import (
+    SEVERAL,
+    InvalidValue,
+    Part,
+    Text,
+    Texts,
+    WordOr,
+    all_defaults,
+    names_schema,
+    or_registered,
+)
+from flue_ci.spec.publish_schema import PublishSpec, RepairSpec
 from flue_ci.spec.values import ROLES, is_custom_role
 from flue_ci.spec.yaml_document import Document
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 NAME = rf"^{AGENT_NAME}$"
 MAX_SECONDS = 86_400.0
-MAX_ITEMS = 200  # of a list or mapping; some lists have each entry compared with each other
-
-OTHER_PUBLISHERS = Registry(kind="publisher", group="flue_ci.publishers", built_in={})  # those of other packages
-
-
-class InvalidValue(ValueError):
-    """A value that a validator of ours refuses, with the words for people."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.diagnostic = Diagnostic(message=message, hint=hint)
 
 
 def _seconds(value: object) -> object:
@@ -78,56 +75,6 @@ def _exactly_an_int(value: object) -> object:
     return value
 
 
-class WordOr:
-    """Annotates a union of words and another type: a value of one of `shapes` is read as the other type, every other
-    value has to be one of `words`. So a mistake has one message; pydantic would give one for each member of the union.
-
-    `Annotated[Literal["auto", "none"] | tuple[str, ...], WordOr(("auto", "none"), tuple[str, ...], list, tuple)]`
-    """
-
-    def __init__(self, words: tuple[str, ...], other: Any, *shapes: type) -> None:
-        self._words, self._other, self._shapes = words, other, shapes
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        as_it_is = core_schema.plain_serializer_function_ser_schema(lambda value: value)
-        other = handler.generate_schema(self._other)
-        return core_schema.no_info_wrap_validator_function(self._validate, other, serialization=as_it_is)
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        words = {"const": self._words[0]} if len(self._words) == 1 else {"enum": list(self._words)}
-        return {"oneOf": [{"type": "string", **words}, handler(schema)]}
-
-    def _validate(self, value: object, validate_other: Callable[[object], object]) -> object:
-        if isinstance(value, self._shapes):
-            return validate_other(value)
-        if isinstance(value, str) and value in self._words:
-            return value
-        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, self._words))})
-
-
-def _or_registered(registry: Registry) -> WrapValidator:
-    """Accepts besides the names of a `Literal` those that other packages have registered."""
-
-    def check(value: Any, check_literal: Callable[[Any], Any]) -> Any:
-        try:
-            return check_literal(value)
-        except ValidationError:
-            if isinstance(value, str) and registry.knows(value):
-                return value
-            raise
-
-    return WrapValidator(check)
-
-
-def _names_schema(*names: str) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "minLength": 1}]})
-
-
-def _all_defaults(part: type[BaseModel]) -> Any:
-    """A field whose default is the mapping with all of its defaults, which needs no validator."""
-    return Field(default_factory=part.model_construct)
-
-
 def _check_role(value: Any, check_literal: Callable[[Any], Any]) -> Any:
     """Accepts besides GitHub's roles those that an organization has made."""
     try:
@@ -139,27 +86,17 @@ def _check_role(value: Any, check_literal: Callable[[Any], Any]) -> Any:
 
 
 Role = Annotated[
-    Literal["admin", "maintain", "write", "triage", "read"], WrapValidator(_check_role), _names_schema(*ROLES)
+    Literal["admin", "maintain", "write", "triage", "read"], WrapValidator(_check_role), names_schema(*ROLES)
 ]
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-_Several = Field(max_length=MAX_ITEMS)
-Texts = Annotated[tuple[Text, ...], Strict(False), _Several]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(event_names())})]
 Provider = Annotated[
-    Literal["anthropic", "bedrock", "vertex"], _or_registered(MODELS), _names_schema("anthropic", *NOT_SUPPORTED_YET)
+    Literal["anthropic", "bedrock", "vertex"], or_registered(MODELS), names_schema("anthropic", *NOT_SUPPORTED_YET)
 ]
 Tool = Annotated[
-    Literal["bash", "read", "write", "edit", "grep", "glob"], _or_registered(TOOLS), _names_schema(*TOOLS.built_in)
+    Literal["bash", "read", "write", "edit", "grep", "glob"], or_registered(TOOLS), names_schema(*TOOLS.built_in)
 ]
-Changes = Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], _or_registered(OTHER_PUBLISHERS)]
 Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Texts, list, tuple)]
-
-
-class Part(BaseModel):
-    """A mapping of the spec: frozen, strict, no unknown keys. `keys.toml` says what each key is for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class PricesSpec(Part):
@@ -201,8 +138,8 @@ class TriggersSpec(Part):
 
     comment: str | None = Field(None, pattern=NAME)
     labels: Texts = ()
-    events: Annotated[tuple[Event, ...], Strict(False), _Several] = ()
-    roles: Annotated[tuple[Role, ...], Strict(False), _Several] = ("admin", "maintain", "write")
+    events: Annotated[tuple[Event, ...], Strict(False), SEVERAL] = ()
+    roles: Annotated[tuple[Role, ...], Strict(False), SEVERAL] = ("admin", "maintain", "write")
     bots: Texts = ()
     forks: bool = True
 
@@ -220,7 +157,7 @@ class NetworkSpec(Part):
 
     setup: Egress = "open"
     agent: Egress = "none"
-    inject: Annotated[tuple[InjectSpec, ...], Strict(False), _Several] = ()
+    inject: Annotated[tuple[InjectSpec, ...], Strict(False), SEVERAL] = ()
 
 
 class SandboxSpec(Part):
@@ -229,9 +166,9 @@ class SandboxSpec(Part):
     template: str = Field("base", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")
     timeout: Seconds = Field(1800.0, ge=10)
     setup: Texts = ()
-    env: Annotated[dict[str, str], _Several] = {}
+    env: Annotated[dict[str, str], SEVERAL] = Field({})
     secrets: Texts = ()
-    network: NetworkSpec = _all_defaults(NetworkSpec)
+    network: NetworkSpec = all_defaults(NetworkSpec)
 
     @property
     def injected_secrets(self) -> tuple[str, ...]:
@@ -285,16 +222,6 @@ class ContextSpec(Part):
     exclude: Texts = ()
 
 
-class PublishSpec(Part):
-    """What flue-ci does with the result on GitHub."""
-
-    comment: Literal["sticky", "new", "none"] = "sticky"
-    changes: Changes = "patch"
-    review: bool = False
-    labels: Texts = ()
-    protect: Texts = ()
-
-
 class _OrName:
     """In the JSON Schema of `model` a name may stand in place of the mapping."""
 
@@ -308,25 +235,26 @@ class AgentSpec(Part):
     version: Annotated[Literal[1], BeforeValidator(_exactly_an_int)]
     name: str = Field("", pattern=NAME)
     description: str = Field("", max_length=1024)
-    model: Annotated[ModelSpec, BeforeValidator(_by_name), _OrName()] = _all_defaults(ModelSpec)
+    model: Annotated[ModelSpec, BeforeValidator(_by_name), _OrName()] = all_defaults(ModelSpec)
     instructions: str = ""
     prompt: str = "{{ instruction }}"
     engine: Annotated[Literal["agent"] | ProgramSpec, WordOr(("agent",), ProgramSpec, Mapping, BaseModel)] = "agent"
-    triggers: TriggersSpec = _all_defaults(TriggersSpec)
-    sandbox: SandboxSpec = _all_defaults(SandboxSpec)
-    workspace: WorkspaceSpec = _all_defaults(WorkspaceSpec)
-    context: ContextSpec = _all_defaults(ContextSpec)
-    tools: Annotated[tuple[Tool, ...], Strict(False), _Several] = Field(
+    triggers: TriggersSpec = all_defaults(TriggersSpec)
+    sandbox: SandboxSpec = all_defaults(SandboxSpec)
+    workspace: WorkspaceSpec = all_defaults(WorkspaceSpec)
+    context: ContextSpec = all_defaults(ContextSpec)
+    tools: Annotated[tuple[Tool, ...], Strict(False), SEVERAL] = Field(
         ("bash", "read", "write", "edit", "grep", "glob"), json_schema_extra={"minItems": 1}
     )
     skills: Annotated[Literal["auto", "none"] | Texts, WordOr(("auto", "none"), Texts, list, tuple)] = "auto"
-    limits: LimitsSpec = _all_defaults(LimitsSpec)
+    limits: LimitsSpec = all_defaults(LimitsSpec)
     verify: Annotated[
         Literal["fresh", "same"] | VerifySpec, WordOr(("fresh", "same"), VerifySpec, Mapping, BaseModel)
     ] = "fresh"
-    checks: Annotated[tuple[CheckSpec, ...], Strict(False), _Several] = ()
+    checks: Annotated[tuple[CheckSpec, ...], Strict(False), SEVERAL] = ()
     result: dict[str, Any] | None = None
-    publish: PublishSpec = _all_defaults(PublishSpec)
+    publish: PublishSpec = all_defaults(PublishSpec)
+    repair: RepairSpec | None = None
 
     _document: Document = PrivateAttr(default_factory=Document)
 

@@ -37,6 +37,8 @@ _RESERVED_NAMES = (
     (re.compile(r"(?i)FLUE_CI_.*"), "this prefix is for flue-ci itself"),
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_PLACEHOLDER = re.compile(r"\{(?:agent|number|slug)\}")
+_NO_BRANCH = re.compile(r"^[-/]|[/.]$|\.\.|//|@\{|/\.|^\.|[\s~^:?*\[\\]")
 _MAX_GLOB = 1_000
 
 
@@ -184,6 +186,21 @@ def variable_flaw(name: str, noun: str) -> Diagnostic | None:
     for pattern, reason in _RESERVED_NAMES:
         if pattern.fullmatch(name):
             return Diagnostic(message=f"`{name}` cannot be {noun} in the sandbox", hint=reason)
+    return None
+
+
+def branch_flaw(template: str) -> Diagnostic | None:
+    """What is wrong with a name of a branch with `{agent}`, `{number}` and `{slug}` in it; None when nothing is.
+
+    Source: https://git-scm.com/docs/git-check-ref-format
+    """
+    name = _PLACEHOLDER.sub("x", template)
+    hint = "such as flue/{agent}-{number}"
+    if "{" in name or "}" in name:
+        return Diagnostic(message="has another placeholder than {agent}, {number} and {slug}", hint=hint)
+    is_bad = _NO_BRANCH.search(name) or any(part.endswith(".lock") for part in name.split("/")) or name == "@"
+    if is_bad or not name.isprintable():
+        return Diagnostic(message=f"`{one_line(template, 60)}` is no name for a branch", hint=hint)
     return None
 
 

@@ -78,7 +78,8 @@ def test_adapters_of_another_package_do_a_whole_run(repo: Path, installed: Path,
     assert report["summary"] == "The file has 1 words."
     assert (report["sandbox"]["provider"], report["model"]) == ("folder", "script-1")
     assert [file["path"] for file in report["changes"]["files"]] == ["notes.txt"]
-    assert report["published"] == [{"publisher": "note", "url": (out / "note.txt").as_uri(), "detail": ""}]
+    assert [entry["publisher"] for entry in report["published"]] == ["note"]
+    assert report["published"][0]["url"] == (out / "note.txt").as_uri()
     assert re.fullmatch(r"count: success, \d+ bytes\n", (out / "note.txt").read_text())
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -664,3 +666,26 @@ def test_a_long_and_strange_value_is_shown_short_and_clean() -> None:
     problem = wrong('tools: ["' + "x" * 5000 + '\\e[31m"]')
     assert len(str(problem)) < 400
     assert "\x1b" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("branch", "flue/{agent", "placeholder"),
+        ("branch", "flue/{sha}", "placeholder"),
+        ("branch", "flue..x", "no name for a branch"),
+        ("branch", "a b", "no name for a branch"),
+        ("branch", "x.lock", "no name for a branch"),
+        ("branch", "/x", "no name for a branch"),
+        ("when", "ask", "pushes nothing"),
+        ("pull_request", {"reviewers": ["no login"]}, "not a login"),
+        ("triage", {"assignees": ["org/team"]}, "not a login"),
+        ("allow", ["../x"], "`..`"),
+        ("check_run", {"max": 0}, "1"),
+    ],
+)
+def test_what_publish_cannot_mean_is_an_error(tmp_path: Path, key: str, value: object, words: str) -> None:
+    path = tmp_path / "agent.yml"
+    path.write_text(json.dumps({"version": 1, "prompt": "x", "publish": {key: value}}))
+    with pytest.raises(SpecError, match=re.escape(words)):
+        load_spec(path)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from flue_ci.spec.schema import AgentSpec, Part, WordOr, read_texts
+from flue_ci.spec.parts import Part, WordOr
+from flue_ci.spec.schema import AgentSpec, read_texts
 
 Names = Annotated[Literal["auto", "none"] | tuple[str, ...], WordOr(("auto", "none"), tuple[str, ...], list, tuple)]
 

@@ -17,4 +17,11 @@ TOOLS = Registry(
         "glob": "flue_ci.agent.tools.search:Glob",
     },
 )
-READ_ONLY = frozenset({"read", "grep", "glob", "finish", "give_up"})  # ours that change no file; any other may
+# Those by which an agent proposes what is published: a spec gives them by what its `publish` allows, not by `tools`.
+PROPOSAL_TOOLS = Registry(
+    kind="tool",
+    group="",
+    built_in={"describe_change": "flue_ci.agent.tools.proposals:DescribeChange"},
+)
+# Ours that change no file; any other may.
+READ_ONLY = frozenset({"read", "grep", "glob", "finish", "give_up", *PROPOSAL_TOOLS.built_in})

@@ -9,6 +9,7 @@ from typing import Protocol
 from flue_ci.agent.tools.contents import FileContents
 from flue_ci.core.messages import JSON, Outcome, ToolSpec
 from flue_ci.core.ports import Sandbox
+from flue_ci.core.proposals import Proposal, ProposalRules
 
 RESULT_BYTES = 13_000  # of a command's output in a result, so that with its notes it stays below 16 KB
 _SPECS = tomllib.loads(Path(__file__).with_name("specs.toml").read_text("utf-8"))
@@ -30,13 +31,14 @@ class ToolError(Exception):
 class ToolContext:
     """What a call acts on. `workdir` is the repository's absolute path inside the sandbox, `command_seconds` the
     longest that one command may take, `calls` the number of calls in this turn of the model, `contents` what the tools
-    of this run have seen of files."""
+    of this run have seen of files, `rules` what the agent may propose."""
 
     sandbox: Sandbox
     workdir: str
     command_seconds: float
     calls: int = 1
     contents: FileContents = field(default_factory=FileContents)
+    rules: ProposalRules = field(default_factory=ProposalRules)
 
     def path(self, path: str) -> str:
         """`path` as the model gives it, absolute: it is relative to the repository, `~` is the home inside. Raises
@@ -54,12 +56,14 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolOutput:
-    """A tool's answer: `text` for the model, `note` (one short line) for people. An `outcome` ends the run."""
+    """A tool's answer: `text` for the model, `note` (one short line) for people. An `outcome` ends the run. A
+    `proposal` is for the report, also one that was not accepted."""
 
     text: str
     note: str = ""
     is_error: bool = False
     outcome: Outcome | None = None
+    proposal: Proposal | None = None
 
 
 class Tool(Protocol):

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from flue_ci.agent.tools.registry import TOOLS
+from flue_ci.agent.tools.registry import PROPOSAL_TOOLS, TOOLS
 from flue_ci.agent.tools.tool import Tool, ToolContext, ToolError, ToolOutput, check_arguments, present_arguments
 from flue_ci.core.concurrency import together
-from flue_ci.core.events import Observer, ToolEnded, ToolStarted
+from flue_ci.core.events import Observer, ProposalMade, ToolEnded, ToolStarted
 from flue_ci.core.messages import Outcome, ToolCall, ToolResult, ToolSpec
+from flue_ci.core.proposals import ProposalRules
 from flue_ci.core.text import closest_match, one_line
 
 _FILE_ERRORS = {
@@ -23,6 +24,11 @@ def make_tools(names: Sequence[str]) -> list[Tool]:
     """New tools of these names: ours in the order of the table, others as they are named. Raises `UsageError`."""
     ours = [name for name in TOOLS.built_in if name in names]
     return [TOOLS.load(name)() for name in (*ours, *(name for name in names if name not in ours))]
+
+
+def make_proposal_tools(rules: ProposalRules) -> list[Tool]:
+    """New tools for what the agent may propose."""
+    return [PROPOSAL_TOOLS.load(name)() for name in rules.tools]
 
 
 class Toolbox:
@@ -74,6 +80,8 @@ class Toolbox:
             call_id=call.id, content=output.text, is_error=output.is_error, seconds=seconds, note=output.note
         )
         observe(ToolEnded(call=call, result=result))
+        if output.proposal:
+            observe(ProposalMade(proposal=output.proposal))
         return result, output.outcome
 
     async def _output(self, call: ToolCall, context: ToolContext) -> ToolOutput:
