@@ -25,18 +25,24 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeDescription:
-    """What the changes are for: the message of a commit, or title and text of a pull request."""
+class Verdict:
+    """What every proposal has: whether the rules accept it, and if not, why."""
 
-    kind: Literal["change"] = "change"
-    title: str
-    body: str = ""
     accepted: bool = True
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewComment:
+class ChangeDescription(Verdict):
+    """What the changes are for: the message of a commit, or title and text of a pull request."""
+
+    kind: Literal["change"] = "change"
+    title: str
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewComment(Verdict):
     """A finding on lines of the diff. `start_line` is None for a single line; `suggestion` are the lines that should
     stand in their place. `finding` is the id of an earlier finding that this one is again."""
 
@@ -51,22 +57,18 @@ class ReviewComment:
     body: str = ""
     suggestion: str | None = None
     finding: str = ""
-    accepted: bool = True
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelProposal:
+class LabelProposal(Verdict):
     """A label for the pull request or issue."""
 
     kind: Literal["label"] = "label"
     name: str
-    accepted: bool = True
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TriageProposal:
+class TriageProposal(Verdict):
     """What an issue needs: labels, people, and the number of the issue that it repeats."""
 
     kind: Literal["triage"] = "triage"
@@ -74,12 +76,10 @@ class TriageProposal:
     assignees: tuple[str, ...] = ()
     duplicate_of: int | None = None
     explanation: str = ""
-    accepted: bool = True
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRunProposal:
+class CheckRunProposal(Verdict):
     """A check run at the head commit, with notes on lines."""
 
     kind: Literal["check_run"] = "check_run"
@@ -87,18 +87,14 @@ class CheckRunProposal:
     summary: str = ""
     conclusion: Literal["neutral", "success", "failure"] = "neutral"
     annotations: tuple[Annotation, ...] = ()
-    accepted: bool = True
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyProposal:
+class ReplyProposal(Verdict):
     """A comment of its own below the pull request or issue."""
 
     kind: Literal["reply"] = "reply"
     body: str
-    accepted: bool = True
-    reason: str = ""
 
 
 Proposal = ChangeDescription | ReviewComment | LabelProposal | TriageProposal | CheckRunProposal | ReplyProposal

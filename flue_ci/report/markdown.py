@@ -18,6 +18,7 @@ from flue_ci.report.diffs import FileDiff, file_diffs, read_patch, without_binar
 from flue_ci.report.evidence import ran_no_tests, telling_line
 from flue_ci.report.link_policy import link_policy
 from flue_ci.report.links import Commit, head_commit, link_places, repository_url
+from flue_ci.report.publication import publication_section
 from flue_ci.report.report import CommandResult, Report
 from flue_ci.report.result_table import result_section
 from flue_ci.report.title import title_and_summary
@@ -81,6 +82,7 @@ def sections(report: Report, page: Page) -> list[str]:
         failure_section(report),
         words,
         link_places(result_section(report.result), page.commit),
+        publication_section(report),
         checks_section(report, page),
         setup_section(report, page),
         changes_section(report.changes, page.diffs, page.commit, has_patch=page.has_patch, rows=page.rows),

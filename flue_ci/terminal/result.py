@@ -12,6 +12,7 @@ from flue_ci.core.text import first_few, human_cost, human_count, one_line, plai
 from flue_ci.report.conclusion import describe_verification
 from flue_ci.report.diffs import without_binary
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
+from flue_ci.report.publication import publication_rows, rejections
 from flue_ci.report.report import CommandResult, Report
 from flue_ci.report.title import MARKS
 from flue_ci.terminal.lines import human_time
@@ -54,6 +55,7 @@ def _show_summary(screen: Screen, text: str) -> None:
 
 def _body(report: Report, patch: bytes, folder: Path | None, columns: int) -> Iterator[Line]:
     parts = [_failure(report), _result(report), _diff(patch), _stat(report, columns), _checks(report)]
+    parts.append(_publications(report))
     for part in (*parts, _figures(report), _files(report, folder)):
         if part:
             yield Line("")
@@ -164,6 +166,15 @@ def _check(result: CommandResult) -> list[Line]:
         output = result.output.rstrip().splitlines()[-20:]
         lines += [Line(f"      {line}", "dim", wrap=False) for line in output]
     return lines
+
+
+def _publications(report: Report) -> list[Line]:
+    """What was published, or refused, and which proposals were not accepted."""
+    lines = []
+    for row in publication_rows(report):
+        words = " · ".join(filter(None, [row.name, row.commit, row.text, row.url]))
+        lines.append(Line(f"  {row.mark} {words}"))
+    return lines + [Line(f"  not accepted: {text}") for text in rejections(report)]
 
 
 def _figures(report: Report) -> list[Line]:

@@ -27,6 +27,7 @@ from flue_ci.report.page.colours import Highlighter
 from flue_ci.report.page.diff import MAX_FILES, FileChange, file_changes
 from flue_ci.report.page.timeline import Timeline, read_timeline
 from flue_ci.report.page.words import words_to_html
+from flue_ci.report.publication import publication_rows, rejections
 from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
 from flue_ci.report.result_table import result_section
 from flue_ci.report.stages import describe_activity
@@ -73,6 +74,8 @@ def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, reda
         "result": words_to_html(clean(clip(result_section(report.result), MAX_WORDS, _CUT)), highlighter),
         "checks": _commands(report.checks),
         "evidence": _evidence(report),
+        "publications": publication_rows(report),
+        "rejections": [*rejections(report)],
         "setups": _setups(report),
         "charts": make_charts(timeline.turns),
         "chart_size": (WIDTH, HEIGHT),
