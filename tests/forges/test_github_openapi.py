@@ -104,6 +104,11 @@ def described(description: JSON, verb: str, path: str, status: int) -> JSON:
     raise AssertionError(f"GitHub has no {verb} {path}")
 
 
+def tree_of(work: Path, commit: str) -> str:
+    command = ["git", "rev-parse", f"{commit}^{{tree}}"]
+    return subprocess.run(command, cwd=work, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path: Path) -> None:
     with GitHubServer(tmp_path) as github:
         files = {".flue/agents/a.yml": "version: 1\n", ".github/workflows/flue.yml": "on: push\n"}
@@ -119,6 +124,9 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
         own = github.pull(work, {"y.txt": "y\n"})
         github.push(work, own, {"y.txt": "z\n"}, force=True)
         github.happened(number, "base_ref_changed")
+        github.permissions["contents"] = "write"
+        tree = {"base_tree": own["head"]["sha"], "tree": [{"path": "z", "mode": "100644", "content": "z"}]}
+        commit = {"message": "x", "tree": tree_of(work, "main"), "parents": [own["head"]["sha"]]}
         asked: list[tuple[str, str, JSON | None]] = [
             ("GET", "/collaborators/ada/permission", None),
             ("GET", f"/pulls/{number}", None),
@@ -153,6 +161,15 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("GET", "/actions/organization-secrets", None),
             ("GET", "/environments/keys/secrets", None),
             ("GET", "/actions/workflows", None),
+            ("POST", "/git/blobs", {"content": "eA==", "encoding": "base64"}),
+            ("POST", "/git/trees", tree),
+            ("POST", "/git/commits", commit),
+            ("GET", f"/git/commits/{sha}", None),
+            ("GET", f"/compare/{own['base']['sha']}...{own['head']['sha']}", None),
+            ("GET", "/git/ref/heads/main", None),
+            ("GET", "/git/matching-refs/heads/ma", None),
+            ("POST", "/git/refs", {"ref": "refs/heads/new", "sha": sha}),
+            ("PATCH", "/git/refs/heads/new", {"sha": sha}),
         ]
         problems = []
         for verb, path, body in asked:
