@@ -94,7 +94,7 @@ def strange(value: Any, schema: JSON, description: JSON, place: str = "$") -> li
 def described(description: JSON, verb: str, path: str, status: int) -> JSON:
     """The schema of an answer. Raises `AssertionError` for a route or status that GitHub does not have."""
     for template, item in description["paths"].items():
-        pattern = re.sub(r"\{path\}", ".+", template)
+        pattern = re.sub(r"\{path\}|(?<=ref/)\{ref\}|(?<=refs/)\{ref\}", ".+", template)
         if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", pattern), path) and verb.lower() in item:
             responses = item[verb.lower()]["responses"]
             assert str(status) in responses, f"{verb} {template} does not answer {status}"
