@@ -1,7 +1,11 @@
 """Verified changes as the entries of a tree that a forge is to make."""
 
+import os
+import posixpath
+
 from flue_ci.core.commits import TreeEntry
-from flue_ci.git.command import read_objects
+from flue_ci.git.command import read_objects, split_nul
+from flue_ci.git.protected import is_protected
 from flue_ci.git.source import Source
 from flue_ci.workspace.verify import changed_entries
 
@@ -27,3 +31,20 @@ async def tree_entries(source: Source, before: str, after: str) -> tuple[TreeEnt
         else:
             result.append(TreeEntry(path=entry.path, mode=entry.mode, content=contents[entry.blob]))
     return tuple(result)
+
+
+async def linked_places(source: Source, *trees: str) -> tuple[str, ...]:
+    """Where links with protected names lead, in the base and in `trees`: who changes that file changes what the name
+    means."""
+    places: dict[str, None] = {}
+    for tree in (source.tree, *trees):
+        lines = split_nul((await source.git.run("ls-tree", "-r", "-z", tree)).out)
+        links = [line.partition(b"\t") for line in lines if line.startswith(b"120000 ")]
+        names = {os.fsdecode(path): attributes.split()[2].decode() for attributes, _, path in links}
+        names = {path: blob for path, blob in names.items() if is_protected(path)}
+        targets = await read_objects(source.git, names.values(), limit=MAX_BYTES)
+        for path, blob in names.items():
+            place = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(targets.get(blob, b""))))
+            if not place.startswith(("/", "..")) and place != ".":
+                places[place] = None
+    return tuple(places)
