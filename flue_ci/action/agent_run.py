@@ -74,7 +74,7 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
     `FlueError` when not even the report can be saved."""
     job = context.job
     trigger = trigger_of(context.event, target, run_url=job.run_url)
-    place, publishers = _publishers(context, request.agent, trigger)
+    place, publishers = _publishers(context, request.agent, trigger, target)
     try:
         spec, run = _prepare(context, target, request, trigger)
     except FlueError as error:
@@ -95,12 +95,14 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
     return await job.publish_and_finish(result.report, result.patch, publishers, place, folder)
 
 
-def _publishers(context: JobContext, agent: Agent, trigger: Trigger) -> tuple[PublishTarget, Mapping[str, Publisher]]:
+def _publishers(
+    context: JobContext, agent: Agent, trigger: Trigger, target: Target
+) -> tuple[PublishTarget, Mapping[str, Publisher]]:
     """Where the report goes, and what publishes it; nothing in a dry run, or when the workflow wants none."""
-    inputs, spec, wishes, changes = context.job.inputs, agent.spec, Publishing(), "none"
+    inputs, spec, wishes, changes, depth = context.job.inputs, agent.spec, Publishing(), "none", 1
     if spec:
-        wishes, changes = publishing(spec), spec.publish.changes
-    place = context.publish_target(trigger, wishes, context.job.out)
+        wishes, changes, depth = publishing(spec), spec.publish.changes, spec.workspace.history
+    place = context.publish_target(trigger, wishes, context.job.out, target, depth)
     if inputs.dry_run or not inputs.comment:
         return place, {}
     return place, load_publishers(changes, place)

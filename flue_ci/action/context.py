@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flue_ci.action.job import ActionJob, fail_step, start_job
+from flue_ci.action.target import Target
 from flue_ci.assembly import make_forge
 from flue_ci.core.errors import FlueError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import plural
-from flue_ci.gate.event import Event, parse_event
+from flue_ci.gate.event import AFTER_CHECKS, Event, parse_event
+from flue_ci.gate.policy import is_person
 from flue_ci.gate.workflow_commands import workflow_command
-from flue_ci.git.fetch import RETRY, Remote
+from flue_ci.git.fetch import RETRY, Remote, open_remote
+from flue_ci.git.source import Source
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Publishing, Trigger
 from flue_ci.run.session import Signals
@@ -35,9 +38,22 @@ class JobContext:
     trusted_folder: Path
     signals: Signals
 
-    def publish_target(self, trigger: Trigger, publishing: Publishing, folder: Path) -> PublishTarget:
+    def publish_target(
+        self, trigger: Trigger, publishing: Publishing, folder: Path, target: Target, depth: int = 1
+    ) -> PublishTarget:
         """The pull request or issue of `trigger`, or the thread in it. `trigger` is this job's own, never one of a
-        file."""
+        file; `depth` is how much history the commit of `target` was fetched with."""
+        event, branch = self.event, ""
+        if target.pull and not target.from_fork:
+            branch = target.pull.head_ref
+        is_asked = event.name not in AFTER_CHECKS and is_person(event.actor_kind)
+
+        async def open_source() -> Source:
+            name = trigger.repo.rpartition("/")[2]
+            return await open_remote(
+                self.remote, name=name, head=target.head, ref=target.fetch_ref, base=None, base_ref="", depth=depth
+            )
+
         return PublishTarget(
             publishing=publishing,
             repository=trigger.repo,
@@ -50,6 +66,10 @@ class JobContext:
             notify=self.job.say,
             show_error=self.job.problem,
             redact=self.job.redact,
+            branch=branch,
+            open_source=open_source,
+            actor=event.actor if is_asked else "",
+            actor_id=event.actor_id if is_asked else 0,
         )
 
     async def close(self) -> None:

@@ -164,6 +164,7 @@ class ActionJob:
         upload: dict[str, str] = {}
         if isinstance(folder, RunFolder):
             report = self._with_job_hint(replace(report, artifact=self.plan_artifact(report.agent)))
+        target = replace(target, patch=patch)
         report = await publish_report(report, self.redact.redact_value(patch), publishers, target)
         report = self.redact.redact_value(report)  # an error of a publisher may repeat what it was sent
         if isinstance(folder, RunFolder):

@@ -21,7 +21,7 @@ from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import EXIT_CODES
 from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.folder import load
-from flue_ci.report.report import Artifact, Report, Trigger
+from flue_ci.report.report import NO_EXIT_CODE, Artifact, CommandResult, Report, Trigger
 from flue_ci.run.session import Signals
 from flue_ci.spec.schema import AgentSpec
 
@@ -58,10 +58,16 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         if report.artifact.name:
             artifact = plan_artifact(report.agent, trigger.run_url)
         report = replace(
-            report, trigger=trigger, publish=links, changes=changes, exit_code=exit_code, artifact=artifact
+            report,
+            trigger=trigger,
+            publish=links,
+            changes=changes,
+            checks=_trusted_checks(spec, report),
+            exit_code=exit_code,
+            artifact=artifact,
         )
         report = job.redact.redact_value(report)
-        place = context.publish_target(trigger, publishing(spec), folder)
+        place = context.publish_target(trigger, publishing(spec), folder, target)
         publishers = load_publishers(spec.publish.changes, place)
         return await job.publish_and_finish(report, patch, publishers, place, folder)
     finally:
@@ -73,6 +79,14 @@ async def _trusted_spec(context: JobContext, target: Target, name: str) -> Agent
         if agent.name == name and agent.spec:
             return agent.spec
     raise FlueError(f"the report is of {name!r}, which is no agent of the trusted commit")
+
+
+def _trusted_checks(spec: AgentSpec, report: Report) -> tuple[CommandResult, ...]:
+    """The results for the checks of the trusted spec; one that the report has not got was not run."""
+    results = {(result.name, result.command): result for result in report.checks}
+    missing = CommandResult(name="", command="", exit_code=NO_EXIT_CODE, state="not-run")
+    pairs = [(check.name, check.run) for check in spec.checks]
+    return tuple(results.get(pair, replace(missing, name=pair[0], command=pair[1])) for pair in pairs)
 
 
 def _trigger(report: Report, context: JobContext, target: Target) -> Trigger:

@@ -90,6 +90,15 @@ class ForgeError(FlueError):
         self.status = status
 
 
+class BranchRefused(ForgeError):
+    """A branch was not moved or made. `cause`: it has other commits by now (`moved`), there is one of that name
+    (`exists`) or none (`missing`), the token lacks a right (`rights`), or a rule forbids it (`protected`)."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0, cause: str) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.cause = cause
+
+
 class ChangesRefused(FlueError):
     """What came back from the sandbox breaks a rule. `patch` holds the bytes (possibly none), for people to look at."""
 

@@ -60,6 +60,7 @@ class Event:
     number: int | None = None
     is_pull_request: bool = False
     actor: str = ""
+    actor_id: int = 0
     actor_kind: str = ""
     triggering_actor: str = ""
     author: str = ""
@@ -131,6 +132,7 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         number=subject.number("number") or top.number("number"),
         is_pull_request=is_pull_request,
         actor=sender.text("login") or environ.get("GITHUB_ACTOR", ""),
+        actor_id=sender.number("id") or 0,
         actor_kind=sender.text("type"),
         triggering_actor=environ.get("GITHUB_TRIGGERING_ACTOR", ""),
         author=author.text("login"),

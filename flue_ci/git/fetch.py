@@ -216,7 +216,11 @@ async def _ensure_merge_base(remote: Remote, commits: Mapping[str, str], depth: 
 
 
 async def _fetch(remote: Remote, commits: Mapping[str, str], depth: int) -> None:
-    """Fetches commits, by name where the server allows that, otherwise by the refs that hold them (the values)."""
+    """Fetches commits, by name where the server allows that, otherwise by the refs that hold them (the values). Those
+    that are here with as much history are not asked for again."""
+    commits = {sha: ref for sha, ref in commits.items() if not await _is_here(remote, sha, depth)}
+    if not commits:
+        return
     options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
     command = ("fetch", *options, f"--depth={depth or _EVERYTHING}", "--end-of-options", _checked_url(remote))
     try:
@@ -228,13 +232,21 @@ async def _fetch(remote: Remote, commits: Mapping[str, str], depth: int) -> None
             raise
         await _run_with_retries(remote, *command, *(f"+{ref}:{_local_ref(sha, depth)}" for sha, ref in commits.items()))
     for sha, ref in commits.items():
-        name = f"{_local_ref(sha, depth)}^{{commit}}"
-        current = (await git_in(remote.git_dir).run("rev-parse", "--verify", "--quiet", name, ok=(0, 1))).line
+        current = await _local_commit(remote, sha, depth)
         if current != sha:
             raise ForgeError(
                 f"{one_line(ref) or sha[:12]} is at {current[:12] or 'no commit'}, no longer at {sha[:12]}",
                 hint="something else was pushed meanwhile: ask again",
             )
+
+
+async def _is_here(remote: Remote, sha: str, depth: int) -> bool:
+    return remote.git_dir.exists() and await _local_commit(remote, _checked_sha(sha), depth) == sha
+
+
+async def _local_commit(remote: Remote, sha: str, depth: int) -> str:
+    name = f"{_local_ref(sha, depth)}^{{commit}}"
+    return (await git_in(remote.git_dir).run("rev-parse", "--verify", "--quiet", name, ok=(0, 1))).line
 
 
 async def _run_with_retries(remote: Remote, *command: str, ok: tuple[int, ...] = (0,)) -> GitResult:

@@ -1,12 +1,14 @@
 """What publishes a report: the protocol, and the loop over the publishers of a run."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import EXIT_FAILED, FlueError
 from flue_ci.core.ports import Forge
+from flue_ci.git.source import Source
 from flue_ci.report.report import Failure, Published, Publishing, Report
 
 
@@ -19,6 +21,11 @@ class PublishTarget:
     same one with few retries, for progress, which may be missing. `folder` holds the files of the run. `notify` takes
     a line for the log, `show_error` a message and a hint for people. `redact` takes the secrets out of a text again,
     when it is written as people get it.
+
+    For what is pushed: `branch` is the pull request's own in this repository, "" for none; `open_source` brings its
+    commit to this host, None where there is none; `patch` is the patch as it was verified, with whatever it holds.
+    `actor` and `actor_id` are the person who asked, "" and 0 for nobody. `push_forge` moves branches with a token whose
+    pushes start workflows; None: the job's own token does, and they start none.
     """
 
     publishing: Publishing
@@ -32,6 +39,12 @@ class PublishTarget:
     notify: Callable[[str], None]
     show_error: Callable[[str, str], None]
     redact: Callable[[str], str] = str
+    branch: str = ""
+    open_source: Callable[[], Awaitable[Source]] | None = None
+    patch: bytes = field(default=b"", repr=False)
+    actor: str = ""
+    actor_id: int = 0
+    push_forge: ChangesForge | None = None
 
 
 class Publisher(Protocol):

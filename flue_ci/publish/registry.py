@@ -7,7 +7,10 @@ from flue_ci.spec.publish_schema import OTHER_PUBLISHERS
 PUBLISHERS = Registry(
     kind="publisher",
     group=OTHER_PUBLISHERS.group,
-    built_in={"comment": "flue_ci.publish.progress_comment:CommentPublisher"},
+    built_in={
+        "commit": "flue_ci.publish.commit:CommitPublisher",
+        "comment": "flue_ci.publish.progress_comment:CommentPublisher",
+    },
 )
 
 

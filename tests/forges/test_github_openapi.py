@@ -94,7 +94,7 @@ def strange(value: Any, schema: JSON, description: JSON, place: str = "$") -> li
 def described(description: JSON, verb: str, path: str, status: int) -> JSON:
     """The schema of an answer. Raises `AssertionError` for a route or status that GitHub does not have."""
     for template, item in description["paths"].items():
-        pattern = re.sub(r"\{path\}", ".+", template)
+        pattern = re.sub(r"\{path\}|(?<=ref/)\{ref\}|(?<=refs/)\{ref\}", ".+", template)
         if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", pattern), path) and verb.lower() in item:
             responses = item[verb.lower()]["responses"]
             assert str(status) in responses, f"{verb} {template} does not answer {status}"
@@ -102,6 +102,11 @@ def described(description: JSON, verb: str, path: str, status: int) -> JSON:
             schema: JSON = answer["content"]["application/json"]["schema"]
             return schema
     raise AssertionError(f"GitHub has no {verb} {path}")
+
+
+def tree_of(work: Path, commit: str) -> str:
+    command = ["git", "rev-parse", f"{commit}^{{tree}}"]
+    return subprocess.run(command, cwd=work, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path: Path) -> None:
@@ -119,6 +124,9 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
         own = github.pull(work, {"y.txt": "y\n"})
         github.push(work, own, {"y.txt": "z\n"}, force=True)
         github.happened(number, "base_ref_changed")
+        github.permissions["contents"] = "write"
+        tree = {"base_tree": own["head"]["sha"], "tree": [{"path": "z", "mode": "100644", "content": "z"}]}
+        commit = {"message": "x", "tree": tree_of(work, "main"), "parents": [own["head"]["sha"]]}
         asked: list[tuple[str, str, JSON | None]] = [
             ("GET", "/collaborators/ada/permission", None),
             ("GET", f"/pulls/{number}", None),
@@ -153,6 +161,15 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("GET", "/actions/organization-secrets", None),
             ("GET", "/environments/keys/secrets", None),
             ("GET", "/actions/workflows", None),
+            ("POST", "/git/blobs", {"content": "eA==", "encoding": "base64"}),
+            ("POST", "/git/trees", tree),
+            ("POST", "/git/commits", commit),
+            ("GET", f"/git/commits/{sha}", None),
+            ("GET", f"/compare/{own['base']['sha']}...{own['head']['sha']}", None),
+            ("GET", "/git/ref/heads/main", None),
+            ("GET", "/git/matching-refs/heads/ma", None),
+            ("POST", "/git/refs", {"ref": "refs/heads/new", "sha": sha}),
+            ("PATCH", "/git/refs/heads/new", {"sha": sha}),
         ]
         problems = []
         for verb, path, body in asked:

@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.support import github_git_data
 from tests.support.faults import HOLD_SECONDS, Faults
+from tests.support.github_refusal import Refusal as _Refusal
 
 TOKEN = "ghs_canary0canary0canary0canary0canary0"
 BOT = {"id": 41898282, "login": "github-actions[bot]", "type": "Bot", "node_id": "BOT"}
@@ -73,6 +75,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.secrets: dict[str, list[str]] | None = None  # names, of `actions`, `organization` and environments
         self.workflow_states: dict[str, str] = {}  # by path, of workflows that are not active
         self.archived = False
+        self.git_data = github_git_data.GitData()
         self.name = "ada/tools"
         self._ids = 1000
         self._thread: threading.Thread | None = None
@@ -335,15 +338,14 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         }
 
 
-class _Refusal(Exception):
-    def __init__(self, status: int, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers
-
-
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: GitHubServer
+
+    @property
+    def token(self) -> str:
+        """As it came, without the scheme."""
+        return (self.headers.get("Authorization") or "").rpartition(" ")[2]
 
     def log_message(self, format: str, *args: object) -> None:
         """Tests look at `requests`."""
@@ -351,7 +353,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_PATCH = do_GET
+    do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -391,6 +393,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not (self.headers.get("Authorization") or "").endswith(TOKEN):
             raise _Refusal(401, "Bad credentials")
         given = json.loads(body) if body else {}
+        with self.server.lock:
+            self.server.git_data.spend(self.command)
         if path == "/api/graphql":
             return 200, {"data": self._graphql(given)}, {}
         path = path.removeprefix("/api/v3")
@@ -406,6 +410,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if verb == self.command and found:
                 with self.server.lock:
                     answer = action(self, given, *(unquote(part) for part in found.groups()))
+                if answer is None:
+                    return 204, b"", {}
                 return self._paged(answer) if isinstance(answer, list) else (201 if verb == "POST" else 200, answer, {})
         raise _Refusal(404, "Not Found")
 
@@ -698,6 +704,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/actions/(secrets|organization-secrets)", _Handler.actions_secrets),
     ("GET", r"/environments/([^/]+)/secrets", _Handler.environment_secrets),
     ("GET", r"/actions/workflows", _Handler.all_workflows),
+    *github_git_data.ROUTES,
 )
 
 

@@ -19,6 +19,7 @@ from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.failed_checks import failed_checks
+from flue_ci.forges.github.git_data import GitDataCalls
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
 from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read_ends
 from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
@@ -37,7 +38,7 @@ _VIEWER_QUERY = "query{viewer{login databaseId}}"
 _MINIMIZED_QUERY = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
-class GitHub:
+class GitHub(GitDataCalls):
     """A `Forge` for `repo` (`owner/name`).
 
     `graphql_url` is derived from `api_url` when empty. `retry` bounds the repetitions of one call; `notify` is called

@@ -1,0 +1,92 @@
+"""`publish.changes: commit`: the changes as a commit on the pull request's own branch, signed by GitHub."""
+
+from urllib.parse import urlsplit
+
+from flue_ci.core.commits import ChangesForge, CommitRecord
+from flue_ci.core.errors import ForgeError
+from flue_ci.core.text import one_line
+from flue_ci.publish.commit_message import commit_message, describe_change, run_name
+from flue_ci.publish.publisher import PublishTarget
+from flue_ci.publish.push import Push, PushRefused, create_commit, explain, prepare_push
+from flue_ci.report.report import Published, Report
+
+NO_CI = (
+    "No CI starts on it, because the job's own token pushed it; with the input `push-token` it does, or push a commit "
+    "of your own"
+)
+
+
+class CommitPublisher:
+    """A `Publisher`. A re-run finds the commit that is there already and makes none."""
+
+    needs_forge = True
+
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """The commit, or why there is none. Raises `FlueError` when GitHub is out of reach."""
+        try:
+            commit = await _commit(report, target)
+        except PushRefused as refusal:
+            return Published(publisher="commit", state="refused", detail=f"Not committed: {refusal}.")
+        return Published(
+            publisher="commit",
+            url=commit.url,
+            detail=describe_commit(commit, target),
+            commit=commit.sha,
+            verified=commit.verified,
+        )
+
+
+def describe_commit(commit: CommitRecord, target: PublishTarget) -> str:
+    """Where it went, what GitHub says of its signature, and whether CI starts on it."""
+    verified = "yes" if commit.verified else "no"
+    detail = f"Committed to {one_line(target.branch, 100)}, verified by GitHub: {verified}."
+    if target.push_forge is None:
+        return f"{detail} {NO_CI}."
+    return f"{detail} CI starts on it."
+
+
+async def _commit(report: Report, target: PublishTarget) -> CommitRecord:
+    trigger, forge = report.trigger, target.forge
+    if trigger is None or not trigger.is_pull_request:
+        raise PushRefused("there is no pull request with a branch to commit to; `changes: pull-request` would open one")
+    if trigger.from_fork:
+        raise PushRefused("the pull request comes from a fork, where nothing is ever pushed")
+    if not isinstance(forge, ChangesForge) or not target.branch:
+        raise PushRefused("there is no branch that could take a commit")
+    push = await prepare_push(report, target)
+    head = await forge.branch_head(target.branch)
+    if head != push.source.head:
+        return await _earlier_commit(forge, push, head, target.branch)
+    title, body = describe_change(report)
+    message = commit_message(
+        title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=_host(target)
+    )
+    commit = await create_commit(forge, push, target.redact(message), [head])
+    mover = target.push_forge or forge
+    try:
+        await mover.move_branch(target.branch, commit.sha)
+    except ForgeError as error:
+        raise explain(error, target.branch) from error
+    return commit
+
+
+async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: str) -> CommitRecord:
+    """The commit of these very changes that stands on the branch already: an earlier attempt made it. Raises
+    `PushRefused` when there is none."""
+    if not head:
+        raise PushRefused(f"branch {one_line(branch, 100)} is no longer there")
+    base = push.source.head
+    try:
+        commits = await forge.commits_between(base, head)
+    except ForgeError as error:
+        raise explain(error) from error
+    for commit in commits or ():
+        if commit.tree == push.tree and commit.parents == (base,):
+            return commit
+    raise PushRefused(f"branch {one_line(branch, 100)} is at {head[:7]} by now, no longer at {base[:7]}: ask again")
+
+
+def _host(target: PublishTarget) -> str:
+    """The host of an own GitHub; "" for github.com."""
+    host = urlsplit(target.server_url).hostname or ""
+    return "" if host == "github.com" else host
