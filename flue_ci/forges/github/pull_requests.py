@@ -26,7 +26,8 @@ class PullRequestCalls:
 
     async def default_branch(self) -> str:
         """Its name."""
-        return parse.text(await self._fetch("read the repository", ""), "default_branch")
+        response = await self._send(ApiRequest("read the repository", "GET", f"/repos/{self._repo}"))
+        return parse.text(response.data, "default_branch")
 
     async def open_pulls(self) -> list[PullRequest]:
         """The newest 300 of this repository, also those from forks."""
