@@ -19,7 +19,8 @@ _FAIL_ON = frozenset(("failed", "cancelled", "partial"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionInputs:
     """What a step was given. Empty: not given. `gate` are the inputs that decide whether an event is for an agent,
-    `settings` keys and addresses. `rate_limit` is in requests an hour and person, 0 for no limit."""
+    `settings` keys and addresses. `rate_limit` is in requests an hour and person, 0 for no limit.
+    `only_comment`: what the spec publishes besides is left to a later job with the input `report`."""
 
     settings: Settings = field(default_factory=Settings)
     gate: GateSettings = field(default_factory=GateSettings)
@@ -30,6 +31,7 @@ class ActionInputs:
     fail_on: frozenset[str] = _FAIL_ON
     dry_run: bool = False
     comment: bool = True
+    only_comment: bool = False
     artifact: bool = True
     out: Path | None = None
     rate_limit: int = 20
@@ -55,7 +57,8 @@ def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
         template=text("TEMPLATE"),
         fail_on=_conclusions(text("FAIL_ON")) or _FAIL_ON,
         dry_run=_flag("dry-run", text("DRY_RUN")),
-        comment=_publishes(text("PUBLISH")),
+        comment=_publishing(text("PUBLISH")) != "none",
+        only_comment=text("PUBLISH") == "only-comment",
         artifact=_flag("artifact", text("ARTIFACT") or "true"),
         out=Path(text("OUT")) if text("OUT") else None,
         rate_limit=_rate_limit(text("RATE_LIMIT") or "20"),
@@ -128,7 +131,7 @@ def _flag(name: str, text: str) -> bool:
     return text.lower() == "true"
 
 
-def _publishes(text: str) -> bool:
-    if text not in ("", "comment", "none"):
-        raise UsageError(f"input `publish` is {one_line(text, 40)!r}", hint="write comment or none")
-    return text != "none"
+def _publishing(text: str) -> str:
+    if text not in ("", "comment", "only-comment", "none"):
+        raise UsageError(f"input `publish` is {one_line(text, 40)!r}", hint="write comment, only-comment or none")
+    return text

@@ -18,7 +18,8 @@ class TreeEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRecord:
-    """A commit on the forge. Names are full hexadecimal; `verified`: the forge itself vouches for its signature."""
+    """A commit on the forge. Names are full hexadecimal; `verified`: the forge itself vouches for its signature. In a
+    list, `author` and `committer` are the logins of accounts, "" for nobody's."""
 
     sha: str
     tree: str
@@ -26,6 +27,8 @@ class CommitRecord:
     message: str = ""
     url: str = ""
     verified: bool = False
+    author: str = ""
+    committer: str = ""
 
 
 @runtime_checkable

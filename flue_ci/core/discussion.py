@@ -67,7 +67,8 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequest(Topic):
-    """`head_repo_id` is None when the head's repository is gone. Commits are full hexadecimal names."""
+    """`head_repo_id` is None when the head's repository is gone. Commits are full hexadecimal names. `reviewers` are
+    the logins, and teams by their short names, that were asked for a review and have given none."""
 
     base_ref: str
     base_repo_id: int
@@ -75,6 +76,8 @@ class PullRequest(Topic):
     head_sha: str
     head_repo: str = ""
     head_repo_id: int | None = None
+    draft: bool = False
+    reviewers: tuple[str, ...] = ()
 
     @property
     def from_fork(self) -> bool:

@@ -24,6 +24,7 @@ from flue_ci.publish.comment import (
     keep_answers,
     killed_run_comment,
     report_comment,
+    revised_comment,
 )
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Published, Report
@@ -97,9 +98,13 @@ class CommentPublisher:
             await asyncio.wait([self._progress])
         assert target.forge
         if self._previous is None:
-            await self._adopt(target.forge, report.agent, target)
+            run_url = report.trigger.run_url if report.trigger else ""
+            await self._adopt(target.forge, report.agent, target, run_url)
         await self._let_go_if_changed(target.forge)
-        body = report_comment(report, patch, server_url=target.server_url, previous=self._previous or "")
+        # An earlier job of the same run may have shown the report already: this is no new answer.
+        body = revised_comment(self._previous or "", report, patch, server_url=target.server_url)
+        if not body:
+            body = report_comment(report, patch, server_url=target.server_url, previous=self._previous or "")
         try:
             comment = await self._write(target.forge, body, target)
         except ForgeError as error:
@@ -125,14 +130,18 @@ class CommentPublisher:
         except ForgeError as error:
             target.notify(f"the progress cannot be shown in a comment: {error}")
 
-    async def _adopt(self, forge: Discussions, agent: str, target: PublishTarget) -> None:
-        """Takes our newest comment, if any: the next text goes into it. One of a run at work stays that run's."""
+    async def _adopt(self, forge: Discussions, agent: str, target: PublishTarget, run_url: str = "") -> None:
+        """Takes our newest comment, if any: the next text goes into it. One of a run at work stays that run's. Where
+        each run has a comment of its own, it is only that of the run at `run_url`."""
         assert target.number is not None
-        if target.publishing.comment == "sticky":
+        is_sticky = target.publishing.comment == "sticky"
+        if is_sticky or run_url:
             kind: Literal["issue", "review"] = "review" if target.thread else "issue"
             comments, me = await asyncio.gather(forge.comments(target.number, kind), forge.me())
             matches = [comment for comment in reversed(comments) if is_ours(comment.body, agent, target.thread)]
             ours = [comment for comment in matches if is_same_account(comment.author, me)]
+            if not is_sticky:
+                ours = [comment for comment in ours if is_about_run(comment.body, run_url)]
             self._comment = next((comment for comment in ours if not is_at_work(comment.body)), None)
         self._is_adopted = self._comment is not None
         self._previous = self._comment.body if self._comment else ""

@@ -7,10 +7,12 @@ The texts are files of the package, in `starter_files`.
 import difflib
 import json
 import re
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from flue_ci.core.errors import UsageError
+from flue_ci.core.permissions import READS, permission_lines, permissions_of, writes_contents
 from flue_ci.core.text import AGENT_NAME, one_line
 from flue_ci.spec.json_schema import json_schema
 
@@ -20,6 +22,7 @@ _TASKS = {  # of agents whose task is what they are asked
     "explain": "Where are the settings read?",
     "triage": "It crashes when the file is empty.",
 }
+_PERMISSIONS = re.compile(r"^    permissions:\n(?:      .*\n)+", re.MULTILINE)  # of a job
 _TASK = "Correct the spelling in README.md."
 
 
@@ -37,9 +40,25 @@ def starter_spec(name: str) -> str:
     return _read("agent.yml").replace("{name}", name)
 
 
-def starter_workflow() -> str:
-    """The text of the workflow."""
-    return _read("workflow.yml")
+def starter_workflow(publishers: Collection[str] = ("comment",)) -> str:
+    """The text of the workflow for agents that publish so, with the least permissions for that. Where one writes code,
+    it has two jobs: no job has both the model's key and the right to write code."""
+    if not writes_contents(publishers):
+        return _with_permissions(_read("workflow.yml"), permissions_of({*publishers, "comment"}))
+    reads = {name: level for name, level in READS.items() if name != "checks"}  # those are for the agent
+    publishing = permissions_of({*publishers, "comment"}, reads)
+    return _with_permissions(_read("workflow-two-jobs.yml"), permissions_of(["comment"]), publishing)
+
+
+def _with_permissions(workflow: str, *jobs: Mapping[str, str]) -> str:
+    """A workflow with these permissions of its jobs, in their order."""
+    blocks = iter(jobs)
+
+    def block(_: re.Match[str]) -> str:
+        lines = [f"      {line}\n" for line in permission_lines(next(blocks))]
+        return "".join(["    permissions:\n", *lines])
+
+    return _PERMISSIONS.sub(block, workflow)
 
 
 def write_starter(repo: Path, name: str) -> Path:
@@ -77,9 +96,10 @@ def workflow_path(repo: Path) -> Path:
     return path
 
 
-def write_workflow(repo: Path) -> Path:
-    """Write `.github/workflows/flue.yml` and return its path. Raises `UsageError`, also when there is one already."""
-    return _write_new(workflow_path(repo), starter_workflow())
+def write_workflow(repo: Path, publishers: Collection[str] = ("comment",)) -> Path:
+    """Write `.github/workflows/flue.yml` for agents that publish so, and return its path. Raises `UsageError`, also
+    when there is one already."""
+    return _write_new(workflow_path(repo), starter_workflow(publishers))
 
 
 def _write_new(path: Path, text: str) -> Path:

@@ -437,7 +437,7 @@ def test_the_head_of_a_pull_request_is_pinned(make_job: MakeJob) -> None:
     ("name", "value", "words"),
     [
         ("FAIL_ON", "sometimes", "no conclusion"),
-        ("PUBLISH", "pr", "write comment or none"),
+        ("PUBLISH", "pr", "write comment, only-comment or none"),
         ("RATE_LIMIT", "x", "rate"),
     ],
 )

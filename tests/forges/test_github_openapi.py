@@ -170,6 +170,11 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("GET", "/git/matching-refs/heads/ma", None),
             ("POST", "/git/refs", {"ref": "refs/heads/new", "sha": sha}),
             ("PATCH", "/git/refs/heads/new", {"sha": sha}),
+            ("POST", "/pulls", {"title": "x", "head": "new", "base": "main"}),
+            ("GET", "/pulls", None),
+            ("PATCH", f"/pulls/{number}", {"title": "y"}),
+            ("POST", f"/pulls/{number}/requested_reviewers", {"reviewers": ["ada"]}),
+            ("POST", f"/issues/{number}/labels", {"labels": ["x"]}),
         ]
         problems = []
         for verb, path, body in asked:

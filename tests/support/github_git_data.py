@@ -216,9 +216,19 @@ def compare(handler: _Handler, _: JSON, base: str, head: str) -> JSON:
         data = _commit(handler, sha)
         inner = {name: data[name] for name in ("url", "author", "committer", "message", "tree", "verification")}
         outer = {name: data[name] for name in ("sha", "node_id", "url", "html_url", "parents")}
-        commits.append(outer | {"commit": inner | {"comment_count": 0}, "author": None, "committer": None})
+        people = {name: _account(server, sha, kind) for name, kind in (("author", "%ae"), ("committer", "%ce"))}
+        commits.append(outer | {"commit": inner | {"comment_count": 0}} | people)
     counts = {"ahead_by": len(ahead), "behind_by": len(behind), "total_commits": len(ahead)}
     return {"url": _url(handler, "compare"), "status": status, **counts, "commits": commits, "files": []}
+
+
+def _account(server: GitHubServer, sha: str, kind: str) -> JSON | None:
+    """Whose address it is; GitHub's own commits are of `web-flow`."""
+    email = _git(server, "log", "-1", f"--format={kind}", sha)
+    if email == "noreply@github.com":
+        return {"id": 19864447, "login": "web-flow", "type": "User", "node_id": "WEB"}
+    match = re.fullmatch(r"(?:\d+\+)?([^@]+)@users\.noreply\.github\.com", email)
+    return server.accounts.get(match[1]) if match else None
 
 
 def read_ref(handler: _Handler, _: JSON, name: str) -> JSON:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support import github_git_data
+from tests.support import github_git_data, github_pulls
 from tests.support.faults import HOLD_SECONDS, Faults
 from tests.support.github_refusal import Refusal as _Refusal
 
@@ -76,6 +76,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.workflow_states: dict[str, str] = {}  # by path, of workflows that are not active
         self.archived = False
         self.git_data = github_git_data.GitData()
+        self.pull_settings = github_pulls.Pulls()
         self.name = "ada/tools"
         self._ids = 1000
         self._thread: threading.Thread | None = None
@@ -384,6 +385,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except _Refusal as refusal:
             status, headers = refusal.status, refusal.headers
             answer = {"message": refusal.message, "documentation_url": "https://docs.github.com/rest", "status": status}
+            if refusal.errors:
+                answer["errors"] = refusal.errors
         if fault and fault.drop:
             self._drop()
             return
@@ -537,9 +540,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         own = [pull for pull in self.server.pulls.values() if pull["head"]["repo"] == pull["base"]["repo"]]
         return [pull for pull in own if pull["head"]["sha"] == sha]
 
-    def read_pulls(self, _: JSON) -> list[JSON]:
-        return [pull for pull in self.server.pulls.values() if pull["state"] == "open"]
-
     def read_line(self, _: JSON, identity: str) -> JSON:
         return _there({each["id"]: each for each in self.server.lines}, identity)
 
@@ -587,7 +587,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._administration()
         return {
             "default_workflow_permissions": self.server.default_permissions,
-            "can_approve_pull_request_reviews": False,
+            "can_approve_pull_request_reviews": self.server.pull_settings.may_create,
         }
 
     def actions_secrets(self, _: JSON, kind: str) -> JSON:
@@ -672,7 +672,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/collaborators/([^/]+)/permission", _Handler.permission),
-    ("GET", r"/pulls", _Handler.read_pulls),
     ("GET", r"/pulls/(\d+)", _Handler.read_pull),
     ("GET", r"/pulls/comments/(\d+)", _Handler.read_line),
     ("GET", r"/issues/(\d+)", _Handler.read_issue),
@@ -705,6 +704,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/environments/([^/]+)/secrets", _Handler.environment_secrets),
     ("GET", r"/actions/workflows", _Handler.all_workflows),
     *github_git_data.ROUTES,
+    *github_pulls.ROUTES,
 )
 
 

@@ -169,6 +169,8 @@ def _commit(data: Mapping[str, Any], inner: Mapping[str, Any]) -> CommitRecord:
         message=parse.text(inner, "message"),
         url=parse.text(data, "html_url"),
         verified=parse.flag(parse.mapping(inner, "verification"), "verified"),
+        author=parse.text(data.get("author"), "login"),
+        committer=parse.text(data.get("committer"), "login"),
     )
 
 

@@ -89,6 +89,11 @@ def pull(data: Mapping[str, Any]) -> PullRequest:
         head_sha=text(head, "sha"),
         head_repo=text(head_repo, "full_name"),
         head_repo_id=number(head_repo, "id") or None,
+        draft=flag(data, "draft"),
+        reviewers=(
+            *(text(item, "login") for item in items(data, "requested_reviewers")),
+            *(text(item, "slug") for item in items(data, "requested_teams")),
+        ),
     )
 
 
