@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.support import github_reviews
 from tests.support.faults import HOLD_SECONDS, Faults
+from tests.support.github_refusal import Refusal as _Refusal
 
 TOKEN = "ghs_canary0canary0canary0canary0canary0"
 BOT = {"id": 41898282, "login": "github-actions[bot]", "type": "Bot", "node_id": "BOT"}
@@ -58,6 +60,8 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.comments: list[JSON] = []  # of issues and pull requests; `_number` says which, and is not sent
         self.lines: list[JSON] = []  # review comments
         self.reviews: list[JSON] = []
+        self.review_state = github_reviews.Reviews()
+        self.graphql_queries: list[str] = []
         self.reactions: list[tuple[str, int, str]] = []  # kind, id, content
         self.checks: list[JSON] = []
         self.runs: list[JSON] | None = None  # of workflows: id, login, created_at
@@ -236,8 +240,24 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         """What the job's token wrote, in order."""
         return [each for each in (*self.comments, *self.lines) if each["user"]["login"] == BOT["login"]]
 
+    def vote(self, comment: JSON, login: str, content: str = "THUMBS_DOWN") -> None:
+        """A reaction of a person on a comment in a thread."""
+        self.review_state.reactions.append((comment["id"], login, content))
+
+    def resolve(self, comment: JSON, login: str) -> None:
+        """A person ends the thread that begins with this comment."""
+        self.review_state.resolved[comment["id"]] = login
+
     def count(self, method: str, part: str) -> int:
         return sum(1 for verb, path, _ in self.requests if verb == method and part in path)
+
+    @property
+    def bot(self) -> JSON:
+        """The account of the job's token."""
+        return BOT
+
+    def now(self) -> str:
+        return _time(0)
 
     # The job
 
@@ -335,12 +355,6 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         }
 
 
-class _Refusal(Exception):
-    def __init__(self, status: int, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers
-
-
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: GitHubServer
@@ -351,7 +365,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_PATCH = do_GET
+    do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -382,6 +396,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except _Refusal as refusal:
             status, headers = refusal.status, refusal.headers
             answer = {"message": refusal.message, "documentation_url": "https://docs.github.com/rest", "status": status}
+            if errors := getattr(refusal, "errors", None):
+                answer["errors"] = errors
         if fault and fault.drop:
             self._drop()
             return
@@ -392,7 +408,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Refusal(401, "Bad credentials")
         given = json.loads(body) if body else {}
         if path == "/api/graphql":
-            return 200, {"data": self._graphql(given)}, {}
+            with self.server.lock:
+                return 200, self._graphql(given), {}
         path = path.removeprefix("/api/v3")
         if path == "/user":
             raise _Refusal(403, "Resource not accessible by integration")
@@ -406,7 +423,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if verb == self.command and found:
                 with self.server.lock:
                     answer = action(self, given, *(unquote(part) for part in found.groups()))
-                return self._paged(answer) if isinstance(answer, list) else (201 if verb == "POST" else 200, answer, {})
+                if isinstance(answer, list):
+                    return self._paged(answer)
+                return 201 if verb == "POST" and not path.endswith("/reviews") else 200, answer, {}
         raise _Refusal(404, "Not Found")
 
     def _paged(self, items: list[JSON]) -> tuple[int, Any, dict[str, str]]:
@@ -424,10 +443,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return 200, items[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
 
     def _graphql(self, given: JSON) -> JSON:
-        if "viewer" in given["query"]:
-            return {"viewer": {"login": BOT["login"], "databaseId": BOT["id"]}}
+        if "query{viewer" in given["query"]:
+            return {"data": {"viewer": {"login": BOT["login"], "databaseId": BOT["id"]}}}
+        if "ReviewThread" in given["query"] or "reviewThreads" in given["query"]:
+            return github_reviews.graphql(self, given)
         ids = given["variables"]["ids"]
-        return {"nodes": [{"id": each, "isMinimized": each in self.server.minimized} for each in ids]}
+        return {"data": {"nodes": [{"id": each, "isMinimized": each in self.server.minimized} for each in ids]}}
 
     def _allow(self, *names: str) -> None:
         if not any(self.server.permissions.get(name) == "write" for name in names):
@@ -698,12 +719,13 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/actions/(secrets|organization-secrets)", _Handler.actions_secrets),
     ("GET", r"/environments/([^/]+)/secrets", _Handler.environment_secrets),
     ("GET", r"/actions/workflows", _Handler.all_workflows),
+    *github_reviews.ROUTES,
 )
 
 
 def _sent(answer: Any) -> Any:
     if isinstance(answer, dict):
-        return {key: _sent(value) for key, value in answer.items() if not key.startswith("_")}
+        return {key: _sent(value) for key, value in answer.items() if key[0] != "_" or key.startswith("__")}
     return [_sent(each) for each in answer] if isinstance(answer, list) else answer
 
 
