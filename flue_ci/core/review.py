@@ -4,9 +4,8 @@ Values as they came, uncleaned. Which thread is ours and what it says of a findi
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-Side = Literal["LEFT", "RIGHT"]  # the file before the change, and after it
+from flue_ci.core.proposals import Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

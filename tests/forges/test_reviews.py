@@ -6,7 +6,8 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.review import LineComment, ReviewDraft
 from flue_ci.forges.github.client import GitHub
+from flue_ci.publish.post_review import post_review
 from tests.support.github_server import TOKEN, GitHubServer
 
 BEFORE = "".join(f"line {number}\n" for number in range(1, 41))
@@ -144,6 +146,24 @@ def test_each_thread_that_cannot_be_ended_has_its_own_error(world: World) -> Non
     assert {thread: error.status for thread, error in errors.items()} == {one: 403, "PRRT_7": 400}
     assert "Resource not accessible by integration" in str(errors[one])
     assert list(github.review_state.resolved) == [github.lines[1]["id"]]
+
+
+@pytest.mark.parametrize("bad", [(), (3,), (0, 9), (1, 2, 3), tuple(range(10))])
+def test_what_github_does_not_take_is_left_out_of_the_one_review(world: World, bad: tuple[int, ...]) -> None:
+    world.open({"a.txt": BEFORE}, {"a.txt": AFTER})
+    comments = [at(20 if index in bad else 3 + index % 5, start_line=None) for index in range(10)]
+    comments = [replace(comment, body=f"{index}") for index, comment in enumerate(comments)]
+
+    def body(left_out: Sequence[LineComment]) -> str:
+        return f"left out: {[comment.body for comment in left_out]}"
+
+    forge = world.forge
+    review, rejected = asyncio.run(post_review(forge, world.number, world.head, comments, body))
+    assert [comment.body for comment in rejected] == [str(index) for index in bad]
+    assert [line["body"] for line in world.github.lines] == [str(index) for index in range(10) if index not in bad]
+    assert [(each["state"], each["body"]) for each in world.github.reviews] == [("COMMENTED", body(rejected))]
+    assert review.body == body(rejected)
+    assert forge.requests <= 26
 
 
 @pytest.mark.parametrize("missing", ["contents", "pull_requests"])

@@ -5,10 +5,11 @@ Sources: https://docs.github.com/rest/pulls/reviews, and GitHub's GraphQL schema
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from flue_ci.core.errors import ForgeError
-from flue_ci.core.review import PostedReview, ReviewDraft, ReviewHistory, ReviewThread, Side, ThreadComment
+from flue_ci.core.proposals import Side
+from flue_ci.core.review import PostedReview, ReviewDraft, ReviewHistory, ReviewThread, ThreadComment
 from flue_ci.forges.github import parse
 
 MAX_PAGES = 10  # of 100 threads
@@ -159,7 +160,7 @@ def _posted(node: Mapping[str, Any]) -> PostedReview:
 def _thread(node: Mapping[str, Any]) -> ReviewThread:
     page = parse.mapping(node, "comments")
     comments = tuple(map(_comment, parse.items(page, "nodes")))
-    side: Side = "LEFT" if parse.text(node, "diffSide") == get_args(Side)[0] else "RIGHT"
+    side: Side = "LEFT" if parse.text(node, "diffSide") == "LEFT" else "RIGHT"
     return ReviewThread(
         id=parse.text(node, "id"),
         path=parse.text(node, "path"),
