@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from flue_ci.core.discussion import Account, Comment, Discussion, FileDiff, Issue, PullRequest
+from flue_ci.core.errors import ForgeError
 from flue_ci.core.events import Observer
 from flue_ci.core.messages import Conversation, Message, Outcome, Reply
 from flue_ci.core.proposals import ProposalRules
+from flue_ci.core.review import PostedReview, ReviewDraft, ReviewHistory
 
 User = Literal["user", "root"]
 
@@ -390,3 +392,24 @@ class PullRequestForge(Protocol):
 
     async def changed_files(self, number: int) -> list[FileDiff]:
         """The files of a pull request with their diffs; one that is large may have none."""
+
+
+@runtime_checkable
+class ReviewForge(Protocol):
+    """A forge with reviews of pull requests. Raises `ForgeError`."""
+
+    async def review_history(self, number: int) -> ReviewHistory:
+        """Every thread of the pull request, and its reviews."""
+
+    async def create_review(self, number: int, draft: ReviewDraft) -> PostedReview:
+        """Posts it, once. `ForgeError` with status 422: the place of a comment is not accepted, and nothing is
+        posted."""
+
+    async def accepts_review(self, number: int, draft: ReviewDraft) -> bool:
+        """Whether `create_review` would take the places of its comments. Nobody sees the attempt."""
+
+    async def edit_review(self, number: int, review: int, body: str) -> None:
+        """Gives a review of ours another text."""
+
+    async def resolve_threads(self, ids: Sequence[str]) -> Mapping[str, ForgeError]:
+        """Ends these threads; the error of each that could not be ended."""

@@ -20,6 +20,9 @@ from tests.support.github_server import TOKEN, GitHubServer
 
 PACKAGE = "@octokit/openapi@23.0.2"
 JSON = dict[str, Any]
+ON_LINE = {"path": "y.txt", "line": 1, "side": "RIGHT", "body": "here"}
+_REVIEW = "/pulls/{}/reviews/{}"
+REVIEWED: list[tuple[str, str, JSON | None]] = [("PUT", _REVIEW, {"body": "y"}), ("DELETE", _REVIEW, None)]
 KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -175,9 +178,16 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("PATCH", f"/pulls/{number}", {"title": "y"}),
             ("POST", f"/pulls/{number}/requested_reviewers", {"reviewers": ["ada"]}),
             ("POST", f"/issues/{number}/labels", {"labels": ["x"]}),
+            ("POST", f"/pulls/{own['number']}/reviews", {"event": "COMMENT", "body": "x", "comments": [ON_LINE]}),
+            ("GET", f"/pulls/{own['number']}/reviews", None),
+            ("GET", f"/pulls/{own['number']}/comments", None),
+            ("POST", f"/pulls/{own['number']}/reviews", {"body": "a draft"}),
         ]
         problems = []
-        for verb, path, body in asked:
+        for verb, template, body in [*asked, *REVIEWED]:
+            path = template
+            if verb in ("PUT", "DELETE"):
+                path = template.format(own["number"], github.reviews[{"PUT": 0, "DELETE": -1}[verb]]["id"])
             request = urllib.request.Request(
                 f"{github.url}/api/v3/repos/ada/tools{path}",
                 data=None if body is None else json.dumps(body).encode(),

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support import github_git_data, github_pulls
+from tests.support import github_git_data, github_pulls, github_reviews
 from tests.support.faults import HOLD_SECONDS, Faults
 from tests.support.github_refusal import Refusal as _Refusal
 
@@ -60,6 +60,8 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.comments: list[JSON] = []  # of issues and pull requests; `_number` says which, and is not sent
         self.lines: list[JSON] = []  # review comments
         self.reviews: list[JSON] = []
+        self.review_state = github_reviews.Reviews()
+        self.graphql_queries: list[str] = []
         self.reactions: list[tuple[str, int, str]] = []  # kind, id, content
         self.checks: list[JSON] = []
         self.runs: list[JSON] | None = None  # of workflows: id, login, created_at
@@ -240,8 +242,24 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         """What the job's token wrote, in order."""
         return [each for each in (*self.comments, *self.lines) if each["user"]["login"] == BOT["login"]]
 
+    def vote(self, comment: JSON, login: str, content: str = "THUMBS_DOWN") -> None:
+        """A reaction of a person on a comment in a thread."""
+        self.review_state.reactions.append((comment["id"], login, content))
+
+    def resolve(self, comment: JSON, login: str) -> None:
+        """A person ends the thread that begins with this comment."""
+        self.review_state.resolved[comment["id"]] = login
+
     def count(self, method: str, part: str) -> int:
         return sum(1 for verb, path, _ in self.requests if verb == method and part in path)
+
+    @property
+    def bot(self) -> JSON:
+        """The account of the job's token."""
+        return BOT
+
+    def now(self) -> str:
+        return _time(0)
 
     # The job
 
@@ -399,7 +417,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.git_data.spend(self.command)
         if path == "/api/graphql":
-            return 200, {"data": self._graphql(given)}, {}
+            with self.server.lock:
+                return 200, self._graphql(given), {}
         path = path.removeprefix("/api/v3")
         if path == "/user":
             raise _Refusal(403, "Resource not accessible by integration")
@@ -415,7 +434,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     answer = action(self, given, *(unquote(part) for part in found.groups()))
                 if answer is None:
                     return 204, b"", {}
-                return self._paged(answer) if isinstance(answer, list) else (201 if verb == "POST" else 200, answer, {})
+                if isinstance(answer, list):
+                    return self._paged(answer)
+                return 201 if verb == "POST" and not path.endswith("/reviews") else 200, answer, {}
         raise _Refusal(404, "Not Found")
 
     def _paged(self, items: list[JSON]) -> tuple[int, Any, dict[str, str]]:
@@ -433,10 +454,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return 200, items[(page - 1) * size : page * size], {"Link": ", ".join(links)} if links else {}
 
     def _graphql(self, given: JSON) -> JSON:
-        if "viewer" in given["query"]:
-            return {"viewer": {"login": BOT["login"], "databaseId": BOT["id"]}}
+        if "query{viewer" in given["query"]:
+            return {"data": {"viewer": {"login": BOT["login"], "databaseId": BOT["id"]}}}
+        if "ReviewThread" in given["query"] or "reviewThreads" in given["query"]:
+            return github_reviews.graphql(self, given)
         ids = given["variables"]["ids"]
-        return {"nodes": [{"id": each, "isMinimized": each in self.server.minimized} for each in ids]}
+        return {"data": {"nodes": [{"id": each, "isMinimized": each in self.server.minimized} for each in ids]}}
 
     def _allow(self, *names: str) -> None:
         if not any(self.server.permissions.get(name) == "write" for name in names):
@@ -705,12 +728,13 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/actions/workflows", _Handler.all_workflows),
     *github_git_data.ROUTES,
     *github_pulls.ROUTES,
+    *github_reviews.ROUTES,
 )
 
 
 def _sent(answer: Any) -> Any:
     if isinstance(answer, dict):
-        return {key: _sent(value) for key, value in answer.items() if not key.startswith("_")}
+        return {key: _sent(value) for key, value in answer.items() if key[0] != "_" or key.startswith("__")}
     return [_sent(each) for each in answer] if isinstance(answer, list) else answer
 
 

@@ -25,6 +25,7 @@ from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read
 from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
 from flue_ci.forges.github.pull_requests import PullRequestCalls
 from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
+from flue_ci.forges.github.reviews import ReviewCalls
 
 FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
@@ -39,7 +40,7 @@ _VIEWER_QUERY = "query{viewer{login databaseId}}"
 _MINIMIZED_QUERY = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
-class GitHub(GitDataCalls, PullRequestCalls):
+class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls):
     """A `Forge` for `repo` (`owner/name`).
 
     `graphql_url` is derived from `api_url` when empty. `retry` bounds the repetitions of one call; `notify` is called

@@ -1,0 +1,81 @@
+"""The words for reviews on a forge: what is posted, and the threads that people and we wrote on lines of a diff.
+
+Values as they came, uncleaned. Which thread is ours and what it says of a finding is read in `publish.review`.
+"""
+
+from dataclasses import dataclass
+
+from flue_ci.core.proposals import Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineComment:
+    """A comment on `line` of a file as it is on `side`, or on the lines from `start_line` to `line`."""
+
+    path: str
+    line: int
+    side: Side = "RIGHT"
+    start_line: int | None = None
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewDraft:
+    """A review of `commit` that only comments. It is posted whole or not at all."""
+
+    commit: str
+    body: str
+    comments: tuple[LineComment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostedReview:
+    """A review that stands on the forge. `is_ours`: the token's own account wrote it; `commit` is what it is of."""
+
+    id: int
+    body: str = ""
+    commit: str = ""
+    url: str = ""
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadComment:
+    """A comment in a thread. `is_ours`: the token's own account wrote it; `is_person`: no bot did (a deleted account
+    counts as a person). `rejected_by` are the logins of the 👎 on it."""
+
+    id: int
+    author: str
+    body: str
+    url: str = ""
+    is_ours: bool = False
+    is_person: bool = True
+    rejected_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewThread:
+    """A discussion of a line, oldest comment first; `is_complete`: all of its comments are here.
+
+    `line` is that of the diff of now, None when it is outdated. `resolved_by` is a login without `[bot]`, "" for nobody
+    that the forge names. `can_resolve`: this token may end it now.
+    """
+
+    id: str
+    path: str
+    line: int | None = None
+    side: Side = "RIGHT"
+    is_outdated: bool = False
+    is_resolved: bool = False
+    resolved_by: str = ""
+    can_resolve: bool = False
+    comments: tuple[ThreadComment, ...] = ()
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewHistory:
+    """All threads of a pull request, and its newest reviews (at most 100, oldest first)."""
+
+    threads: tuple[ReviewThread, ...] = ()
+    reviews: tuple[PostedReview, ...] = ()
