@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support import github_git_data
+from tests.support import github_actions, github_git_data
 from tests.support.faults import HOLD_SECONDS, Faults
 from tests.support.github_refusal import Refusal as _Refusal
 
@@ -76,6 +76,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.workflow_states: dict[str, str] = {}  # by path, of workflows that are not active
         self.archived = False
         self.git_data = github_git_data.GitData()
+        self.actions_runs = github_actions.Actions()
         self.name = "ada/tools"
         self._ids = 1000
         self._thread: threading.Thread | None = None
@@ -375,6 +376,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault and fault.status:
             headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
             self._send(fault.status, fault.body if fault.body is not None else {"message": fault.message}, headers)
+            return
+        if path.startswith("/storage/"):
+            self._send(*github_actions.stored(self.server, path, dict(self.headers.items())))
             return
         if ".git/" in path:
             self._git(path, body)
@@ -705,6 +709,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/environments/([^/]+)/secrets", _Handler.environment_secrets),
     ("GET", r"/actions/workflows", _Handler.all_workflows),
     *github_git_data.ROUTES,
+    *github_actions.ROUTES,
 )
 
 

@@ -24,13 +24,15 @@ _LINK = re.compile(r'<([^<>]+)>;\s*rel="(\w+)"')
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
     """`purpose` is for people (`read the issue`); `url` a path of the API, or a whole address of it, of which only the
-    path counts."""
+    path counts. `redirects`: the answer is the address of something, which the caller looks at; any other redirect is
+    an error."""
 
     purpose: str
     verb: str
     url: str
     query: dict[str, Any] | None = None
     body: Any = None
+    redirects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
