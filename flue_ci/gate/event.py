@@ -63,11 +63,10 @@ class Event:
     actor: str = ""
     actor_id: int = 0
     actor_kind: str = ""
-    actor_id: int | None = None
     triggering_actor: str = ""
     author: str = ""
+    author_id: int = 0
     author_kind: str = ""
-    author_id: int | None = None
     text: str = ""
     text_before: str = ""
     asked_at: str = ""
@@ -138,11 +137,10 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         actor=sender.text("login") or environ.get("GITHUB_ACTOR", ""),
         actor_id=sender.number("id") or 0,
         actor_kind=sender.text("type"),
-        actor_id=sender.number("id"),
         triggering_actor=environ.get("GITHUB_TRIGGERING_ACTOR", ""),
         author=author.text("login"),
+        author_id=author.number("id") or 0,
         author_kind=author.text("type"),
-        author_id=author.number("id"),
         text=comment.text("body"),
         text_before=top.part("changes").part("body").text("from"),
         asked_at=written_at or checks.text("updated_at") or checks.text("completed_at"),

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.github_refusal import Refusal
+
 if TYPE_CHECKING:
     from tests.support.github_server import GitHubServer, _Handler
 
@@ -86,32 +88,26 @@ def stored(server: GitHubServer, path: str, headers: Mapping[str, str]) -> tuple
 
 
 def _redirect(handler: _Handler, name: str, data: bytes) -> Any:
-    from tests.support.github_server import _Refusal
-
     actions = handler.server.actions_runs
     actions.files[f"/storage/{name}"] = data
     location = f"{handler.server.url.replace('127.0.0.1', 'localhost')}/storage/{name}?sig=secret"
     if actions.location:
         location = actions.location(location)
-    raise _Refusal(302, "", Location=location)
+    raise Refusal(302, "", Location=location)
 
 
 def _may_read(handler: _Handler, wanted: str = "read") -> None:
-    from tests.support.github_server import _Refusal
-
     levels = {"read": ("read", "write"), "write": ("write",)}[wanted]
     if handler.server.permissions.get("actions") not in levels:
         accepted = {"X-Accepted-GitHub-Permissions": f"actions={wanted}"}
-        raise _Refusal(403, "Resource not accessible by integration", **accepted)
+        raise Refusal(403, "Resource not accessible by integration", **accepted)
 
 
 def _there(handler: _Handler, items: Any, number: str) -> JSON:
-    from tests.support.github_server import _Refusal
-
     _may_read(handler)
     matches = [item for item in items if item["id"] == int(number)]
     if not matches:
-        raise _Refusal(404, "Not Found")
+        raise Refusal(404, "Not Found")
     entry: JSON = matches[0]
     return entry
 
@@ -129,11 +125,9 @@ def read_artifacts(handler: _Handler, _: JSON, run: str) -> JSON:
 
 
 def read_archive(handler: _Handler, _: JSON, number: str) -> Any:
-    from tests.support.github_server import _Refusal
-
     entry = _there(handler, handler.server.actions_runs.artifacts, number)
     if entry["expired"]:
-        raise _Refusal(410, "Artifact has expired")
+        raise Refusal(410, "Artifact has expired")
     return _redirect(handler, f"artifact-{number}", entry["_data"])
 
 
@@ -145,12 +139,10 @@ def read_jobs(handler: _Handler, _: JSON, run: str, attempt: str) -> JSON:
 
 
 def read_log(handler: _Handler, _: JSON, number: str) -> Any:
-    from tests.support.github_server import _Refusal
-
     _there(handler, handler.server.actions_runs.jobs, number)
     log = handler.server.actions_runs.logs.get(int(number))
     if log is None:
-        raise _Refusal(410, "Server Error")
+        raise Refusal(410, "Server Error")
     return _redirect(handler, f"log-{number}", log)
 
 
