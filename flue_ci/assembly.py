@@ -23,12 +23,11 @@ from flue_ci.core.ports import (
     SandboxRequest,
     WithoutIsolation,
 )
-from flue_ci.core.proposals import ProposalRules
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
 from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
-from flue_ci.report.report import NewPullRequest, Publishing
+from flue_ci.publish.from_spec import proposal_rules, publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
 from flue_ci.safety.find_secrets import MIN_LENGTH
@@ -36,7 +35,6 @@ from flue_ci.safety.redact import Redactor, secrets_of, unmaskable
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import GitHubSettings, Settings
 from flue_ci.spec.hidden_text import visible_text
-from flue_ci.spec.publish_schema import MAX_REVIEW_COMMENTS, PUSHES
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.schema import AgentSpec, ModelSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
@@ -71,6 +69,32 @@ def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeo
         retry=replace(RETRY_POLICY, timeout=timeout),
         notify=notify,
     )
+
+
+def make_push_forge(
+    settings: Settings, notify: Callable[[str], None], learn: Callable[[str], None], *, pull_requests: bool = False
+) -> Forge | None:
+    """GitHub with the token whose pushes start workflows: that of `push-token`, or of a GitHub App, which is asked for
+    when it is needed first. `learn` gets the latter; `pull_requests`: it has to open them, too. None: neither is
+    there. Nothing is asked of GitHub yet."""
+    from flue_ci.forges.github.app import AppGitHub
+    from flue_ci.forges.github.client import GitHub
+    from flue_ci.forges.github.retry import RETRY_POLICY
+
+    github = settings.github
+    retry = replace(RETRY_POLICY, timeout=settings.retry_timeout_seconds or RETRY_POLICY.timeout)
+    if github.push_token:
+        return GitHub(
+            repo=github.repo,
+            token=github.push_token,
+            api_url=github.api_url,
+            graphql_url=github.graphql_url,
+            retry=retry,
+            notify=notify,
+        )
+    if github.app_id or github.app_private_key:
+        return AppGitHub(github, retry=retry, notify=notify, learn=learn, pull_requests=pull_requests)
+    return None
 
 
 async def examine_github(settings: GitHubSettings) -> "RepositorySetup":
@@ -215,44 +239,6 @@ def _with_hosts(network: Network, hosts: tuple[str, ...]) -> Network:
     if not hosts or network.mode == "open":
         return network
     return replace(network, mode="hosts", hosts=tuple(dict.fromkeys([*network.hosts, *hosts])))
-
-
-def publishing(spec: AgentSpec) -> Publishing:
-    """How a spec wants its report published. Links to hosts that the agent may reach anyway can carry no secret out
-    that it could not send itself."""
-    hosts = spec.sandbox.network.agent
-    if isinstance(hosts, str):
-        hosts = ()
-    wishes = spec.publish
-    when = wishes.when or ("checks-pass" if wishes.changes in PUSHES else "always")
-    return Publishing(
-        comment=wishes.comment,
-        links=tuple(hosts),
-        changes=wishes.changes,
-        when=when,
-        branch=wishes.branch,
-        commits=wishes.commits,
-        protect=wishes.protect,
-        allow=wishes.allow,
-        pull_request=NewPullRequest(**wishes.pull_request.model_dump()),
-        rules=proposal_rules(spec),
-        roles=spec.triggers.roles,
-    )
-
-
-def proposal_rules(spec: AgentSpec) -> ProposalRules:
-    """What an agent may propose for publication, by its spec."""
-    wishes = spec.publish
-    rules = ProposalRules(change=wishes.changes in PUSHES, labels=wishes.labels)
-    if wishes.review:
-        rules = replace(rules, review_comments=MAX_REVIEW_COMMENTS)
-    if wishes.triage:
-        rules = replace(rules, triages=wishes.triage.max, assignees=wishes.triage.assignees)
-    if wishes.check_run:
-        rules = replace(rules, check_runs=wishes.check_run.max)
-    if wishes.reply:
-        rules = replace(rules, replies=wishes.reply.max)
-    return rules
 
 
 def _prompt_parts(

@@ -10,9 +10,15 @@ from flue_ci.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitHubSettings:
-    """Where a workflow runs, and with which rights. `repo` is `owner/name`; all empty outside of GitHub Actions."""
+    """Where a workflow runs, and with which rights. `repo` is `owner/name`; all empty outside of GitHub Actions.
+
+    `push_token`, or the id and the private key (PEM) of a GitHub App, moves branches: what the job's own token pushes
+    starts no workflows."""
 
     token: str = field(default="", repr=False)
+    push_token: str = field(default="", repr=False)
+    app_id: str = ""
+    app_private_key: str = field(default="", repr=False)
     repo: str = ""
     api_url: str = "https://api.github.com"
     graphql_url: str = ""
@@ -75,6 +81,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         rescue_seconds=_seconds(environ, "FLUE_CI_RESCUE_SECONDS"),
         github=GitHubSettings(
             token=environ.get("FLUE_CI_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", ""),
+            push_token=environ.get("FLUE_CI_PUSH_TOKEN", "").strip(),
+            app_id=environ.get("FLUE_CI_APP_ID", "").strip(),
+            app_private_key=environ.get("FLUE_CI_APP_PRIVATE_KEY", "").strip(),
             repo=environ.get("GITHUB_REPOSITORY", ""),
             api_url=environ.get("GITHUB_API_URL") or "https://api.github.com",
             graphql_url=environ.get("GITHUB_GRAPHQL_URL", ""),

@@ -48,6 +48,8 @@ HOMES = {
     "e2b": ("sandboxes.e2b",),
     "anthropic": ("models.claude",),
     "github": ("forges.github",),
+    "jwt": ("forges.github.app",),
+    "requests": ("forges.github.download",),
     "yaml": ("spec.yaml_document",),
     "jinja2": ("spec.template", "report.page"),
     "markupsafe": ("report.page",),

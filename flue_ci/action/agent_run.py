@@ -14,12 +14,13 @@ from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
 from flue_ci.action.model_hosts import check_model_host
 from flue_ci.action.target import Agent, Target, trigger_of
-from flue_ci.assembly import prepare_run, publishing
+from flue_ci.assembly import prepare_run
 from flue_ci.core.errors import FlueError, SpecError, UsageError
 from flue_ci.core.events import Observer
 from flue_ci.git.fetch import open_remote
 from flue_ci.git.source import Source
 from flue_ci.publish.comment import progress_comment
+from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.progress_comment import ProgressTracker
 from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget
 from flue_ci.publish.registry import load_publishers

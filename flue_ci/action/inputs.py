@@ -49,7 +49,7 @@ def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
         return environ.get(f"FLUE_CI_{name}", "").strip()
 
     return ActionInputs(
-        settings=read_settings(environ),
+        settings=_one_push_token(read_settings(environ)),
         gate=read_gate_settings(environ),
         instruction=environ.get("FLUE_CI_INSTRUCTION", ""),
         model=text("MODEL"),
@@ -68,6 +68,15 @@ def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
         trusted_branches=_branches(text("TRUSTED_BRANCHES")),
         allowed_model_hosts=_hosts(text("ALLOWED_MODEL_HOSTS")),
     )
+
+
+def _one_push_token(settings: Settings) -> Settings:
+    if settings.github.push_token and settings.github.app_id:
+        raise UsageError(
+            "inputs `push-token` and `app-id`: each names who pushes, and there can be one only",
+            hint="leave one of them away",
+        )
+    return settings
 
 
 def _sandbox(name: str) -> str:

@@ -65,9 +65,10 @@ def start_job(environ: Mapping[str, str]) -> ActionJob:
     install_log_handler(job.say)
     if environ.get("GITHUB_ACTIONS") == "true":  # anywhere else the lines that ask for it would only show them
         settings = job.settings
-        values = [settings.anthropic_api_key, settings.e2b_api_key]
-        if settings.github.token:
-            values.append(base64.b64encode(f"x-access-token:{settings.github.token}".encode()).decode())
+        github = settings.github
+        values = [settings.anthropic_api_key, settings.e2b_api_key, github.push_token, github.app_private_key]
+        if github.token:
+            values.append(base64.b64encode(f"x-access-token:{github.token}".encode()).decode())
         for value in values:
             mask(sys.stdout, value)
     return job
@@ -115,6 +116,12 @@ class ActionJob:
     def problem(self, text: str, hint: str = "") -> None:
         """One line in the log about what went wrong beside the run; the run's own ending is the annotation."""
         self.say(with_hint(text, hint).replace("\n", " "))
+
+    def learn_secret(self, value: str) -> None:
+        """A key that came during the job: hidden by the runner and taken out of all that is said from now on."""
+        if self.environ.get("GITHUB_ACTIONS") == "true":
+            mask(sys.stdout, value)
+        self.redact.learn(value)
 
     def append_summary(self, markdown: str) -> None:
         """Adds to the job's summary. A failure is a notice: it is never the only place."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
-from flue_ci.assembly import publishing
 from flue_ci.core.errors import FlueError
 from flue_ci.gate.policy import Allow, decide
 from flue_ci.git.protected import protected_paths
+from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import EXIT_CODES
 from flue_ci.report.delivery import plan_artifact

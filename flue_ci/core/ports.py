@@ -4,17 +4,15 @@
 Small protocols. What only some implementations can do gets a protocol of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from flue_ci.core.discussion import Account, Comment, Discussion, FileDiff, Issue, PullRequest
-from flue_ci.core.errors import ForgeError
+from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
 from flue_ci.core.events import Observer
 from flue_ci.core.messages import Conversation, Message, Outcome, Reply
 from flue_ci.core.proposals import ProposalRules
-from flue_ci.core.review import PostedReview, ReviewDraft, ReviewHistory
 
 User = Literal["user", "root"]
 
@@ -363,53 +361,3 @@ class Forge(Discussions, Protocol):
 
     async def close(self) -> None:
         """Ends the connections. Idempotent."""
-
-
-@runtime_checkable
-class PullRequestForge(Protocol):
-    """A forge on which pull requests are opened. Raises `ForgeError`."""
-
-    async def default_branch(self) -> str:
-        """Its name."""
-
-    async def open_pulls(self) -> list[PullRequest]:
-        """Those of this repository, the newest first; of very many only the newest."""
-
-    async def pulls_from(self, branch: str) -> list[PullRequest]:
-        """Those that came from a branch of this repository, open or not."""
-
-    async def create_pull(self, *, title: str, body: str, head: str, base: str, draft: bool) -> PullRequest:
-        """A pull request of the branch `head` of this repository; the one that there is already, if any."""
-
-    async def edit_pull(self, number: int, *, title: str, body: str) -> PullRequest:
-        """The pull request with another title and body."""
-
-    async def request_reviewers(self, number: int, names: Sequence[str]) -> None:
-        """Logins, and teams as `owner/team`: all of them or, with an error, none."""
-
-    async def add_labels(self, number: int, labels: Sequence[str]) -> None:
-        """To an issue or pull request."""
-
-    async def changed_files(self, number: int) -> list[FileDiff]:
-        """The files of a pull request with their diffs; one that is large may have none."""
-
-
-@runtime_checkable
-class ReviewForge(Protocol):
-    """A forge with reviews of pull requests. Raises `ForgeError`."""
-
-    async def review_history(self, number: int) -> ReviewHistory:
-        """Every thread of the pull request, and its reviews."""
-
-    async def create_review(self, number: int, draft: ReviewDraft) -> PostedReview:
-        """Posts it, once. `ForgeError` with status 422: the place of a comment is not accepted, and nothing is
-        posted."""
-
-    async def accepts_review(self, number: int, draft: ReviewDraft) -> bool:
-        """Whether `create_review` would take the places of its comments. Nobody sees the attempt."""
-
-    async def edit_review(self, number: int, review: int, body: str) -> None:
-        """Gives a review of ours another text."""
-
-    async def resolve_threads(self, ids: Sequence[str]) -> Mapping[str, ForgeError]:
-        """Ends these threads; the error of each that could not be ended."""

@@ -3,8 +3,11 @@
 Values as they came, uncleaned. Which thread is ours and what it says of a finding is read in `publish.review`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
+from flue_ci.core.errors import ForgeError
 from flue_ci.core.proposals import Side
 
 
@@ -79,3 +82,24 @@ class ReviewHistory:
 
     threads: tuple[ReviewThread, ...] = ()
     reviews: tuple[PostedReview, ...] = ()
+
+
+@runtime_checkable
+class ReviewForge(Protocol):
+    """A forge with reviews of pull requests. Raises `ForgeError`."""
+
+    async def review_history(self, number: int) -> ReviewHistory:
+        """Every thread of the pull request, and its reviews."""
+
+    async def create_review(self, number: int, draft: ReviewDraft) -> PostedReview:
+        """Posts it, once. `ForgeError` with status 422: the place of a comment is not accepted, and nothing is
+        posted."""
+
+    async def accepts_review(self, number: int, draft: ReviewDraft) -> bool:
+        """Whether `create_review` would take the places of its comments. Nobody sees the attempt."""
+
+    async def edit_review(self, number: int, review: int, body: str) -> None:
+        """Gives a review of ours another text."""
+
+    async def resolve_threads(self, ids: Sequence[str]) -> Mapping[str, ForgeError]:
+        """Ends these threads; the error of each that could not be ended."""

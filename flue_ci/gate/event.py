@@ -45,7 +45,8 @@ def event_names() -> tuple[str, ...]:
 class Event:
     """One event. Logins and texts are as GitHub sent them; "" and None stand for absent.
 
-    `author` wrote `text`, or opened the pull request or issue; `actor` caused the event. `asked_at` is when the text
+    `author` wrote `text`, or opened the pull request or issue; `actor` caused the event. `text_before` is what an edit
+    has changed into `text`. `asked_at` is when the text
     was written, or when the checks came to their state (RFC 3339); later comments are no part of the request.
     `head_sha` and `base_ref` are the pull request's at the time of the event, where the payload has them; of a merge
     group, `base_ref` is the branch that it is to go into. `checked_sha` is the commit that a workflow run, check run or
@@ -64,8 +65,10 @@ class Event:
     actor_kind: str = ""
     triggering_actor: str = ""
     author: str = ""
+    author_id: int = 0
     author_kind: str = ""
     text: str = ""
+    text_before: str = ""
     asked_at: str = ""
     comment_id: int | None = None
     comment_kind: str = ""  # `issue` or `review`
@@ -136,8 +139,10 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         actor_kind=sender.text("type"),
         triggering_actor=environ.get("GITHUB_TRIGGERING_ACTOR", ""),
         author=author.text("login"),
+        author_id=author.number("id") or 0,
         author_kind=author.text("type"),
         text=comment.text("body"),
+        text_before=top.part("changes").part("body").text("from"),
         asked_at=written_at or checks.text("updated_at") or checks.text("completed_at"),
         comment_id=top.part("comment").number("id"),
         comment_kind={"issue_comment": "issue", "pull_request_review_comment": "review"}.get(name, ""),

@@ -14,9 +14,11 @@ from typing import Union
 from flue_ci.core.text import closest_match, one_line
 from flue_ci.gate.comment_command import CommentCommand, find_command
 from flue_ci.gate.event import AGENT_EVENTS, COMMENTS, EVENTS, Event
+from flue_ci.gate.push_box import PushBox, find_tick
 
 NOT_FOR_US = "this comment is not for us"
 MARKER = "<!-- flue-ci"  # every comment of ours begins with it
+_EDITED = "only a new comment asks for an agent, an edited one never does"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 DEFAULT_ROLES = ("admin", "maintain", "write")
 
@@ -61,9 +63,11 @@ class ActorRoles:
 
 @dataclass(frozen=True)
 class Allow:
-    """Go on. `command` is the request of a comment; None when the event itself may start an agent."""
+    """Go on. `command` is the request of a comment; None when the event itself may start an agent. `tick`: nothing is
+    started, somebody wants the change that was saved for this box pushed."""
 
     command: CommentCommand | None = None
+    tick: PushBox | None = None
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,10 @@ def decide(event: Event, settings: GateSettings, find: Callable[..., CommentComm
     secrets. `find` finds the request in a comment, as `find_command` does."""
     if event.name not in AGENT_EVENTS:
         return Skip(f"{event.name or 'this event'} starts no agent")
+    if event.name == "issue_comment" and event.action == "edited":
+        return _decide_edit(event, settings)
     if event.name not in EVENTS and not event.is_comment:
-        return Skip("only a new comment asks for an agent, an edited one never does")
+        return Skip(_EDITED)
     if event.text.lstrip().startswith(MARKER):
         return Skip("this comment is our own")
     if event.is_comment:
@@ -147,6 +153,19 @@ def _decide_comment(event: Event, settings: GateSettings, find: Callable[..., Co
     if not event.actor or event.actor != event.author:
         return Deny(f"{_display_login(event.actor)} is not the author of the comment")
     return Allow(command)
+
+
+def _decide_edit(event: Event, settings: GateSettings) -> Decision:
+    """The box of our own comment, ticked by a person. Whether the comment is ours is asked of GitHub."""
+    tick = find_tick(event.text_before, event.text)
+    if tick is None or not event.comment_id:
+        return Skip(_EDITED)
+    is_author = event.actor_id == event.author_id or event.actor.lower() == event.author.lower()
+    if is_author or not event.actor or not event.author or not is_person(event.actor_kind):
+        return Skip("a box is ticked by a person, not by the account that has made it, and not by a bot")
+    if tick.workflow != settings.workflow or settings.agent not in ("", tick.agent):
+        return Skip(f"this box is answered by the workflow that has made it, {tick.workflow}")
+    return Allow(tick=tick)
 
 
 def _decide_activity(event: Event, settings: GateSettings) -> Decision:

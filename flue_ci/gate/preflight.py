@@ -51,6 +51,7 @@ class GitHubApi:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._base = environ.get("GITHUB_API_URL") or "https://api.github.com"
+        self._graphql_url = environ.get("GITHUB_GRAPHQL_URL") or f"{self._base}/graphql"
         self._repo = environ.get("GITHUB_REPOSITORY", "")
         self._token = environ.get("FLUE_CI_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
 
@@ -61,6 +62,25 @@ class GitHubApi:
         if not isinstance(role, str):
             raise ValueError("an answer without a role")
         return role
+
+    def has_written(self, event: Event) -> bool:
+        """Whether the comment of the event is by the account of our token. Raises like `role`.
+
+        As `forges.github.client` finds it out: a job's token learns it from GraphQL, and has the name of all of them
+        where that is closed to it.
+        """
+        if not self._token.startswith("ghs_"):
+            return bool(self._send("GET", f"{self._base}/user").get("id") == event.author_id)
+        query = {"query": "query{viewer{login databaseId}}"}
+        try:
+            viewer = self._send("POST", self._graphql_url, query)["data"]["viewer"]
+        except urllib.error.HTTPError as error:
+            if error.code not in (403, 404):
+                raise
+            viewer = {"login": "github-actions[bot]"}
+        if viewer.get("databaseId"):
+            return bool(viewer["databaseId"] == event.author_id)
+        return bool(viewer["login"] == event.author)
 
     def some_spec_contains(self, word: str) -> bool:
         """Whether the word occurs, in any case, in an agent spec of the default branch. Raises like `role`.
@@ -91,7 +111,10 @@ class GitHubApi:
         elif event.number:
             self._request("POST", f"/issues/{event.number}/comments", {"body": body})
 
-    def _request(self, method: str, path: str, body: object = None, *, is_last: bool = False) -> Any:
+    def _request(self, method: str, path: str, body: object = None) -> Any:
+        return self._send(method, f"{self._base}/repos/{self._repo}{path}", body)
+
+    def _send(self, method: str, url: str, body: object = None, *, is_last: bool = False) -> Any:
         data = None if body is None else json.dumps(body).encode()
         headers = {
             "Accept": "application/vnd.github+json",
@@ -99,9 +122,7 @@ class GitHubApi:
             "User-Agent": "flue-ci",
             "X-GitHub-Api-Version": "2022-11-28",
         }
-        request = urllib.request.Request(  # noqa: S310 (the scheme is the runner's own)
-            f"{self._base}/repos/{self._repo}{path}", data=data, headers=headers, method=method
-        )
+        request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 (the runner's)
         try:
             with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
                 return json.loads(response.read(_MAX_RESPONSE_BYTES) or b"{}")
@@ -110,7 +131,7 @@ class GitHubApi:
             if is_last or not wait.isdigit() or int(wait) > _MAX_WAIT_SECONDS:
                 raise
         time.sleep(int(wait))
-        return self._request(method, path, body, is_last=True)
+        return self._send(method, url, body, is_last=True)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -170,6 +191,8 @@ def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
         decision = _decide_for_bot(event, settings, decision, api)
     if not isinstance(decision, Allow):
         return _outputs(decision.reason)
+    if decision.tick is not None:
+        return _decide_tick(event, api)
     if decision.command is not None:
         return _decide_request(event, api, decision.command)
     return _outputs(_review_refusal(api) if event.name in COMMENTS else "")
@@ -205,6 +228,18 @@ def _decide_request(event: Event, api: GitHubApi, command: CommentCommand) -> di
     has_reacted = _react(api, event, "confused" if refusal else "eyes")
     if not has_reacted and (not refusal or not is_certain) and event.from_fork and event.name != "issue_comment":
         return _outputs(FORK_REFUSAL)
+    return _outputs(refusal, has_reacted=has_reacted and not refusal)
+
+
+def _decide_tick(event: Event, api: GitHubApi) -> dict[str, str]:
+    """A box that somebody has ticked: the comment has to be ours, and the person one who may ask for an agent."""
+    try:
+        if not api.has_written(event):
+            return _outputs("the box that was ticked is in a comment of another account")
+    except _NO_ANSWER as error:
+        return _outputs(f"whose comment this is could not be found out, so nothing is pushed: {_describe(error)}")
+    refusal, _ = _role_refusal(event, api)
+    has_reacted = _react(api, event, "confused" if refusal else "eyes")
     return _outputs(refusal, has_reacted=has_reacted and not refusal)
 
 

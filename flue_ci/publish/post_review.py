@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from flue_ci.core.errors import ForgeError
-from flue_ci.core.ports import ReviewForge
-from flue_ci.core.review import LineComment, PostedReview, ReviewDraft
+from flue_ci.core.review import LineComment, PostedReview, ReviewDraft, ReviewForge
 
 MAX_ATTEMPTS = 16  # drafts that are tried to find the comments at fault
 _REFUSED = 422

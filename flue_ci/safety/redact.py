@@ -35,7 +35,13 @@ class Redactor:
     """Replaces secrets by `***`. Calling it twice changes nothing more."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._finder = SecretFinder(secrets)
+        self._secrets = tuple(secrets)
+        self._finder = SecretFinder(self._secrets)
+
+    def learn(self, secret: str) -> None:
+        """From now on replaces this one as well, for all who have this redactor."""
+        self._secrets = (*self._secrets, secret)
+        self._finder = SecretFinder(self._secrets)
 
     def __call__(self, text: str) -> str:
         """`text` without secrets. Lone surrogates, which UTF-8 cannot encode, become `\\udcff`."""

@@ -25,6 +25,9 @@ VARIABLES = {  # how an input reaches the program
     "anthropic-api-key": "FLUE_CI_ANTHROPIC_API_KEY",
     "e2b-api-key": "FLUE_CI_E2B_API_KEY",
     "github-token": "FLUE_CI_GITHUB_TOKEN",
+    "push-token": "FLUE_CI_PUSH_TOKEN",
+    "app-id": "FLUE_CI_APP_ID",
+    "app-private-key": "FLUE_CI_APP_PRIVATE_KEY",
     "model": "FLUE_CI_MODEL",
     "trigger": "FLUE_CI_TRIGGER",
     "phrase": "FLUE_CI_PHRASE",
@@ -60,6 +63,7 @@ OUTPUTS = [
 OF_STEPS = {
     "FLUE_CI_REPORT_PATH",
     "FLUE_CI_ARTIFACT_URL",
+    "FLUE_CI_ARTIFACT_DIGEST",
 }  # what steps learn of earlier ones
 
 
@@ -96,7 +100,14 @@ def test_no_script_contains_an_expression() -> None:
 def test_keys_are_given_only_to_the_steps_that_need_them() -> None:
     holders = {
         key: [name for name, step in STEPS.items() if f"inputs.{key}" in str(step.get("env"))]
-        for key in ("anthropic-api-key", "e2b-api-key", "github-token")
+        for key in (
+            "anthropic-api-key",
+            "e2b-api-key",
+            "github-token",
+            "push-token",
+            "app-id",
+            "app-private-key",
+        )
     }
     assert holders == {
         "anthropic-api-key": ["Run"],
@@ -108,6 +119,9 @@ def test_keys_are_given_only_to_the_steps_that_need_them() -> None:
             "Link the report",
             "Report a killed run",
         ],
+        "push-token": ["Run"],
+        "app-id": ["Run"],
+        "app-private-key": ["Run"],
     }
 
 

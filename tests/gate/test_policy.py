@@ -231,6 +231,7 @@ def test_a_payload_is_read_as_github_writes_it() -> None:
         "gate/comment_command",
         "gate/policy",
         "gate/preflight",
+        "gate/push_box",
         "gate/workflow_commands",
     ],
 )

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support import github_git_data, github_pulls, github_reviews
+from tests.support import github_actions, github_app, github_git_data, github_pulls, github_reviews
 from tests.support.faults import HOLD_SECONDS, Faults
 from tests.support.github_refusal import Refusal as _Refusal
 
@@ -79,6 +79,8 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         self.archived = False
         self.git_data = github_git_data.GitData()
         self.pull_settings = github_pulls.Pulls()
+        self.actions_runs = github_actions.Actions()
+        self.app = github_app.App()
         self.name = "ada/tools"
         self._ids = 1000
         self._thread: threading.Thread | None = None
@@ -395,6 +397,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
             self._send(fault.status, fault.body if fault.body is not None else {"message": fault.message}, headers)
             return
+        if path.startswith("/storage/"):
+            self._send(*github_actions.stored(self.server, path, dict(self.headers.items())))
+            return
         if ".git/" in path:
             self._git(path, body)
             return
@@ -411,9 +416,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(status, answer, headers)
 
     def _act(self, path: str, body: bytes) -> tuple[int, Any, dict[str, str]]:
-        if not (self.headers.get("Authorization") or "").endswith(TOKEN):
-            raise _Refusal(401, "Bad credentials")
         given = json.loads(body) if body else {}
+        if (answer := github_app.answer(self, path.removeprefix("/api/v3"), given)) is not None:
+            return 201 if self.command == "POST" else 200, answer, {}
+        if not (self.headers.get("Authorization") or "").endswith((TOKEN, github_app.APP_TOKEN)):
+            raise _Refusal(401, "Bad credentials")
         with self.server.lock:
             self.server.git_data.spend(self.command)
         if path == "/api/graphql":
@@ -729,6 +736,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *github_git_data.ROUTES,
     *github_pulls.ROUTES,
     *github_reviews.ROUTES,
+    *github_actions.ROUTES,
 )
 
 

@@ -18,6 +18,7 @@ from flue_ci.core.ports import Reaction
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.actions import ActionsCalls
 from flue_ci.forges.github.failed_checks import failed_checks
 from flue_ci.forges.github.git_data import GitDataCalls
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
@@ -40,7 +41,7 @@ _VIEWER_QUERY = "query{viewer{login databaseId}}"
 _MINIMIZED_QUERY = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
-class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls):
+class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls):
     """A `Forge` for `repo` (`owner/name`).
 
     `graphql_url` is derived from `api_url` when empty. `retry` bounds the repetitions of one call; `notify` is called
@@ -58,6 +59,7 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls):
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._repo, self._token = repo, token.strip()
+        self._api_url = api_url
         self._user_url = f"{api_url.rstrip('/')}/user"
         self._graphql_url = graphql_url or f"{api_url.rstrip('/').removesuffix('/v3')}/graphql"
         self._retry_policy, self._notify = retry, notify
@@ -330,7 +332,7 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls):
         while True:
             self.requests += 1
             response = await connections.send(request)
-            if response.ok:
+            if response.ok or (request.redirects and response.status == 302):
                 return response
             wait = None
             if response.rate_limited or response.retryable:

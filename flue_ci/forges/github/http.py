@@ -18,19 +18,22 @@ if TYPE_CHECKING:
     from github.Requester import Requester
 
 TIMEOUT_SECONDS = 20  # of one request
+_JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # by which a GitHub App proves itself
 _LINK = re.compile(r'<([^<>]+)>;\s*rel="(\w+)"')
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
     """`purpose` is for people (`read the issue`); `url` a path of the API, or a whole address of it, of which only the
-    path counts."""
+    path counts. `redirects`: the answer is the address of something, which the caller looks at; any other redirect is
+    an error."""
 
     purpose: str
     verb: str
     url: str
     query: dict[str, Any] | None = None
     body: Any = None
+    redirects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,13 @@ class ConnectionPool:
     def _connect(self) -> Requester:
         import github
 
+        auth: github.Auth.Auth | None = None
+        if _JWT.fullmatch(self._token):
+            auth = github.Auth.AppAuthToken(self._token)
+        elif self._token:
+            auth = github.Auth.Token(self._token)
         return github.Github(
-            auth=github.Auth.Token(self._token) if self._token else None,
+            auth=auth,
             base_url=self._base_url,
             timeout=TIMEOUT_SECONDS,
             user_agent="flue-ci",

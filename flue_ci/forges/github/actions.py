@@ -1,0 +1,121 @@
+"""GitHub Actions as far as we ask it: runs of workflows, their jobs and logs, and artifacts.
+
+Source: https://docs.github.com/rest/actions
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from flue_ci.core.errors import ForgeError
+from flue_ci.core.retry import Retry, RetryPolicy
+from flue_ci.core.workflow_runs import StoredArtifact, WorkflowJob, WorkflowRun
+from flue_ci.forges.github import parse
+from flue_ci.forges.github.download import check_location, download
+from flue_ci.forges.github.http import ApiRequest, ApiResponse
+from flue_ci.forges.github.pages import Items
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_WORKFLOW = re.compile(r"\.github/workflows/[^/@]+")
+
+
+class ActionsCalls:
+    """The part of `GitHub` that reads workflows: an `ActionsForge`."""
+
+    _repo: str
+    _api_url: str
+    _retry_policy: RetryPolicy
+    _fetch: Callable[..., Awaitable[dict[str, Any]]]
+    _list: Callable[..., Awaitable[Items]]
+    _send: Callable[..., Awaitable[ApiResponse]]
+
+    async def workflow_run(self, run_id: int) -> WorkflowRun:
+        """The run, in its latest attempt. Raises `ForgeError` with status 404 when there is none."""
+        data = await self._fetch("read the workflow run", f"/actions/runs/{run_id}")
+        return workflow_run(data, self._repo)
+
+    async def artifacts(self, run_id: int, name: str) -> list[StoredArtifact]:
+        """GitHub finds by name; the names are compared again, because older servers list all."""
+        path = f"/actions/runs/{run_id}/artifacts"
+        items = await self._list("look for the artifact", path, key="artifacts", name=name)
+        return [artifact(item) for item in items if parse.text(item, "name") == name]
+
+    async def download_artifact(self, artifact: StoredArtifact, limit: int) -> bytes:
+        """The archive. Raises `ForgeError`: with status 410 for one that has expired."""
+        return await self._download("download the artifact", f"/actions/artifacts/{artifact.id}/zip", limit)
+
+    async def jobs(self, run_id: int, attempt: int) -> list[WorkflowJob]:
+        """The jobs of one attempt of a run."""
+        path = f"/actions/runs/{run_id}/attempts/{attempt}/jobs"
+        return [job(item) for item in await self._list("read the jobs", path, key="jobs")]
+
+    async def job_log(self, job_id: int, limit: int) -> bytes:
+        """Raises `ForgeError`: with status 410 for one that is not kept any more."""
+        return await self._download("read the job's log", f"/actions/jobs/{job_id}/logs", limit)
+
+    async def rerun_failed_jobs(self, run_id: int) -> None:
+        """Needs the permission `actions: write`."""
+        await self._fetch("run the failed jobs again", f"/actions/runs/{run_id}/rerun-failed-jobs", "POST")
+
+    async def _download(self, purpose: str, path: str, limit: int) -> bytes:
+        """What the API answers with a redirect for. Each attempt asks for a new address, because those end soon."""
+        retry = Retry(self._retry_policy)
+        request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", redirects=True)
+        while True:
+            response = await self._send(request)
+            if response.status != 302:
+                raise ForgeError(f"GitHub's answer is not understood ({purpose})")
+            location = response.headers.get("location", "")
+            check_location(location, self._api_url)
+            try:
+                return await asyncio.to_thread(download, purpose, location, limit)
+            except ForgeError as error:
+                is_temporary = error.status >= 500 or (error.status == 0 and bool(error.hint))
+                if not is_temporary or (wait := retry.next_wait()) is None:
+                    raise
+            await asyncio.sleep(wait)
+
+
+def workflow_run(data: Any, repo: str) -> WorkflowRun:
+    """A run, of the API or of an event's payload. `repo` is the repository (`owner/name`). GitHub names the file of a
+    workflow as `.github/workflows/ci.yml`, also with the repository before and `@` with the ref behind."""
+    path = parse.text(data, "path").partition("@")[0]
+    if path.lower().startswith(f"{repo.lower()}/"):
+        path = path[len(repo) + 1 :]
+    if not _WORKFLOW.fullmatch(path):
+        path = ""
+    names = ("event", "status", "conclusion", "head_sha")
+    return WorkflowRun(
+        id=parse.number(data, "id"),
+        attempt=parse.number(data, "run_attempt") or 1,
+        workflow=path,
+        branch=parse.text(data, "head_branch"),
+        repo_id=parse.number(parse.mapping(data, "repository"), "id"),
+        head_repo_id=parse.number(parse.mapping(data, "head_repository"), "id") or None,
+        **{name: parse.text(data, name) for name in names},
+    )
+
+
+def artifact(data: Any) -> StoredArtifact:
+    """Source: https://docs.github.com/rest/actions/artifacts"""
+    digest = _DIGEST.fullmatch(parse.text(data, "digest"))
+    return StoredArtifact(
+        id=parse.number(data, "id"),
+        name=parse.text(data, "name"),
+        size_bytes=parse.number(data, "size_in_bytes"),
+        digest=digest[1] if digest else "",
+        is_expired=parse.flag(data, "expired"),
+    )
+
+
+def job(data: Any) -> WorkflowJob:
+    """Source: https://docs.github.com/rest/actions/workflow-jobs"""
+    steps = [parse.text(step, "name") for step in parse.items(data, "steps") if step.get("conclusion") == "failure"]
+    return WorkflowJob(
+        id=parse.number(data, "id"),
+        name=parse.text(data, "name"),
+        conclusion=parse.text(data, "conclusion"),
+        url=parse.text(data, "html_url"),
+        failed_steps=tuple(steps),
+    )
