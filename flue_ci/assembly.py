@@ -27,7 +27,7 @@ from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
 from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
-from flue_ci.publish.from_spec import proposal_rules, publishing
+from flue_ci.publish.from_spec import publishing, rules_for
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
 from flue_ci.safety.find_secrets import MIN_LENGTH
@@ -266,7 +266,7 @@ def _prompt_parts(
             command_seconds=spec.limits.command_seconds,
         ),
         result_schema=spec.result,
-        rules=proposal_rules(spec),
+        rules=rules_for(spec, inputs.trigger),
     )
 
 

@@ -82,6 +82,10 @@ def _surroundings(parts: PromptParts) -> str:
     if parts.check_commands:
         commands = "\n".join(f"- {command}" for command in parts.check_commands)
         lines.append(f"Afterwards these checks decide whether the run passes:\n{commands}")
+    if parts.rules.labels:
+        lines.append(f"Labels that you may add: {', '.join(parts.rules.labels)}.")
+    if parts.rules.assignees:
+        lines.append(f"People whom you may assign: {', '.join(parts.rules.assignees)}.")
     if parts.result_schema:
         lines.append("Give your result by calling `finish`, alone, when everything else is done.")
     return "\n".join(lines)

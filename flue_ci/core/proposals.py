@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 Severity = Literal["critical", "high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+Level = Literal["notice", "warning", "failure"]
+Conclusion = Literal["neutral", "success", "failure"]  # of a check run
 Side = Literal["RIGHT", "LEFT"]  # of a diff, as GitHub calls them: the new file, the old one
 
 
@@ -19,7 +21,7 @@ class Annotation:
     path: str
     start_line: int
     end_line: int
-    level: Literal["notice", "warning", "failure"] = "notice"
+    level: Level = "notice"
     title: str = ""
     message: str
 
@@ -85,7 +87,7 @@ class CheckRunProposal(Verdict):
     kind: Literal["check_run"] = "check_run"
     title: str
     summary: str = ""
-    conclusion: Literal["neutral", "success", "failure"] = "neutral"
+    conclusion: Conclusion = "neutral"
     annotations: tuple[Annotation, ...] = ()
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from flue_ci.core.proposals import ProposalRules
-from flue_ci.report.report import NewPullRequest, Publishing
+from flue_ci.report.report import NewPullRequest, Publishing, Trigger
 from flue_ci.spec.publish_schema import MAX_REVIEW_COMMENTS, PUSHES
 from flue_ci.spec.schema import AgentSpec
 
@@ -43,4 +43,16 @@ def proposal_rules(spec: AgentSpec) -> ProposalRules:
         rules = replace(rules, check_runs=wishes.check_run.max)
     if wishes.reply:
         rules = replace(rules, replies=wishes.reply.max)
+    return rules
+
+
+def rules_for(spec: AgentSpec, trigger: Trigger | None) -> ProposalRules:
+    """What makes sense for what the run is about: only issues are triaged, and only a discussion has labels."""
+    rules = proposal_rules(spec)
+    if trigger is None:
+        return rules
+    if trigger.is_pull_request or trigger.number is None:
+        rules = replace(rules, triages=0, assignees=())
+    if trigger.number is None:
+        rules = replace(rules, labels=(), replies=0)
     return rules

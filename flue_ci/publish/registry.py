@@ -9,6 +9,10 @@ PUBLISHERS = Registry(
     group=OTHER_PUBLISHERS.group,
     built_in={
         "commit": "flue_ci.publish.commit:CommitPublisher",
+        "labels": "flue_ci.publish.proposals:LabelsPublisher",
+        "triage": "flue_ci.publish.proposals:TriagePublisher",
+        "check-run": "flue_ci.publish.proposals:CheckRunPublisher",
+        "reply": "flue_ci.publish.proposals:ReplyPublisher",
         "comment": "flue_ci.publish.progress_comment:CommentPublisher",
     },
 )

@@ -29,7 +29,7 @@ class PublicationRow:
 
 def publication_rows(report: Report) -> list[PublicationRow]:
     """A row for everything that was published, or refused, beside the comment."""
-    return [_row(entry) for entry in report.published if entry.publisher != "comment"]
+    return [_row(entry) for entry in report.published if entry.publisher != "comment" and entry.state != "nothing"]
 
 
 def _row(entry: Published) -> PublicationRow:

@@ -185,14 +185,15 @@ class Publishing:
 class Published:
     """What a publisher did with the report. `url` is the page where people find it; `detail` one line about it.
 
-    `state`: it is `done`; it was `refused`, for the reason in `detail`; or it waits for a person. `commit` is the full
+    `state`: it is `done`; it was `refused`, for the reason in `detail`; it waits for a person; or there was
+    nothing to do. `commit` is the full
     name of the commit that was made; `verified` what the forge said of its signature, None when there is no commit.
     """
 
     publisher: str
     url: str = ""
     detail: str = ""
-    state: Literal["done", "refused", "waiting"] = "done"
+    state: Literal["done", "refused", "waiting", "nothing"] = "done"
     commit: str = ""
     verified: bool | None = None
 

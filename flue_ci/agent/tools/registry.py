@@ -21,7 +21,13 @@ TOOLS = Registry(
 PROPOSAL_TOOLS = Registry(
     kind="tool",
     group="",
-    built_in={"describe_change": "flue_ci.agent.tools.proposals:DescribeChange"},
+    built_in={
+        "describe_change": "flue_ci.agent.tools.proposals:DescribeChange",
+        "add_label": "flue_ci.agent.tools.outputs:AddLabel",
+        "triage": "flue_ci.agent.tools.outputs:Triage",
+        "check_run": "flue_ci.agent.tools.outputs:WriteCheckRun",
+        "reply": "flue_ci.agent.tools.outputs:WriteReply",
+    },
 )
 # Ours that change no file; any other may.
 READ_ONLY = frozenset({"read", "grep", "glob", "finish", "give_up", *PROPOSAL_TOOLS.built_in})

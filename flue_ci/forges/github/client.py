@@ -22,6 +22,7 @@ from flue_ci.forges.github.actions import ActionsCalls
 from flue_ci.forges.github.failed_checks import failed_checks
 from flue_ci.forges.github.git_data import GitDataCalls
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
+from flue_ci.forges.github.outputs import OutputCalls
 from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read_ends
 from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
 from flue_ci.forges.github.pull_requests import PullRequestCalls
@@ -41,7 +42,7 @@ _VIEWER_QUERY = "query{viewer{login databaseId}}"
 _MINIMIZED_QUERY = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
-class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls):
+class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCalls):
     """A `Forge` for `repo` (`owner/name`).
 
     `graphql_url` is derived from `api_url` when empty. `retry` bounds the repetitions of one call; `notify` is called

@@ -1,0 +1,200 @@
+"""Publishers of what an agent proposed beside its changes: labels, triage of an issue, check runs, replies."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from flue_ci.core.errors import ForgeError
+from flue_ci.core.outputs import CheckRun, OutputsForge
+from flue_ci.core.proposals import (
+    Annotation,
+    CheckRunProposal,
+    LabelProposal,
+    Proposal,
+    ReplyProposal,
+    TriageProposal,
+)
+from flue_ci.core.text import one_line, plain
+from flue_ci.gate.policy import MARKER
+from flue_ci.publish.progress_comment import is_same_account
+from flue_ci.publish.publisher import PublishTarget
+from flue_ci.report.link_policy import link_policy
+from flue_ci.report.report import Published, Report
+from flue_ci.safety.markdown import escape, untrusted_markdown
+
+_NOTHING = "the agent proposed nothing"
+_ENDINGS = ("failed", "cancelled", "skipped")  # of runs whose proposals are not acted on
+_REFUSALS = (403, 404, 410, 422)  # of a forge that is there and does not want it
+_MAX_REPLY = 60_000  # characters
+P = TypeVar("P", bound=Proposal)
+
+
+async def _publish(
+    name: str, proposals: list[P], report: Report, write: Callable[[list[P]], Awaitable[Published]]
+) -> Published:
+    """What became of the proposals. A forge that does not want them is a refusal, not a failure of the run."""
+    if not proposals:
+        return Published(publisher=name, state="nothing", detail=_NOTHING)
+    if report.conclusion in _ENDINGS:
+        return Published(publisher=name, state="refused", detail=f"the run ended as {report.conclusion}")
+    try:
+        return await write(proposals)
+    except ForgeError as error:
+        if error.status not in _REFUSALS:
+            raise
+        return Published(publisher=name, state="refused", detail=one_line(f"{error}. {error.hint}", 500))
+
+
+def _accepted(report: Report, kind: type[P]) -> list[P]:
+    return [proposal for proposal in report.proposals if isinstance(proposal, kind) and proposal.accepted]
+
+
+def _outputs(target: PublishTarget) -> OutputsForge:
+    if not isinstance(target.forge, OutputsForge):
+        raise ForgeError("this forge takes no labels, assignees and check runs", status=404)
+    return target.forge
+
+
+def _key(report: Report, index: int) -> str:
+    """The same for the same proposal of the same run, also when it is published again."""
+    run = report.trigger.run_url if report.trigger else report.started
+    return hashlib.sha256(f"{run} {report.agent} {index}".encode()).hexdigest()[:24]
+
+
+class LabelsPublisher:
+    """Adds the labels that the agent chose from `publish.labels`."""
+
+    needs_forge = True
+
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """`detail` names them. Raises `ForgeError` when the forge is out of reach."""
+        allowed = target.publishing.rules.labels
+
+        async def write(proposals: list[LabelProposal]) -> Published:
+            names = list(dict.fromkeys(label.name for label in proposals if label.name in allowed))
+            if not names:
+                return Published(publisher="labels", state="refused", detail="none of them is in `publish.labels`")
+            await _outputs(target).add_labels(_number(target), names)
+            return Published(publisher="labels", detail=", ".join(names))
+
+        return await _publish("labels", _accepted(report, LabelProposal), report, write)
+
+
+class TriagePublisher:
+    """Labels and assigns an issue, and links the issue that it repeats."""
+
+    needs_forge = True
+
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """`detail` says what was done. Raises `ForgeError` when the forge is out of reach."""
+
+        async def write(proposals: list[TriageProposal]) -> Published:
+            if report.trigger is None or report.trigger.is_pull_request:
+                return Published(publisher="triage", state="refused", detail="this is no issue")
+            steps: list[str] = []
+            for index, triage in enumerate(proposals[: target.publishing.rules.triages]):
+                steps += await _triage(triage, report, target, index)
+            return Published(publisher="triage", detail=", ".join(steps) or "nothing was to be done")
+
+        return await _publish("triage", _accepted(report, TriageProposal), report, write)
+
+
+async def _triage(triage: TriageProposal, report: Report, target: PublishTarget, index: int) -> list[str]:
+    """What was done, in words."""
+    assert target.forge
+    rules, number, steps = target.publishing.rules, _number(target), []
+    if labels := [name for name in triage.labels if name in rules.labels]:
+        await _outputs(target).add_labels(number, labels)
+        steps.append(", ".join(labels))
+    if logins := [login for login in triage.assignees if login in rules.assignees]:
+        present = await _outputs(target).assign(number, logins)
+        steps += [f"assigned to {login}" for login in present]
+        steps += [f"{login} cannot be assigned" for login in logins if login not in present]
+    if (duplicate := triage.duplicate_of) and duplicate != number:
+        await target.forge.issue(duplicate)  # one that is not there is refused
+        words = f"This looks like a duplicate of #{duplicate}."
+        if triage.explanation.strip():
+            words += f"\n\n{untrusted_markdown(triage.explanation, link_policy(report, target.server_url))}"
+        await _write_once(words, target, _key(report, 1_000 + index))
+        steps.append(f"duplicate of issue {duplicate}")
+    return steps
+
+
+class CheckRunPublisher:
+    """Writes check runs with annotations at the head commit."""
+
+    needs_forge = True
+
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """`url` is the page of the first one. Raises `ForgeError` when the forge is out of reach."""
+
+        async def write(proposals: list[CheckRunProposal]) -> Published:
+            if report.trigger is None or not report.trigger.head_sha:
+                return Published(publisher="check-run", state="refused", detail="there is no commit to write it for")
+            urls = []
+            for index, check in enumerate(proposals[: target.publishing.rules.check_runs]):
+                urls.append(await _outputs(target).write_check_run(_check_run(check, report, target, index)))
+            titles = ", ".join(one_line(check.title, 80) for check in proposals)
+            return Published(publisher="check-run", url=urls[0], detail=titles)
+
+        return await _publish("check-run", _accepted(report, CheckRunProposal), report, write)
+
+
+def _check_run(check: CheckRunProposal, report: Report, target: PublishTarget, index: int) -> CheckRun:
+    assert report.trigger
+    name = f"flue-ci: {report.agent}"
+    if index:
+        name += f" ({index + 1})"
+    return CheckRun(
+        sha=report.trigger.head_sha,
+        name=name,
+        key=_key(report, index),
+        conclusion=check.conclusion,
+        title=target.redact(one_line(plain(check.title), 200)),
+        summary=target.redact(untrusted_markdown(check.summary, link_policy(report, target.server_url))),
+        annotations=tuple(_clean(note, target.redact) for note in check.annotations),
+    )
+
+
+def _clean(note: Annotation, redact: Callable[[str], str]) -> Annotation:
+    return replace(note, title=redact(one_line(plain(note.title), 200)), message=redact(plain(note.message)))
+
+
+class ReplyPublisher:
+    """Writes the agent's replies as comments of their own; in a thread, when the run was asked for there."""
+
+    needs_forge = True
+
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """`url` is the first one's. Raises `ForgeError` when the forge is out of reach."""
+
+        async def write(proposals: list[ReplyProposal]) -> Published:
+            urls = []
+            for index, reply in enumerate(proposals[: target.publishing.rules.replies]):
+                words = untrusted_markdown(reply.body, link_policy(report, target.server_url))[:_MAX_REPLY]
+                signature = f"<sub>Written by the agent {escape(report.agent)}.</sub>"
+                urls.append(await _write_once(f"{words}\n\n{signature}", target, _key(report, index)))
+            return Published(publisher="reply", url=urls[0], detail=f"{len(urls)} written")
+
+        return await _publish("reply", _accepted(report, ReplyProposal), report, write)
+
+
+def _number(target: PublishTarget) -> int:
+    if target.number is None:
+        raise ForgeError("the run is about no issue and no pull request", status=404)
+    return target.number
+
+
+async def _write_once(words: str, target: PublishTarget, key: str) -> str:
+    """A comment with our marker and `key`, unless there is one; its page."""
+    assert target.forge
+    number, line = _number(target), f"{MARKER} note={key} -->"
+    comments, me = await target.forge.comments(number, "review" if target.thread else "issue"), await target.forge.me()
+    for comment in comments:
+        if comment.body.startswith(line) and is_same_account(comment.author, me):
+            return comment.url
+    body = target.redact(f"{line}\n{words}")
+    if target.thread is not None:
+        return (await target.forge.reply(number, target.thread, body)).url
+    return (await target.forge.comment(number, body)).url
