@@ -72,6 +72,13 @@ def rejections(report: Report) -> Iterator[str]:
             yield one_line(f"{describe_proposal(proposal)}: {proposal.reason}", _TEXT_CHARS)
 
 
+def open_proposals(report: Report) -> Iterator[str]:
+    """A line for each proposal of a local run that was accepted: only on a forge it is acted on."""
+    for proposal in report.proposals:
+        if proposal.accepted and report.trigger is None:
+            yield one_line(describe_proposal(proposal), _TEXT_CHARS)
+
+
 def describe_proposal(proposal: Proposal) -> str:
     """What was proposed, in a few words: `label bug`, `review comment on a.py:3, Off by one`."""
     kind = proposal.kind.replace("_", " ")

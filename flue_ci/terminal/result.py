@@ -12,7 +12,7 @@ from flue_ci.core.text import first_few, human_cost, human_count, one_line, plai
 from flue_ci.report.conclusion import describe_verification
 from flue_ci.report.diffs import without_binary
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
-from flue_ci.report.publication import publication_rows, rejections
+from flue_ci.report.publication import open_proposals, publication_rows, rejections
 from flue_ci.report.report import CommandResult, Report
 from flue_ci.report.title import MARKS
 from flue_ci.terminal.lines import human_time
@@ -174,6 +174,7 @@ def _publications(report: Report) -> list[Line]:
     for row in publication_rows(report):
         words = " · ".join(filter(None, [row.name, row.commit, row.text, row.url]))
         lines.append(Line(f"  {row.mark} {words}"))
+    lines += [Line(f"  proposed: {text}") for text in open_proposals(report)]
     return lines + [Line(f"  not accepted: {text}") for text in rejections(report)]
 
 

@@ -21,6 +21,13 @@ from tests.support.github_server import TOKEN, GitHubServer
 PACKAGE = "@octokit/openapi@23.0.2"
 JSON = dict[str, Any]
 ON_LINE = {"path": "y.txt", "line": 1, "side": "RIGHT", "body": "here"}
+CHECK_RUN: JSON = {
+    "name": "flue-ci",
+    "external_id": "k",
+    "status": "completed",
+    "conclusion": "neutral",
+    "output": {"title": "t", "summary": "s", "annotations": []},
+}
 _REVIEW = "/pulls/{}/reviews/{}"
 REVIEWED: list[tuple[str, str, JSON | None]] = [("PUT", _REVIEW, {"body": "y"}), ("DELETE", _REVIEW, None)]
 KINDS: dict[str, tuple[type, ...]] = {
@@ -128,6 +135,7 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
         github.push(work, own, {"y.txt": "z\n"}, force=True)
         github.happened(number, "base_ref_changed")
         github.permissions["contents"] = "write"
+        github.permissions["checks"] = "write"
         tree = {"base_tree": own["head"]["sha"], "tree": [{"path": "z", "mode": "100644", "content": "z"}]}
         commit = {"message": "x", "tree": tree_of(work, "main"), "parents": [own["head"]["sha"]]}
         asked: list[tuple[str, str, JSON | None]] = [
@@ -178,6 +186,8 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("PATCH", f"/pulls/{number}", {"title": "y"}),
             ("POST", f"/pulls/{number}/requested_reviewers", {"reviewers": ["ada"]}),
             ("POST", f"/issues/{number}/labels", {"labels": ["x"]}),
+            ("POST", f"/issues/{number}/assignees", {"assignees": ["ada"]}),
+            ("POST", "/check-runs", CHECK_RUN | {"head_sha": sha}),
             ("POST", f"/pulls/{own['number']}/reviews", {"event": "COMMENT", "body": "x", "comments": [ON_LINE]}),
             ("GET", f"/pulls/{own['number']}/reviews", None),
             ("GET", f"/pulls/{own['number']}/comments", None),

@@ -46,6 +46,12 @@ def test_every_view_shows_them() -> None:
         assert "label urgent" in text
 
 
+def test_a_local_run_shows_what_would_be_done_on_github() -> None:
+    out = io.StringIO()
+    print_result(replace(REPORT, trigger=None), b"", None, out=out)
+    assert "proposed: label bug" in out.getvalue()
+
+
 def test_a_foreign_report_cannot_bring_an_address_that_acts() -> None:
     for url in ("javascript:alert(1)", "https://x/)[y](z", 'https://x/"onclick=1', "https://x/\n#"):
         report = replace(FULL, published=(Published(publisher="commit", url=url),))

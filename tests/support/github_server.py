@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support import github_actions, github_app, github_git_data, github_pulls, github_reviews
+from tests.support import github_actions, github_app, github_git_data, github_outputs, github_pulls, github_reviews
 from tests.support.faults import HOLD_SECONDS, Faults
 from tests.support.github_refusal import Refusal as _Refusal
 
@@ -574,7 +574,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return _there({each["id"]: each for each in self.server.lines}, identity)
 
     def check_runs(self, _: JSON, sha: str) -> JSON:
-        found = [each for each in self.server.checks if each["head_sha"] == sha]
+        name = parse_qs(urlsplit(self.path).query).get("check_name", [""])[0]
+        found = [each for each in self.server.checks if each["head_sha"] == sha and name in ("", each["name"])]
         return {"total_count": len(found), "check_runs": found}
 
     def workflow_runs(self, _: JSON, workflow: str) -> JSON:
@@ -735,6 +736,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", r"/actions/workflows", _Handler.all_workflows),
     *github_git_data.ROUTES,
     *github_pulls.ROUTES,
+    *github_outputs.ROUTES,
     *github_reviews.ROUTES,
     *github_actions.ROUTES,
 )

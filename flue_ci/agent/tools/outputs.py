@@ -57,7 +57,7 @@ class AddLabel:
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """An error result for a label that is not in the list."""
-        name = arguments["name"].strip()
+        name = arguments["label"].strip()
         reason = _unknown("label", [name], context.rules.labels)
         return _answer(LabelProposal(name=name, accepted=not reason, reason=reason), name)
 
