@@ -10,10 +10,7 @@ from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push import Push, PushRefused, create_commit, explain, prepare_push
 from flue_ci.report.report import Published, Report
 
-NO_CI = (
-    "No CI starts on it, because the job's own token pushed it; with the input `push-token` it does, or push a commit "
-    "of your own"
-)
+NO_CI = "CI does not start on it, because the job's own token pushed it: give the action a `push-token`, or push again"
 
 
 class CommitPublisher:
@@ -26,23 +23,22 @@ class CommitPublisher:
         try:
             commit = await _commit(report, target)
         except PushRefused as refusal:
-            return Published(publisher="commit", state="refused", detail=f"Not committed: {refusal}.")
+            return Published(publisher="commit", state="refused", detail=str(refusal))
         return Published(
             publisher="commit",
             url=commit.url,
-            detail=describe_commit(commit, target),
+            detail=describe_commit(target),
             commit=commit.sha,
             verified=commit.verified,
         )
 
 
-def describe_commit(commit: CommitRecord, target: PublishTarget) -> str:
-    """Where it went, what GitHub says of its signature, and whether CI starts on it."""
-    verified = "yes" if commit.verified else "no"
-    detail = f"Committed to {one_line(target.branch, 100)}, verified by GitHub: {verified}."
+def describe_commit(target: PublishTarget) -> str:
+    """Where a commit went, and whether CI starts on it."""
+    place = f"on {one_line(target.branch, 100)}"
     if target.push_forge is None:
-        return f"{detail} {NO_CI}."
-    return f"{detail} CI starts on it."
+        return f"{place}. {NO_CI}"
+    return f"{place}. CI starts on it"
 
 
 async def _commit(report: Report, target: PublishTarget) -> CommitRecord:

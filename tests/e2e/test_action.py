@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -421,6 +422,32 @@ def test_the_second_job_ends_by_the_conclusion_and_by_no_number_of_the_file(
         assert "::error title=flue-ci::" in done.log
         assert "report" in done.log
         assert job.github.ours() == []
+
+
+def test_changes_are_committed_to_the_pull_request_and_only_where_the_job_may(make_job: MakeJob) -> None:
+    """In one job without the right, and then by a second one that has it: with the same files, and the same tree."""
+    job = make_job()
+    work = job.start(fix_tests=CHECKED | {"publish": {"changes": "commit"}})
+    pull = job.github.pull(work, {"other.txt": "new\n"})
+    before = pull["head"]["sha"]
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    first = job.act(environ)
+    assert first.code == 0, first.log
+    assert pull["head"]["sha"] == before
+    (answer,) = job.github.ours()
+    assert "🚫 **commit** · the token may not write to the repository" in answer["body"]
+    assert "git apply --3way" in answer["body"]
+    job.github.permissions["contents"] = "write"
+    second = job.run(["publish", str(Path(first.outputs["report-path"]).parent)], environ)
+    assert second.code == 0, second.log
+    head = pull["head"]["sha"]
+    assert f"✅ [**commit**]({job.github.url}/ada/tools/commit/{head}) · `{head[:9]}` · verified" in answer["body"]
+    subprocess.run(["git", "fetch", "-q", "origin", pull["head"]["ref"]], cwd=work, check=True)
+    show = ["git", "log", "-1", "--format=%P %(trailers:unfold)", "--name-only", "FETCH_HEAD"]
+    log = subprocess.run(show, cwd=work, check=True, capture_output=True, text=True).stdout
+    assert log.startswith(f"{before} Flue-Run: {job.github.url}/ada/tools/actions/runs/7\nCo-authored-by: ada <")
+    assert log.endswith("\ngreeting.txt\n")
 
 
 def test_the_head_of_a_pull_request_is_pinned(make_job: MakeJob) -> None:
