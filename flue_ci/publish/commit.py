@@ -10,7 +10,10 @@ from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push import Push, PushRefused, create_commit, explain, prepare_push
 from flue_ci.report.report import Published, Report
 
-NO_CI = "CI does not start on it, because the job's own token pushed it: give the action a `push-token`, or push again"
+NO_CI = (
+    "CI does not start on it, because the job's own token pushed it: give the action the input push-token, or push a "
+    "commit yourself"
+)
 
 
 class CommitPublisher:
@@ -23,7 +26,7 @@ class CommitPublisher:
         try:
             commit = await _commit(report, target)
         except PushRefused as refusal:
-            return Published(publisher="commit", state="refused", detail=str(refusal))
+            return Published(publisher="commit", state="refused", detail=f"not committed: {refusal}")
         return Published(
             publisher="commit",
             url=commit.url,
@@ -44,7 +47,7 @@ def describe_commit(target: PublishTarget) -> str:
 async def _commit(report: Report, target: PublishTarget) -> CommitRecord:
     trigger, forge = report.trigger, target.forge
     if trigger is None or not trigger.is_pull_request:
-        raise PushRefused("there is no pull request with a branch to commit to; `changes: pull-request` would open one")
+        raise PushRefused("there is no pull request with a branch to commit to; changes: pull-request would open one")
     if trigger.from_fork:
         raise PushRefused("the pull request comes from a fork, where nothing is ever pushed")
     if not isinstance(forge, ChangesForge) or not target.branch:

@@ -18,11 +18,11 @@ from flue_ci.report.report import Report
 from flue_ci.workspace.tree_entries import MAX_BYTES, linked_places, tree_entries
 from flue_ci.workspace.verify import verify_patch
 
-_RIGHTS = "the token may not write to the repository: the job needs `permissions: contents: write`"
+_RIGHTS = "the token may not write to the repository: the job needs permissions: contents: write"
 
 
 class PushRefused(FlueError):
-    """Nothing was pushed; the message is the reason, for people, and goes on from `not committed: `."""
+    """Nothing was pushed; the message is the reason, for people, in words that go on from "not committed:"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
