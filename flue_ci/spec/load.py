@@ -95,7 +95,6 @@ def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
         (spec.publish.review, "publish.review", "review comments are", "remove the key"),
         (spec.publish.labels, "publish.labels", "setting labels is", "remove the key"),
         (spec.publish.when == "ask", "publish.when", "`ask` is", "use checks-pass"),
-        (spec.publish.commits == "keep", "publish.commits", "`keep` is", "use squash"),
         (spec.publish.triage, "publish.triage", "triage is", "remove the key"),
         (spec.publish.check_run, "publish.check_run", "writing check runs is", "remove the key"),
         (spec.publish.reply, "publish.reply", "writing replies is", "remove the key"),

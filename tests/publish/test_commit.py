@@ -21,6 +21,7 @@ from flue_ci.git.source import Source
 from flue_ci.publish.commit import CommitPublisher
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import (
+    AgentCommit,
     Changes,
     CommandResult,
     Published,
@@ -51,6 +52,7 @@ class World:
     pull: dict[str, Any]
     publishing: Publishing = field(default_factory=lambda: Publishing(changes="commit"))
     report: Report = field(default_factory=lambda: REPORT)
+    commits: tuple[AgentCommit, ...] = ()
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.work, check=True, capture_output=True, text=True)
@@ -102,7 +104,7 @@ class World:
         changes = Changes()
         if patch:
             files = (await verify_patch(await open_source(), patch)).files
-            changes = Changes(files=files, patch="changes.patch")
+            changes = Changes(files=files, patch="changes.patch", commits=self.commits)
         trigger = Trigger(
             event="issue_comment.created",
             repo="ada/tools",
@@ -123,6 +125,7 @@ class World:
             redact=Redactor([SECRET]),
             branch=self.branch,
             open_source=open_source,
+            folder=self.scratch,
             patch=patch,
             actor="mona",
             actor_id=1003,
@@ -279,6 +282,51 @@ async def test_checks_that_failed_keep_the_changes_back_unless_the_spec_says_alw
     world.publishing = replace(world.publishing, when="always")
     assert "interrupted" in (await world.publish(greet, conclusion="cancelled")).detail
     assert (await world.publish(greet, **failed)).state == "done"
+
+
+MESSAGES = ("Greet, closes #4\n\nSigned-off-by: eve <e@example.com>", "[skip ci] Say more\n\n@ada asked.")
+
+
+async def keep(world: World, *changes: Callable[[Path], object], last: Callable[[Path], object]) -> Published:
+    """Publishes `last`, with `changes` as the commits of the agent's that lead to it."""
+    world.publishing = replace(world.publishing, commits="keep")
+    for number, change in enumerate(changes, start=1):
+        (world.scratch / f"commit-{number:02}.patch").write_bytes(world.change(change))
+    world.commits = tuple(AgentCommit(message=text, patch="x") for text in MESSAGES[: len(changes)])
+    return await world.publish(last)
+
+
+def more(work: Path) -> None:
+    greet(work)
+    (work / "old/name.txt").rename(work / "new.txt")
+
+
+async def test_the_agents_commits_are_kept_with_clean_messages(world: World) -> None:
+    before, head = world.head, world.git("rev-parse", world.branch)
+    published = await keep(world, greet, more, last=more)
+    assert "the last of 2 on" in published.detail
+    world.git("fetch", "-q", "origin", world.branch)
+    log = world.git("log", "--reverse", "--format=%s|%an|%(trailers:key=Signed-off-by)", f"{before}..FETCH_HEAD")
+    assert log == "Greet, closes 4|github-actions[bot]|\n(skip ci) Say more|github-actions[bot]|"
+    assert world.git("diff", "--name-only", "FETCH_HEAD^^", "FETCH_HEAD^") == "greeting.txt"
+    assert published.commit == world.head
+    assert (await world.publish_patch(world.change(more), head)).commit == published.commit
+
+
+async def test_commits_that_may_not_be_pushed_become_one_that_may(world: World) -> None:
+    before = world.head
+    cases: list[tuple[list[Callable[[Path], object]], str]] = [
+        ([touch(".envrc"), greet], ".envrc"),
+        ([touch("a.txt", SECRET), greet], "looks like a secret"),
+        ([touch("other")], "not the one that was verified"),
+    ]
+    for steps, reason in cases:
+        published = await keep(world, *steps, last=greet)
+        assert (published.state, reason in published.detail) == ("done", True), published
+        assert "as one commit, because in one of the agent's own" in published.detail
+        world.git("fetch", "-q", "origin", world.branch)
+        assert world.git("rev-list", f"{before}..FETCH_HEAD") == published.commit
+        world.git("push", "-q", "--force", "origin", f"{before}:refs/heads/{world.branch}")
 
 
 async def test_nothing_changed_a_fork_and_no_pull_request_are_refusals(world: World) -> None:
