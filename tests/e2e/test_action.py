@@ -426,9 +426,7 @@ def test_the_second_job_ends_by_the_conclusion_and_by_no_number_of_the_file(
 
 def test_changes_are_committed_to_the_pull_request_and_only_where_the_job_may(make_job: MakeJob) -> None:
     """In one job without the right, and then by a second one that has it: as the two commits that the agent made."""
-    commits = (
-        "echo changed > greeting.txt; git commit -qam 'Greet, fixes #3'; touch x; git add x; git commit -qm 'Add x'"
-    )
+    commits = "echo changed > greeting.txt; git commit -qam 'Greet, fixes #3'; touch x; git add x; git commit -qm Add"
     job = make_job([bash(commits), say("I changed the greeting.")])
     work = job.start(fix_tests=CHECKED | {"publish": {"changes": "commit", "commits": "keep"}})
     pull = job.github.pull(work, {"other.txt": "new\n"})
