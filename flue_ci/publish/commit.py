@@ -7,7 +7,7 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import one_line
 from flue_ci.publish.commit_message import commit_message, describe_change, run_name, run_of
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import Push, PushRefused, create_commits, explain, prepare_push
+from flue_ci.publish.push import Push, PushRefused, create_commit, create_kept_commits, explain, prepare_push
 from flue_ci.report.report import Published, Report
 
 NO_CI = (
@@ -39,7 +39,7 @@ class CommitPublisher:
 def describe_commit(push: Push, target: PublishTarget) -> str:
     """Where a commit went, and whether CI starts on it."""
     place = f"on {one_line(target.branch, 100)}"
-    if len(push.steps) > 1:
+    if push.steps:
         place = f"the last of {len(push.steps)} {place}"
     if push.note:
         place = f"{place}, {push.note}"
@@ -60,7 +60,13 @@ async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRe
     head = await forge.branch_head(target.branch)
     if head != push.source.head:
         return push, await _earlier_commit(forge, push, head, target.branch, run_name(report))
-    commit = await create_commits(forge, push, commit_messages(report, push, target))
+    title, body = describe_change(report)
+    if push.steps:
+        parts = [step.message.strip().partition("\n") for step in push.steps]
+        messages = [_message(report, target, words or title, text) for words, _, text in parts]
+        commit = await create_kept_commits(forge, push, messages)
+    else:
+        commit = await create_commit(forge, push, _message(report, target, title, body), [head])
     mover = target.push_forge or forge
     try:
         await mover.move_branch(target.branch, commit.sha)
@@ -69,18 +75,12 @@ async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRe
     return push, commit
 
 
-def commit_messages(report: Report, push: Push, target: PublishTarget) -> list[str]:
-    """The message of each commit: cleaned, without secrets, with our trailers."""
-    messages = []
-    for step in push.steps:
-        title, body = describe_change(report)
-        if step.message.strip():
-            title, _, body = step.message.strip().partition("\n")
-        message = commit_message(
-            title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=_host(target)
-        )
-        messages.append(target.redact(message))
-    return messages
+def _message(report: Report, target: PublishTarget, title: str, body: str) -> str:
+    """Cleaned, without secrets, with our trailers."""
+    message = commit_message(
+        title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=forge_host(target)
+    )
+    return target.redact(message)
 
 
 async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: str, run: str) -> CommitRecord:
@@ -99,7 +99,7 @@ async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: st
     raise PushRefused(f"branch {one_line(branch, 100)} is at {head[:7]} by now, no longer at {base[:7]}: ask again")
 
 
-def _host(target: PublishTarget) -> str:
+def forge_host(target: PublishTarget) -> str:
     """The host of an own GitHub; "" for github.com."""
     host = urlsplit(target.server_url).hostname or ""
     return "" if host == "github.com" else host

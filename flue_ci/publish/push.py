@@ -29,26 +29,24 @@ class PushRefused(FlueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A commit to be: its tree on this host, and what leads there from the one before. `message` is the agent's own,
-    "" for the message of the changes as a whole."""
+    """A commit of the agent's that is kept: its message, its tree, and what leads there from the one before."""
 
+    message: str
     tree: str
     entries: tuple[TreeEntry, ...]
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """Changes that may be pushed: the commit they are made on, and the commits to be, oldest first. `note` says why
-    the agent's own commits are not kept, where the spec wants that."""
+    """Changes that may be pushed: the commit they are made on, and the tree on this host that they lead to. `steps` are
+    the commits that lead there where the agent's own are kept, oldest first; else `note` says why they are not, "" when
+    nobody wants that."""
 
     source: Source
-    steps: tuple[Step, ...]
+    tree: str
+    entries: tuple[TreeEntry, ...]
+    steps: tuple[Step, ...] = ()
     note: str = ""
-
-    @property
-    def tree(self) -> str:
-        return self.steps[-1].tree
 
 
 async def prepare_push(report: Report, target: PublishTarget) -> Push:
@@ -59,17 +57,16 @@ async def prepare_push(report: Report, target: PublishTarget) -> Push:
     if target.open_source is None:
         raise PushRefused("there is no commit that the changes could be put on")
     source = await target.open_source()
-    step, files = await _verify(source, target.patch, target, source.tree)
+    files, tree, entries = await _verify(source, target.patch, target, source.tree)
     if [file.path for file in files] != [file.path for file in report.changes.files]:
         raise PushRefused("the patch is not the one that the report describes")
-    steps: tuple[Step, ...] = (step,)
-    note = ""
+    push = Push(source=source, tree=tree, entries=entries)
     if target.publishing.commits == "keep" and report.changes.commits:
         try:
-            steps = await _keep_commits(report, target, source, step.tree)
+            return replace(push, steps=await _keep_commits(report, target, push))
         except FlueError as error:
-            note = f"as one commit, because in one of the agent's own {error}"
-    return Push(source=source, steps=steps, note=note)
+            return replace(push, note=f"as one commit, because in one of the agent's own {error}")
+    return push
 
 
 def _refused_by_report(report: Report, target: PublishTarget) -> str:
@@ -85,9 +82,9 @@ def _refused_by_report(report: Report, target: PublishTarget) -> str:
 
 async def _verify(
     source: Source, patch: bytes, target: PublishTarget, before: str
-) -> tuple[Step, tuple[ChangedFile, ...]]:
-    """What a patch against the base leads to from the tree `before`, and the files that it changes. Raises
-    `PushRefused` when it may not be pushed."""
+) -> tuple[tuple[ChangedFile, ...], str, tuple[TreeEntry, ...]]:
+    """The files that a patch against the base changes, the tree that it leads to, and what leads there from the tree
+    `before`. Raises `PushRefused` when it may not be pushed."""
     try:
         changes = await verify_patch(source, patch)
     except ChangesRefused as error:
@@ -101,40 +98,49 @@ async def _verify(
         raise PushRefused(f"the changed files have more than {human_bytes(MAX_BYTES)} together") from None
     if place := secret_in(patch, entries, target.redact):
         raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
-    return Step(tree=changes.tree, entries=entries), changes.files
+    return changes.files, changes.tree, entries
 
 
-async def _keep_commits(report: Report, target: PublishTarget, source: Source, tree: str) -> tuple[Step, ...]:
+async def _keep_commits(report: Report, target: PublishTarget, push: Push) -> tuple[Step, ...]:
     """A step for each of the agent's commits. Raises `FlueError` when one of them may not be pushed."""
     if target.folder is None:
         raise PushRefused("the patch is missing")
     steps: list[Step] = []
-    before = source.tree
+    before = push.source.tree
     for message, patch in load_commits(target.folder, report):
-        step, _ = await _verify(source, patch, target, before)
-        if step.entries:
-            steps.append(replace(step, message=message))
-        before = step.tree
-    if before != tree:
+        _, tree, entries = await _verify(push.source, patch, target, before)
+        if entries:
+            steps.append(Step(message=message, tree=tree, entries=entries))
+        before = tree
+    if before != push.tree:
         raise PushRefused("the last tree is not the one that was verified")
     return tuple(steps)
 
 
-async def create_commits(forge: ChangesForge, push: Push, messages: Sequence[str]) -> CommitRecord:
-    """The last of the commits, which no branch is at yet; `messages` has one for each step. Raises `PushRefused`
-    without rights, `ForgeError`."""
-    parent, tree = push.source.head, push.source.tree
+async def create_commit(forge: ChangesForge, push: Push, message: str, parents: Sequence[str]) -> CommitRecord:
+    """The commit, which no branch is at yet. Raises `PushRefused` without rights, `ForgeError`."""
+    return await _create(forge, push.source.tree, Step(message=message, tree=push.tree, entries=push.entries), parents)
+
+
+async def create_kept_commits(forge: ChangesForge, push: Push, messages: Sequence[str]) -> CommitRecord:
+    """The last of the agent's own commits, with these messages, on the commit that the run worked on. Raises as
+    `create_commit` does."""
+    tree, parent = push.source.tree, push.source.head
+    for step, message in zip(push.steps, messages, strict=True):
+        commit = await _create(forge, tree, replace(step, message=message), [parent])
+        tree, parent = step.tree, commit.sha
+    return commit
+
+
+async def _create(forge: ChangesForge, base: str, step: Step, parents: Sequence[str]) -> CommitRecord:
     try:
-        for step, message in zip(push.steps, messages, strict=True):
-            tree = await forge.create_tree(tree, step.entries)
-            if tree != step.tree:
-                hint = "apply the patch yourself, and report it to flue-ci"
-                raise ForgeError(f"GitHub made another tree ({tree[:12]}) of the changes than this host", hint=hint)
-            commit = await forge.create_commit(message=message, tree=tree, parents=[parent])
-            parent = commit.sha
+        tree = await forge.create_tree(base, step.entries)
+        if tree and tree != step.tree:  # "": the calls are only listed
+            hint = "apply the patch yourself, and report it to flue-ci"
+            raise ForgeError(f"GitHub made another tree ({tree[:12]}) of the changes than this host", hint=hint)
+        return await forge.create_commit(message=step.message, tree=tree, parents=parents)
     except ForgeError as error:
         raise explain(error) from error
-    return commit
 
 
 def explain(error: ForgeError, branch: str = "") -> FlueError:
