@@ -41,6 +41,15 @@ class ChangeSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedChanges:
+    """A commit of the agent's on the base: its message, untrusted, and what the base and all commits up to it differ
+    in. No check has run on it unless it is the last."""
+
+    message: str
+    changes: ChangeSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OtherWork:
     """What the agent left beside the work tree: a branch, a stash, or a commit that no branch holds. `label` names it
     for people, `name` (`[a-z0-9-]`, once in a run) for files. `changes` are verified, and never checked."""

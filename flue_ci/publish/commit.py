@@ -5,14 +5,14 @@ from urllib.parse import urlsplit
 from flue_ci.core.commits import ChangesForge, CommitRecord
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import one_line
-from flue_ci.publish.commit_message import commit_message, describe_change, run_name
+from flue_ci.publish.commit_message import commit_message, describe_change, run_name, run_of
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import Push, PushRefused, create_commit, explain, prepare_push
+from flue_ci.publish.push import Push, PushRefused, create_commit, create_kept_commits, explain, prepare_push
 from flue_ci.report.report import Published, Report
 
 NO_CI = (
-    "No CI starts on it, because the job's own token pushed it; with the input `push-token` it does, or push a commit "
-    "of your own"
+    "CI does not start on it, because the job's own token pushed it: give the action the input push-token, or push a "
+    "commit yourself"
 )
 
 
@@ -24,31 +24,34 @@ class CommitPublisher:
     async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
         """The commit, or why there is none. Raises `FlueError` when GitHub is out of reach."""
         try:
-            commit = await _commit(report, target)
+            push, commit = await _commit(report, target)
         except PushRefused as refusal:
-            return Published(publisher="commit", state="refused", detail=f"Not committed: {refusal}.")
+            return Published(publisher="commit", state="refused", detail=f"not committed: {refusal}")
         return Published(
             publisher="commit",
             url=commit.url,
-            detail=describe_commit(commit, target),
+            detail=describe_commit(push, target),
             commit=commit.sha,
             verified=commit.verified,
         )
 
 
-def describe_commit(commit: CommitRecord, target: PublishTarget) -> str:
-    """Where it went, what GitHub says of its signature, and whether CI starts on it."""
-    verified = "yes" if commit.verified else "no"
-    detail = f"Committed to {one_line(target.branch, 100)}, verified by GitHub: {verified}."
+def describe_commit(push: Push, target: PublishTarget) -> str:
+    """Where a commit went, and whether CI starts on it."""
+    place = f"on {one_line(target.branch, 100)}"
+    if push.steps:
+        place = f"the last of {len(push.steps)} {place}"
+    if push.note:
+        place = f"{place}, {push.note}"
     if target.push_forge is None:
-        return f"{detail} {NO_CI}."
-    return f"{detail} CI starts on it."
+        return f"{place}. {NO_CI}"
+    return f"{place}. CI starts on it"
 
 
-async def _commit(report: Report, target: PublishTarget) -> CommitRecord:
+async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRecord]:
     trigger, forge = report.trigger, target.forge
     if trigger is None or not trigger.is_pull_request:
-        raise PushRefused("there is no pull request with a branch to commit to; `changes: pull-request` would open one")
+        raise PushRefused("there is no pull request with a branch to commit to; changes: pull-request would open one")
     if trigger.from_fork:
         raise PushRefused("the pull request comes from a fork, where nothing is ever pushed")
     if not isinstance(forge, ChangesForge) or not target.branch:
@@ -56,21 +59,31 @@ async def _commit(report: Report, target: PublishTarget) -> CommitRecord:
     push = await prepare_push(report, target)
     head = await forge.branch_head(target.branch)
     if head != push.source.head:
-        return await _earlier_commit(forge, push, head, target.branch)
+        return push, await _earlier_commit(forge, push, head, target.branch, run_name(report))
     title, body = describe_change(report)
-    message = commit_message(
-        title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=_host(target)
-    )
-    commit = await create_commit(forge, push, target.redact(message), [head])
+    if push.steps:
+        parts = [step.message.strip().partition("\n") for step in push.steps]
+        messages = [_message(report, target, words or title, text) for words, _, text in parts]
+        commit = await create_kept_commits(forge, push, messages)
+    else:
+        commit = await create_commit(forge, push, _message(report, target, title, body), [head])
     mover = target.push_forge or forge
     try:
         await mover.move_branch(target.branch, commit.sha)
     except ForgeError as error:
         raise explain(error, target.branch) from error
-    return commit
+    return push, commit
 
 
-async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: str) -> CommitRecord:
+def _message(report: Report, target: PublishTarget, title: str, body: str) -> str:
+    """Cleaned, without secrets, with our trailers."""
+    message = commit_message(
+        title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=forge_host(target)
+    )
+    return target.redact(message)
+
+
+async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: str, run: str) -> CommitRecord:
     """The commit of these very changes that stands on the branch already: an earlier attempt made it. Raises
     `PushRefused` when there is none."""
     if not head:
@@ -81,12 +94,12 @@ async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: st
     except ForgeError as error:
         raise explain(error) from error
     for commit in commits or ():
-        if commit.tree == push.tree and commit.parents == (base,):
+        if commit.tree == push.tree and (commit.parents == (base,) or run_of(commit.message) == run):
             return commit
     raise PushRefused(f"branch {one_line(branch, 100)} is at {head[:7]} by now, no longer at {base[:7]}: ask again")
 
 
-def _host(target: PublishTarget) -> str:
+def forge_host(target: PublishTarget) -> str:
     """The host of an own GitHub; "" for github.com."""
     host = urlsplit(target.server_url).hostname or ""
     return "" if host == "github.com" else host

@@ -5,8 +5,9 @@ A `PushRefused` is no failure of the run, because its patch is delivered all the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from flue_ci.core.changes import ChangedFile
 from flue_ci.core.commits import ChangesForge, CommitRecord, TreeEntry
 from flue_ci.core.errors import BranchRefused, ChangesRefused, FlueError, ForgeError
 from flue_ci.core.text import human_bytes, one_line
@@ -14,69 +15,130 @@ from flue_ci.git.command import TooMuchOutput
 from flue_ci.git.source import Source
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_checks, secret_in
+from flue_ci.report.folder import load_commits
 from flue_ci.report.report import Report
 from flue_ci.workspace.tree_entries import MAX_BYTES, linked_places, tree_entries
 from flue_ci.workspace.verify import verify_patch
 
-_RIGHTS = "the token may not write to the repository: the job needs `permissions: contents: write`"
+_RIGHTS = "the token may not write to the repository: the job needs permissions: contents: write"
 
 
 class PushRefused(FlueError):
-    """Nothing was pushed; the message is the reason, for people, and goes on from `not committed: `."""
+    """Nothing was pushed; the message is the reason, for people, in words that go on from "not committed:"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A commit of the agent's that is kept: its message, its tree, and what leads there from the one before."""
+
+    message: str
+    tree: str
+    entries: tuple[TreeEntry, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """Changes that may be pushed: the commit they are made on, and the tree on this host that they lead to."""
+    """Changes that may be pushed: the commit they are made on, and the tree on this host that they lead to. `steps` are
+    the commits that lead there where the agent's own are kept, oldest first; else `note` says why they are not, "" when
+    nobody wants that."""
 
     source: Source
     tree: str
     entries: tuple[TreeEntry, ...]
+    steps: tuple[Step, ...] = ()
+    note: str = ""
 
 
 async def prepare_push(report: Report, target: PublishTarget) -> Push:
     """Raises `PushRefused` with the reason, and `FlueError` when the commit cannot be fetched. The forge's API is not
     asked."""
-    wishes = target.publishing
-    if report.changes.refused:
-        raise PushRefused("the changes were refused")
-    if not report.changes.files or not target.patch:
-        raise PushRefused("nothing was changed")
-    if wishes.when == "always":
-        reason = {"cancelled": "the run was interrupted"}.get(report.conclusion, "")
-    else:
-        reason = refused_by_checks(report)
-    if reason:
+    if reason := _refused_by_report(report, target):
         raise PushRefused(reason)
     if target.open_source is None:
         raise PushRefused("there is no commit that the changes could be put on")
     source = await target.open_source()
+    files, tree, entries = await _verify(source, target.patch, target, source.tree)
+    if [file.path for file in files] != [file.path for file in report.changes.files]:
+        raise PushRefused("the patch is not the one that the report describes")
+    push = Push(source=source, tree=tree, entries=entries)
+    if target.publishing.commits == "keep" and report.changes.commits:
+        try:
+            return replace(push, steps=await _keep_commits(report, target, push))
+        except FlueError as error:
+            return replace(push, note=f"as one commit, because in one of the agent's own {error}")
+    return push
+
+
+def _refused_by_report(report: Report, target: PublishTarget) -> str:
+    """Why nothing of this run is to be pushed; "" for no reason."""
+    if report.changes.refused:
+        return "the changes were refused"
+    if not report.changes.files or not target.patch:
+        return "nothing was changed"
+    if target.publishing.when != "always":
+        return refused_by_checks(report)
+    return {"cancelled": "the run was interrupted"}.get(report.conclusion, "")
+
+
+async def _verify(
+    source: Source, patch: bytes, target: PublishTarget, before: str
+) -> tuple[tuple[ChangedFile, ...], str, tuple[TreeEntry, ...]]:
+    """The files that a patch against the base changes, the tree that it leads to, and what leads there from the tree
+    `before`. Raises `PushRefused` when it may not be pushed."""
     try:
-        changes = await verify_patch(source, target.patch)
+        changes = await verify_patch(source, patch)
     except ChangesRefused as error:
         raise PushRefused(f"the patch does not fit commit {source.head[:7]}: {error}") from error
-    if [file.path for file in changes.files] != [file.path for file in report.changes.files]:
-        raise PushRefused("the patch is not the one that the report describes")
     places = await linked_places(source, changes.tree)
-    if reasons := protected_changes(changes.files, wishes, places):
+    if reasons := protected_changes(changes.files, target.publishing, places):
         raise PushRefused(describe_protected(reasons))
     try:
-        entries = await tree_entries(source, source.tree, changes.tree)
+        entries = await tree_entries(source, before, changes.tree)
     except TooMuchOutput:
         raise PushRefused(f"the changed files have more than {human_bytes(MAX_BYTES)} together") from None
-    if place := secret_in(target.patch, entries, target.redact):
+    if place := secret_in(patch, entries, target.redact):
         raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
-    return Push(source=source, tree=changes.tree, entries=entries)
+    return changes.files, changes.tree, entries
+
+
+async def _keep_commits(report: Report, target: PublishTarget, push: Push) -> tuple[Step, ...]:
+    """A step for each of the agent's commits. Raises `FlueError` when one of them may not be pushed."""
+    if target.folder is None:
+        raise PushRefused("the patch is missing")
+    steps: list[Step] = []
+    before = push.source.tree
+    for message, patch in load_commits(target.folder, report):
+        _, tree, entries = await _verify(push.source, patch, target, before)
+        if entries:
+            steps.append(Step(message=message, tree=tree, entries=entries))
+        before = tree
+    if before != push.tree:
+        raise PushRefused("the last tree is not the one that was verified")
+    return tuple(steps)
 
 
 async def create_commit(forge: ChangesForge, push: Push, message: str, parents: Sequence[str]) -> CommitRecord:
     """The commit, which no branch is at yet. Raises `PushRefused` without rights, `ForgeError`."""
+    return await _create(forge, push.source.tree, Step(message=message, tree=push.tree, entries=push.entries), parents)
+
+
+async def create_kept_commits(forge: ChangesForge, push: Push, messages: Sequence[str]) -> CommitRecord:
+    """The last of the agent's own commits, with these messages, on the commit that the run worked on. Raises as
+    `create_commit` does."""
+    tree, parent = push.source.tree, push.source.head
+    for step, message in zip(push.steps, messages, strict=True):
+        commit = await _create(forge, tree, replace(step, message=message), [parent])
+        tree, parent = step.tree, commit.sha
+    return commit
+
+
+async def _create(forge: ChangesForge, base: str, step: Step, parents: Sequence[str]) -> CommitRecord:
     try:
-        tree = await forge.create_tree(push.source.tree, push.entries)
-        if tree != push.tree:
+        tree = await forge.create_tree(base, step.entries)
+        if tree and tree != step.tree:  # "": the calls are only listed
             hint = "apply the patch yourself, and report it to flue-ci"
             raise ForgeError(f"GitHub made another tree ({tree[:12]}) of the changes than this host", hint=hint)
-        return await forge.create_commit(message=message, tree=tree, parents=parents)
+        return await forge.create_commit(message=step.message, tree=tree, parents=parents)
     except ForgeError as error:
         raise explain(error) from error
 

@@ -72,7 +72,7 @@ def refused_by_checks(report: Report) -> str:
         return f"{noun} {first_few([one_line(name, 60) for name in failures], 3)} {verb}"
     verification = report.verification
     if report.checks and (verification is None or verification.where != "fresh" or not verification.ready):
-        return "the checks did not run in a clean sandbox, and only there they count (`verify: fresh` in the spec)"
+        return "the checks did not run in a clean sandbox, and only there they count: verify: fresh in the spec"
     return ""
 
 

@@ -36,7 +36,7 @@ CONVERSATION = "conversation.json"
 PAGE: Final = "report.html"
 TRANSCRIPT: Final = "transcript.jsonl"
 _PUBLIC_FILES = ("report.json", "report.md", PAGE, PATCH, REFUSED_PATCH, TRANSCRIPT, CONVERSATION)
-_OTHER_PATCH = re.compile(r"changes-[a-z0-9-]{1,60}\.patch")
+_OTHER_PATCH = re.compile(r"(?:changes-[a-z0-9-]{1,60}|commit-[0-9]{2})\.patch")
 MAX_BYTES = 200_000_000  # of a file that is read back
 _PIECES = (TextDelta, CommandOutput)  # their sum is in the event that ends them
 
@@ -234,8 +234,23 @@ def other_patch(name: str) -> str:
     return f"changes-{name}.patch"
 
 
+def commit_patch(number: int) -> str:
+    """The file for the patch of the agent's commit with that number, from 1."""
+    return f"commit-{number:02}.patch"
+
+
+def load_commits(folder: Path, report: Report) -> tuple[tuple[str, bytes], ...]:
+    """Messages and patches of the agent's commits. Raises `FlueError` when a file is not there."""
+    names = [commit_patch(number) for number, _ in enumerate(report.changes.commits, start=1)]
+    try:
+        patches = [_read(folder / name) for name in names]
+    except OSError as error:
+        raise FlueError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return tuple((commit.message, patch) for commit, patch in zip(report.changes.commits, patches, strict=True))
+
+
 def _other_patches(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("changes-*.patch") if _OTHER_PATCH.fullmatch(path.name))
+    return sorted(path.name for path in folder.glob("c*-*.patch") if _OTHER_PATCH.fullmatch(path.name))
 
 
 def _patch_name(report: Report) -> str | None:

@@ -35,7 +35,8 @@ def publication_rows(report: Report) -> list[PublicationRow]:
 def _row(entry: Published) -> PublicationRow:
     text = one_line(entry.detail, _TEXT_CHARS)
     if entry.verified is not None:
-        text = ", ".join(filter(None, [text, "signature verified" if entry.verified else "not signed"]))
+        signature = "verified by GitHub" if entry.verified else "not verified by GitHub"
+        text = " · ".join(filter(None, [signature, text]))
     url = entry.url
     if not _SAFE_URL.fullmatch(url):  # a report that was read from a file may hold anything
         url = ""

@@ -46,12 +46,21 @@ class OtherChanges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentCommit:
+    """A commit of the agent's that is to be kept. `patch` is the file in the report folder with all changes up to it,
+    measured against the base."""
+
+    message: str
+    patch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """The verified list; `patch` names the file that holds the patch, or is None when there is none.
 
     `refused` is the reason why the changes were not accepted; their bytes are then in `changes.refused.patch`.
     `protected` are the paths among them that run or configure something as soon as somebody works there. `other_work`
-    is what the agent left elsewhere in git.
+    is what the agent left elsewhere in git; `commits` are its commits, oldest first, where the spec keeps them.
     """
 
     files: tuple[ChangedFile, ...] = ()
@@ -61,6 +70,7 @@ class Changes:
     refused: str | None = None
     protected: tuple[str, ...] = ()
     other_work: tuple[OtherChanges, ...] = ()
+    commits: tuple[AgentCommit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 from flue_ci.agent.system_prompt import PromptParts, build_task
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.concurrency import finish, together, uncancel
-from flue_ci.core.errors import EXIT_BUG, ChangesRefused, FlueError, SandboxError
+from flue_ci.core.errors import EXIT_BUG, ChangesRefused, FlueError, SandboxError, WorkspaceError
 from flue_ci.core.events import Notice, Observer, Prompt, StageEnded, StageStarted
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.startup import fast_startup
@@ -31,6 +31,7 @@ from flue_ci.run.state import RunState, make_report
 from flue_ci.run.verification import CleanSandbox, can_become_root
 from flue_ci.safety.redact import added_lines
 from flue_ci.workspace.other_work import collect_other_work, summarize
+from flue_ci.workspace.own_commits import collect_commits
 from flue_ci.workspace.skills import place_skills
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from flue_ci.workspace.upload import Workspace, upload
@@ -212,6 +213,7 @@ async def _collect(run: RunState) -> None:
             raise ChangesRefused(_WITHHELD_REASON, hint=_WITHHELD_HINT)
         run.changes = changes
         _note(run, *changes.notes)
+        await _collect_commits(run, changes)
     except ChangesRefused as refusal:
         run.refusal = refusal
         if run.holds_secret(refusal.patch) or run.holds_secret(added_lines(refusal.patch)):
@@ -220,6 +222,25 @@ async def _collect(run: RunState) -> None:
     finally:
         if run.changes or run.refusal:
             await _collect_other_work(run, result)
+
+
+async def _collect_commits(run: RunState, changes: ChangeSet) -> None:
+    """Keeps the agent's commits where the spec wants them to be pushed as they are, and none of them with a reason."""
+    assert run.source and run.sandbox and run.workspace
+    wishes = run.plan.publish
+    if wishes.commits != "keep" or wishes.changes not in ("commit", "pull-request") or not changes.files:
+        return
+    try:
+        commits = await collect_commits(run.workspace, run.source, run.sandbox)
+        for commit in commits:
+            secret = run.holds_secret(commit.message.encode()) or await _adds_secret(run, run.source, commit.changes)
+            if secret:
+                raise ChangesRefused("a secret that this run knows occurs in one of them")
+        if commits and commits[-1].changes.tree != changes.tree:
+            raise ChangesRefused("the changes are not what the last of them leads to")
+        run.commits = commits
+    except (ChangesRefused, WorkspaceError) as error:
+        _note(run, f"the agent's own commits are not kept: {error}")
 
 
 async def _collect_other_work(run: RunState, result: ChangeSet | None) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from flue_ci import __version__
 from flue_ci.agent.tools.registry import READ_ONLY
-from flue_ci.core.changes import ChangeSet, OtherWork
+from flue_ci.core.changes import ChangeSet, CommittedChanges, OtherWork
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.events import Notice, Observer, ProgressEvent, ProposalMade, ToolStarted, TurnEnded
 from flue_ci.core.messages import Outcome, Usage
@@ -17,8 +17,18 @@ from flue_ci.core.proposals import Proposal
 from flue_ci.git.protected import protected_paths
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import RunRecord, conclude, describe_place
-from flue_ci.report.folder import PATCH, other_patch
-from flue_ci.report.report import Base, Changes, CommandResult, Failure, OtherChanges, Report, SandboxUsed, Verification
+from flue_ci.report.folder import PATCH, commit_patch, other_patch
+from flue_ci.report.report import (
+    AgentCommit,
+    Base,
+    Changes,
+    CommandResult,
+    Failure,
+    OtherChanges,
+    Report,
+    SandboxUsed,
+    Verification,
+)
 from flue_ci.run.plan import RunPlan
 from flue_ci.run.verification import CleanSandbox
 from flue_ci.workspace.collect import collect
@@ -52,6 +62,7 @@ class RunState:
     setup_changes: ChangeSet | None = None
     changes: ChangeSet | None = None
     other_work: tuple[OtherWork, ...] = ()
+    commits: tuple[CommittedChanges, ...] = ()
     refusal: ChangesRefused | None = None
     proposals: list[Proposal] = field(default_factory=list)
     references: tuple[str, ...] = ()
@@ -96,7 +107,9 @@ class RunState:
     @property
     def other_patches(self) -> dict[str, bytes]:
         """By file name."""
-        return {other_patch(work.name): work.changes.patch for work in self.other_work}
+        patches = {other_patch(work.name): work.changes.patch for work in self.other_work}
+        commits = enumerate(self.commits, start=1)
+        return patches | {commit_patch(number): commit.changes.patch for number, commit in commits}
 
 
 def make_report(run: RunState) -> Report:
@@ -168,6 +181,10 @@ def _changes(run: RunState) -> Changes:
         patch=PATCH,
         protected=protected_paths(run.changes.files, run.source.protected if run.source else ()),
         other_work=other_work,
+        commits=tuple(
+            AgentCommit(message=commit.message, patch=commit_patch(number))
+            for number, commit in enumerate(run.commits, start=1)
+        ),
     )
 
 

@@ -94,7 +94,6 @@ def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
         (is_other_changes, "publish.changes", f"`{changes}` is", "use patch"),
         (spec.publish.review, "publish.review", "review comments are", "remove the key"),
         (spec.publish.when == "ask", "publish.when", "`ask` is", "use checks-pass"),
-        (spec.publish.commits == "keep", "publish.commits", "`keep` is", "use squash"),
         (spec.repair, "repair", "repairing CI is", "remove the key"),
         (spec.workspace.submodules, "workspace.submodules", "submodules are", "remove the key"),
         (spec.workspace.lfs, "workspace.lfs", "Git LFS is", "remove the key"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -421,6 +422,34 @@ def test_the_second_job_ends_by_the_conclusion_and_by_no_number_of_the_file(
         assert "::error title=flue-ci::" in done.log
         assert "report" in done.log
         assert job.github.ours() == []
+
+
+def test_changes_are_committed_to_the_pull_request_and_only_where_the_job_may(make_job: MakeJob) -> None:
+    """In one job without the right, and then by a second one that has it: as the two commits that the agent made."""
+    commits = "echo changed > greeting.txt; git commit -qam 'Greet, fixes #3'; touch x; git add x; git commit -qm Add"
+    job = make_job([bash(commits), say("I changed the greeting.")])
+    work = job.start(fix_tests=CHECKED | {"publish": {"changes": "commit", "commits": "keep"}})
+    pull = job.github.pull(work, {"other.txt": "new\n"})
+    before = pull["head"]["sha"]
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    first = job.act(environ)
+    assert first.code == 0, first.log
+    assert pull["head"]["sha"] == before
+    (answer,) = job.github.ours()
+    assert "🚫 **commit** · not committed: the token may not write to the repository" in answer["body"]
+    assert "git apply --3way" in answer["body"]
+    job.github.permissions["contents"] = "write"
+    second = job.run(["publish", str(Path(first.outputs["report-path"]).parent)], environ)
+    assert second.code == 0, second.log
+    head = pull["head"]["sha"]
+    assert f"✅ [**commit**]({job.github.url}/ada/tools/commit/{head}) · `{head[:9]}` · verified" in answer["body"]
+    subprocess.run(["git", "fetch", "-q", "origin", pull["head"]["ref"]], cwd=work, check=True)
+    show = ["git", "log", "--reverse", "--format=%s|%(trailers:key=Flue-Run,valueonly)", f"{before}..FETCH_HEAD"]
+    log = subprocess.run(show, cwd=work, check=True, capture_output=True, text=True).stdout
+    run = f"{job.github.url}/ada/tools/actions/runs/7"
+    assert log.split() == f"Greet, fixes 3|{run} Add|{run}".split()
+    assert (Path(first.outputs["report-path"]).parent / "commit-02.patch").read_text().count("diff --git") == 2
 
 
 def test_the_head_of_a_pull_request_is_pinned(make_job: MakeJob) -> None:

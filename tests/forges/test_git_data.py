@@ -110,6 +110,7 @@ CHANGES: dict[str, tuple[Tree, Tree]] = {
 }
 
 
+@pytest.mark.family(4)
 @pytest.mark.parametrize("name", CHANGES)
 async def test_the_tree_on_github_is_the_hosts(github: GitHubServer, forge: GitHub, tmp_path: Path, name: str) -> None:
     before, after = CHANGES[name]
@@ -196,24 +197,12 @@ async def test_a_lost_answer_changes_nothing(github: GitHubServer, forge: GitHub
     assert [commit.sha for commit in await forge.commits_between(head, sha) or ()] == [sha]
 
 
-REFUSALS = {
-    (422, "Changes must be made through a pull request."): "protected",
-    (422, "Repository rule violations found\n\nCannot update this protected ref.\n\n"): "protected",
-    (403, "You're not authorized to push to this branch."): "protected",
-    (409, "Conflict"): "protected",
-}
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-async def test_what_a_rule_forbids_is_told_from_a_branch_that_moved(
-    github: GitHubServer, forge: GitHub, tmp_path: Path, refusal: tuple[int, str]
-) -> None:
-    head = served(github, tmp_path, {"a": ("file", TEXT)}).line("rev-parse", "HEAD")
-    sha = await commit_on_main(forge, head, b"1\n")
-    github.git_data.protected["main"] = refusal
-    with pytest.raises(BranchRefused, match=refusal[1].split("\n")[0]) as error:
-        await forge.move_branch("main", sha)
-    assert error.value.cause == REFUSALS[refusal]
+RULES = (
+    (422, "Changes must be made through a pull request."),
+    (422, "Repository rule violations found\n\nCannot update this protected ref.\n\n"),
+    (403, "You're not authorized to push to this branch."),
+    (409, "Conflict"),
+)
 
 
 async def test_refusals_of_branches_have_their_cause(github: GitHubServer, forge: GitHub, tmp_path: Path) -> None:
@@ -227,6 +216,12 @@ async def test_refusals_of_branches_have_their_cause(github: GitHubServer, forge
         with pytest.raises(BranchRefused) as error:
             await action
         causes.append(error.value.cause)
+    for status, message in RULES:
+        github.git_data.protected["main"] = (status, message)
+        with pytest.raises(BranchRefused, match=message.split("\n")[0]) as error:
+            await forge.move_branch("main", sha)
+        assert error.value.cause == "protected"
+    github.git_data.protected.clear()
     github.permissions["contents"] = "read"
     with pytest.raises(BranchRefused) as error:
         await forge.move_branch("main", sha)

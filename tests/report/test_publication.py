@@ -29,7 +29,7 @@ REPORT = replace(
 
 def test_rows_name_what_was_done_and_what_was_refused() -> None:
     section = publication_section(REPORT)
-    assert "✅ [**commit**](https://github.com/a/b/commit/1) · `abc123def` · signature verified" in section
+    assert "✅ [**commit**](https://github.com/a/b/commit/1) · `abc123def` · verified by GitHub" in section
     assert "🚫 **pull request** · the branch" in section
     assert "`@ada`" in section
     assert "label urgent: not in publish.labels" in section

@@ -93,7 +93,7 @@ reads no other git directory either.
 ## Parts that this version reads but does not run
 
 `engine: {program: …}`, `model.provider: bedrock | vertex`, `workspace.submodules: true`, `workspace.lfs: true`,
-`publish.changes: commit | pull-request | suggest`, `publish.review: true` and `publish.labels` are refused with “not
+`publish.changes: pull-request | suggest`, `publish.review: true` and `publish.labels` are refused with “not
 supported yet”. `triggers` and `publish.comment` concern GitHub and change nothing in a run over a checkout.
 
 ## Changing a value for one run
