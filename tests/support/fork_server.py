@@ -298,6 +298,7 @@ def _load() -> None:
     of the command that needs it."""
     import flue_ci
 
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as in tests/conftest.py
     for found in pkgutil.walk_packages(flue_ci.__path__, "flue_ci."):
         if not found.name.startswith(("flue_ci.__main__", "flue_ci.demo", "flue_ci.testing")):
             with suppress(Exception):
