@@ -307,6 +307,8 @@ def _load() -> None:
     for name in _IMPORTED_LATE:
         with suppress(ImportError):
             importlib.import_module(name)
+    with suppress(Exception):
+        importlib.import_module("flue_ci.report.page.render").compile_template()
     with suppress(Exception):  # pydantic makes a model's validator when it is first used
         importlib.import_module("flue_ci.spec.load").load_spec(Path("warm.yml"), b"version: 1\nprompt: '{{ title }}'\n")
 
