@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -115,17 +115,14 @@ def depth(name: str) -> int:
     return ROOMS.index(room(name))
 
 
-each_module = pytest.mark.parametrize(
-    ("name", "path"),
-    [(name, path) for name, path in modules() if name != "__init__"],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
+def each_module() -> Iterator[tuple[str, Path]]:
+    return ((name, path) for name, path in modules() if name != "__init__")
 
 
-@each_module
-def test_a_room_imports_only_rooms_below_it(name: str, path: Path) -> None:
-    for inner in inner_imports(path):
-        assert depth(name) <= depth(inner), f"{name} imports {inner}, which stands above it"
+def test_a_room_imports_only_rooms_below_it() -> None:
+    for name, path in each_module():
+        for inner in inner_imports(path):
+            assert depth(name) <= depth(inner), f"{name} imports {inner}, which stands above it"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -136,50 +133,52 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(f"a circle of imports: {' → '.join(error.args[1])}")
 
 
-@each_module
-def test_the_gate_and_the_core_stand_on_their_own(name: str, path: Path) -> None:
-    for inner in inner_imports(path):
-        if room(name) == "core":
-            assert room(inner) == "core", f"{name} imports {inner}"
-        if room(name) == "gate":
-            assert room(inner) == "gate" or inner == "core.text", f"{name} imports {inner}"
+def test_the_gate_and_the_core_stand_on_their_own() -> None:
+    for name, path in each_module():
+        for inner in inner_imports(path):
+            if room(name) == "core":
+                assert room(inner) == "core", f"{name} imports {inner}"
+            if room(name) == "gate":
+                assert room(inner) == "gate" or inner == "core.text", f"{name} imports {inner}"
 
 
-@each_module
-def test_each_package_has_one_home(name: str, path: Path) -> None:
-    for imported in imports(path):
-        package = imported.split(".")[0]
-        if package == "flue_ci" or package in sys.stdlib_module_names:
-            continue
-        assert package in HOMES, f"{name} imports {package}"
-        assert any(within(name, home) for home in HOMES[package]), f"{name} imports {package}; it is at home elsewhere"
+def test_each_package_has_one_home() -> None:
+    for name, path in each_module():
+        for imported in imports(path):
+            package = imported.split(".")[0]
+            if package == "flue_ci" or package in sys.stdlib_module_names:
+                continue
+            assert package in HOMES, f"{name} imports {package}"
+            assert any(within(name, home) for home in HOMES[package]), (
+                f"{name} imports {package}; it is at home elsewhere"
+            )
 
 
-@each_module
-def test_only_assembly_imports_adapters(name: str, path: Path) -> None:
-    for inner in inner_imports(path):
-        for adapter in ADAPTERS:
-            if within(inner, adapter):
-                assert room(name) in (room(adapter), "assembly"), f"{name} imports {inner}; only assembly may"
+def test_only_assembly_imports_adapters() -> None:
+    for name, path in each_module():
+        for inner in inner_imports(path):
+            for adapter in ADAPTERS:
+                if within(inner, adapter):
+                    assert room(name) in (room(adapter), "assembly"), f"{name} imports {inner}; only assembly may"
 
 
-@each_module
-def test_a_room_says_in_one_docstring_what_it_is_for(name: str, path: Path) -> None:
-    tree = tree_of(path)
-    assert ast.get_docstring(tree), f"{name} does not say what it is for"
-    if path.name == "__init__.py":
-        assert len(tree.body) == 1, f"{name} holds more than its docstring"
+def test_a_room_says_in_one_docstring_what_it_is_for() -> None:
+    for name, path in each_module():
+        tree = tree_of(path)
+        assert ast.get_docstring(tree), f"{name} does not say what it is for"
+        if path.name == "__init__.py":
+            assert len(tree.body) == 1, f"{name} holds more than its docstring"
 
 
-@each_module
-def test_modules_and_functions_stay_readable(name: str, path: Path) -> None:
-    lines = len(path.read_text().splitlines())
-    assert lines <= 500, f"{name} is longer than 500 lines"
-    assert lines <= 400 or name in LONG_MODULES, f"{name} is longer than 400 lines; split it, or give the reason"
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            assert length <= 55, f"{name}.{node.name} has {length} lines"
+def test_modules_and_functions_stay_readable() -> None:
+    for name, path in each_module():
+        lines = len(path.read_text().splitlines())
+        assert lines <= 500, f"{name} is longer than 500 lines"
+        assert lines <= 400 or name in LONG_MODULES, f"{name} is longer than 400 lines; split it, or give the reason"
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 55, f"{name}.{node.name} has {length} lines"
 
 
 def places(count: Callable[[ast.AST], list[int]]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ def test_a_release_starts_an_agent_on_the_commit_of_its_tag(job: Job) -> None:
     agent = listening_to("release.published") | {"prompt": "Write the notes of {{ repo.ref }}."}
     work = job.start(notes=agent)
     sha = job.github.commit(work, {"greeting.txt": "released\n"}, "release")
-    subprocess.run(["git", "push", "-q", "origin", f"{sha}:refs/tags/v1.0"], cwd=work, check=True)
+    job.github.put("refs/tags/v1.0", sha)
     payload = job.github.payload("ada", action="published", release={"tag_name": "v1.0", "html_url": "https://x"})
     environ = job.github.env("release", payload, sha=sha, ref="refs/tags/v1.0")
     assert job.gate(environ).outputs["proceed"] == "true"

@@ -44,7 +44,7 @@ def branch(job: Job, work: Path, name: str, spec: dict[str, Any] | None = None) 
     subprocess.run([*git, "checkout", "-q", "-B", name, "main"], cwd=work, check=True)
     text = json.dumps(STALE if spec is None else spec)
     sha = job.github.commit(work, {".flue/agents/fix-tests.yml": text, "AGENTS.md": "STALE ADVICE"}, name)
-    subprocess.run([*git, "push", "-q", "origin", f"{name}:refs/heads/{name}"], cwd=work, check=True)
+    job.github.put(f"refs/heads/{name}", sha)
     subprocess.run([*git, "checkout", "-q", "main"], cwd=work, check=True)
     return sha
 
@@ -173,7 +173,7 @@ def test_an_event_about_a_commit_works_on_it_by_the_default_branchs_rules(make_j
     ref = "refs/heads/gh-readonly-queue/main/pr-7"
     if event == "release":
         ref = "refs/tags/v1"
-        subprocess.run(["git", "push", "-q", "origin", f"{sha}:{ref}"], cwd=work, check=True)
+        job.github.put(ref, sha)
     more: dict[str, Any] = {"merge_group": {"merge_group": {"base_ref": "refs/heads/main", "head_sha": sha}}}
     actions = {"merge_group": "checks_requested", "release": "published"}
     payload = job.github.payload("ada", **more.get(event, {}))

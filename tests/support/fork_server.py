@@ -298,6 +298,7 @@ def _load() -> None:
     of the command that needs it."""
     import flue_ci
 
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as in tests/conftest.py
     for found in pkgutil.walk_packages(flue_ci.__path__, "flue_ci."):
         if not found.name.startswith(("flue_ci.__main__", "flue_ci.demo", "flue_ci.testing")):
             with suppress(Exception):
@@ -306,6 +307,8 @@ def _load() -> None:
     for name in _IMPORTED_LATE:
         with suppress(ImportError):
             importlib.import_module(name)
+    with suppress(Exception):
+        importlib.import_module("flue_ci.report.page.render").compile_template()
     with suppress(Exception):  # pydantic makes a model's validator when it is first used
         importlib.import_module("flue_ci.spec.load").load_spec(Path("warm.yml"), b"version: 1\nprompt: '{{ title }}'\n")
 

@@ -12,17 +12,21 @@ limit of a body, its rules about tokens. PyGithub and git talk to it unpatched.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import http.server
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -95,37 +99,39 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         return self.accounts[login]
 
     def repo(self, name: str, files: dict[str, str]) -> Path:
-        """A bare repository with one commit on main; returns a clone of it to work in."""
+        """A bare repository with one commit on main; returns a checkout to work in, with whose objects it works too."""
         self.name = name
-        served = self.root / f"{name}.git"
-        served.mkdir(parents=True)
-        _git(served, "init", "-q", "--bare", "--initial-branch=main")
-        _git(served, "config", "http.receivepack", "true")
         work = self.root.parent / "work"
-        work.mkdir()
-        _git(work, "init", "-q", "-b", "main")
-        _git(work, "remote", "add", "origin", str(served))
-        self.commit(work, files, "start")
-        _git(work, "push", "-q", "origin", "main")
+        template = _template(tuple(sorted(files.items())))
+        shutil.copytree(template / "served.git", self._served)
+        shutil.copytree(template / "work", work)
+        (self._served / "objects/info/alternates").write_text(f"{work}/.git/objects\n")
+        with (work / ".git/config").open("a") as config:
+            config.write(f'[remote "origin"]\n\turl = {self._served}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n')
         return work
 
+    @property
+    def _served(self) -> Path:
+        return self.root / f"{self.name}.git"
+
+    def put(self, ref: str, sha: str) -> None:
+        """What a push of a commit of the checkout comes to."""
+        path = self._served / ref
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{sha}\n")
+
     def commit(self, work: Path, files: dict[str, str], message: str) -> str:
-        for path, text in files.items():
-            (work / path).parent.mkdir(parents=True, exist_ok=True)
-            (work / path).write_text(text)
-        _git(work, "add", "-A")
-        _git(work, "-c", "maintenance.auto=false", "commit", "-q", "--allow-empty", "-m", message)
-        return _git(work, "rev-parse", "HEAD")
+        return _commit(work, files, message)
 
     def pull(self, work: Path, files: dict[str, str], *, author: str = "mona", fork: bool = False) -> JSON:
         """A pull request to main; a fork's head is only at `refs/pull/N/head`."""
         number = self._id()
-        base = _git(work, "rev-parse", "main")
+        base = _commit_at(work / ".git", "refs/heads/main")
         _git(work, "checkout", "-q", "-b", f"topic-{number}", "main")
         head = self.commit(work, files, "change")
-        _git(work, "push", "-q", "origin", f"HEAD:refs/pull/{number}/head")
+        self.put(f"refs/pull/{number}/head", head)
         if not fork:
-            _git(work, "push", "-q", "origin", f"HEAD:refs/heads/topic-{number}")
+            self.put(f"refs/heads/topic-{number}", head)
         patch = _git(work, "diff", "main", "HEAD")
         _git(work, "checkout", "-q", "main")
         home = self.repository()
@@ -150,7 +156,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         number, before = pull["number"], pull["head"]["sha"]
         _git(work, "checkout", "-q", "-B", f"topic-{number}", "main" if force else before)
         head = self.commit(work, files, "pushed later")
-        _git(work, "push", "-q", "--force", "origin", f"HEAD:refs/pull/{number}/head")
+        self.put(f"refs/pull/{number}/head", head)
         _git(work, "checkout", "-q", "main")
         pull["head"]["sha"] = head
         self.pushed(pull, head, ago=ago, kind="force_push" if force else "push", before=before)
@@ -305,7 +311,7 @@ class GitHubServer(http.server.ThreadingHTTPServer):
             "GITHUB_RUN_ID": "7",
             "GITHUB_WORKFLOW_REF": f"{self.name}/.github/workflows/flue.yml@refs/heads/main",
             "GITHUB_RUN_ATTEMPT": "1",
-            "GITHUB_SHA": sha or _git(self.root / f"{self.name}.git", "rev-parse", "main"),
+            "GITHUB_SHA": sha or _commit_at(self._served, "refs/heads/main"),
             "GITHUB_REF": ref or "refs/heads/main",
             "RUNNER_TEMP": str(job),
             "FLUE_CI_GITHUB_TOKEN": TOKEN,
@@ -768,6 +774,36 @@ def _body(given: JSON) -> str:
 
 def _time(ago: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago))
+
+
+@cache
+def _template(files: tuple[tuple[str, str], ...]) -> Path:
+    """A repository as GitHub serves it and a checkout of it, to be copied: made once for each content."""
+    folder = Path(tempfile.mkdtemp(prefix="github-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    served, work = folder / "served.git", folder / "work"
+    _git(folder, "init", "-q", "--bare", "--template=", "--initial-branch=main", str(served))
+    _git(served, "config", "http.receivepack", "true")
+    _git(folder, "init", "-q", "--template=", "-b", "main", str(work))
+    _commit(work, dict(files), "start")
+    shutil.copy(work / ".git/refs/heads/main", served / "refs/heads/main")
+    return folder
+
+
+def _commit(work: Path, files: dict[str, str], message: str) -> str:
+    for path, text in files.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_text(text)
+    _git(work, "add", "-A")
+    _git(work, "-c", "maintenance.auto=false", "commit", "-q", "--allow-empty", "-m", message)
+    return _commit_at(work / ".git", "HEAD")
+
+
+def _commit_at(repository: Path, ref: str) -> str:
+    text = (repository / ref).read_text().strip()
+    if text.startswith("ref: "):
+        return _commit_at(repository, text.removeprefix("ref: "))
+    return text
 
 
 def _git(where: Path, *arguments: str) -> str:

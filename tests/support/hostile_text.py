@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -20,6 +21,9 @@ from typing import Any
 SMALL, LARGE = 4_000, 64_000  # characters
 QUICK = 0.015  # seconds of the processor for SMALL: quadratic time that takes less is below a second for LARGE
 MAX_GROWTH = 64  # from SMALL to LARGE: 16 for linear time, 256 for quadratic time
+# What takes long for each character is looked at with shorter texts first: linear time grows eightfold from one to the
+# other, and elevenfold where the quadratic part reaches MAX_GROWTH between the texts above.
+SHORT, LONG, FIRST_GROWTH = 1_000, 8_000, 11
 MAX_SECONDS = 4.0  # when a measurement is given up; exponential time never comes to an end
 ENDINGS = ("", "\n", "\0", " x")
 _OF_CATEGORY = {
@@ -46,22 +50,36 @@ def texts(before: str, pump: str, size: int, endings: Sequence[str]) -> Iterator
         yield both * (size // len(both)) + "\0"
 
 
-def slow_text(call: Callable[[str], object], before: str, pump: str, endings: Sequence[str] = ENDINGS) -> str:
+def slow_text(
+    call: Callable[[str], object],
+    before: str,
+    pump: str,
+    endings: Sequence[str] = ENDINGS,
+    max_seconds: float = MAX_SECONDS,
+) -> str:
     """What is wrong when `call` does not take linear time for the texts of that pump; empty when it does."""
-    for small, large in zip(*(texts(before, pump, size, endings) for size in (SMALL, LARGE)), strict=True):
-        seconds = _measure(call, small)
+    measure = partial(_measure, call, max_seconds=max_seconds)
+    for short, long, small, large in zip(
+        *(texts(before, pump, size, endings) for size in (SHORT, LONG, SMALL, LARGE)), strict=True
+    ):
+        seconds = measure(short)
+        if QUICK / 16 < seconds <= max_seconds:
+            seconds = FIRST_GROWTH * min(seconds, measure(short))
+            if measure(long) < seconds or measure(long) < seconds:  # a busy machine is no slow text
+                continue
+        seconds = measure(small)
         if seconds < QUICK:
             continue
-        if seconds > MAX_SECONDS or _measure(call, large) > MAX_GROWTH * _measure(call, small):
+        if seconds > max_seconds or measure(large) > MAX_GROWTH * measure(small):
             return f"{before!r}, then {pump!r} again and again, then {small[-2:]!r}"
     return ""
 
 
-def _measure(call: Callable[[str], object], text: str) -> float:
+def _measure(call: Callable[[str], object], text: str, max_seconds: float) -> float:
     """Seconds of the processor; infinite when it takes too many."""
     start = time.thread_time()
     try:
-        with _limit():
+        with _limit(max_seconds):
             call(text)
     except TimeoutError:
         return float("inf")
@@ -69,14 +87,14 @@ def _measure(call: Callable[[str], object], text: str) -> float:
 
 
 @contextmanager
-def _limit() -> Iterator[None]:
+def _limit(seconds: float) -> Iterator[None]:
     """The engine of `re` looks for signals while it matches, so that a timer ends it."""
 
     def give_up(*_: object) -> None:
         raise TimeoutError
 
     before = signal.signal(signal.SIGPROF, give_up)
-    signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
