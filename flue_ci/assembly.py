@@ -26,6 +26,7 @@ from flue_ci.core.ports import (
 from flue_ci.core.proposals import ProposalRules
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
+from flue_ci.git.contents import ContentOptions
 from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.report.report import NewPullRequest, Publishing
@@ -38,7 +39,7 @@ from flue_ci.settings import GitHubSettings, Settings
 from flue_ci.spec.hidden_text import visible_text
 from flue_ci.spec.publish_schema import MAX_REVIEW_COMMENTS, PUSHES
 from flue_ci.spec.result_schema import violations
-from flue_ci.spec.schema import AgentSpec, ModelSpec
+from flue_ci.spec.schema import AgentSpec, ModelSpec, SubmodulesSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
 
@@ -253,6 +254,15 @@ def proposal_rules(spec: AgentSpec) -> ProposalRules:
     if wishes.reply:
         rules = replace(rules, replies=wishes.reply.max)
     return rules
+
+
+def contents(spec: AgentSpec) -> ContentOptions:
+    """What of the repository the spec wants to come along beside its own commit."""
+    submodules = spec.workspace.submodules
+    hosts: tuple[str, ...] = ()
+    if isinstance(submodules, SubmodulesSpec):
+        hosts = submodules.hosts
+    return ContentOptions(submodules=submodules is not False, hosts=hosts, lfs=spec.workspace.lfs)
 
 
 def _prompt_parts(

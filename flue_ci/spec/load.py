@@ -100,8 +100,6 @@ def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
         (spec.publish.check_run, "publish.check_run", "writing check runs is", "remove the key"),
         (spec.publish.reply, "publish.reply", "writing replies is", "remove the key"),
         (spec.repair, "repair", "repairing CI is", "remove the key"),
-        (spec.workspace.submodules, "workspace.submodules", "submodules are", "remove the key"),
-        (spec.workspace.lfs, "workspace.lfs", "Git LFS is", "remove the key"),
     )
     problems = Problems(spec.document)
     for is_set, key, subject, hint in candidates:
