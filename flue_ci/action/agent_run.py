@@ -58,7 +58,7 @@ class PullRequestInputs(RunInputs):
         )
         server_url = self.context.job.settings.github.server_url
         return await add_contents(
-            source, options, Origin(server_url=server_url, remote=remote, trusted=target.trusted_sha)
+            source, options, Origin(server_url=server_url, remote=remote, trusted_commit=target.trusted_sha)
         )
 
     async def discussion(self) -> tuple[str, tuple[str, ...]]:

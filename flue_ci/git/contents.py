@@ -42,7 +42,7 @@ class Origin:
     """Where a repository was taken from. `remote` is the repository on the forge at `server_url`, None where it has
     none there; its `scratch` is not used. `checkout` is its work tree here, whose `.git` may lead to `git_dirs`.
 
-    `trusted` is a commit, in the repository, of people who may write to it: the forge's token goes along to the
+    `trusted_commit` is one in the repository, of people who may write to it: the forge's token goes along to the
     repositories that its submodules name, and to no others, because a pull request may name any.
     """
 
@@ -50,7 +50,7 @@ class Origin:
     remote: Remote | None = None
     checkout: Path | None = None
     git_dirs: tuple[Path, ...] = ()
-    trusted: str = ""
+    trusted_commit: str = ""
 
 
 @dataclass(slots=True)
@@ -109,12 +109,12 @@ async def _submodules(
     notes: list[str] = []
     try:
         links = await list_submodules(source.git, source.base)
-        trusted: list[Submodule] = []
-        if links and origin.trusted:
-            trusted = await list_submodules(source.git, origin.trusted)
+        trusted_links: list[Submodule] = []
+        if links and origin.trusted_commit:
+            trusted_links = await list_submodules(source.git, origin.trusted_commit)
     except FlueError as error:
         return {}, [f"submodules are empty directories inside: {error}"]
-    fetch = _Fetch(options=options, origin=origin, budget=budget, trusted=trusted, level=level)
+    fetch = _Fetch(options=options, origin=origin, budget=budget, trusted_links=trusted_links, level=level)
 
     async def bring(number: int, link: Submodule) -> None:
         name = f"submodule {display_name(link.path)}"
@@ -139,12 +139,12 @@ async def _submodules(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fetch:
-    """How submodules of one repository are opened. `trusted` are those of its trusted commit."""
+    """How submodules of one repository are opened. `trusted_links` are those of its trusted commit."""
 
     options: ContentOptions
     origin: Origin
     budget: _Budget
-    trusted: list[Submodule]
+    trusted_links: list[Submodule]
     level: int
 
     async def open(self, link: Submodule, scratch: Path) -> tuple[Source, Origin]:
@@ -169,7 +169,7 @@ class _Fetch:
             raise WorkspaceError("a link leads to it")
         git_dirs = self.origin.git_dirs
         source = await open_checkout(place, history=1, scratch=scratch, git_dirs=git_dirs)
-        origin = replace(self.origin, checkout=place, trusted="", remote=None)
+        origin = replace(self.origin, checkout=place, trusted_commit="", remote=None)
         with suppress(WorkspaceError):
             origin = replace(origin, remote=self._remote(link, scratch)[0])
         return source, origin
@@ -185,10 +185,10 @@ class _Fetch:
                 raise
             remote = replace(remote, url=f"{remote.url}.git")
             source = await _open(remote, link)
-        trusted = ""
+        trusted_commit = ""
         if is_same:
-            trusted = link.commit
-        return source, replace(self.origin, checkout=None, remote=remote, trusted=trusted)
+            trusted_commit = link.commit
+        return source, replace(self.origin, checkout=None, remote=remote, trusted_commit=trusted_commit)
 
     def _remote(self, link: Submodule, scratch: Path) -> tuple[Remote, bool]:
         """Its repository, and whether the trusted commit has the same submodule at the same commit."""
@@ -202,14 +202,14 @@ class _Fetch:
         remote = Remote(url=address, token=token, scratch=scratch, max_bytes=max(self.budget.size, 0))
         if parent:
             remote = replace(remote, retry=parent.retry, notify=parent.notify)
-        return remote, link in self.trusted
+        return remote, link in self.trusted_links
 
     def _address(self, url: str, base: str) -> str:
         return submodule_address(url, parent=base, server_url=self.origin.server_url, hosts=self.options.hosts)
 
     def _trusted_addresses(self, base: str) -> set[str]:
         addresses: set[str] = set()
-        for submodule in self.trusted:
+        for submodule in self.trusted_links:
             with suppress(WorkspaceError):
                 addresses.add(self._address(submodule.url, base))
         return addresses

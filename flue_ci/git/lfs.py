@@ -46,18 +46,18 @@ async def fetch_lfs_files(
     folder = source.git_dir.parent / "lfs"
     folder.mkdir(exist_ok=True)
     problems: dict[str, str] = {}  # by oid
-    total, needed = 0, dict[str, _Pointer]()
+    total, by_oid = 0, dict[str, _Pointer]()
     for pointer in pointers:
         total += pointer.size
         if total > MAX_BYTES:
             problems.setdefault(pointer.oid, f"all of them are more than {human_bytes(MAX_BYTES)}")
         else:
-            needed.setdefault(pointer.oid, pointer)
+            by_oid.setdefault(pointer.oid, pointer)
     if checkout:
         store = (await find_checkout(checkout, git_dirs)).objects.parent / "lfs/objects"
-        local = [pointer for pointer in pointers if pointer.oid in needed]
+        local = [pointer for pointer in pointers if pointer.oid in by_oid]
         await asyncio.to_thread(_copy_local, local, checkout, store, folder)
-    missing = [LfsObject(oid, needed[oid].size) for oid in needed if not (folder / oid).exists()]
+    missing = [LfsObject(oid, by_oid[oid].size) for oid in by_oid if not (folder / oid).exists()]
     if missing and remote is None:
         reason = "this checkout lacks the content and has no repository on the forge (git lfs pull brings them)"
         problems |= {each.oid: reason for each in missing}
@@ -107,8 +107,8 @@ async def _pointers(source: Source) -> list[_Pointer]:
             pointers.append(_Pointer(path=path, mode=mode, oid=match[1].decode(), size=int(match[2])))
     if not pointers:
         return []
-    filtered = await _with_filter(source, [pointer.path for pointer in pointers])
-    return [pointer for pointer in pointers if pointer.path in filtered]
+    lfs_paths = await _with_filter(source, [pointer.path for pointer in pointers])
+    return [pointer for pointer in pointers if pointer.path in lfs_paths]
 
 
 async def _with_filter(source: Source, paths: list[str]) -> set[str]:

@@ -145,25 +145,25 @@ def _checked_place(remote: Remote, url: str, headers: Mapping[str, str]) -> _Pla
     return _Place(url, headers)
 
 
-def _download(remote: Remote, place: _Place, wanted: LfsObject, folder: Path, end: threading.Event) -> None:
+def _download(remote: Remote, place: _Place, content: LfsObject, folder: Path, end: threading.Event) -> None:
     """Brings one content; the file gets its name when size and hash are right."""
-    part = folder / f"{wanted.oid}.part"
+    part = folder / f"{content.oid}.part"
     digest, size = hashlib.sha256(), 0
     with _follow(remote, place) as answer, part.open("wb") as file:
         try:
-            while chunk := answer.read(min(_CHUNK, wanted.size - size + 1)):
+            while chunk := answer.read(min(_CHUNK, content.size - size + 1)):
                 digest.update(chunk)
                 file.write(chunk)
                 size += len(chunk)
-                if end.is_set() or size > wanted.size:
+                if end.is_set() or size > content.size:
                     break
         except (OSError, http.client.HTTPException) as error:
             raise _Temporary(f"the transfer broke off: {one_line(str(error), 100)}") from None
-    if size < wanted.size and not end.is_set():
+    if size < content.size and not end.is_set():
         raise _Temporary("the transfer broke off")
-    if size != wanted.size or digest.hexdigest() != wanted.oid:
+    if size != content.size or digest.hexdigest() != content.oid:
         raise ForgeError("what the forge gives out is not what the pointer names")
-    part.rename(folder / wanted.oid)
+    part.rename(folder / content.oid)
 
 
 def _follow(remote: Remote, place: _Place) -> Any:

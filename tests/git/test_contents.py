@@ -200,7 +200,7 @@ async def open_all(
     if trusted:
         await fetch_commit(remote, sha=trusted, depth=1)
     source = await open_remote(remote, name="tools", head=head, ref="", base=None, base_ref="", depth=1)
-    return await add_contents(source, options, Origin(server_url=forge.address, remote=remote, trusted=trusted))
+    return await add_contents(source, options, Origin(server_url=forge.address, remote=remote, trusted_commit=trusted))
 
 
 async def test_submodules_of_the_trusted_commit_come_with_the_token(forge: Forge, scratch: Path) -> None:

@@ -64,8 +64,8 @@ def _with_line_ends(old: str, content: str) -> str:
         return content
     own = {line.removesuffix("\r"): line.endswith("\r") for line in lines}
     pieces = content.split("\n")
-    ended = [f"{line}\r" if own.get(line, 2 * crlf > len(lines)) else line for line in pieces[:-1]]
-    return "\n".join([*ended, pieces[-1]])
+    whole = [f"{line}\r" if own.get(line, 2 * crlf > len(lines)) else line for line in pieces[:-1]]
+    return "\n".join([*whole, pieces[-1]])
 
 
 def _is_utf_16(data: bytes) -> bool:
@@ -75,7 +75,7 @@ def _is_utf_16(data: bytes) -> bool:
     sample = data[: _SAMPLE & -2]
     even, odd = sample[::2], sample[1::2]
     return len(odd) > 1 and any(
-        zeros.count(0) > 0.9 * len(zeros) and not others.count(0) for zeros, others in ((even, odd), (odd, even))
+        zeros.count(0) > 0.9 * len(zeros) and not letters.count(0) for zeros, letters in ((even, odd), (odd, even))
     )
 
 
