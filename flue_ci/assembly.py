@@ -25,6 +25,7 @@ from flue_ci.core.ports import (
 )
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import one_line
+from flue_ci.git.contents import ContentOptions
 from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.publish.from_spec import publishing, rules_for
@@ -36,7 +37,7 @@ from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import GitHubSettings, Settings
 from flue_ci.spec.hidden_text import visible_text
 from flue_ci.spec.result_schema import violations
-from flue_ci.spec.schema import AgentSpec, ModelSpec
+from flue_ci.spec.schema import AgentSpec, ModelSpec, SubmodulesSpec
 from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
 from flue_ci.spec.template import render
 
@@ -239,6 +240,15 @@ def _with_hosts(network: Network, hosts: tuple[str, ...]) -> Network:
     if not hosts or network.mode == "open":
         return network
     return replace(network, mode="hosts", hosts=tuple(dict.fromkeys([*network.hosts, *hosts])))
+
+
+def contents(spec: AgentSpec) -> ContentOptions:
+    """What of the repository the spec wants to come along beside its own commit."""
+    submodules = spec.workspace.submodules
+    hosts: tuple[str, ...] = ()
+    if isinstance(submodules, SubmodulesSpec):
+        hosts = submodules.hosts
+    return ContentOptions(submodules=submodules is not False, hosts=hosts, lfs=spec.workspace.lfs)
 
 
 def _prompt_parts(

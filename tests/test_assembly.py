@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from flue_ci.agent.system_prompt import PromptParts
+from flue_ci.agent.system_prompt import PromptParts, build_task
 from flue_ci.assembly import add_requirements, secret_notes
 from flue_ci.core.ports import EngineRequirements, Limits, Network, SandboxRequest
 from flue_ci.run.commands import HostCommand
@@ -24,6 +26,14 @@ def plan(agent_network: Network, *setup: str) -> RunPlan:
         prompt=PromptParts(instructions="", prompt="", network=agent_network, tools=(), limits=Limits()),
         request=request,
         setup=tuple(HostCommand(kind="setup", name=each, run=each, timeout=1.0) for each in setup),
+    )
+
+
+def test_the_model_is_told_what_of_the_repository_is_missing() -> None:
+    parts = replace(plan(NONE).prompt, notes=("submodule x is an empty directory inside: no address",))
+    assert (
+        "Of the repository:\n- submodule x is an empty directory inside: no address\n"
+        in build_task(parts, "/r").system + "\n"
     )
 
 

@@ -14,9 +14,10 @@ from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
 from flue_ci.action.model_hosts import check_model_host
 from flue_ci.action.target import Agent, Target, trigger_of
-from flue_ci.assembly import prepare_run
+from flue_ci.assembly import contents, prepare_run
 from flue_ci.core.errors import FlueError, SpecError, UsageError
 from flue_ci.core.events import Observer
+from flue_ci.git.contents import Origin, add_contents
 from flue_ci.git.fetch import open_remote
 from flue_ci.git.source import Source
 from flue_ci.publish.comment import progress_comment
@@ -46,15 +47,19 @@ class PullRequestInputs(RunInputs):
     request_notes: tuple[str, ...] = ()
 
     async def source(self) -> Source:
-        target = self.target
-        return await open_remote(
-            self.context.remote,
+        target, remote, options = self.target, self.context.remote, contents(self.spec)
+        source = await open_remote(
+            remote,
             name=self.name.rpartition("/")[2],
             head=target.head,
             ref=target.fetch_ref,
             base=target.base_sha,
             base_ref=target.base_ref,
             depth=self.spec.workspace.history,
+        )
+        server_url = self.context.job.settings.github.server_url
+        return await add_contents(
+            source, options, Origin(server_url=server_url, remote=remote, trusted_commit=target.trusted_sha)
         )
 
     async def discussion(self) -> tuple[str, tuple[str, ...]]:

@@ -28,11 +28,13 @@ class Skill:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptParts:
     """Everything the task is made of. `prompt` and `instructions` are rendered already; `guidance` is AGENTS.md of
-    the trusted ref, `rules` what the agent may propose for publication."""
+    the trusted ref, `rules` what the agent may propose for publication; `notes` say what of the repository is not, or
+    not as it was, in the sandbox."""
 
     instructions: str
     prompt: str
     guidance: str = ""
+    notes: tuple[str, ...] = ()
     skills: tuple[Skill, ...] = ()
     network: Network
     check_commands: tuple[str, ...] = ()
@@ -79,6 +81,9 @@ def _surroundings(parts: PromptParts) -> str:
         f"Surroundings: {network}; {', '.join(bounds) or 'no limit of turns'}; "
         f"a command may take {human_seconds(parts.limits.command_seconds)} at most."
     ]
+    if parts.notes:
+        notes = "\n".join(f"- {note}" for note in parts.notes)
+        lines.append(f"Of the repository:\n{notes}")
     if parts.check_commands:
         commands = "\n".join(f"- {command}" for command in parts.check_commands)
         lines.append(f"Afterwards these checks decide whether the run passes:\n{commands}")

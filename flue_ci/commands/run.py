@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flue_ci.assembly import prepare_run
+from flue_ci.assembly import contents, prepare_run
 from flue_ci.commands.consent import Request, obtain_consent
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import first_few, one_line, plain, printable
 from flue_ci.git.completion import GitHubCompletion
+from flue_ci.git.contents import CheckoutContents
 from flue_ci.publish.publisher import PublishTarget, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
@@ -88,6 +89,8 @@ def _prepare(
         git_dirs=git_dirs,
         complete=GitHubCompletion(settings.github),
     )
+    extend = CheckoutContents(options=contents(spec), repo=repo, github=settings.github, git_dirs=git_dirs)
+    inputs = replace(inputs, extend=extend)
     run = prepare_run(
         spec, spec_path=path, inputs=inputs, options=options, settings=settings, signal=lambda: signals.first
     )

@@ -61,6 +61,13 @@ def promisor_url(config: str) -> str:
     return next((entries[f"{name}.url"] for name in names if f"{name}.url" in entries), "")
 
 
+def remote_url(config: str) -> str:
+    """The address of `origin`, or else of the first remote, in the output of `git config -z` with the keys `url`; ""
+    for none."""
+    entries = dict(entry.partition("\n")[::2] for entry in config.split("\0") if entry)
+    return entries.get("remote.origin.url") or next(iter(entries.values()), "")
+
+
 def repository_name(url: str, server_url: str) -> str:
     """`owner/name` of a repository at `server_url`, by its address for https or ssh; "" for any other address."""
     server = urlsplit(server_url)

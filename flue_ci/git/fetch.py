@@ -72,7 +72,8 @@ class Remote:
 
     `url` is an http(s) address without credentials; `token` is for GitHub's git, "" for none. `scratch` is an existing
     directory that stays as long as anything fetched is used. One fetch ends after `timeout_seconds` or `max_bytes`;
-    a server out of reach is tried again by `retry`, with one line for people to `notify` each time.
+    a server out of reach is tried again by `retry`, with one line for people to `notify` each time. `addresses` are the
+    host's IP addresses, where git is not to look them up itself.
     """
 
     url: str
@@ -82,6 +83,7 @@ class Remote:
     retry: RetryPolicy = RETRY
     max_bytes: int = 4_000_000_000
     notify: Callable[[str], None] = field(repr=False, default=lambda _: None)
+    addresses: tuple[str, ...] = ()
 
     @property
     def git_dir(self) -> Path:
@@ -296,8 +298,12 @@ def _network_git(remote: Remote) -> Git:
             "GIT_CONFIG_KEY_0": f"http.{remote.url}.extraHeader",
             "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
         }
-    protocol = f"protocol.{urlsplit(remote.url).scheme}.allow=always"
-    return Git(cwd=remote.git_dir, env=env, config=(*_SETTINGS, protocol), memory=_MEMORY)
+    parts = urlsplit(remote.url)
+    settings = [*_SETTINGS, f"protocol.{parts.scheme}.allow=always"]
+    if remote.addresses:
+        ips = ",".join(f"[{ip}]" if ":" in ip else ip for ip in remote.addresses)
+        settings.append(f"http.curloptResolve={parts.hostname}:{parts.port or 443}:{ips}")
+    return Git(cwd=remote.git_dir, env=env, config=tuple(settings), memory=_MEMORY)
 
 
 def _checked_url(remote: Remote) -> str:

@@ -23,10 +23,10 @@ OVERLAY_LIMIT = 200_000_000  # bytes of changed and untracked files that are sen
 # For every path, before anything in the tree: no conversion of line ends, no filters, no drivers. `!` means
 # unspecified.
 NEUTRAL_ATTRIBUTES = "* -text !eol !crlf -filter -ident !working-tree-encoding !diff !merge\n"
-_POINTER = re.compile(
+LFS_POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n"
 )
-_POINTER_SIZE = 1024
+POINTER_SIZE = 1024
 _ATTRIBUTES_LIMIT = 1_000_000
 _BYTECODE = re.compile(BYTECODE.encode())
 MEMORY_BYTES = 6_000_000_000  # bytes for git: a commit of a few objects can stand for billions of files
@@ -195,7 +195,7 @@ async def _same_in_lfs(git: Git, checkout: Checkout, status: _Status) -> frozens
         return frozenset()
     blobs = {path: blob for path, blob in status.disk_changes.items() if blob}
     sizes = await object_sizes(git, blobs.values())
-    pointers = await read_objects(git, [blob for blob, size in sizes.items() if size <= _POINTER_SIZE])
+    pointers = await read_objects(git, [blob for blob, size in sizes.items() if size <= POINTER_SIZE])
     return frozenset(
         path
         for path, blob in blobs.items()
@@ -204,7 +204,7 @@ async def _same_in_lfs(git: Git, checkout: Checkout, status: _Status) -> frozens
 
 
 def _is_content_of(pointer: bytes, file: Path) -> bool:
-    match = _POINTER.match(pointer)
+    match = LFS_POINTER.match(pointer)
     if not match or not file.is_file() or file.stat().st_size != int(match[2]):
         return False
     with file.open("rb") as stream:

@@ -21,6 +21,8 @@ from flue_ci.git.snapshot import MEMORY_BYTES, take_snapshot
 # Brings objects of these names, which a partial clone lacks, into a new directory: `objects` of a repository, which it
 # returns. Raises `WorkspaceError` with what the user can do.
 Completion = Callable[[Checkout, Sequence[str], Path], Awaitable[Path]]
+SUBMODULES_NOTE = "submodules do not travel: their directories are empty inside"
+LFS_NOTE = "files kept with Git LFS are pointer files inside"
 _COMPLETION_ROUNDS = 4  # trees, what is below them, and what the index has besides
 _NOTES_BYTES = 2_000_000
 # The commit is the same for the same files, whenever and by whom it is made.
@@ -29,6 +31,21 @@ _OVERLAY_AUTHOR = {
     for who in ("AUTHOR", "COMMITTER")
     for what, value in (("NAME", "flue-ci"), ("EMAIL", "flue-ci@localhost"), ("DATE", "@0 +0000"))
 }
+
+
+# Adds what goes along with a repository besides its own commit.
+Extension = Callable[["Source"], Awaitable["Source"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LfsFile:
+    """A file that Git LFS keeps. The tree has a pointer at `path`; `content` is a file of this host with what it stands
+    for, of that SHA-256 (`oid`). `mode` is git's: 100644 or 100755."""
+
+    path: str
+    mode: str
+    oid: str
+    content: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +59,9 @@ class Source:
     `intent_to_add` the paths of which it has the name only. `files` counts the files of `tree`, `pack_bytes` the bytes
     of `objects`; `notes` tell people what does not go into the sandbox. `git_dirs` are the places outside of the
     checkout that its `.git` may lead to, `protected` are folders of it that count as protected paths.
+
+    What goes along besides: `submodules` by their paths, and `lfs_files`, whose contents stand in the place of their
+    pointers inside.
     """
 
     name: str
@@ -60,6 +80,8 @@ class Source:
     refs: Mapping[str, str] = field(default_factory=dict)
     git_dirs: tuple[Path, ...] = ()
     protected: tuple[str, ...] = ()
+    submodules: Mapping[str, "Source"] = field(default_factory=dict)
+    lfs_files: tuple[LfsFile, ...] = ()
 
     @property
     def git(self) -> Git:
@@ -168,9 +190,9 @@ async def commit_notes(git: Git, base: str) -> list[str]:
     except TooMuchOutput:
         return notes
     if f"{base}:.gitmodules" in contents:
-        notes.append("submodules do not travel: their directories are empty inside")
+        notes.append(SUBMODULES_NOTE)
     if re.search(rb"^[^#\n]*\bfilter=lfs\b", contents.get(f"{base}:.gitattributes", b""), re.MULTILINE):
-        notes.append("files kept with Git LFS are pointer files inside")
+        notes.append(LFS_NOTE)
     return notes
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from flue_ci.agent.system_prompt import PromptParts, build_task
-from flue_ci.core.changes import ChangeSet
+from flue_ci.core.changes import ChangeSet, OtherWork
 from flue_ci.core.concurrency import finish, together, uncancel
 from flue_ci.core.errors import EXIT_BUG, ChangesRefused, FlueError, SandboxError, WorkspaceError
 from flue_ci.core.events import Notice, Observer, Prompt, StageEnded, StageStarted
@@ -33,6 +33,7 @@ from flue_ci.safety.redact import added_lines
 from flue_ci.workspace.other_work import collect_other_work, summarize
 from flue_ci.workspace.own_commits import collect_commits
 from flue_ci.workspace.skills import place_skills
+from flue_ci.workspace.submodules import submodule_works
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from flue_ci.workspace.upload import Workspace, upload
 from flue_ci.workspace.verify import subtract_setup_changes
@@ -92,7 +93,8 @@ async def _run_stages(run: RunState, services: RunServices) -> None:
         await place_skills(run.source, workspace, run.sandbox, services.files)
         if run.verification and run.clean is None:
             await save_surroundings(workspace, run.sandbox)
-        task = build_task(_with_discussion(plan.prompt, run.discussion_text), workspace.root)
+        parts = replace(_with_discussion(plan.prompt, run.discussion_text), notes=run.source.notes)
+        task = build_task(parts, workspace.root)
         context = run.discussion_text.strip()
         prompt = task.prompt.removesuffix(context).rstrip()
         run.record(Prompt(system=task.system, prompt=prompt, context=context))
@@ -192,6 +194,7 @@ async def _set_up(run: RunState, sandbox: Sandbox, workspace: Workspace) -> None
     run.networks["agent"] = str(network)
     try:
         run.setup_changes = await run.changes_so_far()
+        run.setup_submodules, _ = await run.submodule_changes()
     except ChangesRefused as refusal:
         _note(run, f"what setup changed counts as the agent's: {refusal}")
 
@@ -247,6 +250,7 @@ async def _collect_other_work(run: RunState, result: ChangeSet | None) -> None:
     """Keeps the agent's other branches and stashes, of which `result`, the work tree, knows nothing. A failure
     is a note: the changes themselves are there."""
     assert run.source and run.sandbox and run.workspace
+    await _collect_submodules(run)
     tree = run.source.tree
     if result:
         tree = result.tree
@@ -259,14 +263,33 @@ async def _collect_other_work(run: RunState, result: ChangeSet | None) -> None:
         works, notes = await collect_other_work(run.workspace, run.source, run.sandbox, result=tree, setup=setup)
         _note(run, *notes)
         for work in works:
-            label = work.label.encode("utf-8", "surrogateescape")
-            if run.holds_secret(label) or await _adds_secret(run, run.source, work.changes):
-                _note(run, f"{work.label} holds other work. It is withheld: a secret that this run knows occurs in it")
-                continue
-            run.other_work += (work,)
-            _note(run, summarize(work, other_patch(work.name)))
+            await _keep_work(run, work, run.source)
     except FlueError as error:
         _note(run, str(error))
+
+
+async def _collect_submodules(run: RunState) -> None:
+    """Keeps what the agent changed inside of submodules."""
+    try:
+        after, notes = await run.submodule_changes()
+        works, more = await submodule_works(run.setup_submodules, after)
+        _note(run, *notes, *more)
+        for work, source in works:
+            await _keep_work(run, work, source)
+    except FlueError as error:
+        _note(run, f"what changed in submodules is lost with the sandbox: {error}")
+
+
+async def _keep_work(run: RunState, work: OtherWork, source: Source) -> None:
+    label = work.label.encode("utf-8", "surrogateescape")
+    if run.holds_secret(label) or await _adds_secret(run, source, work.changes):
+        _note(run, f"{work.label} holds other work. It is withheld: a secret that this run knows occurs in it")
+        return
+    names = {each.name for each in run.other_work}
+    while work.name in names:
+        work = replace(work, name=f"{work.name}-more")
+    run.other_work += (work,)
+    _note(run, summarize(work, other_patch(work.name)))
 
 
 async def _adds_secret(run: RunState, source: Source, changes: ChangeSet) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.ports import Engine, Model, SandboxProvider, SandboxRequest
 from flue_ci.git.command import run_git
-from flue_ci.git.source import Completion, Source, open_checkout
+from flue_ci.git.source import Completion, Extension, Source, open_checkout
 from flue_ci.report.report import Publishing, Report, Trigger
 from flue_ci.run.commands import HostCommand
 from flue_ci.safety.redact import Redactor
@@ -89,21 +89,26 @@ class RunInputs(ABC):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutInputs(RunInputs):
     """The checkout at `trusted_folder`, for everything. `history` is the number of commits that travel; `git_dirs` are
-    the git directories elsewhere that its `.git` may lead to; `complete` brings what a partial clone lacks."""
+    the git directories elsewhere that its `.git` may lead to; `complete` brings what a partial clone lacks, `extend`
+    what else goes along."""
 
     history: int
     scratch: Path
     git_dirs: tuple[Path, ...] = ()
     complete: Completion | None = None
+    extend: Extension | None = None
 
     async def source(self) -> Source:
-        return await open_checkout(
+        source = await open_checkout(
             self.trusted_folder,
             history=self.history,
             scratch=self.scratch,
             git_dirs=self.git_dirs,
             complete=self.complete,
         )
+        if self.extend:
+            source = await self.extend(source)
+        return source
 
 
 def checkout_inputs(

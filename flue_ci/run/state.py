@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -32,6 +32,7 @@ from flue_ci.report.report import (
 from flue_ci.run.plan import RunPlan
 from flue_ci.run.verification import CleanSandbox
 from flue_ci.workspace.collect import collect
+from flue_ci.workspace.submodules import SubmoduleChanges, collect_submodules
 from flue_ci.workspace.upload import Workspace
 
 
@@ -60,6 +61,7 @@ class RunState:
     setup: tuple[CommandResult, ...] = ()
     checks: tuple[CommandResult, ...] = ()
     setup_changes: ChangeSet | None = None
+    setup_submodules: Mapping[str, SubmoduleChanges] = field(default_factory=dict)
     changes: ChangeSet | None = None
     other_work: tuple[OtherWork, ...] = ()
     commits: tuple[CommittedChanges, ...] = ()
@@ -94,6 +96,11 @@ class RunState:
         """What differs in the sandbox from what was uploaded. Raises `ChangesRefused`."""
         assert self.workspace and self.source and self.sandbox
         return await collect(self.workspace, self.source, self.sandbox)
+
+    async def submodule_changes(self) -> tuple[Mapping[str, SubmoduleChanges], tuple[str, ...]]:
+        """The same for submodules, by path, and notes."""
+        assert self.workspace and self.source and self.sandbox
+        return await collect_submodules(self.workspace, self.source, self.sandbox)
 
     def fail(self, message: str, *, hint: str = "", code: int = 1) -> None:
         self.failure = Failure(stage=self.stage, message=message, hint=hint)

@@ -95,8 +95,6 @@ def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
         (spec.publish.review, "publish.review", "review comments are", "remove the key"),
         (spec.publish.when == "ask", "publish.when", "`ask` is", "use checks-pass"),
         (spec.repair, "repair", "repairing CI is", "remove the key"),
-        (spec.workspace.submodules, "workspace.submodules", "submodules are", "remove the key"),
-        (spec.workspace.lfs, "workspace.lfs", "Git LFS is", "remove the key"),
     )
     problems = Problems(spec.document)
     for is_set, key, subject, hint in candidates:

@@ -49,6 +49,20 @@ class WordOr:
         raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, self._words))})
 
 
+class BooleanOr(WordOr):
+    """The same for a union of true or false and another type."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"oneOf": [{"type": "boolean"}, handler(schema)]}
+
+    def _validate(self, value: object, validate_other: Callable[[object], object]) -> object:
+        if isinstance(value, self._shapes):
+            return validate_other(value)
+        if isinstance(value, bool):
+            return value
+        raise PydanticKnownError("bool_type")
+
+
 def or_registered(registry: Registry) -> WrapValidator:
     """Accepts besides the names of a `Literal` those that other packages have registered."""
 

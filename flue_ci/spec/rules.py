@@ -13,7 +13,7 @@ from flue_ci.models.capabilities import conflict
 from flue_ci.models.prices import known_models, price_of
 from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.problems import Problems
-from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec
+from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec, SubmodulesSpec
 from flue_ci.spec.template import required_variables, template_flaw
 from flue_ci.spec.values import (
     MAX_INJECTED_HEADERS,
@@ -141,6 +141,17 @@ def hosts(spec: AgentSpec, problems: Problems) -> None:
             problems.add(path, "an empty list of hosts", "write none")
         _check_unique(path, egress, "host", problems)
         for index, host in enumerate(egress):
+            problems.add_flaw((*path, index), host_flaw(host))
+
+
+def submodules(spec: AgentSpec, problems: Problems) -> None:
+    """The hosts from which submodules come."""
+    if isinstance(spec.workspace.submodules, SubmodulesSpec):
+        path, names = ("workspace", "submodules", "hosts"), spec.workspace.submodules.hosts
+        if not names:
+            problems.add(path, "an empty list of hosts", "write `submodules: true`")
+        _check_unique(path, names, "host", problems)
+        for index, host in enumerate(names):
             problems.add_flaw((*path, index), host_flaw(host))
 
 
@@ -299,6 +310,7 @@ RULES: tuple[Rule, ...] = (
     triggers,
     names,
     hosts,
+    submodules,
     inject,
     limits,
     cost,

@@ -30,6 +30,7 @@ from flue_ci.gate.event import event_names
 from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS, NOT_SUPPORTED_YET
 from flue_ci.spec.parts import (
     SEVERAL,
+    BooleanOr,
     InvalidValue,
     Part,
     Text,
@@ -182,11 +183,17 @@ class SandboxSpec(Part):
         return tuple(name for name in self.secrets if name not in self.injected_secrets)
 
 
+class SubmodulesSpec(Part):
+    """Submodules come along, also those on hosts other than the repository's own."""
+
+    hosts: Texts
+
+
 class WorkspaceSpec(Part):
     """The repository inside the sandbox."""
 
     history: int = Field(50, ge=1, le=1_000_000)
-    submodules: bool = False
+    submodules: Annotated[bool | SubmodulesSpec, BooleanOr((), SubmodulesSpec, Mapping, BaseModel)] = False
     lfs: bool = False
 
 

@@ -49,6 +49,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         "count_limit": str(limits.files),
         "base_count": str(source.files),
         "bytecode": BYTECODE,
+        "submodules": "\n".join(workspace.submodules),
     }
     scripts = ["stage_changes.sh"]
     if workspace.store_has_objects:

@@ -2,10 +2,10 @@
 # As root: a repository out of the agent's reach that knows the base. Hard links cost nothing, and with root as their
 # owner the agent cannot write through them. Across file systems nothing is copied: `collect` sends the few objects that
 # it needs.
-: "${root:?}" "${base:?}" "${attributes:?}" "${config:?}"
+: "${root:?}" "${name:?}" "${base:?}" "${attributes:?}" "${config:?}"
 set -eu
 umask 077
-store=$HOME/.flue-ci
+store=$HOME/$name
 rm -rf "$store"
 mkdir -p "$store/refs" "$store/info"
 objects=linked
@@ -16,6 +16,7 @@ cp -al "$root/.git/objects" "$store/objects" 2>/dev/null || {
 }
 cp "$root/.git/info/exclude" "$store/info/exclude"
 mv "$root/.git/flue-ci/index" "$store/base.index"
+mv "$root/.git/flue-ci/contents" "$store/contents"
 rm -rf "$root/.git/flue-ci"
 printf '%s' "$attributes" >"$store/info/attributes"
 printf '%s' "$config" >"$store/config"

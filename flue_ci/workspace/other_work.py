@@ -169,4 +169,6 @@ def _file_name(label: str, existing: Iterable[str]) -> str:
 def summarize(work: OtherWork, file: str) -> str:
     """One line for people."""
     files = plural(len(work.changes.files), "file")
+    if work.label.startswith("submodule "):
+        return f"{work.label} changed: {files}, in {file}; the checks ran without it"
     return f"{work.label} holds work that is not in the changes: {files}, in {file}; no check has run on it"

@@ -3,7 +3,7 @@
 # commands of git's that read files and names are used here: `git add` and `git status` would start another git in every
 # repository that somebody made inside, with the configuration of that one. Such a repository is left out and named.
 # What cannot be taken does not end the work: it stays as it is in the base, and is named at the end.
-: "${root:?}" "${store:?}" "${file_limit:?}" "${count_limit:?}" "${base_count:?}" "${bytecode:?}"
+: "${root:?}" "${store:?}" "${file_limit:?}" "${count_limit:?}" "${base_count:?}" "${bytecode:?}" "${submodules?}"
 set -u
 umask 077
 [ -f "$store/base.index" ] || exit 94
@@ -83,6 +83,23 @@ list_changes() {
   only_bytecode <"$store/again" | sort -zu | comm -z -23 - "$store/ours" >"$store/bytecode"
   sort -zu "$store/oversize" "$store/links" "$store/bytecode" >"$store/excluded"
   sort -zu "$store/again" | comm -z -23 - "$store/excluded" >"$store/paths"
+  [ ! -s "$store/contents" ] || drop_contents
+}
+# Of files that Git LFS keeps the base has pointers. One that still holds what was laid out is no change, its mode is.
+drop_contents() {
+  local -A digests=()
+  while IFS= read -r -d '' digest && IFS= read -r -d '' path; do digests[$path]=$digest; done <"$store/contents"
+  while IFS= read -r -d '' path; do
+    digest=${digests[$path]-}
+    if [ -z "$digest" ] || ! is_entry "$path" || [ -L "$path" ] || [ "$(sha256sum <"$path")" != "$digest  -" ]; then
+      printf '%s\0' "$path"
+    elif [ -x "$path" ]; then
+      git update-index --chmod=+x -- "$path"
+    else
+      git update-index --chmod=-x -- "$path"
+    fi
+  done <"$store/paths" >"$store/one"
+  mv "$store/one" "$store/paths"
 }
 has_seen_all() {
   ! grep -aq 'could not open directory' "$errors"
@@ -193,9 +210,10 @@ cut -z -c 8- "$store/old" | cut -z -d ' ' -f 1 | tr '\0' '\n' >"$store/needed"
 digest=$({ cat "$store/old"; printf '\0'; cat "$store/new"; } | sha256sum | cut -c 1-64)
 printf 'digest=%s\nproblem=%s\n' "$digest" "$problem" >"$store/state"
 [ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ] || digest=none
-# Submodules whose directory is not as empty as it was laid out.
-sed -z 's|^|./|' "$store/links" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
-  cut -z -b 3- | sort -z | comm -z -13 - "$store/links" >>"$store/inner"
+# Submodules whose directory is not as empty as it was laid out. Those that came along are looked at for themselves.
+printf '%s\n' "$submodules" | tr '\n' '\0' | sort -z | comm -z -23 "$store/links" - >"$store/empty"
+sed -z 's|^|./|' "$store/empty" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
+  cut -z -b 3- | sort -z | comm -z -13 - "$store/empty" >>"$store/inner"
 sort -zu "$store/inner" -o "$store/inner"
 sort -zu "$store/bytecode" -o "$store/bytecode"
 sort -zu "$store/unreadable" -o "$store/unreadable"

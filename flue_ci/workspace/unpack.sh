@@ -1,17 +1,19 @@
 # shellcheck shell=bash
 # As the user: lays out the work tree from the base, then makes the index what it was on the host, so that `git status`
-# prints the same.
-: "${home?}" "${name:?}" "${upload:?}" "${packs?}" "${base:?}" "${tree:?}" "${staged:?}"
+# prints the same. `root` is empty, or a submodule's directory.
+: "${home?}" "${name:?}" "${upload:?}" "${packs?}" "${base:?}" "${tree:?}" "${staged:?}" "${root?}"
 set -eu
 umask 022
 command -v git >/dev/null 2>&1 || exit 90
 command -v tar >/dev/null 2>&1 || exit 91
-root=$home/$name
-number=1
-while [ -e "$root" ] || [ -L "$root" ]; do
-  number=$((number + 1))
-  root=$home/$name-$number
-done
+if [ -z "$root" ]; then
+  root=$home/$name
+  number=1
+  while [ -e "$root" ] || [ -L "$root" ]; do
+    number=$((number + 1))
+    root=$home/$name-$number
+  done
+fi
 mkdir -p "$root/.git"
 cd "$root"
 root=$(pwd -P)
@@ -23,6 +25,17 @@ for pack in $packs; do
 done
 workers=$((2 * $(nproc 2>/dev/null || echo 2))) # half of them wait for the disk
 git -c checkout.workers=$workers -c core.protectNTFS=false -c core.protectHFS=false read-tree -u --reset "$base"
+# Of these files git has pointers only. It is told that they are as they should be; `collect` knows their hashes.
+trust_contents() {
+  [ ! -s .git/flue-ci/contents ] ||
+    while IFS= read -r -d '' _ && IFS= read -r -d '' path; do printf '%s\0' "$path"; done <.git/flue-ci/contents |
+    git update-index --assume-unchanged -z --stdin
+}
+if [ -f "$home/$upload.lfs" ]; then
+  tar -xmof "$home/$upload.lfs"
+  rm -f "$home/$upload.lfs"
+fi
+trust_contents
 # So that an edit in this very second is seen by make and by what keeps bytecode, which compare times in whole seconds.
 # Of very many files that would take long; there the second is over by then.
 if [ "$(git ls-files | head -n 5001 | wc -l)" -le 5000 ]; then
@@ -31,7 +44,10 @@ if [ "$(git ls-files | head -n 5001 | wc -l)" -le 5000 ]; then
 fi
 mkdir -p .git/flue-ci
 cp -p .git/index .git/flue-ci/index
-if [ "$staged" != "$tree" ]; then git read-tree --reset "$staged"; fi
+if [ "$staged" != "$tree" ]; then
+  git read-tree --reset "$staged"
+  trust_contents
+fi
 if [ -s .git/flue-ci/intent-to-add ]; then
   GIT_LITERAL_PATHSPECS=1 git add -f -N --pathspec-from-file=.git/flue-ci/intent-to-add --pathspec-file-nul
 fi

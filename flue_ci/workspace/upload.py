@@ -6,8 +6,8 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.core.concurrency import together
@@ -18,7 +18,7 @@ from flue_ci.core.text import one_line, plain
 from flue_ci.git.command import split_nul
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.snapshot import NEUTRAL_ATTRIBUTES
-from flue_ci.git.source import Source, repository_config
+from flue_ci.git.source import LfsFile, Source, repository_config
 
 UPLOAD_SECONDS = 600.0
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
@@ -29,38 +29,54 @@ _MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
     """The repository inside. `root` is its absolute path, `store` that of root's own repository, for `collect`; whether
-    the store holds the base's objects depends on the file systems."""
+    the store holds the base's objects depends on the file systems. `submodules` are by their paths in it."""
 
     root: str
     store: str
     store_has_objects: bool
+    submodules: Mapping[str, "Workspace"] = field(default_factory=dict)
 
 
 async def upload(source: Source, box: Sandbox) -> Workspace:
-    """Puts the repository under the sandbox's home: the commit on its branch, and the uncommitted work as it was on the
-    host.
+    """Puts the repository and its submodules under the sandbox's home: the commit on its branch, and the uncommitted
+    work as it was on the host.
 
     The agent's repository has an identity (`flue-ci agent`) and no other configuration, hook, remote or credential.
     Raises `WorkspaceError` when the sandbox lacks git or tar, or has no room.
     """
+    return await _upload(source, box, "", ".flue-ci")
+
+
+async def _upload(source: Source, box: Sandbox, root: str, store: str) -> Workspace:
+    """Into the empty directory `root`, or a new one, with root's own repository at `store` in root's home."""
     home = box.info.home.rstrip("/")
-    upload_name = ".flue-ci-upload"
+    upload_name = f"{store}-upload".replace("/", "-")
     files = source.object_files()
     packs = [path for path in files if path.suffix == ".pack" and path.stat().st_size >= _BIG_PACK]
     archive = source.git_dir.parent / "upload.tar"
     await asyncio.to_thread(_write_archive, archive, source, [path for path in files if path not in packs])
-    await upload_files(
-        box, {f"{home}/{upload_name}.tar": archive} | {f"{home}/{upload_name}.{pack.name}": pack for pack in packs}
-    )
+    parts = {f"{home}/{upload_name}.tar": archive}
+    parts |= {f"{home}/{upload_name}.{pack.name}": pack for pack in packs}
+    if source.lfs_files:
+        contents = parts[f"{home}/{upload_name}.lfs"] = source.git_dir.parent / "lfs.tar"
+        await asyncio.to_thread(_write_contents, contents, source.lfs_files)
+    await upload_files(box, parts)
     archive.unlink()
     values = {"home": home, "name": source.name, "upload": upload_name, "packs": " ".join(pack.name for pack in packs)}
-    values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree}
+    values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree, "root": root}
     root = _printed_value(await run_script(box, values, "unpack.sh", timeout=UPLOAD_SECONDS), "root")
     config = repository_config(source.object_format, bare=True) + load_script(__package__, "store.gitconfig")
-    values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": config}
+    values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": config, "name": store}
     result = await run_script(box, values, "create_store.sh", timeout=UPLOAD_SECONDS, user="root")
-    objects, _, store = _printed_value(result, "store").partition(":")
-    return Workspace(root=root, store=store, store_has_objects=objects == "linked")
+    objects, _, place = _printed_value(result, "store").partition(":")
+    workspace = Workspace(root=root, store=place, store_has_objects=objects == "linked")
+    if not source.submodules:
+        return workspace
+    children = (
+        _upload(child, box, f"{root}/{path}", f"{store}/{number}")
+        for number, (path, child) in enumerate(source.submodules.items())
+    )
+    return replace(workspace, submodules=dict(zip(source.submodules, await together(*children), strict=True)))
 
 
 async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
@@ -138,6 +154,15 @@ def _write_archive(path: Path, source: Source, files: list[Path]) -> None:
             archive.addfile(_entry(name, size=len(data)), io.BytesIO(data))
 
 
+def _write_contents(path: Path, files: Sequence[LfsFile]) -> None:
+    """The contents of files that Git LFS keeps, as a tar file."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for file in files:
+            size, mode = file.content.stat().st_size, int(file.mode[-3:], 8)
+            with file.content.open("rb") as stream:
+                archive.addfile(_entry(f"./{file.path}", size=size, mode=mode), stream)
+
+
 def _entry(name: str, *, size: int = 0, mode: int = 0o644) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = size, mode
@@ -154,6 +179,7 @@ def _git_files(source: Source) -> dict[str, bytes]:
         "info/exclude": (source.git_dir / "info/exclude").read_bytes(),
         "info/attributes": NEUTRAL_ATTRIBUTES.encode(),
         "flue-ci/intent-to-add": b"".join(path + b"\0" for path in source.intent_to_add),
+        "flue-ci/contents": b"".join(f"{f.oid}\0".encode() + os.fsencode(f.path) + b"\0" for f in source.lfs_files),
     }
     refs = dict(source.refs)
     if source.ref:

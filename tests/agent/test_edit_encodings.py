@@ -1,24 +1,113 @@
-"""A file of another encoding than UTF-8 is not damaged by an edit."""
+"""What a model does not see of a file (encoding, marks, line ends, mode) stays, or the model is told that it cannot."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
-from flue_ci.agent.tools.files import _check_encoding
-from flue_ci.agent.tools.tool import ToolError
-
-
-@pytest.mark.parametrize(
-    ("data", "new"), [("ä\n".encode("utf-16"), "x"), (b"\xfe\xff\0a", "x"), ("Grüße\n".encode("latin-1"), "Größe")]
-)
-def test_the_model_is_told_what_an_edit_cannot_write(data: bytes, new: str) -> None:
-    with pytest.raises(ToolError, match="Use bash"):
-        _check_encoding(data, new)
+from flue_ci.agent.tools.files import Edit, Read, Write
+from flue_ci.agent.tools.text_format import check_encoding, keep_format
+from flue_ci.agent.tools.tool import ToolContext, ToolError
+from flue_ci.core.ports import Sandbox
+from tests.support.repos import open_box
 
 
 @pytest.mark.parametrize(
     ("data", "new"),
-    [("Grüße".encode(), "Größe"), (b"\xef\xbb\xbfa", "ä"), ("Grüße".encode("latin-1"), "x"), (b"", "ä")],
+    [
+        ("ä\n".encode("utf-16"), "x"),
+        (b"\xfe\xff\0a", "x"),
+        ("text\n".encode("utf-16-be"), "x"),
+        ("text\n".encode("utf-32"), "x"),
+        ("Grüße\n".encode("latin-1"), "Größe"),
+    ],
+)
+def test_the_model_is_told_what_an_edit_cannot_write(data: bytes, new: str) -> None:
+    with pytest.raises(ToolError, match="Use bash"):
+        check_encoding(data, new)
+
+
+@pytest.mark.parametrize(
+    ("data", "new"),
+    [
+        ("Grüße".encode(), "Größe"),
+        (b"\xef\xbb\xbfa", "ä"),
+        ("ä".encode()[:1], "ä"),
+        (b"\x89PNG\0\xff\x01", "ä"),
+        ("Grüße".encode("latin-1"), "x"),
+        (b"", "ä"),
+    ],
 )
 def test_other_edits_are_made(data: bytes, new: str) -> None:
-    _check_encoding(data, new)
+    check_encoding(data, new)
+
+
+KEEPS = {
+    "LF": (b"a\nb\n", "x\n", b"x\n"),
+    "CRLF": (b"a\r\nb\r\n", "x\ny\n", b"x\r\ny\r\n"),
+    "CRLF already": (b"a\r\nb\r\n", "x\r\ny\r\n", b"x\r\ny\r\n"),
+    "CRLF in part": (b"a\r\nb\r\n", "x\r\ny\n", b"x\r\ny\r\n"),
+    "CRLF asked for": (b"a\nb\n", "x\r\ny\r\n", b"x\r\ny\r\n"),
+    "mixed": (b"a\r\nb\nc\r\n", "a\nb\nnew\nc\n", b"a\r\nb\nnew\r\nc\r\n"),
+    "mark": (b"\xef\xbb\xbfa\n", "x\n", b"\xef\xbb\xbfx\n"),
+    "mark and CRLF": (b"\xef\xbb\xbfa\r\n", "a\nx\n", b"\xef\xbb\xbfa\r\nx\r\n"),
+    "mark given": (b"\xef\xbb\xbfa\n", "\ufeffx\n", b"\xef\xbb\xbfx\n"),
+    "no final line end": (b"a\nb", "x\ny\n", b"x\ny"),
+    "no final CRLF": (b"a\r\nb", "x\ny\n", b"x\r\ny"),
+    "final line end": (b"a\nb\n", "x\ny", b"x\ny\n"),
+    "final CRLF": (b"a\r\n", "x", b"x\r\n"),
+    "latin-1": ("ä\r\n".encode("latin-1"), "x\n", b"x\r\n"),
+    "binary": (b"\x89PNG\r\n\0\0\r\n", "x\ny", b"x\ny"),
+    "empty": (b"", "x\n", b"x\n"),
+    "emptied": (b"a\r\n", "", b""),
+    "carriage returns": (b"a\rb\rc\n", "x\ny\n", b"x\ny\n"),
+}
+
+
+@pytest.mark.parametrize(("old", "content", "result"), KEEPS.values(), ids=KEEPS)
+def test_a_whole_new_content_keeps_the_format_of_the_file(old: bytes, content: str, result: bytes) -> None:
+    text, notes = keep_format(old, content, last=old[-1:])
+    assert text.encode() == result
+    assert bool(notes) == (text != content)
+
+
+@pytest.fixture(params=["plain", "e2b"])
+async def box(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with open_box(request.param, tmp_path) as box:
+        yield box
+
+
+async def test_write_keeps_the_file_that_was_there_seen_or_not(box: Sandbox) -> None:
+    setup = (
+        "printf 'one\\r\\ntwo\\r\\n' > crlf; printf '\\xef\\xbb\\xbfone' > mark; chmod 750 crlf;"
+        "ln -s crlf link; ln crlf hard;"
+        " printf '\\xff\\xfeo\\0' > wide; mkdir d; mkfifo pipe; ln -s d/new dangling"
+    )
+    await box.exec(setup, timeout=20)
+    context = ToolContext(sandbox=box, workdir=box.info.home, command_seconds=30)
+
+    async def write(path: str, content: str) -> str:
+        return (await Write().call({"path": path, "content": content}, context)).text
+
+    assert await write("link", "three\n") == "Wrote 1 line, 7 B. As in the file before: CRLF line ends."
+    assert await box.read("crlf") == b"three\r\n"
+    await Read().call({"path": "crlf"}, context)
+    assert "CRLF" in await write("crlf", "four\nfive\n")
+    assert await box.read("hard") == b"four\r\nfive\r\n"
+    assert "byte order mark" in await write("mark", "two\n")
+    assert await box.read("mark") == b"\xef\xbb\xbftwo"
+    await Edit().call({"path": "mark", "old": "\ufefftwo", "new": "three"}, context)
+    assert await box.read("mark") == b"\xef\xbb\xbfthree"
+    with pytest.raises(ToolError, match="UTF-16"):
+        await write("wide", "x\n")
+    for path, error in (("d", IsADirectoryError), ("pipe", PermissionError)):
+        with pytest.raises(error):
+            await write(path, "x\n")
+    assert await write("new/file", "x\n" * 40_000) == "Wrote 40,000 lines, 80.0 KB."
+    assert await write("dangling", "x") == "Wrote 0 lines, 1 B."
+    result = await box.exec("stat -c %a crlf; readlink link; cat d/new; ls -A . d | grep -c flue-", timeout=20)
+    assert result.output == b"750\ncrlf\nx0\n"
+    await Edit().call({"path": "hard", "old": "four", "new": "4"}, context)
+    assert await box.read("crlf") == b"4\r\nfive\r\n"

@@ -595,8 +595,6 @@ def test_the_name_of_the_file_must_do_as_a_name_when_there_is_no_other() -> None
         ("publish: {changes: pull-request}", "publish.changes"),
         ("publish: {changes: suggest}", "publish.changes"),
         ("publish: {review: true}", "publish.review"),
-        ("workspace: {submodules: true}", "workspace.submodules"),
-        ("workspace: {lfs: true}", "workspace.lfs"),
     ],
 )
 def test_what_is_not_executed_yet_is_told_with_its_place(line: str, key: str) -> None:
@@ -614,9 +612,9 @@ def test_what_is_for_github_only_is_noted_and_not_refused() -> None:
 
 
 def test_a_spec_made_in_memory_has_problems_without_places() -> None:
-    spec = AgentSpec.model_validate({"version": 1, "workspace": {"lfs": True}})
+    spec = AgentSpec.model_validate({"version": 1, "publish": {"labels": ["a"]}})
     assert [str(problem) for problem in not_supported_yet(spec)] == [
-        ": workspace.lfs: Git LFS is not supported yet (remove the key)"
+        ": publish.labels: setting labels is not supported yet (remove the key)"
     ]
 
 

@@ -73,6 +73,21 @@ A check runs in `bash --noprofile --norc`, with the variables of `env` and `secr
 then `~/.local/bin`: what setup wrote into `~/.profile` or `~/.bashrc` does not count, so name it (`. ~/.nvm/nvm.sh &&
 npm test`), or set `PATH` in `sandbox.env`. A check whose exit code is not known has not passed.
 
+## Submodules and Git LFS
+
+Without `workspace.submodules` the directories of submodules are empty inside, without `workspace.lfs` files that Git
+LFS keeps are pointers; people and the model are told so, and also of each that cannot be had.
+
+Of a checkout submodules travel as they are on the disk. Others are fetched, one commit of each: from the repository's
+own server, and without a token from `workspace.submodules.hosts`. On GitHub the job's token goes along only to
+repositories that the trusted commit's `.gitmodules` names too; may it not read one, give the action a token that may.
+What the agent changes in a submodule is a patch of its own (`changes-submodule-NAME.patch`, for `git apply` in the
+submodule); the checks run without it.
+
+Contents of Git LFS come from the checkout (`.git/lfs`, or the work tree), else from the server that the repository
+comes from, whatever `.lfsconfig` says. One that the agent changes is in the patch as its new content: `git add` with
+git-lfs makes a pointer of it again.
+
 ## What a local run asks you for
 
 A spec, and all else in a checkout, may be a stranger's, so a file is never consent. `flue-ci run` asks before it sends
@@ -92,8 +107,7 @@ reads no other git directory either.
 
 ## Parts that this version reads but does not run
 
-`engine: {program: …}`, `model.provider: bedrock | vertex`, `workspace.submodules: true`, `workspace.lfs: true`,
-`publish.changes: pull-request | suggest`, `publish.review: true` and `publish.labels` are refused with “not
+`engine: {program: …}` and `model.provider: bedrock | vertex` are refused with “not
 supported yet”. `triggers` and `publish.comment` concern GitHub and change nothing in a run over a checkout.
 
 ## Changing a value for one run

@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
-import codecs
 import hashlib
 import shlex
 from collections.abc import Mapping
 
 from flue_ci.agent.tools.closest import describe_closest
+from flue_ci.agent.tools.text_format import BOM, check_encoding, keep_format
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.shell import load_script, shell_script
@@ -17,6 +17,7 @@ READ_LINES = 2_000
 READ_BYTES = 40_000  # of a file in one result
 READ_WHOLE_BYTES = 2_000_000  # larger files are cut inside the sandbox
 EDIT_BYTES = 10_000_000
+_CREATE_BYTES = 60_000  # of a new file that travels with its command
 _EDIT_ATTEMPTS = 3  # for a file that something else writes at the same time
 LINE_CHARS = 2_000
 
@@ -44,7 +45,7 @@ class Read:
         if b"\0" in data[:8_192]:
             size = human_bytes(len(data))
             raise ToolError(f"This is a binary file ({size}); look at it with bash (file, xxd, strings).")
-        lines = source_lines(data.decode("utf-8", "replace"))
+        lines = source_lines(data.decode("utf-8", "replace").removeprefix(BOM))
         if not lines:
             return ToolOutput(text="[the file is empty]", note="empty")
         if first > len(lines):
@@ -72,15 +73,46 @@ class Write:
     writes = True
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
-        """Says how much it wrote."""
-        content = arguments["content"]
-        data = content.encode("utf-8", "surrogateescape")
-        path = context.path(arguments["path"])
+        """Says how much it wrote, and what the file kept of the one that was there. Raises `ToolError` for a file whose
+        encoding it would change."""
+        content, path = arguments["content"], context.path(arguments["path"])
+        old = context.contents.get(path)
         context.contents.forget(path)  # until it is known that all of it was written
-        await context.sandbox.write(path, data)
+        notes: list[str] = []
+        last, data = (old or b"")[-1:], _encode(content)
+        is_written = False
+        if old is None and content:  # nothing of a file stays where nothing is in it
+            is_written, old, last = await _create(path, data, context)
+        if not is_written:
+            check_encoding(old or b"", content, tool="write", argument="content")
+            text, notes = keep_format(old or b"", content, last=last)
+            data = _encode(text)
+            await context.sandbox.write(path, data)
         context.contents.put(path, data)
-        size = human_bytes(len(data))
-        return ToolOutput(text=f"Wrote {plural(content.count(chr(10)), 'line')}, {size}.", note=size)
+        size, message = human_bytes(len(data)), ""
+        if notes:
+            message = f" As in the file before: {', '.join(notes)}."
+        return ToolOutput(text=f"Wrote {plural(content.count(chr(10)), 'line')}, {size}.{message}", note=size)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+async def _create(path: str, data: bytes, context: ToolContext) -> tuple[bool, bytes, bytes]:
+    """Whether the file was not there, and is now `data`; else the beginning of what it holds, and its last byte."""
+    values = {"path": path, "content": base64.b64encode(data).decode(), "large": ""}
+    if len(data) > _CREATE_BYTES:
+        values |= {"content": "", "large": "yes"}
+    script = shell_script(values, load_script("flue_ci.agent.tools", "create.sh"))
+    result = await context.sandbox.exec(script, timeout=60, limit=200_000)
+    if result.exit_code != 3:
+        return result.output == b"created\n", b"", b""
+    last, _, head = result.output.partition(b"\n")
+    try:
+        return False, base64.b64decode(head, validate=True), base64.b64decode(last, validate=True)
+    except ValueError:  # somebody writes to it
+        return False, b"", b""
 
 
 class Edit:
@@ -97,10 +129,12 @@ class Edit:
             is_fresh = data is None
             if data is None:
                 data = await self._read(path, context)
-            _check_encoding(data, arguments["new"])
+            check_encoding(data, arguments["new"])
             before = data.decode("utf-8", "surrogateescape")
+            mark = before[: before.startswith(BOM)]
             try:
-                after, count = await asyncio.to_thread(_replace_arguments, before, arguments)
+                after, count = await asyncio.to_thread(_replace_arguments, before.removeprefix(BOM), arguments)
+                after = mark + after
             except ToolError:
                 contents.forget(path)
                 if is_fresh:
@@ -123,23 +157,9 @@ class Edit:
             raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
 
 
-def _check_encoding(data: bytes, new: str) -> None:
-    """Raises `ToolError` where an edit in UTF-8 would damage a file of another encoding."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ToolError("The file is in UTF-16, which `edit` cannot write. Use bash: python with that encoding.")
-    if new.isascii():
-        return
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        raise ToolError(
-            "The file is not in UTF-8, and `new` has letters that are not ASCII: they would be in another encoding than"
-            " the rest. Use bash: python with the encoding of the file."
-        ) from None
-
-
 def _replace_arguments(text: str, arguments: Mapping[str, JSON]) -> tuple[str, int]:
-    return replace_text(text, arguments["old"], arguments["new"], everywhere=arguments.get("all", False))
+    old, new = arguments["old"].removeprefix(BOM), arguments["new"].removeprefix(BOM)
+    return replace_text(text, old, new, everywhere=arguments.get("all", False))
 
 
 async def _replace(path: str, before: bytes, after: bytes, context: ToolContext) -> bool:

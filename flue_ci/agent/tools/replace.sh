@@ -18,8 +18,9 @@ chmod --reference="$target" -- "$new"
 # Who compares times in whole seconds (make, Python's bytecode) has to see each of two edits in one second.
 before=$(stat -c %Y -- "$target")
 [ "$(stat -c %Y -- "$new")" -gt "$before" ] || touch -d "@$((before + 1))" -- "$new"
-# A file of somebody else stays theirs, and one in a directory that cannot be written stays where it is.
-if [ -O "$target" ] && [ "${new%/*}/" = "$directory" ]; then
+# A file of somebody else stays theirs, one in a directory that cannot be written stays where it is, and one with more
+# names keeps them.
+if [ -O "$target" ] && [ "${new%/*}/" = "$directory" ] && [ "$(stat -c %h -- "$target")" = 1 ]; then
   mv -fT -- "$new" "$target"
 else
   cat -- "$new" >"$target"

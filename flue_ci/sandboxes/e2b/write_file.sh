@@ -30,8 +30,10 @@ fi
 if [ -e "$flue_target" ]; then
   flue_error=$({ : >>"$flue_target"; } 2>&1) || flue_fail "$flue_error"
 fi
-# A file of somebody else stays theirs, and one in a directory that cannot be written stays where it is.
-if [ ! -e "$flue_target" ] || { [ -O "$flue_target" ] && [ -w "$flue_directory" ]; }; then
+# A file of somebody else stays theirs, one in a directory that cannot be written stays where it is, and one with more
+# names keeps them.
+if [ ! -e "$flue_target" ] ||
+  { [ -O "$flue_target" ] && [ -w "$flue_directory" ] && [ "$(stat -c %h -- "$flue_target")" = 1 ]; }; then
   flue_new=$flue_directory.$flue_name
   flue_error=$({ : >"$flue_new"; } 2>&1) || { flue_new=; flue_fail "$flue_error"; }
 fi
