@@ -26,6 +26,7 @@ _CLEARED = ("E2B_", "ANTHROPIC_", "GITHUB_", "GH_", "GIT_", "RUNNER_", "ACTIONS_
 # the system, which takes 20 ms of processor time.
 _AUTHORITY = Path(__file__).parent / "support/authority.pem"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "PIP_CERT")
 
 
 # Where temporary files are in memory. (ext4 passes over each inode that was deleted in the last minutes before it gives
@@ -110,7 +111,7 @@ def clean_environment(request: pytest.FixtureRequest, homes: Iterator[Path], mon
     """No keys, no proxies, no settings of whoever runs the tests. Returns the home directory that tests see."""
     live = "live" in request.keywords
     for name in list(os.environ):
-        if name.upper() in _PROXIES or (name.startswith(_CLEARED) and not live):
+        if name.upper() in (*_PROXIES, *_AUTHORITIES) or (name.startswith(_CLEARED) and not live):
             monkeypatch.delenv(name)
     home = next(homes)
     home.mkdir(0o700)
