@@ -73,7 +73,11 @@ class E2BSandbox:
     @property
     def info(self) -> SandboxInfo:
         return SandboxInfo(
-            provider="e2b", id=self._vendor.sandbox_id, template=self._request.template, home=self._account.home
+            provider="e2b",
+            id=self._vendor.sandbox_id,
+            template=self._request.template,
+            home=self._account.home,
+            seconds_left=self._lifetime.remaining_seconds(),
         )
 
     async def initialize(self) -> None:
