@@ -28,6 +28,9 @@ for name in $(compgen -e); do
 done
 mirror=${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-}}}
 [ -z "$mirror" ] || export UV_DEFAULT_INDEX="$mirror" PIP_INDEX_URL="$mirror"
+# uv and the pips of different years each know other names of the file with a company's authorities.
+authorities=${SSL_CERT_FILE:-${REQUESTS_CA_BUNDLE:-${CURL_CA_BUNDLE:-}}}
+[ ! -f "$authorities" ] || export SSL_CERT_FILE="$authorities" PIP_CERT="${PIP_CERT:-$authorities}"
 export PIP_CONFIG_FILE=/dev/null PIP_ROOT_USER_ACTION=ignore
 export UV_NO_CONFIG=1 UV_CACHE_DIR="$home/cache" UV_PYTHON_INSTALL_DIR="$home/python"
 

@@ -53,7 +53,9 @@ def run_command_line(arguments: list[str]) -> int:
 
         from flue_ci.cli import cli
         from flue_ci.core.errors import EXIT_BUG, EXIT_USAGE, FlueError
+        from flue_ci.core.network_variables import completed
 
+    os.environ.update(completed(os.environ))
     if level := os.environ.get("ANTHROPIC_LOG"):
         from flue_ci.safety import log_handler
 

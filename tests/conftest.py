@@ -27,6 +27,7 @@ _CLEARED = ("E2B_", "ANTHROPIC_", "GITHUB_", "GH_", "GIT_", "RUNNER_", "ACTIONS_
 # the system, which takes 20 ms of processor time.
 _AUTHORITY = Path(__file__).parent / "support/authority.pem"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "PIP_CERT")
 
 
 # jsonschema imports it where it is, for formats of addresses, which nothing here uses: it compiles 38 grammars,
@@ -115,7 +116,7 @@ def clean_environment(request: pytest.FixtureRequest, homes: Iterator[Path], mon
     """No keys, no proxies, no settings of whoever runs the tests. Returns the home directory that tests see."""
     live = "live" in request.keywords
     for name in list(os.environ):
-        if name.upper() in _PROXIES or (name.startswith(_CLEARED) and not live):
+        if name.upper() in (*_PROXIES, *_AUTHORITIES) or (name.startswith(_CLEARED) and not live):
             monkeypatch.delenv(name)
     home = next(homes)
     home.mkdir(0o700)

@@ -3,9 +3,11 @@
 Every ending gives a report, an answer, a summary and outputs. `respond` has decided before that it may run.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from flue_ci.action.authorize import AgentRequest
 from flue_ci.action.context import JobContext
@@ -34,6 +36,10 @@ from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_request, summarize_removals
 from flue_ci.spec.load import load_spec, not_supported_yet
 from flue_ci.spec.schema import AgentSpec, LimitsSpec
+
+# Of a job's time, for changes, checks and report: a tenth, and at least two minutes.
+_ENDING_SHARE, _ENDING_MINUTES = 0.1, 2.0
+_FEWEST_MINUTES = 0.5  # of an agent, however late the job is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +156,11 @@ def _prepare(
         dry_run=inputs.dry_run,
     )
     spec = _spec(agent, options)
+    minutes = agent_minutes(inputs.timeout_minutes, context.job.environ)
+    if minutes is not None and minutes < spec.limits.minutes:
+        notes = (*notes, f"the job's `timeout-minutes` leaves the agent {minutes:g} minutes")
+        limits = spec.limits.model_copy(update={"minutes": minutes})
+        spec = spec.model_copy(update={"limits": limits})
     check_model_host(spec.model.base_url, inputs.settings, inputs.allowed_model_hosts)
     run = prepare_run(
         spec,
@@ -160,6 +171,19 @@ def _prepare(
         signal=lambda: context.signals.first,
     )
     return spec, run
+
+
+def agent_minutes(timeout_minutes: float | None, environ: Mapping[str, str]) -> float | None:
+    """The minutes that an agent may take in a job of `timeout_minutes`, so that the checks and the report still fit in;
+    None for a job whose time is not known. A job begins when the runner writes the event's file."""
+    if timeout_minutes is None:
+        return None
+    try:
+        seconds = time.time() - Path(environ["GITHUB_EVENT_PATH"]).stat().st_mtime
+    except (OSError, KeyError):
+        seconds = 0.0
+    left = timeout_minutes - seconds / 60
+    return round(max(left - max(_ENDING_MINUTES, _ENDING_SHARE * left), _FEWEST_MINUTES), 1)
 
 
 def _spec(agent: Agent, options: RunOptions) -> AgentSpec:

@@ -19,8 +19,9 @@ _FAIL_ON = frozenset(("failed", "cancelled", "partial"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionInputs:
     """What a step was given. Empty: not given. `gate` are the inputs that decide whether an event is for an agent,
-    `settings` keys and addresses. `rate_limit` is in requests an hour and person, 0 for no limit.
-    `only_comment`: what the spec publishes besides is left to a later job with the input `report`."""
+    `settings` keys and addresses. `rate_limit` is in requests an hour and person, 0 for no limit; `timeout_minutes` is
+    the whole time of the job, from its start. `only_comment`: what the spec publishes besides is left to a later job
+    with the input `report`."""
 
     settings: Settings = field(default_factory=Settings)
     gate: GateSettings = field(default_factory=GateSettings)
@@ -35,6 +36,7 @@ class ActionInputs:
     artifact: bool = True
     out: Path | None = None
     rate_limit: int = 20
+    timeout_minutes: float | None = None
     run_token: str = field(default_factory=lambda: secrets.token_hex(16))
     has_reacted: bool = False
     report: Path | None = None
@@ -62,6 +64,7 @@ def read_inputs(environ: Mapping[str, str]) -> ActionInputs:
         artifact=_flag("artifact", text("ARTIFACT") or "true"),
         out=Path(text("OUT")) if text("OUT") else None,
         rate_limit=_rate_limit(text("RATE_LIMIT") or "20"),
+        timeout_minutes=_minutes(text("TIMEOUT_MINUTES")),
         run_token=text("RUN_TOKEN") or secrets.token_hex(16),
         has_reacted=_flag("reacted", text("REACTED")),
         report=Path(text("REPORT")) if text("REPORT") else None,
@@ -105,6 +108,15 @@ def _rate_limit(text: str) -> int:
             hint="requests an hour and person; 0 for no limit",
         )
     return int(text)
+
+
+def _minutes(text: str) -> float | None:
+    if not text:
+        return None
+    if not text.isdecimal() or not int(text):
+        hint = "write the job's own `timeout-minutes`, or leave the input away"
+        raise UsageError(f"input `timeout-minutes` is {one_line(text, 40)!r}, not a number of minutes", hint=hint)
+    return float(text)
 
 
 def _words(text: str) -> tuple[str, ...]:

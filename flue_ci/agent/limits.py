@@ -1,6 +1,7 @@
 """The limits of a run, counted: when one is reached, and when the agent should come to an end. Pure, but for the
 clock."""
 
+import math
 from collections.abc import Callable
 
 from flue_ci.core.messages import Conversation, Prompt, Reply, Usage
@@ -17,16 +18,24 @@ _TURNS_AHEAD = 2.2
 _LAST_SHARE = 0.1
 _LAST_SECONDS = 60.0
 _LAST_SHARE_OF_SHORT = 0.5
+# Of the sandbox's life, for bringing the work back; of a short one a share.
+_RESERVE_SECONDS = 60.0
+_RESERVE_SHARE = 0.1
 _CHARACTERS = 4  # of a token, for the estimate where a server reports none
 _NOT_REPORTED = "the model's server does not report what was used"
 
 
 class Budget:
-    """Counts from the moment it is made. The agent is warned once, when about one more turn fits."""
+    """Counts from the moment it is made. The agent is warned once, when about one more turn fits. `life` gives the
+    seconds that the sandbox still lives, which may turn out to be fewer than were asked for (None: not known)."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: Limits, clock: Callable[[], float], life: Callable[[], float | None] = lambda: None
+    ) -> None:
         self._limits = limits
         self._clock = clock
+        self._life = life
+        self._whole_life = life() or math.inf
         self._start = clock()
         self._estimate = 0  # tokens that were not reported
         self._previous = Usage()
@@ -39,10 +48,29 @@ class Budget:
             self._estimate += max(estimated_tokens(request, reply) - reply.usage.total_tokens, 0)
 
     def seconds_left(self) -> float | None:
-        """Until the limit of minutes, at least 0; None when there is no such limit."""
-        if self._limits.minutes is None:
+        """Until the limit of minutes, or until the work has to leave the sandbox before that ends; at least 0. None
+        when there is neither."""
+        seconds = min(self._minutes_left(), self._life_left())
+        if seconds == math.inf:
             return None
-        return max(self._limits.minutes * 60 - (self._clock() - self._start), 0.0)
+        return max(seconds, 0.0)
+
+    def time_limit(self) -> str:
+        """The limit that `seconds_left` counts down to."""
+        if self._life_left() < self._minutes_left():
+            return "the sandbox's time"
+        return "minutes"
+
+    def _minutes_left(self) -> float:
+        if self._limits.minutes is None:
+            return math.inf
+        return self._limits.minutes * 60 - (self._clock() - self._start)
+
+    def _life_left(self) -> float:
+        seconds = self._life()
+        if seconds is None:
+            return math.inf
+        return seconds - min(_RESERVE_SECONDS, _RESERVE_SHARE * self._whole_life)
 
     def exhausted_limit(self, usage: Usage) -> str | None:
         """The name of the limit that is used up, or None. It says so where it was counted by an estimate, or cannot be
@@ -59,7 +87,7 @@ class Budget:
             return f"dollars, which cannot be counted ({cause})"
         if limits.cost_usd is not None and usage.cost_usd is not None and usage.cost_usd >= limits.cost_usd:
             return "cost_usd"
-        return "minutes" if self.seconds_left() == 0 else None
+        return self.time_limit() if self.seconds_left() == 0 else None
 
     def warning(self, usage: Usage) -> str | None:
         """What to tell the agent when another turn like the last one would be the last; None otherwise, and after
@@ -83,10 +111,13 @@ class Budget:
         costs = usage.cost_usd, previous.cost_usd or 0.0
         if limits.cost_usd is not None and costs[0] is not None and _is_near(limits.cost_usd, costs[0], costs[1]):
             return f"This run's limit of {human_cost(limits.cost_usd)} leaves you about one more turn."
-        if limits.minutes is not None and seconds is not None:
-            total = limits.minutes * 60
-            if seconds <= max(_LAST_SHARE * total, min(_LAST_SECONDS, _LAST_SHARE_OF_SHORT * total)):
-                return f"This run's limit of {limits.minutes:g} minutes leaves you {seconds:.0f} seconds."
+        total, limit = self._whole_life, "The end of this run's sandbox"
+        if limits.minutes is not None and self.time_limit() == "minutes":
+            total, limit = limits.minutes * 60, f"This run's limit of {limits.minutes:g} minutes"
+        if seconds is not None and seconds <= max(
+            _LAST_SHARE * total, min(_LAST_SECONDS, _LAST_SHARE_OF_SHORT * total)
+        ):
+            return f"{limit} leaves you {seconds:.0f} seconds."
         return None
 
 

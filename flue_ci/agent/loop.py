@@ -16,6 +16,7 @@ from flue_ci.core.events import ConversationEnded, Observer, TurnEnded, TurnStar
 from flue_ci.core.messages import Conversation, Message, Outcome, Prompt, Reply, ToolResult, ToolResults, Usage
 from flue_ci.core.ports import EngineRequirements, Model, Sandbox, Task
 
+_WATCH_SECONDS = 5.0  # between looks at how long the sandbox still lives
 REMINDERS = 3  # to answer with `finish`, or after a reply that was cut off
 
 _CUT_OFF = (
@@ -75,8 +76,8 @@ class AgentLoop:
         await asyncio.to_thread(self._model.prepare)
 
     async def run(self, task: Task, sandbox: Sandbox, observe: Observer) -> Outcome:
-        """See `Engine`. The deadline of `limits.minutes` interrupts a model call or a tool; what was done by then
-        stays. `ConversationEnded` is observed once, also when this raises."""
+        """See `Engine`. The deadline of `limits.minutes`, or of a sandbox that ends before it, interrupts a model call
+        or a tool; what was done by then stays. `ConversationEnded` is observed once, also when this raises."""
         tools = [*make_tools(task.tools), *make_proposal_tools(task.rules)]
         if task.result_schema:
             tools.append(Finish(task.result_schema, self._violations))
@@ -86,18 +87,22 @@ class AgentLoop:
         state = _State(
             task=task,
             tools=Toolbox([*tools, GiveUp()], context),
-            budget=Budget(task.limits, self._clock),
+            budget=Budget(task.limits, self._clock, lambda: sandbox.info.seconds_left),
             observe=observe,
             messages=[*_with_results(task.history), Prompt(text=task.prompt)],
             usage=Usage(cost_usd=0.0),
         )
         try:
             async with asyncio.timeout(state.budget.seconds_left()) as deadline:
-                outcome = await self._turns(state)
+                watch = asyncio.create_task(_move(deadline, state.budget))
+                try:
+                    outcome = await self._turns(state)
+                finally:
+                    watch.cancel()
         except TimeoutError:
             if not deadline.expired():
                 raise  # from inside of the model or the sandbox
-            outcome = Outcome(status="limit", reason="minutes", summary=state.last_text)
+            outcome = Outcome(status="limit", reason=state.budget.time_limit(), summary=state.last_text)
         finally:
             observe(ConversationEnded(conversation=state.conversation))
         return replace(outcome, usage=state.usage)
@@ -116,6 +121,13 @@ class AgentLoop:
                 return outcome
             if limit := state.budget.exhausted_limit(state.usage):
                 return Outcome(status="limit", reason=limit, summary=state.last_text)
+
+
+async def _move(deadline: asyncio.Timeout, budget: Budget) -> None:
+    """Brings the deadline forward when the sandbox turns out to end before it."""
+    while (seconds := budget.seconds_left()) is not None and not deadline.expired():
+        deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+        await asyncio.sleep(min(_WATCH_SECONDS, max(seconds / 2, _WATCH_SECONDS / 100)))
 
 
 async def _answer(reply: Reply, state: _State) -> Outcome | None:

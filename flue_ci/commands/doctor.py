@@ -118,7 +118,9 @@ async def _adapters(settings: Settings, *, offline: bool) -> list[Diagnostic]:
         except Exception as error:  # noqa: BLE001 (the same)
             row = _crash(adapter.__name__.removesuffix("Provider"), error)
             flaw = variable_flaw(settings.environ)
-            rows.append(replace(flaw, key=row.key) if flaw else row)
+            if flaw:
+                row = Diagnostic(key=row.key, message=flaw.message, hint=flaw.hint)
+            rows.append(row)
     return rows
 
 

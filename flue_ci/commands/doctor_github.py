@@ -14,6 +14,7 @@ from flue_ci.git.command import run_git
 from flue_ci.settings import Settings, read_settings
 from flue_ci.spec.load import find_root, find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec
+from flue_ci.spec.silent_triggers import find_silent_triggers
 
 _HOW_TO_SEE = 'export GITHUB_TOKEN="$(gh auth token)", or a token that may read contents, actions and secrets'
 _REMOTE = re.compile(
@@ -33,7 +34,7 @@ def diagnose_github(repo: Path, environ: Mapping[str, str]) -> list[Diagnostic]:
     setup = asyncio.run(examine_github(github))
     rows = list(setup.diagnostics)
     if setup.specs is not None:
-        rows += _agents(setup.specs, "\n".join((setup.workflows or {}).values()), setup.branch)
+        rows += _agents(setup.specs, setup.workflows or {}, setup.branch)
         local_names = [path.name for path in find_specs(root) if path.name not in setup.specs]
         if local_names:
             message = f"only in this checkout: {first_few(local_names, 5)}"
@@ -65,16 +66,20 @@ def _repository(root: Path, settings: Settings) -> str:
     return match["repo"]
 
 
-def _agents(specs: Mapping[str, bytes], workflows: str, branch: str) -> list[Diagnostic]:
-    key, rows, names = "agents", [], []
+def _agents(specs: Mapping[str, bytes], workflows: Mapping[str, str], branch: str) -> list[Diagnostic]:
+    key, rows, valid = "agents", list[Diagnostic](), list[AgentSpec]()
     for name, text in specs.items():
         try:
             spec = load_spec(Path(".flue/agents", name), text)
         except FlueError as error:
             rows.append(Diagnostic(key=key, message=str(error).splitlines()[0], hint="flue-ci validate, then merge"))
             continue
-        names.append(spec.name)
-        rows += _spec_secrets(spec, workflows)
+        valid.append(spec)
+        rows += _spec_secrets(spec, "\n".join(workflows.values()))
+    for each in find_silent_triggers(valid, {name: text.encode() for name, text in workflows.items()}):
+        message = f"{each.file}:{each.line}: {each.key}: {each.message}"
+        rows.append(Diagnostic(key=key, severity=each.severity, message=message, hint=each.hint))
+    names = [spec.name for spec in valid]
     if names:
         message = f"{plural(len(names), 'agent')} on {branch}: {', '.join(names)}"
         rows.insert(0, Diagnostic(key=key, severity="ok", message=message))

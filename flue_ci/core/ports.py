@@ -67,12 +67,14 @@ class SandboxRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxInfo:
-    """A sandbox that runs. `home` is the absolute home directory of the ordinary user inside."""
+    """A sandbox that runs. `home` is the absolute home directory of the ordinary user inside; `seconds_left` is how
+    long it lives from now on, None where that is not known."""
 
     provider: str
     id: str
     template: str
     home: str
+    seconds_left: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

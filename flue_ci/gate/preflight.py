@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flue_ci.core.network_variables import completed, lasting_fault, route
 from flue_ci.core.text import one_line
 from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import COMMENTS, Event, parse_event, run_page
@@ -40,6 +41,7 @@ FORK_REFUSAL = (
     "GitHub gives comments on lines and reviews of a fork's pull request no secrets, and a token that only reads: this "
     "can neither be served nor answered there. Ask in a plain comment in the conversation of the pull request"
 )
+_DEFAULT_URL = "https://api.github.com"
 _TIMEOUT_SECONDS = 10.0
 _MAX_WAIT_SECONDS = 5.0
 _MAX_RESPONSE_BYTES = 2_000_000
@@ -50,10 +52,11 @@ class GitHubApi:
     """GitHub's REST API, as far as the gate needs it. A redirect is not followed: the token would go with it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._base = environ.get("GITHUB_API_URL") or "https://api.github.com"
+        self._base = environ.get("GITHUB_API_URL") or _DEFAULT_URL
         self._graphql_url = environ.get("GITHUB_GRAPHQL_URL") or f"{self._base}/graphql"
         self._repo = environ.get("GITHUB_REPOSITORY", "")
         self._token = environ.get("FLUE_CI_GITHUB_TOKEN") or environ.get("GITHUB_TOKEN", "")
+        self._opener = urllib.request.build_opener(_NoRedirect)  # which looks at the variables of proxies now
 
     def role(self, login: str) -> str:
         """The exact role in this repository. Raises `OSError` or `ValueError` when there is no clear answer."""
@@ -124,7 +127,7 @@ class GitHubApi:
         }
         request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 (the runner's)
         try:
-            with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
+            with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
                 return json.loads(response.read(_MAX_RESPONSE_BYTES) or b"{}")
         except urllib.error.HTTPError as error:
             wait = error.headers.get("Retry-After", "1" if error.code >= 500 else "")
@@ -139,13 +142,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(_NoRedirect)
 _ISSUES = "https://github.com/flue-ci/flue-ci/issues"
 _NO_ANSWER = (OSError, ValueError, TypeError, KeyError, AttributeError)  # no connection, or another shape of JSON
 
 
 def main() -> None:
     """The step. Prints at most one line, always leaves the outputs, and ends with 0 except for a bug of ours."""
+    os.environ.update(completed(os.environ))
     try:
         outputs = decide_outputs(os.environ)
         if os.environ.get("GITHUB_OUTPUT"):
@@ -165,6 +168,7 @@ def main() -> None:
 def report_failure() -> None:
     """The step after an installation that failed: an answer to the comment that got its 👀. The installation has left
     the reason in a file."""
+    os.environ.update(completed(os.environ))
     event, api = _read_event(os.environ), GitHubApi(os.environ)
     try:
         file = Path(os.environ.get("RUNNER_TEMP", "")) / "flue-ci-install-failure"
@@ -286,7 +290,10 @@ def _describe(error: Exception) -> str:
     """Why GitHub gave no answer, and what to do: of a rate limit, when it ends."""
     text = one_line(str(error), 200)
     if not isinstance(error, urllib.error.HTTPError):
-        return f"{text}. Ask again; GitHub may be out of reach"
+        url = os.environ.get("GITHUB_API_URL") or _DEFAULT_URL
+        if fault := lasting_fault(text, url):
+            return f"{fault.message}. {fault.hint} Then ask again"
+        return f"{text}{route(url)}. Ask again; GitHub may be out of reach"
     reset, wait = error.headers.get("x-ratelimit-reset", ""), error.headers.get("Retry-After", "")
     end = 0.0
     if error.headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():

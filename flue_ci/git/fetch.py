@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
+from flue_ci.core.network_variables import completed, lasting_fault, route
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_bytes, human_seconds, one_line
 from flue_ci.git.command import TIMEOUT_CODE, Git, GitCommandError, GitResult, git_in, read_objects, split_nul
@@ -30,7 +31,7 @@ _LONGEST_REF = 1_000
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[/.]$|[\ud800-\udfff]")
 _TRUSTED_PATH = re.compile(r"\.flue/agents/[^/]+\.ya?ml|AGENTS\.md|\.agents/skills/(?s:.+)")
 # Variables without which a machine behind a proxy reaches no server. None of them holds a key of a client.
-_PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "git_ssl_cainfo")
+_PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "git_ssl_cainfo", "git_ssl_capath")
 # Every object is checked on arrival. Old, honest repositories have these faults, which are harmless. Others are not
 # accepted: damaged objects, names such as `.git` in a tree, malicious `.gitmodules`.
 _IGNORED_FSCK = (
@@ -289,7 +290,8 @@ async def _run_once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...
 
 def _network_git(remote: Remote) -> Git:
     """git with what it needs for the server. The token is in its environment only; its home has no `.netrc`."""
-    env = {name: value for name, value in os.environ.items() if name.lower() in _PROXY}
+    variables = {**os.environ, **completed(os.environ)}
+    env = {name: value for name, value in variables.items() if name.lower() in _PROXY}
     env |= {"GIT_DIR": str(remote.git_dir), "HOME": str(remote.git_dir)}
     if remote.token:
         basic = base64.b64encode(f"x-access-token:{remote.token.strip()}".encode()).decode()
@@ -372,12 +374,14 @@ def _translate_error(remote: Remote, error: GitCommandError) -> FlueError:
     if match := re.search(r"object [0-9a-f]{40}: (\w+: .*)", error.result.err):
         message = f"the repository holds an object that is not accepted: {one_line(match[1], 200)}"
         return WorkspaceError(message, hint="git fsck shows more in a clone")
+    if fault := lasting_fault(error.result.err, remote.url):
+        return ForgeError(f"git cannot fetch from {host}: {fault.message}", hint=fault.hint, status=status)
     cause, hint = error.result.reason, ""
     if match := _CAUSE.search(error.result.err):
         cause, hint = one_line(match[1], 200), _STATUS_HINT
     if status:
         cause = f"it answers {status}"
-    message = f"git cannot fetch from {host}: {cause}"
+    message = f"git cannot fetch from {host}{route(remote.url)}: {cause}"
     if error.result.code == TIMEOUT_CODE:
         message = f"{host} did not send the repository within {human_seconds(remote.timeout_seconds)}"
         hint = _HISTORY_HINT

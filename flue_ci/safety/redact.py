@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from flue_ci.core.network_variables import passwords
 from flue_ci.safety.encoded_values import MIN_LENGTH
 from flue_ci.safety.find_secrets import SecretFinder
 from flue_ci.safety.readings import Span
@@ -23,8 +24,9 @@ _Value = TypeVar("_Value")
 
 
 def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of variables whose names say that they are secret."""
-    return tuple(value for name, value in environ.items() if _SECRET_NAMES.search(name) and len(value) >= MIN_LENGTH)
+    """The values of variables whose names say that they are secret, and passwords of proxies."""
+    values = [value for name, value in environ.items() if _SECRET_NAMES.search(name)]
+    return tuple(value for value in (*values, *passwords(environ)) if len(value) >= MIN_LENGTH)
 
 
 def unmaskable(secrets: Mapping[str, str]) -> list[str]:

@@ -43,6 +43,7 @@ VARIABLES = {  # how an input reaches the program
     "trusted-branches": "FLUE_CI_TRUSTED_BRANCHES",
     "allowed-model-hosts": "FLUE_CI_ALLOWED_MODEL_HOSTS",
     "rate-limit": "FLUE_CI_RATE_LIMIT",
+    "timeout-minutes": "FLUE_CI_TIMEOUT_MINUTES",
 }
 OUTPUTS = [
     "conclusion",

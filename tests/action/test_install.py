@@ -226,6 +226,15 @@ def test_a_runner_without_python_and_uv_says_what_to_install(runner: Runner) -> 
     assert "Install uv on it" in done.stdout
 
 
+def test_uv_and_pip_trust_the_authority_that_any_of_the_variables_names(runner: Runner) -> None:
+    authority = str(Path(__file__).parents[1] / "support/authority.pem")
+    program(runner.tools / "uv", f'echo "$SSL_CERT_FILE|$PIP_CERT" >"{runner.root}/asked"; exit 1')
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        runner.step("Install", {name: authority, "HTTPS_PROXY": "http://127.0.0.1:9"})
+        assert (runner.root / "asked").read_text() == f"{authority}|{authority}\n"
+        (runner.root / "asked").unlink()
+
+
 def test_windows_is_refused_in_words(runner: Runner) -> None:
     done = runner.step("Install", {"RUNNER_OS": "Windows"})
     assert done.returncode == 1

@@ -150,6 +150,38 @@ async def test_the_limit_of_minutes_interrupts_a_tool_that_hangs() -> None:
     assert (outcome.status, outcome.reason, outcome.summary) == ("limit", "minutes", "working on it")
 
 
+async def test_the_sandbox_s_end_interrupts_a_tool_and_leaves_time_to_collect() -> None:
+    class Ending(MemorySandbox):
+        """Its plan turns out to allow less than a second when it is in use."""
+
+        async def exec(self, command: str, **_: object) -> ExecResult:  # type: ignore[override]
+            self.info = replace(self.info, seconds_left=0.05)
+            await asyncio.sleep(60)
+            raise AssertionError("unreachable")
+
+    box = Ending()
+    box.info = replace(box.info, seconds_left=1.0)
+    model = ScriptedModel(reply("working on it", call("bash", command="x")))
+    outcome, _ = await run(model, replace(TASK, limits=Limits(minutes=1.0)), box)
+    assert (outcome.status, outcome.reason, outcome.summary) == ("limit", "the sandbox's time", "working on it")
+
+
+async def test_the_agent_is_warned_before_its_sandbox_ends() -> None:
+    box = MemorySandbox()
+    box.info = replace(box.info, seconds_left=1800.0)
+
+    def shorten(_: str) -> ExecResult:
+        box.info = replace(box.info, seconds_left=200.0)
+        return ExecResult(exit_code=0, output=b"")
+
+    box._on_exec = shorten
+    model = ScriptedModel(reply("", call("bash", command="x")), reply("", call("bash", "2", command="y")), reply("ok"))
+    outcome, _ = await run(model, replace(TASK, limits=Limits(minutes=20.0)), box)
+    assert outcome.status == "finished"
+    assert "The end of this run's sandbox leaves you 140 seconds. Finish what you are doing" in last_result(model, 1)
+    assert "leaves you" not in last_result(model, 2)
+
+
 async def test_a_typed_result_is_checked_and_asked_for_again() -> None:
     model = ScriptedModel(
         reply("", call("finish", summary="s", result={"ok": "yes"})),

@@ -263,6 +263,7 @@ async def test_a_life_that_the_plan_cuts_short_is_told_before_it_ends() -> None:
         with pytest.raises(SandboxLost, match=r"used up its time of 3(\.0)?s") as lost:
             await asyncio.wait_for(box.exec("sleep 60", timeout=60), 30)
         assert "plan" in lost.value.hint
+        assert (box.info.seconds_left or 0) < 1
         assert ["after its start" in notice for notice in notices] == [True, False]
         assert "plan" in notices[1]
         await box.close()

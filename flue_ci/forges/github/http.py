@@ -9,9 +9,10 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from flue_ci.core.network_variables import lasting_fault, route
 from flue_ci.core.text import one_line
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """`status` 0: there was no answer, or none that can be read. Header names are in lower case."""
+    """`status` 0: there was no answer, or none that can be read; `hint` says what to do then, and `is_lasting` that the
+    next request would meet the same. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     data: Any
+    hint: str = ""
+    is_lasting: bool = False
 
     @property
     def ok(self) -> bool:
@@ -52,7 +56,7 @@ class ApiResponse:
     @property
     def retryable(self) -> bool:
         """The server failed. The request may have been carried out all the same."""
-        return self.status == 0 or self.status >= 500
+        return (self.status == 0 and not self.is_lasting) or self.status >= 500
 
     @property
     def rate_limited(self) -> bool:
@@ -99,7 +103,7 @@ class ConnectionPool:
 
         def exchange() -> tuple[Requester, ApiResponse]:
             requester = connection or self._connect()
-            return requester, send(request, requester.requestJson, self._token)
+            return requester, self._explained(send(request, requester.requestJson, self._token))
 
         def put_back(future: asyncio.Future[tuple[Requester, ApiResponse]]) -> None:
             if not future.cancelled() and future.exception() is None:
@@ -113,6 +117,16 @@ class ConnectionPool:
         """Ends the idle connections. Idempotent."""
         while self._idle:
             await asyncio.to_thread(self._idle.pop().close)
+
+    def _explained(self, response: ApiResponse) -> ApiResponse:
+        """Names what stands in the way of a request without an answer."""
+        if response.status:
+            return response
+        if fault := lasting_fault(response.message, self._base_url):
+            return replace(response, data={"message": fault.message}, hint=fault.hint, is_lasting=True)
+        if way := route(self._base_url):
+            return replace(response, hint=f"GitHub is asked{way}: does it let requests pass?")
+        return response
 
     def _connect(self) -> Requester:
         import github

@@ -36,7 +36,8 @@ def requested_wait(response: ApiResponse) -> float | None:
 def to_forge_error(purpose: str, response: ApiResponse) -> ForgeError:
     """The error in words, with what to do about it."""
     if response.status == 0:
-        return ForgeError(f"GitHub cannot be reached ({purpose}): {response.message}", hint=_OUTAGE_HINT)
+        hint = response.hint or _OUTAGE_HINT
+        return ForgeError(f"GitHub cannot be reached ({purpose}): {response.message}", hint=hint)
     message = f"GitHub refused to {purpose}: {response.status} {response.message}".rstrip()
     return ForgeError(message, status=response.status, hint=_hint(response))
 

@@ -112,7 +112,7 @@ class _Survey:
         if severity == "note" and (is_refused or (response.status == 401 and not self._has_token)):
             return Diagnostic(key=key, severity="note", message=f"cannot be seen: {error}", hint=hint)
         if response.status == 0:
-            hint = "is there a network, and does its proxy let GitHub through?"
+            hint = response.hint or "is there a network, and does its proxy let GitHub through?"
         elif response.status == 401:
             hint = "set GITHUB_TOKEN to a token that is valid"
         elif not is_refused:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +20,7 @@ from urllib.parse import quote
 from flue_ci.core.errors import Diagnostic, ModelError, UsageError
 from flue_ci.core.events import Notice, Observer, TextDelta, TurnRestarted
 from flue_ci.core.messages import Conversation, Reply, Usage
-from flue_ci.core.network_variables import variable_flaw
+from flue_ci.core.network_variables import lasting_fault, route, variable_flaw
 from flue_ci.core.ports import Model, ModelOptions
 from flue_ci.core.text import human_seconds, one_line
 from flue_ci.models.claude import lazy_import
@@ -98,7 +97,7 @@ class Claude(Model):
                 key="Anthropic", message="ANTHROPIC_API_KEY is not set", hint="export ANTHROPIC_API_KEY=…"
             )
         if flaw := variable_flaw(settings.environ):
-            return replace(flaw, key="Anthropic")
+            return Diagnostic(key="Anthropic", message=flaw.message, hint=flaw.hint)
         if offline:
             return Diagnostic(key="Anthropic", severity="ok", message="the key is set (not asked)")
         try:
@@ -185,8 +184,11 @@ class Claude(Model):
 
     def _foreign(self, answer: str) -> ModelError:
         """For an answer that is not the API's."""
-        address = self._settings.options.base_url or f"https://{OWN_HOST}"
-        return ModelError(f"{address} answered with {answer}", hint=_FOREIGN_HINT)
+        return ModelError(f"{self._address} answered with {answer}", hint=_FOREIGN_HINT)
+
+    @property
+    def _address(self) -> str:
+        return self._settings.options.base_url or f"https://{OWN_HOST}"
 
     async def close(self) -> None:
         if self._client is not None:
@@ -286,17 +288,11 @@ class Claude(Model):
             return self._classify(error.status_code, error.body, headers)
         if isinstance(error, APIConnectionError):
             cause = error.__cause__ or error
-            if "CERTIFICATE_VERIFY_FAILED" in str(cause):
-                return ModelError(
-                    f"The certificate of the model's API is not trusted: {self._describe(cause)}",
-                    hint="Behind a proxy of your own, set SSL_CERT_FILE to its certificate.",
-                )
-            if type(cause).__name__ == "ProxyError" and re.search(r"\b4\d\d\b", str(cause)):
-                reason = f"The proxy does not let requests to the model's API pass: {self._describe(cause)}"
-                return ModelError(reason, hint="Check HTTPS_PROXY, or name the API's host in NO_PROXY.")
+            if fault := lasting_fault(self._describe(cause), self._address):
+                return ModelError(f"The model's API cannot be reached: {fault.message}", hint=fault.hint)
             if type(cause).__name__ in ("UnsupportedProtocol", "InvalidURL"):
                 return ModelError(f"The address of the model's API: {self._describe(cause)}", hint=_FOREIGN_HINT)
-            return RetryableError(f"the model's API cannot be reached ({self._describe(cause)})")
+            return RetryableError(f"the model's API cannot be reached{route(self._address)} ({self._describe(cause)})")
         if isinstance(error, CredentialsError | TypeError) and self._settings.api_key is None:
             return ModelError("There is no key for the model's API", hint="Set ANTHROPIC_API_KEY.")
         if isinstance(error, ValueError | APIResponseValidationError):

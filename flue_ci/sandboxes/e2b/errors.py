@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from flue_ci.core.errors import SandboxError
+from flue_ci.core.network_variables import lasting_fault, route
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
 
@@ -161,9 +162,21 @@ def refusal_error(error: VendorError, text: str, template: str = "") -> RequestR
     return RequestRefusal(f"{message}: {text}", hint=hint)
 
 
-def unavailable_error(error: VendorError, text: str, duration: str) -> SandboxError:
+def network_error(error: VendorError, url: str) -> RequestRefusal | None:
+    """What lies between this machine and `url` and will not pass by itself, or None. Nothing was started."""
+    if not error.status and (fault := lasting_fault(str(error), url)):
+        return RequestRefusal(f"E2B cannot be reached: {fault.message}", hint=fault.hint)
+    return None
+
+
+def unreachable_error(text: str, url: str) -> SandboxError:
+    """There is no answer. `text` describes the last error."""
+    return SandboxError(f"E2B cannot be reached{route(url)}: {text}", hint=REACH_HINT)
+
+
+def unavailable_error(error: VendorError, text: str, duration: str, url: str) -> SandboxError:
     """No sandbox came within `duration`. `text` describes the last error."""
-    message = f"E2B gave us no sandbox within {duration}: {text}"
+    message = f"E2B gave us no sandbox within {duration}{route(url)}: {text}"
     if error.status == 429:
         hint = "too many sandboxes run at once: let fewer jobs run in parallel (`concurrency:`), or look for leftovers"
         return SandboxError(message, hint=f"{hint} with `flue-ci sandboxes list`")

@@ -58,6 +58,7 @@ class E2BProvider:
         addresses = {"domain": domain, "api_url": api_url, "sandbox_url": sandbox_url}
         self._options: dict[str, Any] = {"api_key": self._key, "debug": False}
         self._options |= {name: value for name, value in addresses.items() if value}
+        self._url = api_url or f"https://api.{domain or 'e2b.app'}"
         self.timeouts = timeouts or Timeouts()
         self._next_create = 0.0  # monotonic time
         self._firewall = Firewall()
@@ -170,9 +171,11 @@ class E2BProvider:
                 text = errors.mask(str(error), secrets)
                 if error.is_refusal:
                     raise errors.refusal_error(error, text, request.template) from error
+                if problem := errors.network_error(error, self._url):
+                    raise problem from error
                 wait = retry.next_wait()
                 if wait is None:
-                    raise errors.unavailable_error(error, text, human_seconds(retry.elapsed)) from error
+                    raise errors.unavailable_error(error, text, human_seconds(retry.elapsed), self._url) from error
             observe(Notice(text=f"E2B has no sandbox for us yet ({text}); trying again in {human_seconds(wait)}"))
             await asyncio.sleep(wait)
         raise AssertionError("there is always another attempt")
@@ -261,7 +264,9 @@ class E2BProvider:
                 text = errors.mask(str(error), (self._key,))
                 if error.is_refusal:
                     raise errors.refusal_error(error, text) from error
+                if problem := errors.network_error(error, self._url):
+                    raise problem from error
                 wait = retry.next_wait()
                 if wait is None:
-                    raise SandboxError(f"E2B cannot be reached: {text}", hint=errors.REACH_HINT) from error
+                    raise errors.unreachable_error(text, self._url) from error
             await asyncio.sleep(wait)

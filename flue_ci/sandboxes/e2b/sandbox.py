@@ -18,7 +18,7 @@ from flue_ci.core.retry import Retry
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, human_seconds
 from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand
-from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, refusal_error, vendor_call
+from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, network_error, refusal_error, vendor_call
 from flue_ci.sandboxes.e2b.lifetime import PLAN_HINT, Lifetime
 from flue_ci.sandboxes.e2b.network import Firewall
 from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
@@ -73,7 +73,11 @@ class E2BSandbox:
     @property
     def info(self) -> SandboxInfo:
         return SandboxInfo(
-            provider="e2b", id=self._vendor.sandbox_id, template=self._request.template, home=self._account.home
+            provider="e2b",
+            id=self._vendor.sandbox_id,
+            template=self._request.template,
+            home=self._account.home,
+            seconds_left=self._lifetime.remaining_seconds(),
         )
 
     async def initialize(self) -> None:
@@ -376,6 +380,8 @@ class E2BSandbox:
             if self._lifetime.is_capped:
                 hint = PLAN_HINT
             return SandboxLost(f"sandbox {self.info.id} used up its time of {limit}; {doing}", hint=hint)
+        if error is not None and (problem := network_error(error, self._vendor.envd_api_url)):
+            return SandboxLost(f"sandbox {self.info.id} cannot be reached: {doing}; {problem}", hint=problem.hint)
         if error is not None:
             doing = f"{doing}: {mask(str(error), self._secrets)}"
         hint = "start the run again; https://status.e2b.dev shows whether E2B has trouble"

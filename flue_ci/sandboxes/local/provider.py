@@ -132,7 +132,8 @@ class LocalSandbox:
     @property
     def info(self) -> SandboxInfo:
         name = self._private.name.removeprefix(state.PREFIX)
-        return SandboxInfo(provider="local", id=name, template="host", home=self._homes["user"])
+        seconds = self._deadline - time.monotonic()
+        return SandboxInfo(provider="local", id=name, template="host", home=self._homes["user"], seconds_left=seconds)
 
     async def exec(  # noqa: PLR0913 (as in the contract)
         self,
