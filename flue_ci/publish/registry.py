@@ -10,6 +10,7 @@ PUBLISHERS = Registry(
     built_in={
         "commit": "flue_ci.publish.commit:CommitPublisher",
         "comment": "flue_ci.publish.progress_comment:CommentPublisher",
+        "review": "flue_ci.publish.review:ReviewPublisher",
     },
 )
 

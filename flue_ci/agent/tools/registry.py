@@ -21,7 +21,11 @@ TOOLS = Registry(
 PROPOSAL_TOOLS = Registry(
     kind="tool",
     group="",
-    built_in={"describe_change": "flue_ci.agent.tools.proposals:DescribeChange"},
+    built_in={
+        "describe_change": "flue_ci.agent.tools.proposals:DescribeChange",
+        "review_comment": "flue_ci.agent.tools.review:ReviewCommentTool",
+        "close_finding": "flue_ci.agent.tools.review:CloseFinding",
+    },
 )
 # Ours that change no file; any other may.
 READ_ONLY = frozenset({"read", "grep", "glob", "finish", "give_up", *PROPOSAL_TOOLS.built_in})
