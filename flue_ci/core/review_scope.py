@@ -18,14 +18,15 @@ _WORD = re.compile(r"\w")
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines of the old and of the new file that the diff shows together, from 1."""
+    """Lines of the old and of the new file that the diff shows together, each as the first and the one behind the
+    last, from 1."""
 
-    old: range
-    new: range
+    old: tuple[int, int]
+    new: tuple[int, int]
 
     def lines(self, side: str) -> range:
         """Those that the forge takes comments on, by side: `LEFT` or `RIGHT`."""
-        return self.old if side == "LEFT" else self.new
+        return range(*(self.old if side == "LEFT" else self.new))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

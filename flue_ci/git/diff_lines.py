@@ -96,7 +96,7 @@ def _hunks(part: bytes) -> list[Hunk]:
     hunks = []
     for match in _HUNK.finditer(part):
         old, old_count, new, new_count = (1 if value is None else int(value) for value in match.groups())
-        hunks.append(Hunk(range(old, old + old_count), range(new, new + new_count)))
+        hunks.append(Hunk((old, old + old_count), (new, new + new_count)))
     return hunks
 
 
