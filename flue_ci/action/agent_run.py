@@ -15,10 +15,12 @@ from flue_ci.action.discussion import discussion_variables, render_discussion
 from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
 from flue_ci.action.model_hosts import check_model_host
+from flue_ci.action.review_scope import read_review_scope
 from flue_ci.action.target import Agent, Target, trigger_of
 from flue_ci.assembly import contents, prepare_run
 from flue_ci.core.errors import FlueError, SpecError, UsageError
 from flue_ci.core.events import Observer
+from flue_ci.core.review_scope import ReviewScope
 from flue_ci.git.contents import Origin, add_contents
 from flue_ci.git.fetch import open_remote
 from flue_ci.git.source import Source
@@ -79,6 +81,20 @@ class PullRequestInputs(RunInputs):
             discussion = replace(discussion, files=(), notes=notes)
         text = render_discussion(discussion, before=before, include=rules.include, exclude=rules.exclude)
         return text.text, (*self.request_notes, *text.notes)
+
+    async def review_scope(self, source: Source) -> tuple[ReviewScope, tuple[str, ...]]:
+        target, trigger = self.target, self.trigger
+        if target.pull is None or target.base_sha is None or trigger is None:
+            return ReviewScope(head=source.head), ()
+        return await read_review_scope(
+            self.context.forge,
+            self.context.remote,
+            source.git,
+            agent=self.spec.name,
+            publishing=publishing(self.spec),
+            trigger=trigger,
+            base=target.base_sha,
+        )
 
 
 async def run_for_event(context: JobContext, target: Target, request: AgentRequest) -> int:

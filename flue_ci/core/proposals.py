@@ -7,6 +7,8 @@ accepted.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from flue_ci.core.review_scope import ReviewScope
+
 Severity = Literal["critical", "high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Level = Literal["notice", "warning", "failure"]
@@ -46,7 +48,11 @@ class ChangeDescription(Verdict):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewComment(Verdict):
     """A finding on lines of the diff. `start_line` is None for a single line; `suggestion` are the lines that should
-    stand in their place. `finding` is the id of an earlier finding that this one is again."""
+    stand in their place. `finding` is the id of an earlier finding that this one is again, or `new`.
+
+    `in_summary`: the place is not in the diff, so that it stands in the review's own text. `fingerprint` recognizes it
+    when it is found again, see `review_scope.fingerprint`.
+    """
 
     kind: Literal["review_comment"] = "review_comment"
     path: str
@@ -59,6 +65,18 @@ class ReviewComment(Verdict):
     body: str = ""
     suggestion: str | None = None
     finding: str = ""
+    in_summary: bool = False
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingOutcome(Verdict):
+    """What became of an earlier finding: it is fixed, or it was a mistake (`withdrawn`)."""
+
+    kind: Literal["finding_outcome"] = "finding_outcome"
+    finding: str
+    outcome: Literal["fixed", "withdrawn"]
+    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +117,21 @@ class ReplyProposal(Verdict):
     body: str
 
 
-Proposal = ChangeDescription | ReviewComment | LabelProposal | TriageProposal | CheckRunProposal | ReplyProposal
+Proposal = (
+    ChangeDescription
+    | ReviewComment
+    | FindingOutcome
+    | LabelProposal
+    | TriageProposal
+    | CheckRunProposal
+    | ReplyProposal
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalRules:
-    """What the agent may propose in this run. A number is the most of that kind, 0 for none."""
+    """What the agent may propose in this run. A number is the most of that kind, 0 for none. `review` is what the
+    review is about, known when the run has begun."""
 
     change: bool = False
     review_comments: int = 0
@@ -113,6 +140,7 @@ class ProposalRules:
     assignees: tuple[str, ...] = ()
     check_runs: int = 0
     replies: int = 0
+    review: ReviewScope | None = None
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -120,6 +148,7 @@ class ProposalRules:
         wishes = {
             "describe_change": self.change,
             "review_comment": self.review_comments,
+            "close_finding": self.review_comments,
             "add_label": self.labels,
             "triage": self.triages,
             "check_run": self.check_runs,

@@ -7,7 +7,7 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.review import LineComment, PostedReview, ReviewDraft, ReviewForge
 
 MAX_ATTEMPTS = 16  # drafts that are tried to find the comments at fault
-_REFUSED = 422
+_UNPROCESSABLE = 422
 
 
 async def post_review(
@@ -26,8 +26,10 @@ async def post_review(
     try:
         return await forge.create_review(number, draft), ()
     except ForgeError as error:
-        if error.status != _REFUSED or not comments:
+        if error.status != _UNPROCESSABLE or not comments:
             raise
+        if not await forge.accepts_review(number, replace(draft, comments=())):
+            raise  # it is no matter of places
     search = _Search(forge, number, draft)
     good = await search.find_good(draft.comments, is_known_bad=True)
     bad = tuple(comment for comment in comments if comment not in good)

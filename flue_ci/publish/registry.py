@@ -14,6 +14,7 @@ PUBLISHERS = Registry(
         "check-run": "flue_ci.publish.proposals:CheckRunPublisher",
         "reply": "flue_ci.publish.proposals:ReplyPublisher",
         "comment": "flue_ci.publish.progress_comment:CommentPublisher",
+        "review": "flue_ci.publish.review:ReviewPublisher",
     },
 )
 

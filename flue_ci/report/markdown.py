@@ -16,6 +16,7 @@ from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.delivery import how_to_take
 from flue_ci.report.diffs import FileDiff, file_diffs, read_patch, without_binary
 from flue_ci.report.evidence import ran_no_tests, telling_line
+from flue_ci.report.findings import findings_section
 from flue_ci.report.link_policy import link_policy
 from flue_ci.report.links import Commit, head_commit, link_places, repository_url
 from flue_ci.report.publication import publication_section
@@ -82,6 +83,7 @@ def sections(report: Report, page: Page) -> list[str]:
         failure_section(report),
         words,
         link_places(result_section(report.result), page.commit),
+        findings_section(report, page.commit, page.policy, page.rows),
         publication_section(report),
         checks_section(report, page),
         setup_section(report, page),

@@ -88,6 +88,8 @@ def describe_proposal(proposal: Proposal) -> str:
             return f"{kind} {proposal.title}"
         case "review_comment":
             return f"{kind} on {proposal.path}:{proposal.line}, {proposal.title}"
+        case "finding_outcome":
+            return f"{proposal.finding} {proposal.outcome}"
         case "label":
             return f"{kind} {proposal.name}"
         case "triage":

@@ -192,6 +192,24 @@ class Publishing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewRecord:
+    """What a review rests on, besides its proposals.
+
+    It is of commit `head`; `since` is that of the last review, `changed_files` how many differ between the two.
+    `looked_at` are paths that the agent's tools have shown to it, `moves` see `ReviewScope`. Not `complete`: it ended
+    early. `asked_about` is the id of the finding in whose thread the agent was asked.
+    """
+
+    head: str
+    since: str = ""
+    changed_files: int = 0
+    looked_at: tuple[str, ...] = ()
+    moves: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = False
+    asked_about: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What a publisher did with the report. `url` is the page where people find it; `detail` one line about it.
 
@@ -251,6 +269,7 @@ class Report:
     trigger: Trigger | None = None
     publish: Publishing = field(default_factory=Publishing)
     proposals: tuple[Proposal, ...] = ()
+    review: ReviewRecord | None = None
     published: tuple[Published, ...] = ()
     artifact: Artifact = field(default_factory=Artifact)
 

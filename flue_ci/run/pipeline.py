@@ -93,9 +93,9 @@ async def _run_stages(run: RunState, services: RunServices) -> None:
         await place_skills(run.source, workspace, run.sandbox, services.files)
         if run.verification and run.clean is None:
             await save_surroundings(workspace, run.sandbox)
-        parts = replace(_with_discussion(plan.prompt, run.discussion_text), notes=run.source.notes)
+        parts = replace(_with_context(plan.prompt, run), notes=run.source.notes)
         task = build_task(parts, workspace.root)
-        context = run.discussion_text.strip()
+        context = run.context.strip()
         prompt = task.prompt.removesuffix(context).rstrip()
         run.record(Prompt(system=task.system, prompt=prompt, context=context))
         run.outcome = await services.engine.run(task, run.sandbox, run.record)
@@ -154,6 +154,9 @@ async def _prepare(run: RunState, services: RunServices) -> None:
     async def read_source() -> None:
         run.source = await inputs.source()
         _note(run, *run.source.notes)
+        if run.plan.prompt.rules.review_comments:
+            run.review, notes = await inputs.review_scope(run.source)
+            _note(run, *notes)
 
     async def read_discussion() -> None:
         run.discussion_text, notes = await inputs.discussion()
@@ -176,10 +179,13 @@ def _note(run: RunState, *notes: str) -> None:
         run.record(Notice(text=note))
 
 
-def _with_discussion(prompt: PromptParts, text: str) -> PromptParts:
-    if not text:
+def _with_context(prompt: PromptParts, run: RunState) -> PromptParts:
+    """The parts with what is only known when the run has begun: the discussion, and what a review is about."""
+    if run.review:
+        prompt = replace(prompt, rules=replace(prompt.rules, review=run.review))
+    if not run.context:
         return prompt
-    return replace(prompt, prompt=f"{prompt.prompt.strip()}\n\n{text}".strip())
+    return replace(prompt, prompt=f"{prompt.prompt.strip()}\n\n{run.context}".strip())
 
 
 async def _set_up(run: RunState, sandbox: Sandbox, workspace: Workspace) -> None:

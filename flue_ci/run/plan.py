@@ -11,6 +11,7 @@ from typing import Literal
 
 from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.ports import Engine, Model, SandboxProvider, SandboxRequest
+from flue_ci.core.review_scope import ReviewScope
 from flue_ci.git.command import run_git
 from flue_ci.git.source import Completion, Extension, Source, open_checkout
 from flue_ci.report.report import Publishing, Report, Trigger
@@ -84,6 +85,10 @@ class RunInputs(ABC):
     async def discussion(self) -> tuple[str, Sequence[str]]:
         """What the task says beyond the prompt, and notes for people. Raises `FlueError`."""
         return "", ()
+
+    async def review_scope(self, source: Source) -> tuple[ReviewScope, Sequence[str]]:
+        """What a review of `source` is about, and notes for people. Raises `FlueError`."""
+        return ReviewScope(head=source.head), ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,11 @@ from flue_ci import __version__
 from flue_ci.agent.tools.registry import READ_ONLY
 from flue_ci.core.changes import ChangeSet, CommittedChanges, OtherWork
 from flue_ci.core.errors import ChangesRefused
-from flue_ci.core.events import Notice, Observer, ProgressEvent, ProposalMade, ToolStarted, TurnEnded
+from flue_ci.core.events import Notice, Observer, ProgressEvent, ProposalMade, ToolEnded, ToolStarted, TurnEnded
 from flue_ci.core.messages import Outcome, Usage
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.proposals import Proposal
+from flue_ci.core.review_scope import ReviewScope
 from flue_ci.git.protected import protected_paths
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import RunRecord, conclude, describe_place
@@ -26,10 +27,13 @@ from flue_ci.report.report import (
     Failure,
     OtherChanges,
     Report,
+    ReviewRecord,
     SandboxUsed,
     Verification,
 )
+from flue_ci.run.looked_at import paths_shown
 from flue_ci.run.plan import RunPlan
+from flue_ci.run.review_text import review_text
 from flue_ci.run.verification import CleanSandbox
 from flue_ci.workspace.collect import collect
 from flue_ci.workspace.submodules import SubmoduleChanges, collect_submodules
@@ -56,6 +60,8 @@ class RunState:
     source: Source | None = None
     discussion_text: str = ""
     workspace: Workspace | None = None
+    review: ReviewScope | None = None
+    looked_at: set[str] = field(default_factory=set)  # of the review's files
     outcome: Outcome | None = None
     usage: Usage = field(default_factory=Usage)
     setup: tuple[CommandResult, ...] = ()
@@ -83,9 +89,23 @@ class RunState:
             self.notes.append(event.text)
         elif isinstance(event, ProposalMade):
             self.proposals.append(event.proposal)
+        elif isinstance(event, ToolEnded):
+            self.note_paths(event)
         elif isinstance(event, ToolStarted) and event.call.name not in READ_ONLY:
             self.prepare_checks()
         self.observe(event)
+
+    @property
+    def context(self) -> str:
+        """What the task says beyond the prompt."""
+        parts = [self.discussion_text, review_text(self.review) if self.review else ""]
+        return "\n\n".join(filter(None, parts))
+
+    def note_paths(self, event: ToolEnded) -> None:
+        """Remembers which files of a review the agent has looked at."""
+        if self.review and self.workspace:
+            paths = {*(self.review.files or ()), *(finding.path for finding in self.review.findings)}
+            self.looked_at |= paths_shown(event.call, event.result, paths - {""}, self.workspace.root)
 
     def prepare_checks(self) -> None:
         """Begins to prepare the clean sandbox: something is about to change."""
@@ -163,6 +183,22 @@ def make_report(run: RunState) -> Report:
         trigger=plan.trigger,
         publish=plan.publish,
         proposals=tuple(run.proposals),
+        review=_review(run),
+    )
+
+
+def _review(run: RunState) -> ReviewRecord | None:
+    scope = run.review
+    if scope is None or run.outcome is None or scope.files is None:
+        return None
+    return ReviewRecord(
+        head=scope.head,
+        since=scope.since,
+        changed_files=len(scope.changed_paths),
+        looked_at=tuple(sorted(run.looked_at)),
+        moves=scope.moves,
+        complete=run.outcome.status == "finished" and run.failure is None,
+        asked_about=scope.asked_about,
     )
 
 

@@ -11,6 +11,7 @@ from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import first_few, human_cost, human_count, one_line, plain, plural
 from flue_ci.report.conclusion import describe_verification
 from flue_ci.report.diffs import without_binary
+from flue_ci.report.findings import finding_lines
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
 from flue_ci.report.publication import open_proposals, publication_rows, rejections
 from flue_ci.report.report import CommandResult, Report
@@ -54,7 +55,14 @@ def _show_summary(screen: Screen, text: str) -> None:
 
 
 def _body(report: Report, patch: bytes, folder: Path | None, columns: int) -> Iterator[Line]:
-    parts = [_failure(report), _result(report), _diff(patch), _stat(report, columns), _checks(report)]
+    parts = [
+        _failure(report),
+        _findings(report),
+        _result(report),
+        _diff(patch),
+        _stat(report, columns),
+        _checks(report),
+    ]
     parts.append(_publications(report))
     for part in (*parts, _figures(report), _files(report, folder)):
         if part:
@@ -166,6 +174,12 @@ def _check(result: CommandResult) -> list[Line]:
         output = result.output.rstrip().splitlines()[-20:]
         lines += [Line(f"      {line}", "dim", wrap=False) for line in output]
     return lines
+
+
+def _findings(report: Report) -> list[Line]:
+    """Each finding of a review with its place, the gravest first, as compilers write them."""
+    styles = {"critical": "bold red", "high": "red", "medium": "yellow"}
+    return [Line(f"  {words} [{severity}]", styles.get(severity, "")) for severity, words in finding_lines(report)]
 
 
 def _publications(report: Report) -> list[Line]:

@@ -27,6 +27,8 @@ PROPOSAL_TOOLS = Registry(
         "triage": "flue_ci.agent.tools.outputs:Triage",
         "check_run": "flue_ci.agent.tools.outputs:WriteCheckRun",
         "reply": "flue_ci.agent.tools.outputs:WriteReply",
+        "review_comment": "flue_ci.agent.tools.review:ReviewCommentTool",
+        "close_finding": "flue_ci.agent.tools.review:CloseFinding",
     },
 )
 # Ours that change no file; any other may.

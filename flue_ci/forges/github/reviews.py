@@ -46,7 +46,7 @@ class ReviewCalls:
         for _ in range(MAX_PAGES):
             data = await self._ask(_HISTORY_QUERY, variables)
             pull = parse.mapping(parse.mapping(data, "repository"), "pullRequest")
-            reviews = reviews or tuple(map(_posted, parse.items(parse.mapping(pull, "reviews"), "nodes")))
+            reviews = reviews or tuple(map(_review, parse.items(parse.mapping(pull, "reviews"), "nodes")))
             page = parse.mapping(pull, "reviewThreads")
             threads += map(_thread, parse.items(page, "nodes"))
             info = parse.mapping(page, "pageInfo")
@@ -147,7 +147,7 @@ def _from_rest(data: Mapping[str, Any]) -> PostedReview:
     )
 
 
-def _posted(node: Mapping[str, Any]) -> PostedReview:
+def _review(node: Mapping[str, Any]) -> PostedReview:
     return PostedReview(
         id=_identity(node),
         body=parse.text(node, "body"),
