@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -137,7 +137,7 @@ def values_of(hint: Any) -> Any:
         return hint(**{field.name: values_of(hints[field.name]) for field in fields(hint)})  # type: ignore[operator]
     if origin is Literal:
         return arguments[0]
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         return tuple(values_of(argument) for argument in arguments if argument is not ...)
     if origin is Mapping:
         return {values_of(arguments[0]): values_of(arguments[1])}

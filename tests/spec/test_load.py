@@ -611,9 +611,9 @@ def test_what_is_for_github_only_is_noted_and_not_refused() -> None:
 
 
 def test_a_spec_made_in_memory_has_problems_without_places() -> None:
-    spec = AgentSpec.model_validate({"version": 1, "publish": {"labels": ["a"]}})
+    spec = AgentSpec.model_validate({"version": 1, "repair": {}})
     assert [str(problem) for problem in not_supported_yet(spec)] == [
-        ": publish.labels: setting labels is not supported yet (remove the key)"
+        ": repair: repairing CI is not supported yet (remove the key)"
     ]
 
 
