@@ -448,7 +448,7 @@ def test_agents_are_listed_made_and_validated(make_flow: MakeFlow) -> None:
     assert (code, [agent["name"] for agent in json.loads(out)]) == (0, ["count", "review"])
     assert "review" in flow.call("list")[1]
     code, out, _ = flow.call("validate", "--json")
-    assert (code, json.loads(out)) == (0, {"valid": True, "problems": []})
+    assert (code, json.loads(out)) == (0, {"valid": True, "problems": [], "notes": []})
     flow.spec("broken", promt="x", limits={"turns": "many"})
     code, out, _ = flow.call("validate", "--json")
     found = json.loads(out)
