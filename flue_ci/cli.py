@@ -173,6 +173,7 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     from flue_ci.core.text import printable
     from flue_ci.spec.conflicts import find_conflicts
     from flue_ci.spec.load import display_path, find_root, find_specs, load_spec, not_supported_yet
+    from flue_ci.spec.repository_config import load_config
     from flue_ci.spec.silent_triggers import silent_triggers_of
     from flue_ci.terminal.screen import print_json, say
 
@@ -185,6 +186,10 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
             diagnostics += not_supported_yet(load_spec(path))
         except SpecError as error:
             diagnostics += error.diagnostics
+    try:
+        load_config(find_root(repo))
+    except SpecError as error:
+        diagnostics += error.diagnostics
     diagnostics += [*find_conflicts(paths), *silent_triggers_of(find_root(repo), paths)]
     redact = _redactor()
     diagnostics = redact.redact_value(diagnostics)
@@ -207,11 +212,12 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
 
 
 @_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")
-def schema() -> None:
+@click.option("--config", "of_config", is_flag=True, help="That of .flue/config.yml instead.")
+def schema(of_config: bool) -> None:
     """Print the JSON Schema of agent specs, for editors."""
-    from flue_ci.spec.starter import schema_text
+    from flue_ci.spec.starter import config_schema_text, schema_text
 
-    sys.stdout.write(schema_text())
+    sys.stdout.write(config_schema_text() if of_config else schema_text())
 
 
 @_command("list", brief="List the repository's agents.")

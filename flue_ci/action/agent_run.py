@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flue_ci.action.authorize import AgentRequest
+from flue_ci.action.budget import Reservation, reserve_cost, unreadable
 from flue_ci.action.context import JobContext
 from flue_ci.action.discussion import discussion_variables, render_discussion
 from flue_ci.action.job import ActionJob
@@ -37,6 +38,7 @@ from flue_ci.run.plan import PreparedRun, RunInputs, RunOptions, RunPlan, RunRes
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_request, summarize_removals
 from flue_ci.spec.load import load_spec, not_supported_yet
+from flue_ci.spec.repository_config import load_config
 from flue_ci.spec.schema import AgentSpec, LimitsSpec
 
 # Of a job's time, for changes, checks and report: a tenth, and at least two minutes.
@@ -118,9 +120,29 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
         return job.write_dry_run(rows, notes)
     folder = _open_folder(job)
+    try:
+        reservation = await _reserve(context, spec, trigger)
+    except FlueError as error:
+        report = never_started(spec.name, request.instruction, job.inputs.sandbox, error)
+        report = folder.save(replace(report, trigger=trigger, spec=run.plan.spec, publish=run.plan.publish), b"")
+        return await job.publish_and_finish(report, b"", publishers, place, folder)
     observers = _begin_progress(job, run.plan, spec.limits, publishers, place)
     result = await _work(job, run, folder, observers, context.signals)
-    return await job.publish_and_finish(result.report, result.patch, publishers, place, folder)
+    report = result.report
+    if reservation:
+        report = replace(report, notes=(*report.notes, await reservation.settle(report)))
+    return await job.publish_and_finish(report, result.patch, publishers, place, folder)
+
+
+async def _reserve(context: JobContext, spec: AgentSpec, trigger: Trigger) -> Reservation | None:
+    """Reserves what the run may cost, where the repository limits that. Raises `FlueError`."""
+    try:
+        config = load_config(context.trusted_folder)
+    except SpecError as error:
+        raise unreadable(error) from error
+    if not config.has_budget:
+        return None
+    return await reserve_cost(context.forge, config.limits, spec, trigger)
 
 
 def _publishers(

@@ -29,7 +29,7 @@ _NAMES = 5_000  # of objects on one command line
 _SHA = re.compile(r"[0-9a-f]{40}")
 _LONGEST_REF = 1_000
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[/.]$|[\ud800-\udfff]")
-_TRUSTED_PATH = re.compile(r"\.flue/agents/[^/]+\.ya?ml|AGENTS\.md|\.agents/skills/(?s:.+)")
+_TRUSTED_PATH = re.compile(r"\.flue/agents/[^/]+\.ya?ml|\.flue/config\.yml|AGENTS\.md|\.agents/skills/(?s:.+)")
 # Variables without which a machine behind a proxy reaches no server. None of them holds a key of a client.
 _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "git_ssl_cainfo", "git_ssl_capath")
 # Every object is checked on arrival. Old, honest repositories have these faults, which are harmless. Others are not
@@ -138,7 +138,7 @@ async def trusted_files(remote: Remote, sha: str, target: Path) -> None:
     `MAX_TRUSTED_BYTES` of them, and for names that could lead elsewhere.
     """
     git = git_in(remote.git_dir)
-    places = (".flue/agents/", "AGENTS.md", ".agents/skills/")
+    places = (".flue/agents/", ".flue/config.yml", "AGENTS.md", ".agents/skills/")
     result = await git.run("ls-tree", "-r", "-z", "-l", "--full-tree", _checked_sha(sha), *places, limit=_LIST_BYTES)
     blobs: dict[str, str] = {}
     total = 0

@@ -2,19 +2,31 @@
 
 from typing import Any
 
+from flue_ci.spec.parts import Part
+from flue_ci.spec.repository_config import CONFIG, RepositoryConfig
 from flue_ci.spec.schema import DURATION, AgentSpec, read_texts
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema, draft 2020-12, in one piece: no references, a description and examples at every key."""
-    schema = AgentSpec.model_json_schema()
+    return _schema_of(AgentSpec, "flue-ci agent spec, version 1")
+
+
+def config_schema() -> dict[str, Any]:
+    """The same for `.flue/config.yml`."""
+    return _schema_of(RepositoryConfig, f"flue-ci {CONFIG}, version 1")
+
+
+def _schema_of(model: type[Part], title: str) -> dict[str, Any]:
+    schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
-    for name, texts in read_texts("keys.toml").items():
-        for key, field in definitions.get(name, schema)["properties"].items():
-            field.update(texts[key])
+    texts = read_texts("keys.toml")
+    for name, part in {**definitions, model.__name__: schema}.items():
+        for key, field in part["properties"].items():
+            field.update(texts[name][key])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "flue-ci agent spec, version 1",
+        "title": title,
         **_inline(schema, definitions),
     }
 

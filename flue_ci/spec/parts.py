@@ -22,6 +22,13 @@ class InvalidValue(ValueError):
         self.diagnostic = Diagnostic(message=message, hint=hint)
 
 
+def exactly_an_int(value: object) -> object:
+    """A validator: `1.0` and `true` are equal to 1."""
+    if type(value) is not int:
+        raise InvalidValue("must be the whole number 1", "write `version: 1`")
+    return value
+
+
 class WordOr:
     """Annotates a union of words and another type: a value of one of `shapes` is read as the other type, every other
     value has to be one of `words`. So a mistake has one message; pydantic would give one for each member of the union.

@@ -37,6 +37,7 @@ from flue_ci.spec.parts import (
     Texts,
     WordOr,
     all_defaults,
+    exactly_an_int,
     names_schema,
     or_registered,
 )
@@ -67,12 +68,6 @@ def _seconds(value: object) -> object:
 def _by_name(value: object) -> object:
     if isinstance(value, str):
         return {"name": value}
-    return value
-
-
-def _exactly_an_int(value: object) -> object:
-    if type(value) is not int:  # 1.0 and true are equal to 1
-        raise InvalidValue("must be the whole number 1", "write `version: 1`")
     return value
 
 
@@ -239,7 +234,7 @@ class _OrName:
 class AgentSpec(Part):
     """One agent: what it is for, what it may do, and what becomes of its work."""
 
-    version: Annotated[Literal[1], BeforeValidator(_exactly_an_int)]
+    version: Annotated[Literal[1], BeforeValidator(exactly_an_int)]
     name: str = Field("", pattern=NAME)
     description: str = Field("", max_length=1024)
     model: Annotated[ModelSpec, BeforeValidator(_by_name), _OrName()] = all_defaults(ModelSpec)

@@ -14,7 +14,7 @@ from pathlib import Path
 from flue_ci.core.errors import UsageError
 from flue_ci.core.permissions import READS, permission_lines, permissions_of, writes_contents
 from flue_ci.core.text import AGENT_NAME, one_line
-from flue_ci.spec.json_schema import json_schema
+from flue_ci.spec.json_schema import config_schema, json_schema
 
 SCHEMA = Path(".flue/schema.json")
 KINDS = ("docs", "explain", "fix-tests", "review", "triage")  # agents that are ready to use
@@ -81,6 +81,11 @@ def trial_command(name: str) -> str:
     if name in KINDS and name not in _TASKS:
         return f"flue-ci run {name} --dry-run"
     return f'flue-ci run {name} "{_TASKS.get(name, _TASK)}" --dry-run'
+
+
+def config_schema_text() -> str:
+    """The JSON Schema of `.flue/config.yml`, as text."""
+    return json.dumps(config_schema(), indent=2) + "\n"
 
 
 def schema_text() -> str:

@@ -187,6 +187,7 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
             ("POST", f"/pulls/{number}/requested_reviewers", {"reviewers": ["ada"]}),
             ("POST", f"/issues/{number}/labels", {"labels": ["x"]}),
             ("POST", f"/issues/{number}/assignees", {"assignees": ["ada"]}),
+            ("GET", "/commits", None),
             ("POST", "/check-runs", CHECK_RUN | {"head_sha": sha}),
             ("POST", f"/pulls/{own['number']}/reviews", {"event": "COMMENT", "body": "x", "comments": [ON_LINE]}),
             ("GET", f"/pulls/{own['number']}/reviews", None),

@@ -6,8 +6,10 @@ https://docs.github.com/rest/checks/runs (apps only, at most 50 annotations a re
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from tests.support.github_refusal import Refusal
 
@@ -49,7 +51,7 @@ def create_check_run(handler: _Handler, body: JSON) -> JSON:
         "output": {
             "title": output["title"],
             "summary": output["summary"],
-            "text": None,
+            "text": output.get("text"),
             "annotations_count": len(annotations),
             "annotations_url": f"{handler.server.url}/annotations",
         },
@@ -65,8 +67,18 @@ def update_check_run(handler: _Handler, body: JSON, number: str) -> JSON:
     if run is None:
         raise Refusal(404, "Not Found")
     handler.server.annotations[int(number)] += _annotations(body["output"])
+    run["output"] |= {key: value for key, value in body["output"].items() if key in ("title", "summary", "text")}
     run["output"]["annotations_count"] = len(handler.server.annotations[int(number)])
     return run
+
+
+def list_commits(handler: _Handler, _: JSON) -> list[JSON]:
+    """Of the default branch; those that changed `path`, when one is given."""
+    path = parse_qs(urlsplit(handler.path).query).get("path", ["."])[0]
+    folder = handler.server.root / f"{handler.server.name}.git"
+    command = ["git", "log", "--format=%H", "main", "--", path]
+    names = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
+    return [{"sha": name, "node_id": f"C_{name}"} for name in names]
 
 
 def _annotations(output: JSON) -> list[JSON]:
@@ -82,5 +94,6 @@ def _annotations(output: JSON) -> list[JSON]:
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("POST", r"/issues/(\d+)/assignees", assign),
     ("POST", r"/check-runs", create_check_run),
+    ("GET", r"/commits", list_commits),
     ("PATCH", r"/check-runs/(\d+)", update_check_run),
 )

@@ -22,6 +22,7 @@ from flue_ci.forges.github.actions import ActionsCalls
 from flue_ci.forges.github.failed_checks import failed_checks
 from flue_ci.forges.github.git_data import GitDataCalls
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
+from flue_ci.forges.github.ledger import LedgerCalls
 from flue_ci.forges.github.outputs import OutputCalls
 from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read_ends
 from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
@@ -42,7 +43,7 @@ _VIEWER_QUERY = "query{viewer{login databaseId}}"
 _MINIMIZED_QUERY = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
-class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCalls):
+class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCalls, LedgerCalls):
     """A `Forge` for `repo` (`owner/name`).
 
     `graphql_url` is derived from `api_url` when empty. `retry` bounds the repetitions of one call; `notify` is called
@@ -307,7 +308,7 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
             raise
 
     async def _list(
-        self, purpose: str, path: str, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
+        self, purpose: str, path: str, /, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
     ) -> Items:
         """The items of all pages, at most `max_pages`. `repo` is another repository."""
         path = f"/repos/{repo or self._repo}{path}"
