@@ -55,7 +55,7 @@ async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRe
     if trigger.from_fork:
         raise PushRefused("the pull request comes from a fork, where nothing is ever pushed")
     if not isinstance(forge, ChangesForge) or not target.branch:
-        raise PushRefused("there is no branch that could take a commit")
+        raise PushRefused("the pull request's branch takes no commit: nothing is pushed to a default branch")
     push = await prepare_push(report, target)
     head = await forge.branch_head(target.branch)
     if head != push.source.head:

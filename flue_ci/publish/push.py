@@ -149,6 +149,8 @@ async def _create(forge: ChangesForge, base: str, step: Step, parents: Sequence[
 
 def explain(error: ForgeError, branch: str = "") -> FlueError:
     """The refusal in words for people, where it is one; else the error itself."""
+    if "rate limit" in str(error).lower():
+        return error
     cause = error.cause if isinstance(error, BranchRefused) else ""
     name = f"branch {one_line(branch, 100)}" if branch else "the branch"
     if cause == "moved":
@@ -157,9 +159,11 @@ def explain(error: ForgeError, branch: str = "") -> FlueError:
         return PushRefused(f"{name} is no longer there")
     if cause == "exists":
         return PushRefused(f"{name} is there already")
-    if cause == "rights" or error.status in (403, 404):
+    if cause == "rights" or error.status == 404 or (error.status == 403 and "not accessible" in str(error)):
         return PushRefused(_RIGHTS)
+    words = one_line(str(error).partition(f"{error.status} ")[2] or str(error), 300)
     if cause == "protected":
-        words = str(error).partition(f"{error.status} ")[2] or str(error)
-        return PushRefused(f"{name} is protected, GitHub says: {one_line(words, 300)}")
+        return PushRefused(f"{name} is protected, GitHub says: {words}")
+    if error.status == 403:
+        return PushRefused(f"GitHub does not allow it: {words}")
     return error

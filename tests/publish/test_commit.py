@@ -155,7 +155,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             "docs/a.md": "a\n",
         }
         work = github.repo("ada/tools", files)
-        (work / "AGENTS.md").symlink_to("docs/a.md")
+        (work / "AGENTS.md").symlink_to("rules.md")
+        (work / "rules.md").symlink_to("link/a.md")
+        (work / "link").symlink_to("docs")
         github.commit(work, {}, "link")
         github.permissions["contents"] = "write"
         pull = github.pull(work, {"topic.txt": "topic\n"})
