@@ -75,8 +75,8 @@ class GitDataCalls:
         try:
             await self._fetch("move the branch", path, verb, body)
         except ForgeError as error:
-            if error.status not in (403, 404, 409, 422):
-                raise
+            if error.status not in (403, 404, 409, 422) or "Object does not exist" in str(error):
+                raise  # the latter: GitHub's servers do not all know the commit yet
             if error.status == 422 and await self.branch_head(branch) == sha:
                 return
             raise BranchRefused(str(error), hint=error.hint, status=error.status, cause=_cause(error)) from None
@@ -179,7 +179,7 @@ def _cause(error: ForgeError) -> str:
     message = str(error).lower()
     if error.status == 404 or "not accessible" in message:
         return "rights"
-    if "fast forward" in message:
+    if "fast forward" in message or error.status == 409:
         return "moved"
     if "already exists" in message:
         return "exists"
