@@ -20,6 +20,7 @@ from flue_ci.git.fetch import Remote, open_remote
 from flue_ci.git.source import Source
 from flue_ci.publish.commit import CommitPublisher
 from flue_ci.publish.publisher import PublishTarget
+from flue_ci.report.diffs import read_patch, without_binary
 from flue_ci.report.report import (
     AgentCommit,
     Changes,
@@ -32,7 +33,6 @@ from flue_ci.report.report import (
     Verification,
 )
 from flue_ci.safety.redact import Redactor
-from flue_ci.workspace.verify import verify_patch
 from tests.support.github_server import TOKEN, GitHubServer
 
 RUN = "https://github.com/ada/tools/actions/runs/7"
@@ -103,7 +103,8 @@ class World:
 
         changes = Changes()
         if patch:
-            files = (await verify_patch(await open_source(), patch)).files
+            diffs = read_patch(without_binary(patch))
+            files = tuple(ChangedFile(path=diff.path, kind="modified") for diff in diffs)
             changes = Changes(files=files, patch="changes.patch", commits=self.commits)
         trigger = Trigger(
             event="issue_comment.created",

@@ -19,7 +19,7 @@ from flue_ci.forges.github import parse
 Item = dict[str, Any]
 # Of the body of one tree. GitHub gives up on more than about 2.5 MB ("it's likely that your input was too large").
 MAX_TREE_BYTES = 2_000_000
-MAX_TREE_ITEMS = 1_000
+MAX_TREE_ITEMS = 500
 _MAX_UPLOADS = 4  # blobs at the same time
 _FRAME = 200  # bytes around the items of a tree
 
