@@ -56,7 +56,12 @@ async def prepare_push(report: Report, target: PublishTarget) -> Push:
         raise PushRefused(reason)
     if target.open_source is None:
         raise PushRefused("there is no commit that the changes could be put on")
-    source = await target.open_source()
+    try:
+        source = await target.open_source()
+    except ForgeError as error:
+        if error.status in (404, 409):
+            raise PushRefused(f"the commit that the run worked on is not there any more: {error}") from error
+        raise
     files, tree, entries = await _verify(source, target.patch, target, source.tree)
     if [file.path for file in files] != [file.path for file in report.changes.files]:
         raise PushRefused("the patch is not the one that the report describes")

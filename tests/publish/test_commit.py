@@ -384,6 +384,11 @@ async def test_what_github_refuses_has_its_sentence(world: World) -> None:
     assert world.head == before
 
 
+async def test_a_commit_that_github_no_longer_has_is_a_refusal(world: World) -> None:
+    refused = await world.publish_patch(world.change(greet), "1" * 40)
+    assert (refused.state, "not there any more" in refused.detail) == ("refused", True), refused
+
+
 async def test_an_outage_is_a_failure_and_no_refusal(world: World) -> None:
     world.forge._retry_policy = RetryPolicy(attempts=1)
     world.github.faults.add("POST commits", status=502, times=None)
