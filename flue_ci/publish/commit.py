@@ -30,15 +30,17 @@ class CommitPublisher:
         return Published(
             publisher="commit",
             url=commit.url,
-            detail=describe_commit(push, target),
+            detail=describe_commit(push, commit, target),
             commit=commit.sha,
             verified=commit.verified,
         )
 
 
-def describe_commit(push: Push, target: PublishTarget) -> str:
+def describe_commit(push: Push, commit: CommitRecord, target: PublishTarget) -> str:
     """Where a commit went, and whether CI starts on it."""
     place = f"on {one_line(target.branch, 100)}"
+    if not run_of(commit.message):
+        return f"{place}, where somebody has made the very same changes"
     if push.steps:
         place = f"the last of {len(push.steps)} {place}"
     if push.note:

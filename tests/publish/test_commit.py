@@ -227,6 +227,17 @@ async def test_our_commit_is_found_below_a_later_one_of_a_person(world: World) -
     assert (again.state, again.commit) == ("done", first.commit)
 
 
+async def test_a_person_who_made_the_same_changes_is_not_taken_for_us(world: World) -> None:
+    patch, head = world.change(greet), world.git("rev-parse", world.branch)
+    world.git("checkout", "-q", "--detach", head)
+    greet(world.work)
+    world.git("commit", "-qam", "Greet")
+    world.git("push", "-q", "origin", f"HEAD:refs/heads/{world.branch}")
+    published = await world.publish_patch(patch, head)
+    assert (published.state, published.commit, published.verified) == ("done", world.head, False)
+    assert "somebody has made the very same changes" in published.detail
+
+
 async def test_a_lost_answer_makes_no_second_commit(world: World) -> None:
     before = world.head
     world.github.faults.add(f"PATCH {world.branch}", drop="after")
