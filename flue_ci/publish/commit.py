@@ -39,7 +39,7 @@ class CommitPublisher:
 def describe_commit(push: Push, commit: CommitRecord, target: PublishTarget) -> str:
     """Where a commit went, and whether CI starts on it."""
     place = f"on {one_line(target.branch, 100)}"
-    if not run_of(commit.message):
+    if commit.sha and not run_of(commit.message):
         return f"{place}, where somebody has made the very same changes"
     if push.steps:
         place = f"the last of {len(push.steps)} {place}"
