@@ -44,7 +44,7 @@ class JobContext:
         """The pull request or issue of `trigger`, or the thread in it. `trigger` is this job's own, never one of a
         file; `depth` is how much history the commit of `target` was fetched with."""
         event, branch = self.event, ""
-        if target.pull and not target.from_fork:
+        if target.pull and not target.from_fork and target.pull.head_ref != event.default_branch:
             branch = target.pull.head_ref
         is_asked = event.name not in AFTER_CHECKS and is_person(event.actor_kind)
 

@@ -240,6 +240,7 @@ async def _fetch(remote: Remote, commits: Mapping[str, str], depth: int) -> None
             raise ForgeError(
                 f"{one_line(ref) or sha[:12]} is at {current[:12] or 'no commit'}, no longer at {sha[:12]}",
                 hint="something else was pushed meanwhile: ask again",
+                status=409,
             )
 
 

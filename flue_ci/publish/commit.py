@@ -26,19 +26,21 @@ class CommitPublisher:
         try:
             push, commit = await _commit(report, target)
         except PushRefused as refusal:
-            return Published(publisher="commit", state="refused", detail=f"not committed: {refusal}")
+            return Published(publisher="commit", state="refused", detail=one_line(f"not committed: {refusal}", 500))
         return Published(
             publisher="commit",
             url=commit.url,
-            detail=describe_commit(push, target),
+            detail=describe_commit(push, commit, target),
             commit=commit.sha,
             verified=commit.verified,
         )
 
 
-def describe_commit(push: Push, target: PublishTarget) -> str:
+def describe_commit(push: Push, commit: CommitRecord, target: PublishTarget) -> str:
     """Where a commit went, and whether CI starts on it."""
     place = f"on {one_line(target.branch, 100)}"
+    if commit.sha and not run_of(commit.message):
+        return f"{place}, where somebody has made the very same changes"
     if push.steps:
         place = f"the last of {len(push.steps)} {place}"
     if push.note:
@@ -55,7 +57,7 @@ async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRe
     if trigger.from_fork:
         raise PushRefused("the pull request comes from a fork, where nothing is ever pushed")
     if not isinstance(forge, ChangesForge) or not target.branch:
-        raise PushRefused("there is no branch that could take a commit")
+        raise PushRefused("the pull request's branch takes no commit: nothing is pushed to a default branch")
     push = await prepare_push(report, target)
     head = await forge.branch_head(target.branch)
     if head != push.source.head:

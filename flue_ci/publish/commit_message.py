@@ -14,11 +14,13 @@ from flue_ci.safety.active_text import active_spans
 LONGEST_TITLE, LONGEST_BODY = 72, 5_000  # characters
 RUN_TRAILER = "Flue-Run"
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
-# A word with a hyphen and a colon: `Co-authored-by:`, `skip-checks:`, `Flue-Run:`.
-_TRAILER = re.compile(r"(?m)^\W*[A-Za-z0-9]+(?:-[A-Za-z0-9]+)+[ \t]*:.*(?:\n[ \t]+\S.*)*\n?")
-_TITLE_TRAILER = re.compile(r"^(\W*[A-Za-z0-9]+(?:-[A-Za-z0-9]+)+)\s*:\s*")
+# `Co-authored-by:`, `On-behalf-of:`, `Change-Id:`, `skip-checks:`, `Flue-Run:`.
+_TRAILER_NAME = r"(?i:(?:[a-z0-9]+-)+(?:by|of|to|for|id|checks|run)|flue-[a-z0-9-]+)"
+_TRAILER = re.compile(rf"(?m)^\W*{_TRAILER_NAME}[ \t]*:.*(?:\n[ \t]+\S.*)*\n?")
+_TITLE_TRAILER = re.compile(rf"^(\W*{_TRAILER_NAME})\s*:\s*")
 # `[skip ci]` and its kin, also of other services: `[ci skip]`, `[no ci]`, `[skip netlify]`, `***NO_CI***`.
-_SKIP = re.compile(r"\[([^\[\]\n]{0,60}?\b(?:skip|no[-_ ]*ci|no[-_ ]*actions)\b[^\[\]\n]{0,60})\]", re.IGNORECASE)
+_SKIP_WORD = r"(?<![a-z])(?:skip|no[-_ ]*(?:ci|actions|build))(?![a-z])"
+_SKIP = re.compile(rf"\[([^\[\]\n]{{0,60}}?{_SKIP_WORD}[^\[\]\n]{{0,60}})\]", re.IGNORECASE)
 _NO_CI = re.compile(r"\*{2,}\s*(no)[-_ ]*(ci)\s*\*{2,}", re.IGNORECASE)
 _AUTOSQUASH = re.compile(r"^(?:(?:fixup|squash|amend)!\s*)+", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:[a-z]+://|xmpp:)?(?:www\.)?", re.IGNORECASE)

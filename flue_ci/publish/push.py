@@ -17,7 +17,7 @@ from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_checks, secret_in
 from flue_ci.report.folder import load_commits
 from flue_ci.report.report import Report
-from flue_ci.workspace.tree_entries import MAX_BYTES, linked_places, tree_entries
+from flue_ci.workspace.tree_entries import MAX_BLOBS, MAX_BYTES, blobs_to_send, linked_places, tree_entries
 from flue_ci.workspace.verify import verify_patch
 
 _RIGHTS = "the token may not write to the repository: the job needs permissions: contents: write"
@@ -56,7 +56,12 @@ async def prepare_push(report: Report, target: PublishTarget) -> Push:
         raise PushRefused(reason)
     if target.open_source is None:
         raise PushRefused("there is no commit that the changes could be put on")
-    source = await target.open_source()
+    try:
+        source = await target.open_source()
+    except ForgeError as error:
+        if error.status in (404, 409):
+            raise PushRefused(f"the commit that the run worked on is not there any more: {error}") from error
+        raise
     files, tree, entries = await _verify(source, target.patch, target, source.tree)
     if [file.path for file in files] != [file.path for file in report.changes.files]:
         raise PushRefused("the patch is not the one that the report describes")
@@ -96,6 +101,10 @@ async def _verify(
         entries = await tree_entries(source, before, changes.tree)
     except TooMuchOutput:
         raise PushRefused(f"the changed files have more than {human_bytes(MAX_BYTES)} together") from None
+    if (count := blobs_to_send(entries)) > MAX_BLOBS:
+        raise PushRefused(
+            f"{count:,} files that are no text are more than the {MAX_BLOBS} that GitHub takes in a while"
+        )
     if place := secret_in(patch, entries, target.redact):
         raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
     return changes.files, changes.tree, entries
@@ -145,6 +154,8 @@ async def _create(forge: ChangesForge, base: str, step: Step, parents: Sequence[
 
 def explain(error: ForgeError, branch: str = "") -> FlueError:
     """The refusal in words for people, where it is one; else the error itself."""
+    if "rate limit" in str(error).lower():
+        return error
     cause = error.cause if isinstance(error, BranchRefused) else ""
     name = f"branch {one_line(branch, 100)}" if branch else "the branch"
     if cause == "moved":
@@ -153,9 +164,11 @@ def explain(error: ForgeError, branch: str = "") -> FlueError:
         return PushRefused(f"{name} is no longer there")
     if cause == "exists":
         return PushRefused(f"{name} is there already")
-    if cause == "rights" or error.status in (403, 404):
+    if cause == "rights" or error.status == 404 or (error.status == 403 and "not accessible" in str(error)):
         return PushRefused(_RIGHTS)
+    words = one_line(str(error).partition(f"{error.status} ")[2] or str(error), 300)
     if cause == "protected":
-        words = str(error).partition(f"{error.status} ")[2] or str(error)
-        return PushRefused(f"{name} is protected, GitHub says: {one_line(words, 300)}")
+        return PushRefused(f"{name} is protected, GitHub says: {words}")
+    if error.status == 403:
+        return PushRefused(f"GitHub does not allow it: {words}")
     return error

@@ -38,9 +38,12 @@ def plan_artifact(agent: str, run_url: str, *, is_wanted: bool = True) -> Artifa
 
 
 def how_to_take(report: Report, patch: str = "") -> str:
-    """The way from the report to the changed files, as Markdown. `patch` (may be empty) is shown whole when it is small
-    and can be copied from a page without a loss."""
+    """The way from the report to the changed files, as Markdown; after a commit, to the files of the run. `patch` (may
+    be empty) is shown whole when it is small and can be copied from a page without a loss."""
     parts = []
+    if any(entry.publisher == "commit" and entry.commit for entry in report.published):  # they are on the branch
+        link = files_link(report)
+        return link and f"<sub>{link}</sub>"
     if command := take_command(report):
         needs = f"Needs [gh](https://cli.github.com), a login and read access · {_describe_days(report.artifact)}"
         parts.append(f"**Take the changes**, in a clone of the repository:\n\n{code_block(command, 'sh')}")

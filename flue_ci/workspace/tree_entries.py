@@ -2,6 +2,8 @@
 
 import os
 import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from flue_ci.core.commits import TreeEntry
 from flue_ci.git.command import read_objects, split_nul
@@ -10,6 +12,8 @@ from flue_ci.git.source import Source
 from flue_ci.workspace.verify import changed_entries
 
 MAX_BYTES = 40_000_000  # of the files that are sent to a forge
+_MAX_HOPS = 40  # as Linux follows
+MAX_BLOBS = 300  # GitHub takes 500 requests an hour that write something
 
 
 async def tree_entries(source: Source, before: str, after: str) -> tuple[TreeEntry, ...]:
@@ -33,18 +37,43 @@ async def tree_entries(source: Source, before: str, after: str) -> tuple[TreeEnt
     return tuple(result)
 
 
+def blobs_to_send(entries: Iterable[TreeEntry]) -> int:
+    """How many different contents are no text, each of which is a request."""
+    return len({entry.content for entry in entries if entry.content is not None and not is_text(entry.content)})
+
+
+def is_text(content: bytes) -> bool:
+    """Whether bytes are UTF-8 without NUL."""
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False
+
+
 async def linked_places(source: Source, *trees: str) -> tuple[str, ...]:
     """Where links with protected names lead, in the base and in `trees`: who changes that file changes what the name
     means."""
     places: dict[str, None] = {}
-    for tree in (source.tree, *trees):
+    for tree in dict.fromkeys((source.tree, *trees)):
         lines = split_nul((await source.git.run("ls-tree", "-r", "-z", tree)).out)
-        links = [line.partition(b"\t") for line in lines if line.startswith(b"120000 ")]
-        names = {os.fsdecode(path): attributes.split()[2].decode() for attributes, _, path in links}
-        names = {path: blob for path, blob in names.items() if is_protected(path)}
-        targets = await read_objects(source.git, names.values(), limit=MAX_BYTES)
-        for path, blob in names.items():
-            place = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(targets.get(blob, b""))))
-            if not place.startswith(("/", "..")) and place != ".":
-                places[place] = None
+        parts = [line.partition(b"\t") for line in lines if line.startswith(b"120000 ")]
+        names = {os.fsdecode(path): attributes.split()[2].decode() for attributes, _, path in parts}
+        contents = await read_objects(source.git, names.values(), limit=MAX_BYTES)
+        links = {path: os.fsdecode(contents.get(blob, b"")) for path, blob in names.items()}
+        for path in filter(is_protected, links):
+            places |= dict.fromkeys(_followed(path, links))
     return tuple(places)
+
+
+def _followed(path: str, links: Mapping[str, str]) -> Iterator[str]:
+    """Every path on the way of a link, through other links and folders that are links, up to one that is none or is not
+    in the repository."""
+    for _ in range(_MAX_HOPS):
+        prefixes = (path[: match.start()] for match in re.finditer("/|$", path))
+        link = next((prefix for prefix in prefixes if prefix in links), None)
+        if link is None:
+            return
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(link), links[link]) + path[len(link) :])
+        if path.startswith(("/", "..")) or path == ".":
+            return
+        yield path

@@ -201,7 +201,6 @@ RULES = (
     (422, "Changes must be made through a pull request."),
     (422, "Repository rule violations found\n\nCannot update this protected ref.\n\n"),
     (403, "You're not authorized to push to this branch."),
-    (409, "Conflict"),
 )
 
 

@@ -20,6 +20,7 @@ from flue_ci.git.fetch import Remote, open_remote
 from flue_ci.git.source import Source
 from flue_ci.publish.commit import CommitPublisher
 from flue_ci.publish.publisher import PublishTarget
+from flue_ci.report.diffs import read_patch, without_binary
 from flue_ci.report.report import (
     AgentCommit,
     Changes,
@@ -32,7 +33,6 @@ from flue_ci.report.report import (
     Verification,
 )
 from flue_ci.safety.redact import Redactor
-from flue_ci.workspace.verify import verify_patch
 from tests.support.github_server import TOKEN, GitHubServer
 
 RUN = "https://github.com/ada/tools/actions/runs/7"
@@ -103,7 +103,8 @@ class World:
 
         changes = Changes()
         if patch:
-            files = (await verify_patch(await open_source(), patch)).files
+            diffs = read_patch(without_binary(patch))
+            files = tuple(ChangedFile(path=diff.path, kind="modified") for diff in diffs)
             changes = Changes(files=files, patch="changes.patch", commits=self.commits)
         trigger = Trigger(
             event="issue_comment.created",
@@ -155,7 +156,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             "docs/a.md": "a\n",
         }
         work = github.repo("ada/tools", files)
-        (work / "AGENTS.md").symlink_to("docs/a.md")
+        (work / "AGENTS.md").symlink_to("rules.md")
+        (work / "rules.md").symlink_to("link/a.md")
+        (work / "link").symlink_to("docs")
         github.commit(work, {}, "link")
         github.permissions["contents"] = "write"
         pull = github.pull(work, {"topic.txt": "topic\n"})
@@ -222,6 +225,17 @@ async def test_our_commit_is_found_below_a_later_one_of_a_person(world: World) -
     world.git("push", "-q", "origin", f"HEAD:refs/heads/{world.branch}")
     again = await world.publish_patch(patch, head)
     assert (again.state, again.commit) == ("done", first.commit)
+
+
+async def test_a_person_who_made_the_same_changes_is_not_taken_for_us(world: World) -> None:
+    patch, head = world.change(greet), world.git("rev-parse", world.branch)
+    world.git("checkout", "-q", "--detach", head)
+    greet(world.work)
+    world.git("commit", "-qam", "Greet")
+    world.git("push", "-q", "origin", f"HEAD:refs/heads/{world.branch}")
+    published = await world.publish_patch(patch, head)
+    assert (published.state, published.commit, published.verified) == ("done", world.head, False)
+    assert "somebody has made the very same changes" in published.detail
 
 
 async def test_a_lost_answer_makes_no_second_commit(world: World) -> None:
@@ -379,6 +393,11 @@ async def test_what_github_refuses_has_its_sentence(world: World) -> None:
         world.github.git_data.protected.clear()
         world.github.permissions["contents"] = "write"
     assert world.head == before
+
+
+async def test_a_commit_that_github_no_longer_has_is_a_refusal(world: World) -> None:
+    refused = await world.publish_patch(world.change(greet), "1" * 40)
+    assert (refused.state, "not there any more" in refused.detail) == ("refused", True), refused
 
 
 async def test_an_outage_is_a_failure_and_no_refusal(world: World) -> None:

@@ -24,6 +24,7 @@ def message(title: str, body: str = "") -> str:
 
 def test_a_plain_message_stays_as_it_is() -> None:
     body = "The parser stopped at `a:b`.\n\n- one\n- two: with a colon\n\nNote: größer als vorher, 20% [see below]."
+    body += "\npre-commit: new hooks"
     assert message("Read the last line too", body) == f"Read the last line too\n\n{body}\n\n{TRAILERS}"
 
 
@@ -37,6 +38,8 @@ def test_a_plain_message_stays_as_it_is() -> None:
         ("x [skip ci]", "x (skip ci)"),
         ("x [CI SKIP] [no ci] [skip actions] [actions skip]", "x (CI SKIP) (no ci) (skip actions) (actions skip)"),
         ("x [ci-skip] [skip-ci] [skip netlify] [azurepipelines skip]", None),
+        ("x [skip_ci] [no-build]", "x (skip_ci) (no-build)"),
+        ("x [skipper] [noci]", "x [skipper] (noci)"),
         ("x ***NO_CI***", "x NO CI"),
         ("x [sk\u200bip ci]", "x (skip ci)"),
         ("x [[skip ci]]", "x ((skip ci))"),
@@ -49,7 +52,7 @@ def test_a_plain_message_stays_as_it_is() -> None:
 )
 def test_what_acts_in_a_title_is_plain_text(words: str, clean: str | None) -> None:
     title = message(words).split("\n")[0]
-    assert not re.search(r"\[[^\]]*(?:skip|no.ci)", title, re.IGNORECASE)
+    assert not re.search(r"\[[^\]]*(?:skip|no.ci)(?![a-z])", title, re.IGNORECASE)
     assert clean is None or title == clean
     assert message("T", words).count("\n\n") in (1, 2)
     assert not list(active_spans(title.replace("eve@example.com", "")))
@@ -65,6 +68,7 @@ def test_what_acts_in_a_title_is_plain_text(words: str, clean: str | None) -> No
         "skip-checks: true",
         "  skip-checks: true",
         "> Flue-Run: 1\n  goes on",
+        "Reviewed-by: Linus",
         "On-behalf-of: @org <a@example.com>",
         "Change-Id: I1",
     ],

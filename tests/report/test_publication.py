@@ -11,7 +11,7 @@ from flue_ci.report.page.render import render_page
 from flue_ci.report.publication import describe_proposal, publication_rows, publication_section
 from flue_ci.report.report import Published, from_json, to_json
 from flue_ci.terminal.result import print_result
-from tests.support.reports import FULL
+from tests.support.reports import FULL, PATCH
 
 REPORT = replace(
     FULL,
@@ -34,6 +34,13 @@ def test_rows_name_what_was_done_and_what_was_refused() -> None:
     assert "`@ada`" in section
     assert "label urgent: not in publish.labels" in section
     assert "bug" not in section
+
+
+def test_what_was_committed_is_not_to_be_applied_again() -> None:
+    committed = Published(publisher="commit", commit="abc123def4567", verified=True)
+    refused = Published(publisher="commit", state="refused", detail="not committed: the branch moved")
+    assert "git apply" not in markdown(replace(FULL, published=(committed,)), PATCH)
+    assert "git apply --3way" in markdown(replace(FULL, published=(refused,)), PATCH)
 
 
 def test_every_view_shows_them() -> None:

@@ -28,6 +28,7 @@ async def plain(tmp_path: Path) -> AsyncIterator[Stage]:
         yield stage
 
 
+@pytest.mark.family(1)
 async def test_commits_come_with_their_messages_and_all_changes_up_to_them(both: Stage) -> None:
     await both.sh(
         f"{COMMIT.format('a')} git mv plain.txt moved.txt; chmod 755 empty; git add -A; "

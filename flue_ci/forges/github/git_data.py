@@ -19,7 +19,7 @@ from flue_ci.forges.github import parse
 Item = dict[str, Any]
 # Of the body of one tree. GitHub gives up on more than about 2.5 MB ("it's likely that your input was too large").
 MAX_TREE_BYTES = 2_000_000
-MAX_TREE_ITEMS = 1_000
+MAX_TREE_ITEMS = 500
 _MAX_UPLOADS = 4  # blobs at the same time
 _FRAME = 200  # bytes around the items of a tree
 
@@ -75,8 +75,8 @@ class GitDataCalls:
         try:
             await self._fetch("move the branch", path, verb, body)
         except ForgeError as error:
-            if error.status not in (403, 404, 409, 422):
-                raise
+            if error.status not in (403, 404, 409, 422) or "Object does not exist" in str(error):
+                raise  # the latter: GitHub's servers do not all know the commit yet
             if error.status == 422 and await self.branch_head(branch) == sha:
                 return
             raise BranchRefused(str(error), hint=error.hint, status=error.status, cause=_cause(error)) from None
@@ -179,7 +179,7 @@ def _cause(error: ForgeError) -> str:
     message = str(error).lower()
     if error.status == 404 or "not accessible" in message:
         return "rights"
-    if "fast forward" in message:
+    if "fast forward" in message or error.status == 409:
         return "moved"
     if "already exists" in message:
         return "exists"
