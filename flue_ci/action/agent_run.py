@@ -127,13 +127,13 @@ def _publishers(
     context: JobContext, agent: Agent, trigger: Trigger, target: Target
 ) -> tuple[PublishTarget, Mapping[str, Publisher]]:
     """Where the report goes, and what publishes it; nothing in a dry run, or when the workflow wants none."""
-    inputs, spec, wishes, changes, depth = context.job.inputs, agent.spec, Publishing(), "none", 1
+    inputs, spec, wishes, depth = context.job.inputs, agent.spec, Publishing(), 1
     if spec:
-        wishes, changes, depth = publishing(spec), spec.publish.changes, spec.workspace.history
+        wishes, depth = publishing(spec), spec.workspace.history
     place = context.publish_target(trigger, wishes, context.job.out, target, depth)
     if inputs.dry_run or not inputs.comment:
         return place, {}
-    return place, load_publishers(changes, place)
+    return place, load_publishers(place, only_comment=inputs.only_comment)
 
 
 def _begin_progress(

@@ -68,7 +68,7 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         )
         report = job.redact.redact_value(report)
         place = context.publish_target(trigger, publishing(spec), folder, target)
-        publishers = load_publishers(spec.publish.changes, place)
+        publishers = load_publishers(place)
         return await job.publish_and_finish(report, patch, publishers, place, folder)
     finally:
         await context.close()

@@ -138,7 +138,7 @@ async def _publish(result: RunResult, changes: str, folder: RunFolder, redact: R
         say(plain(redact("\n  → ".join(filter(None, (f"flue-ci: {text}", hint))))), sys.stderr)
 
     target = PublishTarget(publishing=result.report.publish, folder=folder.path, notify=notify, show_error=notify)
-    publishers = load_publishers(changes, target)
+    publishers = load_publishers(target)
     if not publishers:
         return result.report
     report = await publish_report(result.report, redact.redact_value(result.patch), publishers, target)

@@ -22,8 +22,9 @@ class PublishTarget:
     a line for the log, `show_error` a message and a hint for people. `redact` takes the secrets out of a text again,
     when it is written as people get it.
 
-    For what is pushed: `branch` is the pull request's own in this repository, "" for none; `open_source` brings its
-    commit to this host, None where there is none; `patch` is the patch as it was verified, with whatever it holds.
+    For what is pushed: `branch` is the pull request's own in this repository, "" for none; `base_branch` the one that a
+    new pull request is to be merged into, "" for the default branch; `open_source` brings the commit that was worked on
+    to this host, None where there is none; `patch` is the patch as it was verified, with whatever it holds.
     `actor` and `actor_id` are the person who asked, "" and 0 for nobody. `push_forge` moves branches with a token whose
     pushes start workflows; None: the job's own token does, and they start none.
     """
@@ -40,6 +41,7 @@ class PublishTarget:
     show_error: Callable[[str, str], None]
     redact: Callable[[str], str] = str
     branch: str = ""
+    base_branch: str = ""
     open_source: Callable[[], Awaitable[Source]] | None = None
     patch: bytes = field(default=b"", repr=False)
     actor: str = ""

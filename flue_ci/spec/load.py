@@ -87,7 +87,9 @@ def load_spec(path: Path, text: bytes | None = None, *, overrides: Sequence[str]
 def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
     """The keys of the spec that this version reads but does not do. A run refuses them."""
     provider, changes = spec.model.provider, spec.publish.changes
-    is_other_changes = changes not in ("patch", "commit", "none") and not OTHER_PUBLISHERS.knows(changes)
+    is_other_changes = changes not in ("patch", "commit", "pull-request", "none") and not OTHER_PUBLISHERS.knows(
+        changes
+    )
     candidates = (
         (isinstance(spec.engine, ProgramSpec), "engine", "running another agent's program is", "use `engine: agent`"),
         (provider in NOT_SUPPORTED_YET, "model.provider", f"the provider `{provider}` is", "use anthropic"),
