@@ -13,7 +13,8 @@ from pathlib import Path
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
-from flue_ci.core.errors import FlueError
+from flue_ci.core.commits import ChangesForge
+from flue_ci.core.errors import FlueError, ForgeError
 from flue_ci.gate.policy import Allow, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.from_spec import publishing
@@ -49,6 +50,7 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
             trusted_branches=job.inputs.trusted_branches,
             command=decision.command if isinstance(decision, Allow) else None,
         )
+        target = await _at_earlier_head(report, context, target)
         _check_same_target(report, context, target)
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)
@@ -91,12 +93,27 @@ def _trusted_checks(spec: AgentSpec, report: Report) -> tuple[CommandResult, ...
 
 def _trigger(report: Report, context: JobContext, target: Target) -> Trigger:
     """This job's own trigger. Of the report's only the page of its run is taken over, when it can be nothing else."""
-    trigger = replace(trigger_of(context.event, target, run_url=context.job.run_url), actor="", in_thread=None)
+    trigger = trigger_of(context.event, target, run_url=context.job.run_url)
     url = report.trigger.run_url if report.trigger else ""
     runs = re.escape(f"{context.job.settings.github.server_url}/{context.event.repo}/actions/runs/")
     if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", url, re.ASCII):  # it becomes part of Markdown
         return replace(trigger, run_url=url)
     return trigger
+
+
+async def _at_earlier_head(report: Report, context: JobContext, target: Target) -> Target:
+    """The target at the commit that the report is about, when the branch has only got more commits since: nobody waits
+    with them for an agent that works on an issue. The commit is one of the branch, whoever wrote the report."""
+    head = report.trigger.head_sha if report.trigger else ""
+    if target.pull or head == target.head or not re.fullmatch(r"[0-9a-f]{40}", head):
+        return target
+    try:
+        is_earlier = isinstance(context.forge, ChangesForge) and await context.forge.commits_between(head, target.head)
+    except ForgeError as error:
+        if error.status not in (404, 422):
+            raise
+        is_earlier = False
+    return replace(target, head=head) if is_earlier else target
 
 
 def _check_same_target(report: Report, context: JobContext, target: Target) -> None:

@@ -390,6 +390,30 @@ def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) 
     assert len(job.github.ours()) == 1
 
 
+def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_request(make_job: MakeJob) -> None:
+    job = make_job()
+    work = job.start(fix_tests={**CHECKED, "publish": {"changes": "pull-request", "comment": "new"}})
+    issue = job.github.issue()
+    environ = job.github.env(
+        "issue_comment", job.github.commented(issue, job.github.say(issue["number"], "ada", "/flue fix-tests"))
+    )
+    job.github.permissions["pull_requests"] = "write"
+    job.more["FLUE_CI_PUBLISH"] = "only-comment"
+    first = job.act(environ)
+    assert first.code == 0, first.log
+    assert (len(job.github.ours()), job.github.pulls) == (1, {})
+    del job.more["FLUE_CI_PUBLISH"]
+    job.github.permissions["contents"] = "write"
+    job.github.commit(work, {"elsewhere.txt": "x\n"}, "somebody's, while the agent worked")
+    subprocess.run(["git", "push", "-q", "origin", "main"], cwd=work, check=True)
+    second = job.run(["publish", str(Path(first.outputs["report-path"]).parent)], environ)
+    assert second.code == 0, second.log
+    (pull,) = job.github.pulls.values()
+    (answer,) = job.github.ours()
+    assert f"✅ [**pull request**]({pull['html_url']})" in answer["body"]
+    assert "earlier answer" not in answer["body"]
+
+
 @pytest.mark.family(4)
 @pytest.mark.parametrize(
     ("conclusion", "number", "code"),
