@@ -239,11 +239,13 @@ def list_(repo: Path, as_json: bool) -> int:
 @_repo
 @click.option("--github", is_flag=True, help="Also write a workflow that answers comments on GitHub.")
 def init(name: str, repo: Path, github: bool) -> None:
-    """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml.
+    """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml, with the least
+    permissions for what the checkout's agents publish; in two jobs where one of them writes code.
 
     Ready to use are docs, explain, fix-tests, review and triage; another name gives an agent that does what it is
     asked. Editors check the spec by .flue/schema.json, which is written, too.
     """
+    from flue_ci.commands.publishers import local_publishers
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root
     from flue_ci.spec.starter import trial_command, workflow_path, write_starter, write_workflow
@@ -255,7 +257,7 @@ def init(name: str, repo: Path, github: bool) -> None:
     path = printable(display_path(write_starter(root, name)))
     lines = [Line(f"Wrote {path}. Try it: ", copy=trial_command(name))]
     if github:
-        workflow = printable(display_path(write_workflow(root)))
+        workflow = printable(display_path(write_workflow(root, local_publishers(root))))
         advice = (
             f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge the files, "
             "see with `flue-ci doctor --github` that nothing is missing, then comment on a pull request: "

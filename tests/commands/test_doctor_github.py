@@ -110,6 +110,52 @@ def test_what_is_not_set_up_is_one_line_with_a_remedy(
     assert text in problems(rows)[name]
 
 
+OPENS_PULLS = {AGENT: "version: 1\nprompt: x\npublish: {changes: pull-request}\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "may_open", "expected"),
+    [
+        ({}, False, {}),  # no agent opens any
+        (OPENS_PULLS | {WORKFLOW: starter_workflow(["pull-request"])}, True, {}),
+        (
+            OPENS_PULLS | {WORKFLOW: starter_workflow(["pull-request"])},
+            False,
+            {"pull requests": "“Allow GitHub Actions to create and approve pull requests” is off → allow it: "},
+        ),
+        (OPENS_PULLS, True, {"permissions": "for which no workflow has the permission → in the job that publishes:"}),
+        (
+            OPENS_PULLS | {WORKFLOW: starter_workflow() + "# contents: write\n"},
+            True,
+            {"permissions": "contents: write"},
+        ),
+        (
+            OPENS_PULLS | {WORKFLOW: starter_workflow().replace("contents: read", "contents: write")},
+            True,
+            {},
+        ),
+    ],
+)
+def test_agents_that_open_pull_requests_may_do_so(
+    github: GitHubServer, doctor: Doctor, files: dict[str, str], may_open: bool, expected: dict[str, str]
+) -> None:
+    github.repo("ada/tools", FILES | files)
+    github.pull_settings.may_create = may_open
+    code, rows = doctor()
+    assert (code, list(problems(rows))) == (int(bool(expected)), list(expected))
+    for name, text in expected.items():
+        assert text in problems(rows)[name]
+
+
+def test_a_setting_that_cannot_be_seen_is_a_note_with_its_place(github: GitHubServer, doctor: Doctor) -> None:
+    github.repo("ada/tools", FILES | OPENS_PULLS | {WORKFLOW: starter_workflow(["pull-request"])})
+    github.actions = None
+    code, rows = doctor()
+    assert code == 0
+    (note,) = [row for row in rows if row[:2] == ("note", "pull requests")]
+    assert "/ada/tools/settings/actions" in note[3]
+
+
 NO_PERMISSIONS = starter_workflow().replace("permissions:", "x-permissions:").replace("x-permissions: {}", "")
 
 
