@@ -53,18 +53,18 @@ class PullRequestPublisher:
             pull = await work.find_ours()
             branch, commit = await work.push(pull)
         except PushRefused as refusal:
-            return Published(publisher="pull-request", state="refused", detail=f"No pull request: {refusal}.")
+            return Published(publisher="pull-request", state="refused", detail=f"no pull request: {refusal}")
         entry = Published(publisher="pull-request", commit=commit.sha, verified=commit.verified)
         try:
             pull, detail = await work.show(pull, branch)
         except PushRefused as refusal:
             page = f"{target.server_url}/{target.repository}/pull/new/{branch}"
-            detail = f"The changes are on branch {branch}, but there is no pull request: {refusal}."
+            detail = f"the changes are on branch {branch}, but there is no pull request: {refusal}"
             return replace(entry, state="refused", url=page, detail=detail)
         notes = await work.complete(pull)
         if target.push_forge is None:
             notes.append(NO_CI)
-        return replace(entry, url=pull.url, detail=" ".join([detail, *(f"{note}." for note in notes)]))
+        return replace(entry, url=pull.url, detail=". ".join([detail, *notes]))
 
 
 async def _prepare(report: Report, target: PublishTarget) -> "_Work":
@@ -156,15 +156,14 @@ class _Work:
             commit = await create_commit(forge, push, self.message, [head])
             await self._set_branch(mover.create_branch, branch, commit.sha)
             return commit
-        commits, merge = await forge.commits_between(head, tip), None
+        commits, parents = await forge.commits_between(head, tip), [tip]
         if commits is None:  # what the run began with is not on the branch: it comes in as a merge
-            merge = await create_commit(forge, push, self.message, [tip, head])
-            commits = (await forge.commits_between(head, merge.sha) or ())[:-1]
+            commits, parents = await forge.commits_ahead(head, tip), [tip, head]
         if not commits or len(commits) >= _MAX_COMMITS or not all(map(self._is_ours, commits)):
             raise _ForeignBranch(f"branch {one_line(branch, 100)} has commits of others, over which nothing is written")
-        if merge is None and commits[-1].tree == push.tree:
+        if parents == [tip] and commits[-1].tree == push.tree:
             return commits[-1]
-        commit = merge or await create_commit(forge, push, self.message, [tip])
+        commit = await create_commit(forge, push, self.message, parents)
         await self._set_branch(mover.move_branch, branch, commit.sha)
         return commit
 
@@ -199,18 +198,18 @@ class _Work:
         title, body = redact(text.title), redact(text.with_marker())
         if pull is None:
             pull = await self._open(branch, title, body)
-            return pull, f"Opened pull request #{pull.number} from {branch} to {pull.base_ref}."
-        detail = f"Updated pull request #{pull.number} from {branch}."
+            return pull, f"#{pull.number} opened, from {branch} to {pull.base_ref}"
+        detail = f"#{pull.number} updated, from {branch}"
         if (pull.title, pull.body) == (title, body):
             return pull, detail
         if is_edited(pull):
-            return pull, f"{detail} Its title and text were edited by hand, and stay."
+            return pull, f"{detail}. Its title and text were edited by hand, and stay"
         try:
             return await self.opener.edit_pull(pull.number, title=title, body=body), detail
         except ForgeError as error:
             if error.status != 403:
                 raise
-            return pull, f"{detail} Its title and text could not be changed: {error}."
+            return pull, f"{detail}. Its title and text could not be changed: {error}"
 
     async def _open(self, branch: str, title: str, body: str) -> PullRequest:
         target, draft = self.target, self.target.publishing.pull_request.draft

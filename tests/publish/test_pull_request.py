@@ -160,7 +160,7 @@ async def test_a_pull_request_for_an_issue(world: World) -> None:
     (pull,) = world.pulls()
     branch = f"flue/fix-tests-{world.number}-write-it-loudly"
     assert (entry.state, entry.url, entry.verified) == ("done", pull["html_url"], True)
-    assert entry.detail.startswith(f"Opened pull request #{pull['number']} from {branch} to main. No CI starts on it")
+    assert entry.detail.startswith(f"#{pull['number']} opened, from {branch} to main. CI does not start on it")
     assert (pull["title"], pull["draft"], pull["base"]["ref"], pull["head"]["ref"]) == (
         "Write it loudly",
         True,
@@ -194,7 +194,7 @@ async def test_a_second_run_updates_the_same_pull_request(world: World) -> None:
     second = await world.publish("LOUD\n", title="Louder still", run=f"{RUN}1")
     (pull,) = world.pulls()
     assert second.url == first.url
-    assert second.detail.startswith(f"Updated pull request #{pull['number']}")
+    assert second.detail.startswith(f"#{pull['number']} updated, from ")
     assert pull["title"] == "Louder still"
     branch = pull["head"]["ref"]
     assert world.served("rev-list", "--parents", "-1", branch) == f"{second.commit} {first.commit}"
@@ -391,7 +391,7 @@ async def test_commits_that_touch_workflows_are_a_refusal_of_their_own(world: Wo
 async def test_what_is_not_pushed_has_its_reason(world: World, report: dict[str, Any], words: str) -> None:
     entry = await world.publish(report=report)
     assert entry.state == "refused"
-    assert entry.detail.startswith("No pull request: ")
+    assert entry.detail.startswith("no pull request: ")
     assert words in entry.detail
     assert world.github.count("POST", "/git/") == 0
 
