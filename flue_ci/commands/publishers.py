@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from flue_ci.assembly import publishing
 from flue_ci.core.errors import SpecError
+from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.registry import publisher_names
 from flue_ci.spec.load import find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec

@@ -11,6 +11,7 @@ PUBLISHERS = Registry(
     built_in={
         "commit": "flue_ci.publish.commit:CommitPublisher",
         "pull-request": "flue_ci.publish.pull_request:PullRequestPublisher",
+        "suggest": "flue_ci.publish.suggest:SuggestPublisher",
         "labels": "flue_ci.publish.proposals:LabelsPublisher",
         "triage": "flue_ci.publish.proposals:TriagePublisher",
         "check-run": "flue_ci.publish.proposals:CheckRunPublisher",
