@@ -77,6 +77,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
     flue-ci run fix-tests
     flue-ci run fix-tests "only the parser, please" --apply
     flue-ci run review --sandbox local --set limits.turns=10
+    flue-ci run fix-tests --publish pull-request
     flue-ci run fix-tests --dry-run
     """,
 )
@@ -91,6 +92,11 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--apply", is_flag=True, help="Show the diff and put it into the working tree when the run succeeds.")
 @click.option(
     "--apply-protected", is_flag=True, help="The same with files that run or configure something by themselves."
+)
+@click.option(
+    "--publish",
+    type=click.Choice(["commit", "pull-request"]),
+    help="Put the changes on GitHub: on the branch here, or as a pull request. Needs GITHUB_TOKEN.",
 )
 @click.option("--allow-base-url", metavar="HOST", multiple=True, help="The spec may send the model's key to HOST.")
 @click.option("--allow-secret", metavar="NAME", multiple=True, help="The spec may have the variable NAME.")

@@ -32,7 +32,7 @@ from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Artifact, Publishing, Trigger
-from flue_ci.run.dry_run import describe_run
+from flue_ci.run.dry_run import describe_publishing, describe_run
 from flue_ci.run.plan import PreparedRun, RunInputs, RunOptions, RunPlan, RunResult
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_request, summarize_removals
@@ -115,7 +115,8 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
     place = replace(place, notify=job.say, show_error=job.problem, redact=job.redact)
     if job.inputs.dry_run:
         rows, notes = await describe_run(run, spec, job.inputs.sandbox)
-        rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
+        number = f"#{trigger.number}" if trigger.number else ""
+        rows["publish"] = describe_publishing(place.publishing, f"{trigger.repo}{number}")
         return job.write_dry_run(rows, notes)
     folder = _open_folder(job)
     observers = _begin_progress(job, run.plan, spec.limits, publishers, place)

@@ -3,7 +3,7 @@
 from flue_ci.core.registry import Registry
 from flue_ci.publish.publisher import Publisher, PublishTarget
 from flue_ci.report.report import Publishing
-from flue_ci.spec.publish_schema import OTHER_PUBLISHERS
+from flue_ci.spec.publish_schema import OTHER_PUBLISHERS, PUSHES
 
 PUBLISHERS = Registry(
     kind="publisher",
@@ -52,6 +52,7 @@ def load_publishers(target: PublishTarget, *, only_comment: bool = False) -> dic
     publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}
     if target.forge is None:
         for name in [name for name, publisher in publishers.items() if publisher.needs_forge]:
-            target.notify(f"`{name}` publishes in GitHub Actions only")
+            way = f", or here with --publish {name}" if name in PUSHES else " only"
+            target.notify(f"`{name}` publishes in GitHub Actions{way}")
             del publishers[name]
     return publishers

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.commands.doctor import examine
-from flue_ci.commands.doctor_github import _repository
+from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.errors import UsageError
 from flue_ci.settings import read_settings
 from flue_ci.spec.starter import starter_spec, starter_workflow
@@ -269,8 +269,8 @@ def test_the_repository_is_that_of_the_remote_and_the_token_goes_to_no_other_ser
     if address:
         subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
     if expected:
-        assert _repository(tmp_path, read_settings({})) == expected
+        assert remote_repository(tmp_path, read_settings({})) == expected
     else:
         with pytest.raises(UsageError) as caught:
-            _repository(tmp_path, read_settings({}))
+            remote_repository(tmp_path, read_settings({}))
         assert "GITHUB_" in caught.value.hint
