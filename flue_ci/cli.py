@@ -156,17 +156,25 @@ def action(*, clear_up: bool, link_artifact: bool) -> int:
     return run_action(os.environ)
 
 
-@_command(brief="Publish a saved run on GitHub.", examples="flue-ci publish ./flue-ci-report")
+@_command(
+    brief="Publish a saved run on GitHub.",
+    examples="flue-ci publish ./flue-ci-report\nflue-ci publish ./flue-ci-report --dry-run",
+)
 @click.argument("folder", type=_EXISTING_FOLDER)
-def publish(folder: Path) -> int:
+@click.option("--dry-run", is_flag=True, help="Only list the calls that would write; also in a checkout.")
+def publish(folder: Path, *, dry_run: bool) -> int:
     """Publish the saved run in FOLDER as this job of GitHub Actions may: for a second job that has the right to write.
 
     Nothing in the folder is trusted. The target comes from this job's own event; a report for another repository or
     pull request is refused.
     """
+    if dry_run and not os.environ.get("GITHUB_EVENT_PATH"):
+        from flue_ci.commands.publish_dry_run import publish_dry_run
+
+        return publish_dry_run(folder, os.environ)
     from flue_ci.action.republish import publish_folder
 
-    return publish_folder(folder, os.environ)
+    return publish_folder(folder, os.environ, dry_run=dry_run)
 
 
 @_command(brief="Check agent specs.", examples="flue-ci validate\nflue-ci validate .flue/agents/fix-tests.yml --json")

@@ -6,40 +6,44 @@ where it goes is found out from this job's own event, and how from the spec of t
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
+from flue_ci.assembly import make_forge
 from flue_ci.core.commits import ChangesForge
-from flue_ci.core.errors import FlueError, ForgeError
+from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
 from flue_ci.gate.policy import Allow, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.from_spec import publishing
+from flue_ci.publish.publisher import PublishTarget, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import EXIT_CODES
 from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.folder import load
 from flue_ci.report.report import NO_EXIT_CODE, Artifact, CommandResult, Report, Trigger
 from flue_ci.run.session import Signals
+from flue_ci.settings import Settings
 from flue_ci.spec.schema import AgentSpec
 
 
-def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
-    """The exit code: that of a run with this conclusion, 2 for a damaged report, 1 when it could not be published."""
-    return run_step(environ, lambda job, signals: publish_from_job(job, folder, signals))
+def publish_folder(folder: Path, environ: Mapping[str, str], *, dry_run: bool = False) -> int:
+    """The exit code: that of a run with this conclusion, 2 for a damaged report, 1 when it could not be published. In a
+    dry run, which only lists the calls, 0."""
+    return run_step(environ, lambda job, signals: publish_from_job(job, folder, signals, dry_run=dry_run))
 
 
-def publish_from_job(job: ActionJob, folder: Path, signals: Signals) -> int:
+def publish_from_job(job: ActionJob, folder: Path, signals: Signals, *, dry_run: bool = False) -> int:
     """The same within a step. Raises `FlueError`."""
     report, patch = load(folder)
     with open_context(job, read_event(job.environ), signals) as context:
-        return asyncio.run(_publish(context, report, patch, folder))
+        return asyncio.run(_publish(context, report, patch, folder, dry_run=dry_run))
 
 
-async def _publish(context: JobContext, report: Report, patch: bytes, folder: Path) -> int:
+async def _publish(context: JobContext, report: Report, patch: bytes, folder: Path, *, dry_run: bool) -> int:
     job = context.job
     try:
         decision = decide(context.event, job.inputs.gate.with_bot(context.event.actor))
@@ -70,10 +74,29 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         )
         report = job.redact.redact_value(report)
         place = context.publish_target(trigger, publishing(spec), folder, target)
+        if dry_run or job.inputs.dry_run:
+            await list_calls(report, patch, place, job.settings, job.log.line)
+            return EXIT_DONE
         publishers = load_publishers(place)
         return await job.publish_and_finish(report, patch, publishers, place, folder)
     finally:
         await context.close()
+
+
+async def list_calls(
+    report: Report, patch: bytes, place: PublishTarget, settings: Settings, show: Callable[[str], None]
+) -> None:
+    """Shows the calls that would publish the report, one a line, and what would be refused. What is made on the way,
+    such as a commit, has no name yet."""
+    forge = make_forge(settings, place.notify, record=show)
+    place = replace(place, forge=forge, quick_forge=None, push_forge=None, patch=patch)
+    try:
+        report = await publish_report(report, patch, load_publishers(place), place)
+    finally:
+        await forge.close()
+    for entry in report.published:
+        if entry.state == "refused":
+            show(f"{entry.publisher}: {entry.detail}")
 
 
 async def _trusted_spec(context: JobContext, target: Target, name: str) -> AgentSpec:

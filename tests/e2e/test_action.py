@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from flue_ci.commands.publish_dry_run import publish_dry_run
+from flue_ci.core.errors import UsageError
 from tests.e2e.flow import bash, say
 from tests.e2e.job import HANG_GUARD, Job
 from tests.support.e2b_server import E2BServer
-from tests.support.github_server import GitHubServer
+from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import MessagesServer, Turn
 
 MakeJob = Callable[..., Job]
@@ -390,7 +393,9 @@ def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) 
     assert len(job.github.ours()) == 1
 
 
-def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_request(make_job: MakeJob) -> None:
+def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_request(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = make_job()
     work = job.start(fix_tests={**CHECKED, "publish": {"changes": "pull-request", "comment": "new"}})
     issue = job.github.issue()
@@ -406,7 +411,25 @@ def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_reques
     job.github.permissions["contents"] = "write"
     job.github.commit(work, {"elsewhere.txt": "x\n"}, "somebody's, while the agent worked")
     subprocess.run(["git", "push", "-q", "origin", "main"], cwd=work, check=True)
-    second = job.run(["publish", str(Path(first.outputs["report-path"]).parent)], environ)
+    folder = str(Path(first.outputs["report-path"]).parent)
+    listing = job.run(["publish", folder, "--dry-run"], environ)
+    assert listing.code == 0, listing.log
+    calls = [
+        ("POST", "git/trees"),
+        ("POST", "git/commits"),
+        ("POST", "git/refs"),
+        ("POST", "pulls"),
+        ("PATCH", f"issues/comments/{job.github.ours()[0]['id']}"),
+    ]
+    assert re.findall(r"(?m)^(POST|PATCH) +/\S+?/tools/(\S+)", listing.log) == calls
+    monkeypatch.chdir(work)  # the same from a checkout, without an event
+    servers = {name: environ[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY")}
+    assert publish_dry_run(Path(folder), servers | {"GITHUB_TOKEN": TOKEN, "HOME": str(work)}) == 0
+    assert re.findall(r"(?m)^(POST|PATCH) +/\S+?/tools/(\S+)", capsys.readouterr().out) == calls
+    with pytest.raises(UsageError, match="the report is about ada/tools"):
+        publish_dry_run(Path(folder), servers | {"GITHUB_REPOSITORY": "ada/other"})
+    assert job.github.pulls == {}
+    second = job.run(["publish", folder], environ)
     assert second.code == 0, second.log
     (pull,) = job.github.pulls.values()
     (answer,) = job.github.ours()
