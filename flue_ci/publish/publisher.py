@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from flue_ci.core.commits import ChangesForge
-from flue_ci.core.errors import EXIT_FAILED, FlueError
+from flue_ci.core.errors import EXIT_FAILED, FlueError, ForgeError
+from flue_ci.core.permissions import missing_permissions
 from flue_ci.core.ports import Forge
 from flue_ci.git.source import Source
 from flue_ci.report.report import Failure, Published, Publishing, Report
@@ -83,16 +84,26 @@ async def publish_report(
             reason = f"publishing with `{name}` failed: {error}"
             if name == "comment":
                 reason = f"the answer could not be posted: {error}"
-            report = not_published(report, reason, error)
-            target.show_error(reason, error.hint)
+            hint = _permissions_hint(name, error)
+            report = not_published(report, reason, error, hint)
+            target.show_error(reason, hint)
         else:
             report = replace(report, published=(*report.published, replace(entry, publisher=name)))
     return report
 
 
-def not_published(report: Report, reason: str, error: FlueError) -> Report:
+def _permissions_hint(publisher: str, error: FlueError) -> str:
+    """The hint of an error; where a right is missing and GitHub did not say which, what the publisher needs."""
+    lines = missing_permissions(publisher)
+    is_vague = not error.hint or "look at the job's" in error.hint
+    if not (isinstance(error, ForgeError) and error.status == 403 and lines and is_vague):
+        return error.hint
+    return f"give the job that publishes these permissions:\n{lines}"
+
+
+def not_published(report: Report, reason: str, error: FlueError, hint: str = "") -> Report:
     """The report after a publisher failed: a failure, or one more note when the run has failed already."""
     if report.failure:
         return replace(report, notes=(*report.notes, reason), exit_code=report.exit_code or EXIT_FAILED)
-    failure = Failure(stage="publish", message=str(error), hint=error.hint)
+    failure = Failure(stage="publish", message=str(error), hint=hint or error.hint)
     return replace(report, conclusion="failed", reason=reason, exit_code=EXIT_FAILED, failure=failure)

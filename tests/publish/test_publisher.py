@@ -175,6 +175,13 @@ async def test_a_comment_that_cannot_be_posted_is_one_more_note_of_a_failure(for
     assert notices == ["the answer could not be posted: GitHub refused → give it the permission"]
 
 
+async def test_where_github_does_not_say_which_right_is_missing_the_table_does(forge: MemoryForge) -> None:
+    forge.failure = ForgeError("GitHub refused", hint="look at the job's `permissions:`", status=403)
+    report = await publish_report(FULL, b"", {"comment": CommentPublisher()}, make_target(forge))
+    assert report.failure
+    assert report.failure.hint.endswith("permissions:\n  issues: write\n  pull-requests: write")
+
+
 @pytest.mark.parametrize(
     ("changes", "comment", "number", "names"),
     [
