@@ -18,12 +18,12 @@ from flue_ci.core.ports import Forge
 from flue_ci.core.pull_requests import PullRequestForge
 from flue_ci.core.text import first_few, one_line
 from flue_ci.publish.branch_name import branch_names
-from flue_ci.publish.commit import NO_CI, forge_host
-from flue_ci.publish.commit_message import commit_message, describe_change, run_name, run_of
+from flue_ci.publish.commit import NO_CI, clean_message, kept_messages
+from flue_ci.publish.commit_message import describe_change, run_of
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.pull_request_text import PullText, is_edited, pull_text
-from flue_ci.publish.push import Push, PushRefused, create_commit, explain, prepare_push
+from flue_ci.publish.push import Push, PushRefused, create_commit, create_kept_commits, explain, prepare_push
 from flue_ci.report.report import Published, Report, Trigger
 
 _GITHUB = "web-flow"  # commits what is made with the API or in GitHub's pages
@@ -62,6 +62,8 @@ class PullRequestPublisher:
             detail = f"the changes are on branch {branch}, but there is no pull request: {refusal}"
             return replace(entry, state="refused", url=page, detail=detail)
         notes = await work.complete(pull)
+        if work.changes.note:
+            notes.insert(0, work.changes.note[0].upper() + work.changes.note[1:])
         if target.push_forge is None:
             notes.append(NO_CI)
         return replace(entry, url=pull.url, detail=". ".join([detail, *notes]))
@@ -83,14 +85,6 @@ async def _prepare(report: Report, target: PublishTarget) -> "_Work":
     base = target.base_branch or await forge.default_branch()
     subject = f"#{trigger.number}" if trigger.number is not None else base
     title, body = describe_change(report)
-    message = commit_message(
-        title,
-        body,
-        run=run_name(report),
-        author=target.actor,
-        author_id=target.actor_id,
-        host=forge_host(target),
-    )
     return _Work(
         target=target,
         trigger=trigger,
@@ -100,13 +94,15 @@ async def _prepare(report: Report, target: PublishTarget) -> "_Work":
         changes=push,
         base=base,
         text=pull_text(report, subject, server_url=target.server_url),
-        message=target.redact(message),
+        message=clean_message(report, target, title, body),
+        kept_messages=tuple(kept_messages(report, push, target)),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What a pull request is made of. `opener` is the account that opens it, `accounts` are ours."""
+    """What a pull request is made of. `opener` is the account that opens it, `accounts` are ours; `kept_messages` are
+    those of the agent's own commits, which a new branch has where the spec wants them."""
 
     target: PublishTarget
     trigger: Trigger
@@ -117,6 +113,7 @@ class _Work:
     base: str
     text: PullText
     message: str
+    kept_messages: tuple[str, ...]
 
     async def find_ours(self) -> PullRequest | None:
         """The open pull request of an earlier run for the same subject."""
@@ -153,7 +150,10 @@ class _Work:
         forge, push, head = self.forge, self.changes, self.changes.source.head
         mover = self.target.push_forge or forge
         if not tip:
-            commit = await create_commit(forge, push, self.message, [head])
+            if push.steps:
+                commit = await create_kept_commits(forge, push, self.kept_messages)
+            else:
+                commit = await create_commit(forge, push, self.message, [head])
             await self._set_branch(mover.create_branch, branch, commit.sha)
             return commit
         commits, parents = await forge.commits_between(head, tip), [tip]
