@@ -116,18 +116,32 @@ class _Work:
     kept_messages: tuple[str, ...]
 
     async def find_ours(self) -> PullRequest | None:
-        """The open pull request of an earlier run for the same subject."""
+        """The open pull request of an earlier run for the same subject; in a run on one that the agent itself has
+        opened, that one."""
+        if self.trigger.is_pull_request and self.trigger.number is not None:
+            pull = await self.forge.pull(self.trigger.number)
+            if self._is_open_and_ours(pull) and self.text.is_of_agent(pull):
+                return pull
         for pull in await self.forge.open_pulls():
-            is_ours = any(is_same_account(pull.author, account) for account in self.accounts)
-            if is_ours and not pull.from_fork and self.text.is_about(pull):
+            if self._is_open_and_ours(pull) and self.text.is_about(pull):
                 return pull
         return None
+
+    def _is_open_and_ours(self, pull: PullRequest) -> bool:
+        is_ours = any(is_same_account(pull.author, account) for account in self.accounts)
+        return is_ours and not pull.from_fork and pull.state == "open"
+
+    def _is_asked_about(self, pull: PullRequest) -> bool:
+        """Whether the run is about that pull request: people want to go on with what is on its branch."""
+        return pull.number == self.trigger.number
 
     async def push(self, pull: PullRequest | None) -> tuple[str, CommitRecord]:
         """The branch with the changes, that of `pull` or a new one, and the commit that it ends with."""
         forge = self.forge
         if pull:
             tip = await forge.branch_head(pull.head_ref)
+            if self._is_asked_about(pull) and tip == self.changes.source.head:
+                return pull.head_ref, await self._commit_on(pull.head_ref, [tip])
             try:
                 return pull.head_ref, await self._push_to(pull.head_ref, tip)
             except _ForeignBranch as error:
@@ -148,14 +162,8 @@ class _Work:
         """The commit with the changes at the end of the branch, which is at `tip` now ("": there is none). Raises
         `_ForeignBranch` when somebody else has committed to it."""
         forge, push, head = self.forge, self.changes, self.changes.source.head
-        mover = self.target.push_forge or forge
         if not tip:
-            if push.steps:
-                commit = await create_kept_commits(forge, push, self.kept_messages)
-            else:
-                commit = await create_commit(forge, push, self.message, [head])
-            await self._set_branch(mover.create_branch, branch, commit.sha)
-            return commit
+            return await self._commit_on(branch, [head], is_new=True)
         commits, parents = await forge.commits_between(head, tip), [tip]
         if commits is None:  # what the run began with is not on the branch: it comes in as a merge
             commits, parents = await forge.commits_ahead(head, tip), [tip, head]
@@ -163,8 +171,16 @@ class _Work:
             raise _ForeignBranch(f"branch {one_line(branch, 100)} has commits of others, over which nothing is written")
         if parents == [tip] and commits[-1].tree == push.tree:
             return commits[-1]
-        commit = await create_commit(forge, push, self.message, parents)
-        await self._set_branch(mover.move_branch, branch, commit.sha)
+        return await self._commit_on(branch, parents)
+
+    async def _commit_on(self, branch: str, parents: Sequence[str], *, is_new: bool = False) -> CommitRecord:
+        """The commit, or the agent's own ones where they fit, at the end of the branch."""
+        push, mover = self.changes, self.target.push_forge or self.forge
+        if push.steps and [*parents] == [push.source.head]:
+            commit = await create_kept_commits(self.forge, push, self.kept_messages)
+        else:
+            commit = await create_commit(self.forge, push, self.message, parents)
+        await self._set_branch(mover.create_branch if is_new else mover.move_branch, branch, commit.sha)
         return commit
 
     def _is_ours(self, commit: CommitRecord) -> bool:
@@ -200,8 +216,8 @@ class _Work:
             pull = await self._open(branch, title, body)
             return pull, f"#{pull.number} opened, from {branch} to {pull.base_ref}"
         detail = f"#{pull.number} updated, from {branch}"
-        if (pull.title, pull.body) == (title, body):
-            return pull, detail
+        if (pull.title, pull.body) == (title, body) or self._is_asked_about(pull):
+            return pull, detail  # in the latter case they say what all of it is for
         if is_edited(pull):
             return pull, f"{detail}. Its title and text were edited by hand, and stay"
         try:

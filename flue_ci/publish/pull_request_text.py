@@ -37,6 +37,11 @@ class PullText:
         digest = _digest(self.title, self.body)
         return f"{MARKER} pull agent={self.agent} for={_subject(self.subject)} text={digest} -->\n{self.body}"
 
+    def is_of_agent(self, pull: PullRequest) -> bool:
+        """Whether a pull request is of the same agent, whatever it is for."""
+        match = _MARKER.fullmatch(_first_line(pull.body))
+        return match is not None and match[1] == self.agent
+
     def is_about(self, pull: PullRequest) -> bool:
         """Whether a pull request is for the same agent and subject. Anybody can write a marker: look at the author."""
         match = _MARKER.fullmatch(_first_line(pull.body))

@@ -350,6 +350,21 @@ async def test_from_a_pull_request_it_is_stacked_on_its_branch(world: World) -> 
     assert world.served("diff", "--name-only", f"{branch}..{pull['head']['ref']}") == "a.txt"
 
 
+async def test_asked_on_its_own_pull_request_the_agent_goes_on_with_it(world: World) -> None:
+    await world.publish()
+    (pull,) = world.pulls()
+    branch = pull["head"]["ref"]
+    world.push(branch, {"b.txt": "mine\n"}, "a person's, before the request")
+    trigger = Trigger(event="x", repo="ada/tools", number=pull["number"], is_pull_request=True, run_url=f"{RUN}1")
+    about = {"report": {"trigger": trigger}, "target": {"base_branch": branch, "branch": branch}}
+    entry = await world.publish("LOUD\n", at=f"refs/served/heads/{branch}", title="Louder", **about)
+    assert (entry.url, entry.state) == (pull["html_url"], "done")
+    assert len(world.pulls()) == 1
+    assert pull["title"] == "Write it loudly"
+    assert world.served("show", f"{branch}:a.txt") == "LOUD"
+    assert world.served("show", f"{branch}:b.txt") == "mine"
+
+
 def fork_trigger(number: int) -> dict[str, Any]:
     trigger = Trigger(event="x", repo="ada/tools", number=number, is_pull_request=True, from_fork=True, run_url=RUN)
     return {"report": {"trigger": trigger}, "target": {"base_branch": "main"}, "at": f"refs/served/pull/{number}/head"}
