@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,14 +56,23 @@ def make_provider(name: str, settings: Settings, *, no_isolation: bool = False) 
     return provider.without_isolation()
 
 
-def make_forge(settings: Settings, notify: Callable[[str], None], *, retry_timeout: float | None = None) -> Forge:
-    """GitHub, for the repository that a workflow runs in. `retry_timeout` in seconds; the settings' by default."""
+def make_forge(
+    settings: Settings,
+    notify: Callable[[str], None],
+    *,
+    retry_timeout: float | None = None,
+    record: Callable[[str], None] | None = None,
+) -> Forge:
+    """GitHub, for the repository that a workflow runs in. `retry_timeout` in seconds; the settings' by default. With
+    `record` nothing is written: it gets a line for each request that would."""
     from flue_ci.forges.github.client import GitHub
+    from flue_ci.forges.github.dry_run import DryRunGitHub
     from flue_ci.forges.github.retry import RETRY_POLICY
 
     github = settings.github
     timeout = retry_timeout or settings.retry_timeout_seconds or RETRY_POLICY.timeout
-    return GitHub(
+    make: Callable[..., Forge] = partial(DryRunGitHub, record) if record else GitHub
+    return make(
         repo=github.repo,
         token=github.token,
         api_url=github.api_url,

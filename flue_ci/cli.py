@@ -77,6 +77,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
     flue-ci run fix-tests
     flue-ci run fix-tests "only the parser, please" --apply
     flue-ci run review --sandbox local --set limits.turns=10
+    flue-ci run fix-tests --publish pull-request
     flue-ci run fix-tests --dry-run
     """,
 )
@@ -91,6 +92,11 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--apply", is_flag=True, help="Show the diff and put it into the working tree when the run succeeds.")
 @click.option(
     "--apply-protected", is_flag=True, help="The same with files that run or configure something by themselves."
+)
+@click.option(
+    "--publish",
+    type=click.Choice(["commit", "pull-request"]),
+    help="Put the changes on GitHub: on the branch here, or as a pull request. Needs GITHUB_TOKEN.",
 )
 @click.option("--allow-base-url", metavar="HOST", multiple=True, help="The spec may send the model's key to HOST.")
 @click.option("--allow-secret", metavar="NAME", multiple=True, help="The spec may have the variable NAME.")
@@ -150,17 +156,25 @@ def action(*, clear_up: bool, link_artifact: bool) -> int:
     return run_action(os.environ)
 
 
-@_command(brief="Publish a saved run on GitHub.", examples="flue-ci publish ./flue-ci-report")
+@_command(
+    brief="Publish a saved run on GitHub.",
+    examples="flue-ci publish ./flue-ci-report\nflue-ci publish ./flue-ci-report --dry-run",
+)
 @click.argument("folder", type=_EXISTING_FOLDER)
-def publish(folder: Path) -> int:
+@click.option("--dry-run", is_flag=True, help="Only list the calls that would write; also in a checkout.")
+def publish(folder: Path, *, dry_run: bool) -> int:
     """Publish the saved run in FOLDER as this job of GitHub Actions may: for a second job that has the right to write.
 
     Nothing in the folder is trusted. The target comes from this job's own event; a report for another repository or
     pull request is refused.
     """
+    if dry_run and not os.environ.get("GITHUB_EVENT_PATH"):
+        from flue_ci.commands.publish_dry_run import publish_dry_run
+
+        return publish_dry_run(folder, os.environ)
     from flue_ci.action.republish import publish_folder
 
-    return publish_folder(folder, os.environ)
+    return publish_folder(folder, os.environ, dry_run=dry_run)
 
 
 @_command(brief="Check agent specs.", examples="flue-ci validate\nflue-ci validate .flue/agents/fix-tests.yml --json")
@@ -245,11 +259,13 @@ def list_(repo: Path, as_json: bool) -> int:
 @_repo
 @click.option("--github", is_flag=True, help="Also write a workflow that answers comments on GitHub.")
 def init(name: str, repo: Path, github: bool) -> None:
-    """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml.
+    """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml, with the least
+    permissions for what the checkout's agents publish; in two jobs where one of them writes code.
 
     Ready to use are docs, explain, fix-tests, review and triage; another name gives an agent that does what it is
     asked. Editors check the spec by .flue/schema.json, which is written, too.
     """
+    from flue_ci.commands.publishers import local_publishers
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root
     from flue_ci.spec.starter import trial_command, workflow_path, write_starter, write_workflow
@@ -261,7 +277,7 @@ def init(name: str, repo: Path, github: bool) -> None:
     path = printable(display_path(write_starter(root, name)))
     lines = [Line(f"Wrote {path}. Try it: ", copy=trial_command(name))]
     if github:
-        workflow = printable(display_path(write_workflow(root)))
+        workflow = printable(display_path(write_workflow(root, local_publishers(root))))
         advice = (
             f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge the files, "
             "see with `flue-ci doctor --github` that nothing is missing, then comment on a pull request: "

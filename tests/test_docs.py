@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from flue_ci import __version__
 from flue_ci.cli import cli
 from flue_ci.core import errors
+from flue_ci.core.permissions import PERMISSIONS
 from flue_ci.spec.json_schema import json_schema
 from flue_ci.spec.load import load_spec
 from scripts.docs_site import PAGES, rewrite_links
@@ -27,6 +28,13 @@ from tests.support.spec_page import PAGE, page
 ROOT = Path(__file__).parents[1]
 DOCS = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / name for name in PAGES)])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_about_publishing_has_the_permissions_of_the_code() -> None:
+    page = (PAGE.parent / "publishing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| `([a-z-]+)` \| (`[a-z-]+: write`(?:, `[a-z-]+: write`)*) \|$", page)
+    levels = {name: dict(re.findall(r"`([a-z-]+): (write)`", text)) for name, text in rows}
+    assert levels == PERMISSIONS
 
 
 def test_the_page_of_the_spec_is_up_to_date() -> None:

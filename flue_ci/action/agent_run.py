@@ -33,7 +33,7 @@ from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Artifact, Publishing, Trigger
-from flue_ci.run.dry_run import describe_run
+from flue_ci.run.dry_run import describe_publishing, describe_run
 from flue_ci.run.plan import PreparedRun, RunInputs, RunOptions, RunPlan, RunResult
 from flue_ci.run.session import Signals, redacting_observer, run_and_save
 from flue_ci.safety.sanitize import sanitize_request, summarize_removals
@@ -117,7 +117,8 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
     place = replace(place, notify=job.say, show_error=job.problem, redact=job.redact)
     if job.inputs.dry_run:
         rows, notes = await describe_run(run, spec, job.inputs.sandbox)
-        rows["publish"] = f"comment: {spec.publish.comment}, changes: {spec.publish.changes}"
+        number = f"#{trigger.number}" if trigger.number else ""
+        rows["publish"] = describe_publishing(place.publishing, f"{trigger.repo}{number}")
         return job.write_dry_run(rows, notes)
     folder = _open_folder(job)
     try:
@@ -149,13 +150,13 @@ def _publishers(
     context: JobContext, agent: Agent, trigger: Trigger, target: Target
 ) -> tuple[PublishTarget, Mapping[str, Publisher]]:
     """Where the report goes, and what publishes it; nothing in a dry run, or when the workflow wants none."""
-    inputs, spec, wishes, changes, depth = context.job.inputs, agent.spec, Publishing(), "none", 1
+    inputs, spec, wishes, depth = context.job.inputs, agent.spec, Publishing(), 1
     if spec:
-        wishes, changes, depth = publishing(spec), spec.publish.changes, spec.workspace.history
+        wishes, depth = publishing(spec), spec.workspace.history
     place = context.publish_target(trigger, wishes, context.job.out, target, depth)
     if inputs.dry_run or not inputs.comment:
         return place, {}
-    return place, load_publishers(changes, place)
+    return place, load_publishers(place, only_comment=inputs.only_comment)
 
 
 def _begin_progress(

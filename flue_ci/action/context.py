@@ -67,6 +67,7 @@ class JobContext:
             show_error=self.job.problem,
             redact=self.job.redact,
             branch=branch,
+            base_branch=branch or _base_branch(event, target),
             open_source=open_source,
             actor=event.actor if is_asked else "",
             actor_id=event.actor_id if is_asked else 0,
@@ -78,6 +79,17 @@ class JobContext:
         await self.quick_forge.close()
         count = self.forge.requests + self.quick_forge.requests
         self.job.log.command(workflow_command("debug", f"GitHub was asked {plural(count, 'time')}"))
+
+
+def _base_branch(event: Event, target: Target) -> str:
+    """The branch that changes on top of the target are to be merged into; "" for the default branch."""
+    if target.pull:
+        return target.base_ref
+    if event.base_ref:  # of a merge group, whose own branch is temporary
+        return event.base_ref
+    if target.fetch_ref.startswith("refs/heads/"):
+        return target.ref
+    return ""
 
 
 def run_step(

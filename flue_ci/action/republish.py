@@ -6,39 +6,44 @@ where it goes is found out from this job's own event, and how from the spec of t
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.job import ActionJob
 from flue_ci.action.target import Target, find_target, read_agents, trigger_of
-from flue_ci.core.errors import FlueError
+from flue_ci.assembly import make_forge
+from flue_ci.core.commits import ChangesForge
+from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
 from flue_ci.gate.policy import Allow, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.from_spec import publishing
+from flue_ci.publish.publisher import PublishTarget, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import EXIT_CODES
 from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.folder import load
 from flue_ci.report.report import NO_EXIT_CODE, Artifact, CommandResult, Report, Trigger
 from flue_ci.run.session import Signals
+from flue_ci.settings import Settings
 from flue_ci.spec.schema import AgentSpec
 
 
-def publish_folder(folder: Path, environ: Mapping[str, str]) -> int:
-    """The exit code: that of a run with this conclusion, 2 for a damaged report, 1 when it could not be published."""
-    return run_step(environ, lambda job, signals: publish_from_job(job, folder, signals))
+def publish_folder(folder: Path, environ: Mapping[str, str], *, dry_run: bool = False) -> int:
+    """The exit code: that of a run with this conclusion, 2 for a damaged report, 1 when it could not be published. In a
+    dry run, which only lists the calls, 0."""
+    return run_step(environ, lambda job, signals: publish_from_job(job, folder, signals, dry_run=dry_run))
 
 
-def publish_from_job(job: ActionJob, folder: Path, signals: Signals) -> int:
+def publish_from_job(job: ActionJob, folder: Path, signals: Signals, *, dry_run: bool = False) -> int:
     """The same within a step. Raises `FlueError`."""
     report, patch = load(folder)
     with open_context(job, read_event(job.environ), signals) as context:
-        return asyncio.run(_publish(context, report, patch, folder))
+        return asyncio.run(_publish(context, report, patch, folder, dry_run=dry_run))
 
 
-async def _publish(context: JobContext, report: Report, patch: bytes, folder: Path) -> int:
+async def _publish(context: JobContext, report: Report, patch: bytes, folder: Path, *, dry_run: bool) -> int:
     job = context.job
     try:
         decision = decide(context.event, job.inputs.gate.with_bot(context.event.actor))
@@ -49,6 +54,7 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
             trusted_branches=job.inputs.trusted_branches,
             command=decision.command if isinstance(decision, Allow) else None,
         )
+        target = await _at_earlier_head(report, context, target)
         _check_same_target(report, context, target)
         spec = await _trusted_spec(context, target, report.agent)
         trigger = _trigger(report, context, target)
@@ -68,10 +74,29 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
         )
         report = job.redact.redact_value(report)
         place = context.publish_target(trigger, publishing(spec), folder, target)
-        publishers = load_publishers(spec.publish.changes, place)
+        if dry_run or job.inputs.dry_run:
+            await list_calls(report, patch, place, job.settings, job.log.line)
+            return EXIT_DONE
+        publishers = load_publishers(place)
         return await job.publish_and_finish(report, patch, publishers, place, folder)
     finally:
         await context.close()
+
+
+async def list_calls(
+    report: Report, patch: bytes, place: PublishTarget, settings: Settings, show: Callable[[str], None]
+) -> None:
+    """Shows the calls that would publish the report, one a line, and what would be refused. What is made on the way,
+    such as a commit, has no name yet."""
+    forge = make_forge(settings, place.notify, record=show)
+    place = replace(place, forge=forge, quick_forge=None, push_forge=None, patch=patch)
+    try:
+        report = await publish_report(report, patch, load_publishers(place), place)
+    finally:
+        await forge.close()
+    for entry in report.published:
+        if entry.state == "refused":
+            show(f"{entry.publisher}: {entry.detail}")
 
 
 async def _trusted_spec(context: JobContext, target: Target, name: str) -> AgentSpec:
@@ -91,12 +116,27 @@ def _trusted_checks(spec: AgentSpec, report: Report) -> tuple[CommandResult, ...
 
 def _trigger(report: Report, context: JobContext, target: Target) -> Trigger:
     """This job's own trigger. Of the report's only the page of its run is taken over, when it can be nothing else."""
-    trigger = replace(trigger_of(context.event, target, run_url=context.job.run_url), actor="", in_thread=None)
+    trigger = trigger_of(context.event, target, run_url=context.job.run_url)
     url = report.trigger.run_url if report.trigger else ""
     runs = re.escape(f"{context.job.settings.github.server_url}/{context.event.repo}/actions/runs/")
     if re.fullmatch(rf"{runs}\d{{1,20}}(?:/attempts/\d{{1,6}})?", url, re.ASCII):  # it becomes part of Markdown
         return replace(trigger, run_url=url)
     return trigger
+
+
+async def _at_earlier_head(report: Report, context: JobContext, target: Target) -> Target:
+    """The target at the commit that the report is about, when the branch has only got more commits since: nobody waits
+    with them for an agent that works on an issue. The commit is one of the branch, whoever wrote the report."""
+    head = report.trigger.head_sha if report.trigger else ""
+    if target.pull or head == target.head or not re.fullmatch(r"[0-9a-f]{40}", head):
+        return target
+    try:
+        is_earlier = isinstance(context.forge, ChangesForge) and await context.forge.commits_between(head, target.head)
+    except ForgeError as error:
+        if error.status not in (404, 422):
+            raise
+        is_earlier = False
+    return replace(target, head=head) if is_earlier else target
 
 
 def _check_same_target(report: Report, context: JobContext, target: Target) -> None:

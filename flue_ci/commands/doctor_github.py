@@ -3,23 +3,23 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flue_ci.assembly import examine_github
+from flue_ci.commands.publishers import publishers_of
+from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.errors import Diagnostic, FlueError, UsageError
+from flue_ci.core.permissions import READS, missing_permissions
 from flue_ci.core.text import first_few, one_line, plural
-from flue_ci.git.command import run_git
-from flue_ci.settings import Settings, read_settings
+from flue_ci.settings import read_settings
 from flue_ci.spec.load import find_root, find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec
 from flue_ci.spec.silent_triggers import find_silent_triggers
 
+_PERMISSION = re.compile(r"(?:^|[\s{,])([a-z-]+):\s*(read|write)\b")
 _HOW_TO_SEE = 'export GITHUB_TOKEN="$(gh auth token)", or a token that may read contents, actions and secrets'
-_REMOTE = re.compile(
-    r"(?:[\w.+-]+://)?(?:[^@/\s]*@)?(?P<host>[\w.-]+)(?::\d+/|[:/])(?P<repo>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
-)
 
 
 def diagnose_github(repo: Path, environ: Mapping[str, str]) -> list[Diagnostic]:
@@ -28,13 +28,15 @@ def diagnose_github(repo: Path, environ: Mapping[str, str]) -> list[Diagnostic]:
     root = find_root(repo)
     token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN", "")
     settings = read_settings(environ)
-    github = replace(settings.github, token=settings.github.token or token, repo=_repository(root, settings))
+    github = replace(settings.github, token=settings.github.token or token, repo=remote_repository(root, settings))
     if not re.match(r"https?://\w", github.api_url):
         raise UsageError(f"GITHUB_API_URL is {one_line(github.api_url)!r}, no address", hint="unset it for github.com")
     setup = asyncio.run(examine_github(github))
     rows = list(setup.diagnostics)
     if setup.specs is not None:
         rows += _agents(setup.specs, setup.workflows or {}, setup.branch)
+        settings_url = f"{github.server_url}/{github.repo}/settings/actions"
+        rows += _publishing(setup.specs, setup.workflows or {}, setup.may_open_pulls, settings_url)
         local_names = [path.name for path in find_specs(root) if path.name not in setup.specs]
         if local_names:
             message = f"only in this checkout: {first_few(local_names, 5)}"
@@ -44,26 +46,6 @@ def diagnose_github(repo: Path, environ: Mapping[str, str]) -> list[Diagnostic]:
         message = "not set, so only what everybody sees can be examined"
         rows.insert(0, Diagnostic(key="GITHUB_TOKEN", severity="note", message=message, hint=_HOW_TO_SEE))
     return rows
-
-
-def _repository(root: Path, settings: Settings) -> str:
-    """`owner/name`, from the job's environment or from the checkout's remote `origin`. A token goes to the server of
-    the environment only, never to one that a checkout names."""
-    if settings.github.repo:
-        return settings.github.repo
-    hint = "run it in a checkout with the remote `origin`, or set GITHUB_REPOSITORY=owner/name"
-    try:
-        address = run_git("remote", "get-url", "origin", cwd=root).line
-    except FlueError as error:
-        raise UsageError(f"which repository is meant? {error}", hint=hint) from None
-    match = _REMOTE.fullmatch(address.strip())
-    if not match:
-        raise UsageError("the checkout has no remote `origin` on GitHub", hint=hint)
-    server = urlsplit(settings.github.server_url).hostname
-    if match["host"].lower() not in (server, f"ssh.{server}"):
-        hint = f"for GitHub Enterprise: GITHUB_SERVER_URL=https://{match['host']}, GITHUB_API_URL=https://{match['host']}/api/v3"
-        raise UsageError(f"the checkout's remote is at {match['host']}, not at {server}", hint=hint)
-    return match["repo"]
 
 
 def _agents(specs: Mapping[str, bytes], workflows: Mapping[str, str], branch: str) -> list[Diagnostic]:
@@ -87,6 +69,50 @@ def _agents(specs: Mapping[str, bytes], workflows: Mapping[str, str], branch: st
         hint = "flue-ci init writes one; merge it"
         rows.append(Diagnostic(key=key, message=f"none in .flue/agents on {branch}", hint=hint))
     return rows
+
+
+def _publishing(
+    texts: Mapping[str, bytes], workflows: Mapping[str, str], may_open_pulls: bool | None, settings_url: str
+) -> list[Diagnostic]:
+    """What agents publish beside the comment and no workflow has the permission for, and the setting for pull
+    requests."""
+    specs = []
+    for name, text in texts.items():
+        with suppress(FlueError):  # a row of its own already
+            specs.append(load_spec(Path(".flue/agents", name), text))
+    publishers, rows = publishers_of(specs), []
+    for publisher in publishers:
+        lacking = missing_permissions(publisher, _highest_levels(workflows))
+        if workflows and lacking and publisher != "comment":  # that one is examined with each workflow
+            message = f"agents publish with `{publisher}`, for which no workflow has the permission"
+            hint = f"in the job that publishes:\n{lacking}"
+            rows.append(Diagnostic(key="permissions", message=message, hint=hint))
+    if "pull-request" in publishers:
+        rows.append(_pull_request_setting(may_open_pulls, settings_url))
+    return rows
+
+
+def _pull_request_setting(is_allowed: bool | None, place: str) -> Diagnostic:
+    key, setting = "pull requests", "“Allow GitHub Actions to create and approve pull requests”"
+    if is_allowed:
+        return Diagnostic(key=key, severity="ok", message="Actions may open them")
+    if is_allowed is None:
+        message = f"whether Actions may open them cannot be seen: {setting}"
+        return Diagnostic(key=key, severity="note", message=message, hint=f"people look at {place}")
+    message = f"an agent opens them, but {setting} is off"
+    return Diagnostic(key=key, message=message, hint=f"allow it: {place}, or give the input `push-token` another token")
+
+
+def _highest_levels(workflows: Mapping[str, str]) -> dict[str, str]:
+    """The highest level of each permission that some job has."""
+    levels: dict[str, str] = {}
+    for text in workflows.values():
+        for name, level in _PERMISSION.findall(text):
+            if levels.get(name) != "write":
+                levels[name] = level
+        if "write-all" in text or "permissions:" not in text:  # then the repository's default counts, which may be that
+            levels |= dict.fromkeys(READS, "write")
+    return levels
 
 
 def _spec_secrets(spec: AgentSpec, workflows: str) -> list[Diagnostic]:

@@ -14,17 +14,18 @@ from pathlib import Path
 
 from flue_ci.assembly import contents, prepare_run
 from flue_ci.commands.consent import Request, obtain_consent
+from flue_ci.commands.local_publishing import LocalPublishing, UserForge, find_local_publishing
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import first_few, one_line, plain, printable
 from flue_ci.git.completion import GitHubCompletion
 from flue_ci.git.contents import CheckoutContents
-from flue_ci.publish.publisher import PublishTarget, publish_report
+from flue_ci.publish.publisher import PublishTarget, not_published, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import PATCH, RunFolder
 from flue_ci.report.report import Failure, Report, to_json
-from flue_ci.run.dry_run import describe_run
+from flue_ci.run.dry_run import describe_run, needs
 from flue_ci.run.plan import PreparedRun, RunOptions, RunResult, checkout_inputs
 from flue_ci.run.session import Phase, Signals, redirect_to_null, run_interactively
 from flue_ci.safety.log_handler import install_log_handler
@@ -51,10 +52,12 @@ def run_locally(options: RunOptions, environ: Mapping[str, str]) -> int:
             with fast_startup():
                 spec, run, requests = _prepare(options, settings, signals, Path(scratch))
             _install_log_handler(run.redact)
+            place = None
+            if options.publish:
+                place = find_local_publishing(options.publish, find_root(options.repo), settings)
             if options.dry_run:
-                return asyncio.run(_dry_run(run, spec, options, requests))
-            folder = _open_folder(options, settings, run.redact)
-            return asyncio.run(_run(options, run, spec.publish.changes, folder, signals))
+                return asyncio.run(_dry_run(run, spec, options, requests, place))
+            return asyncio.run(_run(options, run, place, settings, signals))
         except FlueError as error:
             if signals.phase < Phase.FILES:
                 _report_early(options, environ, error)
@@ -117,10 +120,19 @@ def _new_folder(settings: Settings, agent: str) -> Path:
     return settings.state_dir / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{name}"
 
 
-async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunFolder, signals: Signals) -> int:
+async def _run(
+    options: RunOptions, run: PreparedRun, place: LocalPublishing | None, settings: Settings, signals: Signals
+) -> int:
+    forge = None
+    if place:
+        forge = place.open_forge(lambda text: say(f"flue-ci: {plain(run.redact(text))}", sys.stderr))
+        place = await place.check(forge)
+    folder = _open_folder(options, settings, run.redact)
     async with aclosing(run):
         result = await run_interactively(run, folder, make_view(quiet=options.quiet), signals)
-    report, patch = await _publish(result, changes, folder, run.redact), run.redact.redact_value(result.patch)
+    report, patch = await _publish(result, place, forge, folder, run.redact), run.redact.redact_value(result.patch)
+    if forge:
+        await forge.close()
     was_read = _print(options, report, patch, folder.path)
     report = folder.add_page(report, result.patch)
     if folder.trouble:
@@ -131,18 +143,27 @@ async def _run(options: RunOptions, run: PreparedRun, changes: str, folder: RunF
     return code if was_read else code or EXIT_FAILED
 
 
-async def _publish(result: RunResult, changes: str, folder: RunFolder, redact: Redactor) -> Report:
-    """Publishes with the registered publisher that the spec names, if any. Comments are for GitHub."""
+async def _publish(
+    result: RunResult, place: LocalPublishing | None, forge: UserForge | None, folder: RunFolder, redact: Redactor
+) -> Report:
+    """Publishes where `--publish` says, else with the publisher of another package that the spec names, if any."""
 
     def notify(text: str, hint: str = "") -> None:
         say(plain(redact("\n  → ".join(filter(None, (f"flue-ci: {text}", hint))))), sys.stderr)
 
     target = PublishTarget(publishing=result.report.publish, folder=folder.path, notify=notify, show_error=notify)
-    publishers = load_publishers(changes, target)
+    report = result.report
+    if place and forge:
+        target = place.target(target, report.publish, forge, result.source, result.patch)
+        report = replace(report, trigger=place.trigger)
+    publishers = load_publishers(replace(target, redact=redact))
     if not publishers:
         return result.report
-    report = await publish_report(result.report, redact.redact_value(result.patch), publishers, target)
-    return folder.save(report, result.patch, page=False)
+    report = await publish_report(report, redact.redact_value(result.patch), publishers, replace(target, redact=redact))
+    for entry in report.published:
+        if place and entry.state == "refused" and report.changes.files:  # it was asked for, and is not there
+            report = not_published(report, entry.detail, FlueError(entry.detail))
+    return folder.save(replace(report, trigger=result.report.trigger), result.patch, page=False)
 
 
 def _print(options: RunOptions, report: Report, patch: bytes, folder: Path) -> bool:
@@ -199,8 +220,12 @@ def _print_omissions(omissions: tuple[str, ...], redact: Redactor, patch: Path) 
     Screen(sys.stderr).show(lines)
 
 
-async def _dry_run(run: PreparedRun, spec: AgentSpec, options: RunOptions, requests: list[Request]) -> int:
+async def _dry_run(
+    run: PreparedRun, spec: AgentSpec, options: RunOptions, requests: list[Request], place: LocalPublishing | None
+) -> int:
     rows, notes = run.redact.redact_value(await describe_run(run, spec, options.sandbox))
+    if place:
+        rows["publish"] = f"{place}; the token needs {needs([place.kind])}"
     questions = run.redact.redact_value([f"{each.text} ({each.place}): {each.option}" for each in requests])
     if options.json:
         print_json(json.dumps(rows | {"would_ask": "; ".join(questions) or "nothing"}, indent=2))

@@ -48,6 +48,9 @@ class ChangesForge(Protocol):
     async def commits_between(self, base: str, head: str) -> tuple[CommitRecord, ...] | None:
         """The commits on top of `base` up to `head`, oldest first; None when `head` is not on top of it."""
 
+    async def commits_ahead(self, base: str, head: str) -> tuple[CommitRecord, ...]:
+        """The commits of `head` that `base` has not, oldest first, wherever the two parted; at most 250."""
+
     async def move_branch(self, branch: str, sha: str) -> None:
         """Forward only. Raises `BranchRefused`."""
 

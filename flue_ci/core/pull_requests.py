@@ -28,6 +28,9 @@ class PullRequestForge(Protocol):
     async def request_reviewers(self, number: int, names: Sequence[str]) -> None:
         """Logins, and teams as `owner/team`: all of them or, with an error, none."""
 
+    async def has_reviews(self, number: int) -> bool:
+        """Whether somebody has reviewed the pull request."""
+
     async def add_labels(self, number: int, labels: Sequence[str]) -> None:
         """To an issue or pull request."""
 

@@ -64,11 +64,9 @@ async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRe
         return push, await _earlier_commit(forge, push, head, target.branch, run_name(report))
     title, body = describe_change(report)
     if push.steps:
-        parts = [step.message.strip().partition("\n") for step in push.steps]
-        messages = [_message(report, target, words or title, text) for words, _, text in parts]
-        commit = await create_kept_commits(forge, push, messages)
+        commit = await create_kept_commits(forge, push, kept_messages(report, push, target))
     else:
-        commit = await create_commit(forge, push, _message(report, target, title, body), [head])
+        commit = await create_commit(forge, push, clean_message(report, target, title, body), [head])
     mover = target.push_forge or forge
     try:
         await mover.move_branch(target.branch, commit.sha)
@@ -77,7 +75,14 @@ async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRe
     return push, commit
 
 
-def _message(report: Report, target: PublishTarget, title: str, body: str) -> str:
+def kept_messages(report: Report, push: Push, target: PublishTarget) -> list[str]:
+    """A message for each of the agent's own commits."""
+    title, _ = describe_change(report)
+    parts = [step.message.strip().partition("\n") for step in push.steps]
+    return [clean_message(report, target, words or title, text) for words, _, text in parts]
+
+
+def clean_message(report: Report, target: PublishTarget, title: str, body: str) -> str:
     """Cleaned, without secrets, with our trailers."""
     message = commit_message(
         title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=forge_host(target)

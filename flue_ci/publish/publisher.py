@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from flue_ci.core.commits import ChangesForge
-from flue_ci.core.errors import EXIT_FAILED, FlueError
+from flue_ci.core.errors import EXIT_FAILED, FlueError, ForgeError
+from flue_ci.core.permissions import missing_permissions
 from flue_ci.core.ports import Forge
 from flue_ci.git.source import Source
 from flue_ci.report.report import Failure, Published, Publishing, Report
@@ -22,8 +23,9 @@ class PublishTarget:
     a line for the log, `show_error` a message and a hint for people. `redact` takes the secrets out of a text again,
     when it is written as people get it.
 
-    For what is pushed: `branch` is the pull request's own in this repository, "" for none; `open_source` brings its
-    commit to this host, None where there is none; `patch` is the patch as it was verified, with whatever it holds.
+    For what is pushed: `branch` is the pull request's own in this repository, "" for none; `base_branch` the one that a
+    new pull request is to be merged into, "" for the default branch; `open_source` brings the commit that was worked on
+    to this host, None where there is none; `patch` is the patch as it was verified, with whatever it holds.
     `actor` and `actor_id` are the person who asked, "" and 0 for nobody. `push_forge` moves branches with a token whose
     pushes start workflows; None: the job's own token does, and they start none.
     """
@@ -40,6 +42,7 @@ class PublishTarget:
     show_error: Callable[[str, str], None]
     redact: Callable[[str], str] = str
     branch: str = ""
+    base_branch: str = ""
     open_source: Callable[[], Awaitable[Source]] | None = None
     patch: bytes = field(default=b"", repr=False)
     actor: str = ""
@@ -81,16 +84,26 @@ async def publish_report(
             reason = f"publishing with `{name}` failed: {error}"
             if name == "comment":
                 reason = f"the answer could not be posted: {error}"
-            report = not_published(report, reason, error)
-            target.show_error(reason, error.hint)
+            hint = _permissions_hint(name, error)
+            report = not_published(report, reason, error, hint)
+            target.show_error(reason, hint)
         else:
             report = replace(report, published=(*report.published, replace(entry, publisher=name)))
     return report
 
 
-def not_published(report: Report, reason: str, error: FlueError) -> Report:
+def _permissions_hint(publisher: str, error: FlueError) -> str:
+    """The hint of an error; where a right is missing and GitHub did not say which, what the publisher needs."""
+    lines = missing_permissions(publisher)
+    is_vague = not error.hint or "look at the job's" in error.hint
+    if not (isinstance(error, ForgeError) and error.status == 403 and lines and is_vague):
+        return error.hint
+    return f"give the job that publishes these permissions:\n{lines}"
+
+
+def not_published(report: Report, reason: str, error: FlueError, hint: str = "") -> Report:
     """The report after a publisher failed: a failure, or one more note when the run has failed already."""
     if report.failure:
         return replace(report, notes=(*report.notes, reason), exit_code=report.exit_code or EXIT_FAILED)
-    failure = Failure(stage="publish", message=str(error), hint=error.hint)
+    failure = Failure(stage="publish", message=str(error), hint=hint or error.hint)
     return replace(report, conclusion="failed", reason=reason, exit_code=EXIT_FAILED, failure=failure)

@@ -2,13 +2,16 @@
 
 from flue_ci.core.registry import Registry
 from flue_ci.publish.publisher import Publisher, PublishTarget
-from flue_ci.spec.publish_schema import OTHER_PUBLISHERS
+from flue_ci.report.report import Publishing
+from flue_ci.spec.publish_schema import OTHER_PUBLISHERS, PUSHES
 
 PUBLISHERS = Registry(
     kind="publisher",
     group=OTHER_PUBLISHERS.group,
     built_in={
         "commit": "flue_ci.publish.commit:CommitPublisher",
+        "pull-request": "flue_ci.publish.pull_request:PullRequestPublisher",
+        "suggest": "flue_ci.publish.suggest:SuggestPublisher",
         "labels": "flue_ci.publish.proposals:LabelsPublisher",
         "triage": "flue_ci.publish.proposals:TriagePublisher",
         "check-run": "flue_ci.publish.proposals:CheckRunPublisher",
@@ -19,11 +22,10 @@ PUBLISHERS = Registry(
 )
 
 
-def load_publishers(changes: str, target: PublishTarget) -> dict[str, Publisher]:
-    """New publishers for one run: the one that `publish.changes` of the spec names, if any, those of the agent's
-    proposals, then the comment, so that it can show what became of the rest. Raises `UsageError` for one that cannot be
-    imported."""
-    rules = target.publishing.rules
+def publisher_names(publishing: Publishing) -> list[str]:
+    """The publishers that a spec wants: the one that `publish.changes` names, if any, those of the agent's proposals,
+    then the comment, so that it can show what became of the rest."""
+    rules, changes = publishing.rules, publishing.changes
     proposals = {
         "review": rules.review_comments,
         "labels": rules.labels,
@@ -34,11 +36,23 @@ def load_publishers(changes: str, target: PublishTarget) -> dict[str, Publisher]
     names = [name for name, is_wanted in proposals.items() if is_wanted and PUBLISHERS.knows(name)]
     if changes not in ("patch", "none") and PUBLISHERS.knows(changes):
         names.insert(0, changes)
-    if target.publishing.comment != "none" and target.number is not None:
+    if publishing.comment != "none":
         names.append("comment")
+    return names
+
+
+def load_publishers(target: PublishTarget, *, only_comment: bool = False) -> dict[str, Publisher]:
+    """New publishers for one run, those of its spec; `only_comment`: the rest is left to a later job. Raises
+    `UsageError` for one that cannot be imported."""
+    names = publisher_names(target.publishing)
+    if target.number is None:
+        names = [name for name in names if name != "comment"]
+    if only_comment:
+        names = [name for name in names if name == "comment"]
     publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}
     if target.forge is None:
         for name in [name for name, publisher in publishers.items() if publisher.needs_forge]:
-            target.notify(f"`{name}` publishes in GitHub Actions only")
+            way = f", or here with --publish {name}" if name in PUSHES else " only"
+            target.notify(f"`{name}` publishes in GitHub Actions{way}")
             del publishers[name]
     return publishers

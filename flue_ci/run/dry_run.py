@@ -1,13 +1,17 @@
 """`--dry-run`: what a run would do, as names and values; nothing is started, nothing is asked of any service."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from flue_ci.agent.system_prompt import build_task
 from flue_ci.agent.tools.toolbox import make_tools
+from flue_ci.core.permissions import permissions_of
 from flue_ci.core.ports import Limits
 from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
+from flue_ci.publish.registry import publisher_names
+from flue_ci.report.report import Publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import PreparedRun, RunPlan
 from flue_ci.spec.schema import AgentSpec
@@ -44,8 +48,25 @@ def _rows(plan: RunPlan, spec: AgentSpec, source: Source, sandbox: str) -> dict[
         "checks": _list_commands(plan.checks),
         "verify": _verification(plan, sandbox),
         "limits": ", ".join(_limits(plan.prompt.limits)),
-        "publish": f"changes: {spec.publish.changes}, comment: {spec.publish.comment} (nothing leaves a checkout)",
+        "publish": f"{describe_publishing(plan.publish)} (on GitHub; nothing leaves a checkout without --publish)",
     }
+
+
+def describe_publishing(publishing: Publishing, place: str = "") -> str:
+    """What becomes of the result, where (such as `ada/tools#7`), and the permissions that it needs."""
+    names = publisher_names(publishing)
+    parts = [f"comment: {publishing.comment}", f"changes: {publishing.changes}"]
+    parts += [name for name in names if name not in ("comment", publishing.changes)]
+    text = ", ".join(parts)
+    if place:
+        text += f", on {place}"
+    return f"{text}; needs {needs(names)}" if names else text
+
+
+def needs(publishers: Iterable[str]) -> str:
+    """`contents: write, pull-requests: write`."""
+    permissions = permissions_of(publishers, {"contents": "read"})
+    return ", ".join(f"{name}: {level}" for name, level in permissions.items())
 
 
 def _list_commands(commands: tuple[HostCommand, ...]) -> str:

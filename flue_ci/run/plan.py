@@ -27,8 +27,8 @@ class RunOptions:
     files for the model's side of the run.
 
     `allow_base_url` (hosts), `allow_secret` (names) and `allow_git_dir` are the user's consent to what files of the
-    checkout ask for; `apply_protected` lets `apply` write protected paths too. The last four and these are for a
-    terminal only.
+    checkout ask for; `apply_protected` lets `apply` write protected paths too; `publish` is where the changes go on
+    GitHub. The last five and these are for a terminal only.
     """
 
     agent: str
@@ -46,6 +46,7 @@ class RunOptions:
     allow_git_dir: tuple[Path, ...] = ()
     record: Path | None = None
     replay: Path | None = None
+    publish: str | None = None
     apply: bool = False
     apply_protected: bool = False
     json: bool = False
@@ -58,6 +59,8 @@ class RunOptions:
         overrides = [*self.settings]
         if self.model:
             overrides.append(f"model.name={self.model}")
+        if self.publish:
+            overrides.append(f"publish.changes={self.publish}")
         if self.template:
             overrides.append(f"sandbox.template={self.template}")
         return tuple(overrides)

@@ -9,7 +9,6 @@ from flue_ci.git.path_rules import is_inside_repository
 from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.problems import Problems
-from flue_ci.spec.publish_schema import OTHER_PUBLISHERS
 from flue_ci.spec.schema import AgentSpec, ProgramSpec
 from flue_ci.spec.validation import Validation
 from flue_ci.spec.yaml_document import MAX_BYTES, parse
@@ -86,12 +85,10 @@ def load_spec(path: Path, text: bytes | None = None, *, overrides: Sequence[str]
 
 def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
     """The keys of the spec that this version reads but does not do. A run refuses them."""
-    provider, changes = spec.model.provider, spec.publish.changes
-    is_other_changes = changes not in ("patch", "commit", "none") and not OTHER_PUBLISHERS.knows(changes)
+    provider = spec.model.provider
     candidates = (
         (isinstance(spec.engine, ProgramSpec), "engine", "running another agent's program is", "use `engine: agent`"),
         (provider in NOT_SUPPORTED_YET, "model.provider", f"the provider `{provider}` is", "use anthropic"),
-        (is_other_changes, "publish.changes", f"`{changes}` is", "use patch"),
         (spec.publish.when == "ask", "publish.when", "`ask` is", "use checks-pass"),
         (spec.repair, "repair", "repairing CI is", "remove the key"),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.commands.doctor import examine
-from flue_ci.commands.doctor_github import _repository
+from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.errors import UsageError
 from flue_ci.settings import read_settings
 from flue_ci.spec.starter import starter_spec, starter_workflow
@@ -108,6 +108,52 @@ def test_what_is_not_set_up_is_one_line_with_a_remedy(
     code, rows = doctor()
     assert (code, list(problems(rows))) == (1, [name])
     assert text in problems(rows)[name]
+
+
+OPENS_PULLS = {AGENT: "version: 1\nprompt: x\npublish: {changes: pull-request}\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "may_open", "expected"),
+    [
+        ({}, False, {}),  # no agent opens any
+        (OPENS_PULLS | {WORKFLOW: starter_workflow(["pull-request"])}, True, {}),
+        (
+            OPENS_PULLS | {WORKFLOW: starter_workflow(["pull-request"])},
+            False,
+            {"pull requests": "“Allow GitHub Actions to create and approve pull requests” is off → allow it: "},
+        ),
+        (OPENS_PULLS, True, {"permissions": "for which no workflow has the permission → in the job that publishes:"}),
+        (
+            OPENS_PULLS | {WORKFLOW: starter_workflow() + "# contents: write\n"},
+            True,
+            {"permissions": "contents: write"},
+        ),
+        (
+            OPENS_PULLS | {WORKFLOW: starter_workflow().replace("contents: read", "contents: write")},
+            True,
+            {},
+        ),
+    ],
+)
+def test_agents_that_open_pull_requests_may_do_so(
+    github: GitHubServer, doctor: Doctor, files: dict[str, str], may_open: bool, expected: dict[str, str]
+) -> None:
+    github.repo("ada/tools", FILES | files)
+    github.pull_settings.may_create = may_open
+    code, rows = doctor()
+    assert (code, list(problems(rows))) == (int(bool(expected)), list(expected))
+    for name, text in expected.items():
+        assert text in problems(rows)[name]
+
+
+def test_a_setting_that_cannot_be_seen_is_a_note_with_its_place(github: GitHubServer, doctor: Doctor) -> None:
+    github.repo("ada/tools", FILES | OPENS_PULLS | {WORKFLOW: starter_workflow(["pull-request"])})
+    github.actions = None
+    code, rows = doctor()
+    assert code == 0
+    (note,) = [row for row in rows if row[:2] == ("note", "pull requests")]
+    assert "/ada/tools/settings/actions" in note[3]
 
 
 NO_PERMISSIONS = starter_workflow().replace("permissions:", "x-permissions:").replace("x-permissions: {}", "")
@@ -223,8 +269,8 @@ def test_the_repository_is_that_of_the_remote_and_the_token_goes_to_no_other_ser
     if address:
         subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
     if expected:
-        assert _repository(tmp_path, read_settings({})) == expected
+        assert remote_repository(tmp_path, read_settings({})) == expected
     else:
         with pytest.raises(UsageError) as caught:
-            _repository(tmp_path, read_settings({}))
+            remote_repository(tmp_path, read_settings({}))
         assert "GITHUB_" in caught.value.hint

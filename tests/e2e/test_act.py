@@ -223,6 +223,19 @@ def test_a_dispatch_runs_its_agent(act: Act) -> None:
     assert (ran.code, ran.conclusion) == (0, "success"), ran.log
 
 
+def test_an_issue_becomes_a_pull_request(act: Act) -> None:
+    github = act.job.github
+    github.permissions |= {"contents": "write", "pull_requests": "write"}
+    act.job.start(fix_tests={"publish": {"changes": "pull-request", "pull_request": {"labels": ["flue"]}}})
+    issue = github.issue()
+    ran = act.run("issue_comment", github.commented(issue, github.say(issue["number"], "ada", "/flue fix-tests")))
+    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
+    (pull,) = github.pulls.values()
+    assert (pull["title"], [label["name"] for label in pull["labels"]]) == ("Changes of fix-tests", ["flue"])
+    assert pull["head"]["ref"] == f"flue/fix-tests-{issue['number']}-changes-of-fix-tests"
+    assert f"✅ [**pull request**]({pull['html_url']})" in github.ours()[0]["body"]
+
+
 def test_a_broken_spec_fails_the_job_and_is_answered(act: Act) -> None:
     ran = act.run(*asked(act, "/flue fix-tests", fix_tests={"limits": {"turn": 1}}))
     assert (ran.code, ran.conclusion) == (1, "failed"), ran.log

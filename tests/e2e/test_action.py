@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from flue_ci.commands.publish_dry_run import publish_dry_run
+from flue_ci.core.errors import UsageError
 from tests.e2e.flow import bash, say
 from tests.e2e.job import HANG_GUARD, Job
 from tests.support.e2b_server import E2BServer
-from tests.support.github_server import GitHubServer
+from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import MessagesServer, Turn
 
 MakeJob = Callable[..., Job]
@@ -388,6 +391,50 @@ def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) 
     assert refused.code == 1
     assert "this job's event is about" in refused.log
     assert len(job.github.ours()) == 1
+
+
+def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_request(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job()
+    work = job.start(fix_tests={**CHECKED, "publish": {"changes": "pull-request", "comment": "new"}})
+    issue = job.github.issue()
+    environ = job.github.env(
+        "issue_comment", job.github.commented(issue, job.github.say(issue["number"], "ada", "/flue fix-tests"))
+    )
+    job.github.permissions["pull_requests"] = "write"
+    job.more["FLUE_CI_PUBLISH"] = "only-comment"
+    first = job.act(environ)
+    assert first.code == 0, first.log
+    assert (len(job.github.ours()), job.github.pulls) == (1, {})
+    del job.more["FLUE_CI_PUBLISH"]
+    job.github.permissions["contents"] = "write"
+    job.github.commit(work, {"elsewhere.txt": "x\n"}, "somebody's, while the agent worked")
+    subprocess.run(["git", "push", "-q", "origin", "main"], cwd=work, check=True)
+    folder = str(Path(first.outputs["report-path"]).parent)
+    listing = job.run(["publish", folder, "--dry-run"], environ)
+    assert listing.code == 0, listing.log
+    calls = [
+        ("POST", "git/trees"),
+        ("POST", "git/commits"),
+        ("POST", "git/refs"),
+        ("POST", "pulls"),
+        ("PATCH", f"issues/comments/{job.github.ours()[0]['id']}"),
+    ]
+    assert re.findall(r"(?m)^(POST|PATCH) +/\S+?/tools/(\S+)", listing.log) == calls
+    monkeypatch.chdir(work)  # the same from a checkout, without an event
+    servers = {name: environ[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY")}
+    assert publish_dry_run(Path(folder), servers | {"GITHUB_TOKEN": TOKEN, "HOME": str(work)}) == 0
+    assert re.findall(r"(?m)^(POST|PATCH) +/\S+?/tools/(\S+)", capsys.readouterr().out) == calls
+    with pytest.raises(UsageError, match="the report is about ada/tools"):
+        publish_dry_run(Path(folder), servers | {"GITHUB_REPOSITORY": "ada/other"})
+    assert job.github.pulls == {}
+    second = job.run(["publish", folder], environ)
+    assert second.code == 0, second.log
+    (pull,) = job.github.pulls.values()
+    (answer,) = job.github.ours()
+    assert f"✅ [**pull request**]({pull['html_url']})" in answer["body"]
+    assert "earlier answer" not in answer["body"]
 
 
 @pytest.mark.family(4)

@@ -175,6 +175,13 @@ async def test_a_comment_that_cannot_be_posted_is_one_more_note_of_a_failure(for
     assert notices == ["the answer could not be posted: GitHub refused → give it the permission"]
 
 
+async def test_where_github_does_not_say_which_right_is_missing_the_table_does(forge: MemoryForge) -> None:
+    forge.failure = ForgeError("GitHub refused", hint="look at the job's `permissions:`", status=403)
+    report = await publish_report(FULL, b"", {"comment": CommentPublisher()}, make_target(forge))
+    assert report.failure
+    assert report.failure.hint.endswith("permissions:\n  issues: write\n  pull-requests: write")
+
+
 @pytest.mark.parametrize(
     ("changes", "comment", "number", "names"),
     [
@@ -182,19 +189,21 @@ async def test_a_comment_that_cannot_be_posted_is_one_more_note_of_a_failure(for
         ("none", "new", 7, ["comment"]),
         ("patch", "none", 7, []),
         ("patch", "sticky", None, []),
-        ("pull-request", "sticky", 7, ["comment"]),  # not a publisher yet
+        ("pull-request", "sticky", 7, ["pull-request", "comment"]),
+        ("pull-request", "sticky", None, ["pull-request"]),
     ],
 )
 def test_the_spec_chooses_the_publishers(
     forge: MemoryForge, changes: str, comment: Any, number: int | None, names: list[str]
 ) -> None:
-    target = make_target(forge, publishing=Publishing(comment=comment), number=number)
-    assert list(load_publishers(changes, target)) == names
+    target = make_target(forge, publishing=Publishing(comment=comment, changes=changes), number=number)
+    assert list(load_publishers(target)) == names
+    assert list(load_publishers(target, only_comment=True)) == [name for name in names if name == "comment"]
 
 
 def test_a_local_run_leaves_out_what_needs_a_forge() -> None:
     notices: list[str] = []
-    assert load_publishers("patch", make_target(None, notices=notices)) == {}
+    assert load_publishers(make_target(None, notices=notices)) == {}
     assert notices == ["`comment` publishes in GitHub Actions only"]
 
 
@@ -355,7 +364,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_spec_may_name_the_publisher_of_another_package(tmp_path: Path) -> None:
     spec = load_spec(tmp_path / "a.yml", SPEC.format("archive").encode())
     assert not_supported_yet(spec) == ()
-    assert list(load_publishers(spec.publish.changes, make_target(None, number=None))) == ["archive"]
+    target = make_target(None, number=None, publishing=Publishing(changes=spec.publish.changes))
+    assert list(load_publishers(target)) == ["archive"]
 
 
 @pytest.mark.usefixtures("installed")

@@ -592,8 +592,6 @@ def test_the_name_of_the_file_must_do_as_a_name_when_there_is_no_other() -> None
         ("engine: {program: claude-code}", "engine"),
         ("model: {provider: bedrock}", "model.provider"),
         ("model: {provider: vertex}", "model.provider"),
-        ("publish: {changes: pull-request}", "publish.changes"),
-        ("publish: {changes: suggest}", "publish.changes"),
     ],
 )
 def test_what_is_not_executed_yet_is_told_with_its_place(line: str, key: str) -> None:

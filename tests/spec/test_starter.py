@@ -7,10 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from flue_ci.cli import cli
 from flue_ci.core.errors import UsageError
+from flue_ci.core.permissions import PERMISSIONS, READS, missing_permissions, permissions_of
+from flue_ci.publish.registry import PUBLISHERS
 from flue_ci.spec.load import find_specs, load_spec
 from flue_ci.spec.starter import KINDS, schema_text, starter_spec, starter_workflow, write_workflow
 from tests.support.repos import new_repo
@@ -74,6 +77,46 @@ def test_the_schema_that_a_spec_of_this_repository_names_is_there(path: Path) ->
 
 def test_the_workflow_that_init_writes_is_the_example() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") == starter_workflow()
+    two_jobs = EXAMPLE.with_name("pull-request.yml").read_text(encoding="utf-8")
+    assert two_jobs == starter_workflow(["pull-request"])
+    assert two_jobs == (ROOT / "flue_ci/spec/starter_files/workflow-two-jobs.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("publishers", [["pull-request"], ["commit"], ["commit", "review", "check-run"]])
+def test_who_writes_code_has_no_key_and_who_has_a_key_writes_no_code(publishers: list[str]) -> None:
+    jobs = yaml.safe_load(starter_workflow(publishers))["jobs"]
+    assert list(jobs) == ["answer", "publish"]
+    assert jobs["answer"]["permissions"]["contents"] == "read"
+    assert "secrets." in str(jobs["answer"])
+    assert "secrets." not in str(jobs["publish"])
+    needs = permissions_of([*publishers, "comment"], {"contents": "read"})
+    assert jobs["publish"]["permissions"] == needs
+    assert jobs["answer"]["permissions"] == permissions_of(["comment"])
+
+
+@pytest.mark.parametrize("publishers", [[], ["comment"], ["suggest"], ["review", "labels"], ["check-run"]])
+def test_one_job_has_exactly_the_permissions_of_its_publishers(publishers: list[str]) -> None:
+    (job,) = yaml.safe_load(starter_workflow(publishers))["jobs"].values()
+    assert job["permissions"] == permissions_of([*publishers, "comment"])
+
+
+def test_the_table_of_permissions_is_about_every_publisher_there_is() -> None:
+    assert set(PERMISSIONS) >= set(PUBLISHERS.built_in)
+    for publisher in PERMISSIONS:
+        assert missing_permissions(publisher, permissions_of([publisher])) == ""
+        assert missing_permissions(publisher, READS).startswith("permissions:\n  ")
+    assert missing_permissions("somebody's") == ""
+
+
+def test_init_reads_what_the_agents_of_the_checkout_publish(tmp_path: Path) -> None:
+    spec = tmp_path / ".flue" / "agents" / "mend.yml"
+    spec.parent.mkdir(parents=True)
+    spec.write_text("version: 1\nprompt: x\npublish: {changes: pull-request}\n")
+    (spec.parent / "broken.yml").write_text("version: 2\n")
+    assert CliRunner().invoke(cli, ["init", "review", "--github", "--repo", str(tmp_path)]).exit_code == 0
+    workflow = (tmp_path / ".github" / "workflows" / "flue.yml").read_text()
+    assert workflow == starter_workflow(["pull-request"])
+    assert "contents: write # the commit, and its branch" in workflow
 
 
 def test_a_workflow_is_written_where_github_looks_for_it(tmp_path: Path) -> None:

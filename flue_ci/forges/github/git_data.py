@@ -56,10 +56,17 @@ class GitDataCalls:
 
     async def commits_between(self, base: str, head: str) -> tuple[CommitRecord, ...] | None:
         """The commits from `base` to `head`, oldest first, at most 250; None when `head` is not on top of `base`."""
-        data = await self._fetch("compare commits", f"/compare/{quote(base)}...{quote(head)}")
+        data = await self._compare(base, head)
         if parse.text(data, "status") not in ("ahead", "identical"):
             return None
-        return tuple(_commit(item, parse.mapping(item, "commit")) for item in parse.items(data, "commits"))
+        return _commits(data)
+
+    async def commits_ahead(self, base: str, head: str) -> tuple[CommitRecord, ...]:
+        """The commits of `head` that `base` has not, oldest first, at most 250."""
+        return _commits(await self._compare(base, head))
+
+    async def _compare(self, base: str, head: str) -> Item:
+        return await self._fetch("compare commits", f"/compare/{quote(base)}...{quote(head)}")
 
     async def move_branch(self, branch: str, sha: str) -> None:
         """Only forward. Raises `BranchRefused` when the branch has other commits by now, or a rule forbids it."""
@@ -158,6 +165,10 @@ def _fits_inline(content: bytes) -> bool:
 
 def _quoted(branch: str) -> str:
     return quote(branch, safe="/")
+
+
+def _commits(data: Item) -> tuple[CommitRecord, ...]:
+    return tuple(_commit(item, parse.mapping(item, "commit")) for item in parse.items(data, "commits"))
 
 
 def _commit(data: Mapping[str, Any], inner: Mapping[str, Any]) -> CommitRecord:

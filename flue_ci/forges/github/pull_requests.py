@@ -75,6 +75,10 @@ class PullRequestCalls:
         request = {"reviewers": people, "team_reviewers": teams}
         await self._fetch("ask for a review", f"/pulls/{number}/requested_reviewers", "POST", request)
 
+    async def has_reviews(self, number: int) -> bool:
+        """Whether somebody has reviewed the pull request."""
+        return bool(await self._list("read the reviews", f"/pulls/{number}/reviews", max_pages=1))
+
     async def add_labels(self, number: int, labels: Sequence[str]) -> None:
         """To an issue or pull request; a label that it has already stays."""
         path = f"/repos/{self._repo}/issues/{number}/labels"

@@ -34,12 +34,14 @@ _WRITES = re.compile(r"\b(?:issues|pull-requests):\s*write\b|\bpermissions:\s*wr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositorySetup:
     """What there is, a diagnostic for each thing that was examined. `workflows` are those of the default branch that
-    use flue-ci, `specs` its agents' specs, by file name; None where they cannot be read."""
+    use flue-ci, `specs` its agents' specs, by file name; None where they cannot be read. `may_open_pulls`: the setting
+    "Allow GitHub Actions to create and approve pull requests", None where it cannot be seen."""
 
     branch: str = ""
     diagnostics: list[Diagnostic] = field(default_factory=list)
     workflows: Mapping[str, str] | None = None
     specs: Mapping[str, bytes] | None = None
+    may_open_pulls: bool | None = None
 
 
 async def examine_setup(settings: GitHubSettings) -> RepositorySetup:
@@ -82,7 +84,10 @@ class _Survey:
         if isinstance(specs, ApiResponse):
             rows.append(self._unseen("agents", specs, f"are they in {AGENTS} on {branch}?"))
             specs = None
-        return RepositorySetup(branch=branch, diagnostics=rows, workflows=texts, specs=specs)
+        may_open_pulls = parse.flag(defaults.data, "can_approve_pull_request_reviews") if defaults.ok else None
+        return RepositorySetup(
+            branch=branch, diagnostics=rows, workflows=texts, specs=specs, may_open_pulls=may_open_pulls
+        )
 
     async def _get(self, purpose: str, path: str) -> ApiResponse:
         return await self._pool.send(ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}"))
