@@ -31,6 +31,7 @@ from flue_ci.report.links import head_commit
 from flue_ci.report.report import Published, Report, ReviewRecord
 
 _NOTHING = "0" * 40  # in place of a commit that was reviewed
+_SHA = re.compile(r"[0-9a-f]{40,64}")
 _UNPROCESSABLE = 422
 _MAX_BODY = 60_000
 _MAX_AGAIN = 1_000  # findings of a report that are looked at
@@ -82,9 +83,11 @@ class _Review:
         assert target.number is not None
         self._report, self._record, self._target = report, record, target
         self._roles, self._reviews, self._number = forge, forge, target.number
-        self._is_whole = record.complete and report.trigger is not None and report.trigger.in_thread is None
+        assert report.trigger is not None
+        self._head = report.trigger.head_sha  # not that of the record, which may come from a file
+        self._is_whole = record.complete and report.trigger.in_thread is None
         proposals = "".join(map(repr, report.proposals))
-        key = f"{report.agent} {report.started} {record.head} {proposals}"
+        key = f"{report.agent} {report.started} {self._head} {proposals}"
         self._key = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         self._policy = link_policy(report, target.server_url)
 
@@ -103,7 +106,7 @@ class _Review:
         except ForgeError as error:
             if error.status != _UNPROCESSABLE:
                 raise
-            head = self._record.head[:9]
+            head = self._head[:9]
             return _refusal(f"{error} (was {head} replaced by a force-push? the findings are in the report)")
         detail = balance.describe()
         if last and last[2] == self._key and (words := _WORDS.search(last[0].body)):
@@ -160,7 +163,7 @@ class _Review:
         def body(left_out: Sequence[LineComment]) -> str:
             return self._body(balance, [*(comments[each] for each in left_out), *summary], last)
 
-        review, _ = await post_review(self._reviews, self._number, self._record.head, list(comments), body)
+        review, _ = await post_review(self._reviews, self._number, self._head, list(comments), body)
         return review
 
     def _line_comment(self, finding: ReviewComment) -> LineComment:
@@ -196,23 +199,23 @@ class _Review:
     def _update(self, body: str, balance: _Balance) -> str:
         """The last review's text with a line about this one, and a marker that remembers it."""
         text = _AGAIN.sub("", body.partition("\n")[2].rstrip())
-        line = f"<sub>🔁 Looked again at {self._record.head[:7]}: {balance.describe()}.</sub>"
+        line = f"<sub>🔁 Looked again at {self._head[:7]}: {balance.describe()}.</sub>"
         return f"{self._marker(None)}\n{text[:_MAX_BODY]}\n\n{line}"
 
     def _marker(self, last: tuple[PostedReview, str, str] | None) -> str:
         """A review that was not complete leaves as reviewed what was so before."""
-        head = self._record.head
+        head = self._head
         if not self._is_whole:
             head = last[1] if last else _NOTHING
         return review_marker(self._report.agent, head, self._key)
 
     def _coverage(self) -> str:
         record = self._record
-        if record.since and record.since != record.head:
+        if _SHA.fullmatch(record.since) and record.since != self._head:
             files = plural(record.changed_files, "file")
-            text = f"Reviewed: what changed from {record.since[:7]} to {record.head[:7]} ({files}), the rest as context"
+            text = f"Reviewed: what changed from {record.since[:7]} to {self._head[:7]} ({files}), the rest as context"
         else:
-            text = f"Reviewed: all of the pull request at {record.head[:7]}"
+            text = f"Reviewed: all of the pull request at {self._head[:7]}"
         if not record.complete:
             text += ". The review ended early, so that more may be found"
         return f"{text}."

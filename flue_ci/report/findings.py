@@ -16,8 +16,8 @@ from flue_ci.report.words import shorten_markdown, with_smaller_headings
 from flue_ci.safety.markdown import LinkPolicy, code_block, escape, inline_code, untrusted_markdown
 
 SEVERITY_MARKS = {"critical": "🔴", "high": "🟠", "medium": "🟡", "low": "🔵"}
-_MAX_LISTED = 50
-_LISTED_CHARS = 1_500  # of a finding's text in a list
+_MAX_LISTED = 30
+_LISTED_CHARS = 1_000  # of a finding's text in a list
 HOW_TO_DISMISS = "<sub>👎 this comment, or reply “won't fix”, and it is not raised again.</sub>"
 
 
