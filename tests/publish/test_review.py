@@ -50,6 +50,7 @@ async def test_a_review_has_a_comment_for_each_finding_and_counts_them(world: Re
 REWORDED = finding(AREA, title="Sum instead of product", body="Other words.", severity="critical")
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("push", "force", "call"),
     [
@@ -136,6 +137,7 @@ async def test_what_the_agent_has_verified_as_fixed_ends_although_its_line_stays
     assert world.resolved == [BOT["login"]]
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     "hindrance", ["incomplete", "not looked at", "reply", "found again", "line stays", "stranger's marker", "asked"]
 )
@@ -166,12 +168,7 @@ async def test_what_was_not_reviewed_is_reviewed_the_next_time(world: Reviewing)
     assert world.scope.since == ""
 
 
-@pytest.mark.parametrize("login", ["ada", "mona", "stranger"])
-@pytest.mark.parametrize(
-    "act", ["wontfix", "won't fix", "Won’t fix: it is meant so.", "/flue won't fix", "👎", "resolve"]
-)
-async def test_people_with_a_role_dismiss_and_nobody_else(world: Reviewing, act: str, login: str) -> None:
-    await world.review(finding(AREA), finding(HALF))
+def dismiss(world: Reviewing, act: str, login: str) -> None:
     thread = world.threads[0]
     if act == "👎":
         world.github.vote(thread, login)
@@ -179,26 +176,38 @@ async def test_people_with_a_role_dismiss_and_nobody_else(world: Reviewing, act:
         world.github.resolve(thread, login)
     else:
         world.reply(login, act)
+
+
+@pytest.mark.family(2)
+@pytest.mark.parametrize("act", ["Won’t fix: it is meant so.", "👎", "resolve"])
+async def test_what_people_with_a_role_dismiss_is_not_raised_again(world: Reviewing, act: str) -> None:
+    await world.review(finding(AREA), finding(HALF))
+    dismiss(world, act, "mona")
     world.push({"app.py": LONG + AFTER})
     published = await world.review(finding(AREA + 200), finding(HALF + 200))
-    if login == "stranger":
-        assert "dismissed" not in published.detail
-        return
     assert len(world.threads) == 2
     assert published.detail == "no new finding, 1 still open, 1 dismissed"
-    assert f"{login} dismissed this finding" in world.answers[0]
+    assert "mona dismissed this finding" in world.answers[0]
     assert [each.accepted for each in world.proposals] == [False, True]
-    await world.review(finding(AREA + 200, finding=f"F{thread['id']}"))
+    await world.review(finding(AREA + 200, finding=f"F{world.threads[0]['id']}"))
     assert len(world.threads) == 2
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["This won't fix it.", "> Won't fix\n\nWhy not?", "I will fix it", "Would a fix of the tests do?", "Fixed.", "👍"],
-)
-async def test_other_words_dismiss_nothing(world: Reviewing, words: str) -> None:
+async def test_strangers_and_authors_without_a_role_dismiss_nothing(world: Reviewing) -> None:
+    world.github.account("author", "triage")
     await world.review(finding(AREA))
-    world.reply("ada", words)
+    for login in ("stranger", "author"):
+        for act in ("wontfix", "👎"):
+            dismiss(world, act, login)
+    assert (await world.review(finding(AREA))).detail == "no new finding, 1 still open"
+    dismiss(world, "resolve", "author")
+    assert (await world.review(finding(AREA))).detail == "1 new finding (high)"
+
+
+async def test_other_words_dismiss_nothing(world: Reviewing) -> None:
+    await world.review(finding(AREA))
+    for words in ("This won't fix it.", "> Won't fix\n\nWhy not?", "I will fix it", "Fixed."):
+        world.reply("ada", words)
     assert (await world.review(finding(AREA))).detail == "no new finding, 1 still open"
 
 
@@ -252,9 +261,9 @@ async def test_a_head_that_was_replaced_is_a_refusal_and_no_failure(world: Revie
 
 async def test_a_hundred_threads_cost_few_requests(world: Reviewing) -> None:
     world.push({"app.py": LONG + AFTER})
-    await world.review(*(finding(line) for line in range(1, 31)))
+    await world.review(*(finding(line) for line in range(1, 11)))
     template = world.threads[0]
-    for _ in range(70):
+    for _ in range(90):
         copy = world.github.say_on_line(world.pull["number"], BOT["login"], template["body"], path="app.py")
         world.github.lines[-1] = template | {
             "id": copy["id"],
