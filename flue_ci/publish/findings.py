@@ -4,6 +4,7 @@ The pull request is the only memory: a thread is ours by the marker of its first
 dismiss a finding is a matter of roles, so that a stranger's words close nothing.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ _REVIEW = re.compile(
     rf"{MARKER} review agent=(?P<agent>[a-z0-9][a-z0-9-]{{0,63}}) head=(?P<head>[0-9a-f]{{40,64}})"
     r" key=(?P<key>[0-9a-f]{12}) -->"
 )
+_LISTED = re.compile(rf"{MARKER} listed((?: [0-9a-f]{{12}})+) -->")
 _QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
 _WONT_FIX = re.compile(r"\W{0,3}(?:(?:we|i)\s+)?(?:won['’]?t|will\s+not)[\s_-]*fix(?:ed)?\b(?!\w)", re.IGNORECASE)
 _MAX_PEOPLE = 20  # whose roles are asked for
@@ -50,6 +52,25 @@ def finding_marker(agent: str, comment: ReviewComment) -> str:
 def review_marker(agent: str, head: str, key: str) -> str:
     """The first line of a review's text: what it is of, and the run that it comes from."""
     return f"{MARKER} review agent={agent} head={head} key={key} -->"
+
+
+def listed_marker(comments: Sequence[ReviewComment]) -> str:
+    """Remembers findings that have no thread, but stand in the text of a review; empty for none."""
+    if not comments:
+        return ""
+    return f"{MARKER} listed {' '.join(map(listed_name, comments))} -->"
+
+
+def listed_name(comment: ReviewComment) -> str:
+    """What a finding in the text of a review is recognized by: file, category, and its code or else its title."""
+    words = "\0".join((comment.path, comment.category, comment.fingerprint or comment.title.lower()))
+    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def listed_before(history: ReviewHistory) -> frozenset[str]:
+    """The names of the findings in the texts of our reviews."""
+    bodies = [review.body for review in history.reviews if review.is_ours]
+    return frozenset(name for body in bodies for match in _LISTED.finditer(body) for name in match[1].split())
 
 
 def last_review(history: ReviewHistory, agent: str) -> tuple[PostedReview, str, str] | None:

@@ -6,7 +6,7 @@ review is known by its marker, a thread that has ended stays so.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from flue_ci.core.errors import ForgeError
@@ -20,6 +20,9 @@ from flue_ci.publish.findings import (
     ending_threads,
     finding_marker,
     last_review,
+    listed_before,
+    listed_marker,
+    listed_name,
     read_findings,
     review_marker,
 )
@@ -97,7 +100,7 @@ class _Review:
             history, self._report.agent, self._target.publishing.roles, self._roles, self._record.moves
         )
         last = last_review(history, self._report.agent)
-        balance, again = self._balance([own.finding for own in threads])
+        balance, again = self._balance([own.finding for own in threads], listed_before(history))
         outcomes = {each.finding: each for each in self._report.proposals if isinstance(each, FindingOutcome)}
         ending = ending_threads(threads, again, self._record, outcomes, is_whole=self._is_whole)
         balance = await self._resolve(balance, ending)
@@ -115,8 +118,9 @@ class _Review:
             detail += f"; {balance.trouble}"
         return Published(publisher="review", url=review.url if review else _thread_url(threads), detail=detail)
 
-    def _balance(self, findings: Sequence[EarlierFinding]) -> tuple[_Balance, set[str]]:
-        """What of the report is new, by the threads as they are now; and the ids of what was found again."""
+    def _balance(self, findings: Sequence[EarlierFinding], names: Collection[str]) -> tuple[_Balance, set[str]]:
+        """What of the report is new, by the threads as they are now and the `names` of what stands in reviews; and the
+        ids of what was found again."""
         proposals = [each for each in self._report.proposals if isinstance(each, ReviewComment)][:_MAX_AGAIN]
         ids = {finding.id: finding for finding in findings if finding.state != "closed"}
         again = {each.finding for each in proposals if each.finding in ids}
@@ -126,6 +130,7 @@ class _Review:
         places = [(each.path, each.line, each.category, each.fingerprint) for each in without_id]
         matches = dict(zip(map(id, without_id), match_findings(places, candidates), strict=True))
         new = [replace(each, finding="") for each in rest if matches.get(id(each)) is None]
+        new = [each for each in new if listed_name(each) not in names]
         again |= {finding.id for finding in matches.values() if finding}
         dismissals = sum(finding.state == "dismissed" for finding in findings)
         still_open = sum(finding.state == "open" for finding in findings)
@@ -192,6 +197,7 @@ class _Review:
         if elsewhere:
             commit = head_commit(self._report, self._target.server_url)
             parts.append(f"#### Not on lines of the diff\n\n{findings_list(elsewhere, commit, self._policy)}")
+            parts.append(listed_marker(elsewhere))
         parts.append(f"<sub>{self._coverage()}</sub>")
         text = self._target.redact("\n\n".join(parts))
         return f"{self._marker(last)}\n{text[:_MAX_BODY]}"

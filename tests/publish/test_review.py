@@ -247,6 +247,8 @@ async def test_a_finding_outside_of_the_diff_stands_in_the_review_itself(world: 
     assert "#### Not on lines of the diff" in review["body"]
     assert "app.py#L900) **Far away**" in review["body"]
     assert world.threads == []
+    await world.review(finding(900), finding(900, title="Far away"))
+    assert len(world.github.reviews) == 1
 
 
 async def test_a_head_that_was_replaced_is_a_refusal_and_no_failure(world: Reviewing) -> None:

@@ -16,6 +16,7 @@ from flue_ci.core.text import clip, closest_match, first_few, one_line
 
 TITLE_CHARS, BODY_CHARS, SUGGESTION_CHARS = 150, 6_000, 20_000
 NEAR = 25  # lines that a finding may be moved by; one farther off stands in the summary
+MAX_LINE = 100_000_000
 NEW = "new"  # in place of the id of an earlier finding: it is none of them
 
 
@@ -139,8 +140,8 @@ def _comment(arguments: Mapping[str, JSON], context: ToolContext) -> ReviewComme
     if not title:
         raise ToolError("The title is empty.")
     line, start = arguments["line"], arguments.get("start_line")
-    if start is not None and start > line:
-        raise ToolError(f"`start_line` {start} is behind `line` {line}: a range ends at `line`.")
+    if not 1 <= line < MAX_LINE or (start is not None and not 1 <= start <= line):
+        raise ToolError("Lines count from 1, and `start_line` is not behind `line`.")
     if start == line:
         start = None
     suggestion = arguments.get("suggestion")
