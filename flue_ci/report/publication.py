@@ -68,7 +68,12 @@ def _markdown(row: PublicationRow) -> str:
 
 def rejections(report: Report) -> Iterator[str]:
     """A line for each proposal that was not accepted, with the reason."""
+    titles = {
+        proposal.title for proposal in report.proposals if proposal.kind == "review_comment" and proposal.accepted
+    }
     for proposal in report.proposals:
+        if proposal.kind == "review_comment" and proposal.title in titles:
+            continue  # noted at a second attempt
         if not proposal.accepted:
             yield one_line(f"{describe_proposal(proposal)}: {proposal.reason}", _TEXT_CHARS)
 

@@ -18,7 +18,7 @@ from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.review import LineComment, ReviewDraft
 from flue_ci.forges.github.client import GitHub
 from flue_ci.publish.post_review import post_review
-from tests.support.github_server import TOKEN, GitHubServer
+from tests.support.github_server import BOT, TOKEN, GitHubServer
 
 BEFORE = "".join(f"line {number}\n" for number in range(1, 41))
 AFTER = BEFORE.replace("line 5\n", "line five\n").replace("line 30\n", "")
@@ -99,6 +99,18 @@ def test_a_review_whose_answer_was_lost_is_posted_once(world: World) -> None:
     world.github.faults.add("POST reviews", drop="after")
     review = asyncio.run(world.forge.create_review(world.number, world.draft(at(5))))
     assert [each["id"] for each in world.github.reviews] == [review.id]
+
+
+def test_a_draft_of_ours_that_was_left_behind_is_in_nobodys_way(world: World) -> None:
+    world.open({"a.txt": BEFORE}, {"a.txt": AFTER})
+    world.github.faults.add("POST reviews", drop="after")
+    draft = world.draft(at(5), body="<!-- flue-ci review -->")
+    assert asyncio.run(world.forge.accepts_review(world.number, draft))
+    assert world.github.reviews == []
+    world.github.reviews.append({"id": 5, "_number": world.number, "user": BOT, "state": "PENDING", "body": "mine"})
+    with pytest.raises(ForgeError, match="pending review"):
+        asyncio.run(world.forge.create_review(world.number, draft))
+    assert [review["id"] for review in world.github.reviews] == [5]
 
 
 def test_threads_are_read_as_they_are_now(world: World) -> None:

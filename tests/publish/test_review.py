@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flue_ci.report.report import from_json, to_json
 from tests.publish.reviewing import WRITES, Reviewing, finding
 from tests.support.github_server import BOT
 
@@ -45,6 +46,7 @@ async def test_a_review_has_a_comment_for_each_finding_and_counts_them(world: Re
     assert "`#3`" in second["body"]
     assert "\n```suggestion\n    return width * height\n```\n" in second["body"]
     assert world.requests <= 5
+    assert from_json(to_json(world.report)) == world.report
 
 
 REWORDED = finding(AREA, title="Sum instead of product", body="Other words.", severity="critical")
