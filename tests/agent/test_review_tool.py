@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,24 @@ async def test_the_same_words_twice_are_one_and_there_is_a_most() -> None:
     )
     assert "30 new findings are the most" in answers[30]
     assert [each.accepted for each in proposals] == [*[True] * 30, False, True]
+
+
+async def test_a_second_bug_on_the_line_of_a_dismissed_one_is_another() -> None:
+    code = fingerprint(TEXT, 12, 12)
+    dismissed = EarlierFinding(
+        id="F7", thread="T", path="app.py", category="correctness", fingerprint=code, state="dismissed", by="ada"
+    )
+    scope = replace(SCOPE, findings=(dismissed,))
+    proposals, answers = await comments(finding(12), finding(12, title="Another"), scope=scope)
+    assert [(each.accepted, each.finding) for each in proposals] == [(False, "F7"), (True, "")]
+    assert "ada dismissed this finding (F7)" in answers[0]
+    proposals, _ = await comments(finding(12, finding="new"), scope=scope)
+    assert [(each.accepted, each.finding) for each in proposals] == [(True, "new")]
+
+
+async def test_a_finding_whose_thread_is_over_is_raised_again() -> None:
+    (comment,), _ = await comments(finding(12, finding="F8"))
+    assert (comment.accepted, comment.finding) == (True, "")
 
 
 async def test_where_no_diff_is_known_every_place_counts() -> None:

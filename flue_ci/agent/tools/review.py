@@ -29,6 +29,7 @@ class ReviewCommentTool:
 
     def __init__(self) -> None:
         self._comments: list[ReviewComment] = []  # those that were accepted
+        self._matches: set[str] = set()  # the earlier findings that were found again
         self._refusals: set[tuple[str, int, int | None]] = set()
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -75,10 +76,9 @@ class ReviewCommentTool:
         was dismissed."""
         if any(_is_same(comment, earlier) for earlier in self._comments):
             raise ToolError("This finding is noted already.")
-        matches = {each.finding for each in self._comments}
         finding = _find_named(comment, scope)
         if finding is None and comment.finding != NEW:
-            candidates = [each for each in scope.findings if each.id not in matches and each.state != "closed"]
+            candidates = [each for each in scope.findings if each.id not in self._matches and each.state != "closed"]
             (finding,) = match_findings(
                 [(comment.path, comment.line, comment.category, comment.fingerprint)], candidates, scope.files
             )
@@ -88,7 +88,10 @@ class ReviewCommentTool:
                 words = "Noted for the summary of the review, because its place is not in the diff."
             elif comment.reason:
                 words = f"Noted at line {comment.line}; {comment.reason}."
+            if comment.finding != NEW:
+                comment = replace(comment, finding="")
             return comment, words
+        self._matches.add(finding.id)
         if finding.state == "dismissed":
             reason = f"{finding.by or 'somebody'} dismissed this finding ({finding.id})"
             other = f'If it is another problem, call again with finding: "{NEW}".'
