@@ -97,6 +97,7 @@ def test_a_terminal_lists_places_as_compilers_do() -> None:
     out = StringIO()
     print_result(report(comment(severity="low"), comment(severity="high", title="x\n\x1b[31m")), b"", None, out=out)
     assert "  a b.py:3: x [high]\n  a b.py:3: It is wrong [low]\n" in out.getvalue()
+    assert out.getvalue().count("It is wrong") == 1
 
 
 @pytest.mark.parametrize(
