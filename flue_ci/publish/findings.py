@@ -13,14 +13,14 @@ from flue_ci.core.concurrency import together
 from flue_ci.core.ports import Forge
 from flue_ci.core.proposals import SEVERITIES, FindingOutcome, ReviewComment
 from flue_ci.core.review import PostedReview, ReviewHistory, ReviewThread
-from flue_ci.core.review_scope import CATEGORIES, FINGERPRINT, EarlierFinding
+from flue_ci.core.review_scope import CATEGORY, FINGERPRINT, EarlierFinding, category_name
 from flue_ci.gate.policy import MARKER
 from flue_ci.report.findings import HOW_TO_DISMISS
 from flue_ci.report.report import ReviewRecord
 
 _FINDING = re.compile(
     rf"{MARKER} finding agent=(?P<agent>[a-z0-9][a-z0-9-]{{0,63}}) severity=(?P<severity>[a-z]+)"
-    r" category=(?P<category>[a-z]+)(?: code=(?P<code>[0-9a-f:.]+))? -->"
+    rf" category=(?P<category>{CATEGORY})(?: code=(?P<code>[0-9a-f:.]+))? -->"
 )
 _REVIEW = re.compile(
     rf"{MARKER} review agent=(?P<agent>[a-z0-9][a-z0-9-]{{0,63}}) head=(?P<head>[0-9a-f]{{40,64}})"
@@ -45,7 +45,7 @@ def finding_marker(agent: str, comment: ReviewComment) -> str:
     code = ""
     if FINGERPRINT.fullmatch(comment.fingerprint):
         code = f" code={comment.fingerprint}"
-    category = comment.category if comment.category in CATEGORIES else "other"
+    category = category_name(comment.category)
     return f"{MARKER} finding agent={agent} severity={comment.severity} category={category}{code} -->"
 
 

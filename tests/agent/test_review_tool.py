@@ -51,7 +51,6 @@ async def comments(*calls: dict[str, Any], scope: ReviewScope = SCOPE) -> tuple[
         (finding(1, path="apq.py"), "apq.py is not part of the diff, so it can have no comment. Did you mean app.py?"),
         (finding(41, path="old.py", side="LEFT"), "old.py is app.py now"),
         (finding(12, severity="fatal"), "`severity` is one of critical, high, medium, low"),
-        (finding(12, category="style"), "`category` is one of correctness"),
         (finding(12, side="BOTH"), "`side` is one of"),
         (finding(12, title=" "), "title is empty"),
         (finding(12, finding="F9"), "There is no earlier finding 'F9'. There are: F7."),
@@ -91,6 +90,14 @@ async def test_a_place_that_is_given_again_is_moved_or_goes_into_the_summary(
     assert comment.accepted
     assert (comment.line, comment.start_line, comment.in_summary) == (line, start, in_summary)
     assert answer.startswith("Noted")
+
+
+@pytest.mark.parametrize(
+    ("category", "name"), [("Data Race", "data-race"), ("", "other"), ("--> é", "other"), ("x" * 80, "x" * 40)]
+)
+async def test_a_category_is_any_word(category: str, name: str) -> None:
+    (comment,), _ = await comments(finding(12, category=category))
+    assert comment.category == name
 
 
 async def test_the_same_words_twice_are_one_and_there_is_a_most() -> None:

@@ -54,7 +54,7 @@ def test_hostile_words_do_nothing_and_end_in_their_comment(words: str) -> None:
 
 def test_a_marker_takes_nothing_that_could_end_it() -> None:
     marker = finding_marker("review", comment(category="x -->", fingerprint="--> @mona"))
-    assert marker == "<!-- flue-ci finding agent=review severity=medium category=other -->"
+    assert marker == "<!-- flue-ci finding agent=review severity=medium category=x -->"
     assert finding_marker("review", comment(fingerprint="aaaaaa:bbbbbb.cccccc")).endswith(
         " code=aaaaaa:bbbbbb.cccccc -->"
     )

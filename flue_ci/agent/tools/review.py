@@ -11,7 +11,14 @@ from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, built_i
 from flue_ci.core.hidden_characters import remove_hidden
 from flue_ci.core.messages import JSON
 from flue_ci.core.proposals import SEVERITIES, FindingOutcome, ReviewComment, Side
-from flue_ci.core.review_scope import CATEGORIES, DiffFile, EarlierFinding, ReviewScope, fingerprint, match_findings
+from flue_ci.core.review_scope import (
+    DiffFile,
+    EarlierFinding,
+    ReviewScope,
+    category_name,
+    fingerprint,
+    match_findings,
+)
 from flue_ci.core.text import clip, closest_match, first_few, one_line
 
 TITLE_CHARS, BODY_CHARS, SUGGESTION_CHARS = 150, 6_000, 20_000
@@ -130,13 +137,8 @@ class CloseFinding:
 
 def _comment(arguments: Mapping[str, JSON], context: ToolContext) -> ReviewComment:
     """The arguments as a proposal. Raises `ToolError` for those that can be none."""
-    severity, category = arguments["severity"].lower(), arguments["category"].lower()
-    side = arguments.get("side", "RIGHT").upper()
-    for name, value, words in (
-        ("severity", severity, SEVERITIES),
-        ("category", category, CATEGORIES),
-        ("side", side, get_args(Side)),
-    ):
+    severity, side = arguments["severity"].lower(), arguments.get("side", "RIGHT").upper()
+    for name, value, words in (("severity", severity, SEVERITIES), ("side", side, get_args(Side))):
         if value not in words:
             raise ToolError(f"`{name}` is one of {', '.join(words)}.")
     title, body = one_line(arguments["title"], TITLE_CHARS), clip(arguments.get("body", "").strip(), BODY_CHARS)
@@ -156,7 +158,7 @@ def _comment(arguments: Mapping[str, JSON], context: ToolContext) -> ReviewComme
         start_line=start,
         side=side,
         severity=severity,
-        category=category,
+        category=category_name(arguments.get("category", "")),
         title=title,
         body=body,
         suggestion=suggestion,
