@@ -28,6 +28,7 @@ _REVIEW = re.compile(
 )
 _LISTED = re.compile(rf"{MARKER} listed((?: [0-9a-f]{{12}})+) -->")
 _QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+_ADDRESS = re.compile(r"^(?:/[a-z-]+|@[\w-]+(?:\[bot\])?)[,:]?\s+")
 _WONT_FIX = re.compile(r"\W{0,3}(?:(?:we|i)\s+)?(?:won['’]?t|will\s+not)[\s_-]*fix(?:ed)?\b(?!\w)", re.IGNORECASE)
 _MAX_PEOPLE = 20  # whose roles are asked for
 
@@ -88,7 +89,7 @@ async def read_findings(
     """The agent's own threads with what they say, in their order. `roles` are those whose people may dismiss; `moves`
     is where files are now. Raises `ForgeError`."""
     pairs = [(thread, match) for thread in history.threads if (match := _own_marker(thread, agent))]
-    people = [_dismissers(thread) for thread, _ in pairs]
+    people = [_dismissers(thread, agent) for thread, _ in pairs]
     me = (await forge.me()).login.removesuffix("[bot]") if any(people) else ""
     logins = [*dict.fromkeys(login for each in people for login in each if login != me)][:_MAX_PEOPLE]
     has_role = dict(zip(logins, await together(*(forge.role(login) for login in logins)), strict=True))
@@ -130,19 +131,23 @@ def _with_state(finding: EarlierFinding, state: str, by: str = "") -> EarlierFin
     return replace(finding, state=state, by=by)  # type: ignore[arg-type]
 
 
-def _dismissers(thread: ReviewThread) -> list[str]:
+def _dismissers(thread: ReviewThread, agent: str) -> list[str]:
     """Who said that the finding is not to be mended: by words, by 👎 on it, or by ending the thread."""
-    logins = [comment.author for comment in thread.comments[1:] if not comment.is_ours and is_dismissal(comment.body)]
+    replies = [comment for comment in thread.comments[1:] if not comment.is_ours]
+    logins = [comment.author for comment in replies if is_dismissal(comment.body, agent)]
     logins += thread.comments[0].rejected_by
     if thread.is_resolved:
         logins.append(thread.resolved_by)
     return [login for login in logins if login]
 
 
-def is_dismissal(text: str) -> bool:
-    """Whether a reply begins with "won't fix", in one of its spellings. What it quotes is somebody else's."""
+def is_dismissal(text: str, agent: str = "") -> bool:
+    """Whether a reply begins with "won't fix", in one of its spellings, perhaps behind whom it speaks to. What it
+    quotes is somebody else's."""
     words = _QUOTE.sub("", text).strip()
-    words = re.sub(r"^(?:/[a-z-]+|@[\w-]+(?:\[bot\])?)[,:]?\s+", "", words)
+    words = _ADDRESS.sub("", words)
+    if agent:
+        words = re.sub(rf"^{re.escape(agent)}\s+", "", words)
     return _WONT_FIX.match(words) is not None
 
 

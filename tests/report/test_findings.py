@@ -107,6 +107,11 @@ def test_words_that_dismiss(words: str) -> None:
     assert is_dismissal(words)
 
 
+def test_words_that_dismiss_may_follow_a_command() -> None:
+    assert is_dismissal("/flue review won't fix", "review")
+    assert not is_dismissal("/flue it won't fix anything", "review")
+
+
 @pytest.mark.parametrize("words", ["", "I won", "This is fixed", "> wontfix", "It won't fix the rest", "wontfixture"])
 def test_words_that_do_not(words: str) -> None:
     assert not is_dismissal(words)
