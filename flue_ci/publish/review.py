@@ -102,7 +102,9 @@ class _Review:
         last = last_review(history, self._report.agent)
         balance, again = self._balance([own.finding for own in threads], listed_before(history))
         outcomes = {each.finding: each for each in self._report.proposals if isinstance(each, FindingOutcome)}
-        ending = ending_threads(threads, again, self._record, outcomes, is_whole=self._is_whole)
+        # Of a head that nobody has reviewed yet, a thread may be outdated by what nobody has looked at.
+        is_current = history.head == self._head
+        ending = ending_threads(threads, again, self._record, outcomes, is_whole=self._is_whole and is_current)
         balance = await self._resolve(balance, ending)
         try:
             review = await self._post(balance, last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,16 @@ async def test_a_thread_stays_open_unless_all_is_known(world: Reviewing, hindran
         looked_at=() if hindrance == "not looked at" else ("app.py",),
         in_thread=7 if hindrance == "asked" else None,
     )
+    assert world.resolved == [""]
+
+
+async def test_a_push_during_the_review_ends_no_thread(world: Reviewing) -> None:
+    await world.review(finding(AREA))
+    world.push({"other.py": "x = 4\n"})
+    await world.review()
+    world.push(FIXED)
+    world.report = replace(world.report, started="later")
+    await world.publish()
     assert world.resolved == [""]
 
 

@@ -21,7 +21,7 @@ FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 # About 102,000 of the 500,000 nodes that a query may ask for.
 _HISTORY_QUERY = """\
 query($owner:String!,$name:String!,$number:Int!,$after:String){repository(owner:$owner,name:$name){
- pullRequest(number:$number){
+ pullRequest(number:$number){headRefOid
   reviews(last:100){nodes{fullDatabaseId body state url viewerDidAuthor commit{oid}}}
   reviewThreads(first:100,after:$after){pageInfo{hasNextPage endCursor} nodes{
    id isResolved isOutdated path line diffSide viewerCanResolve resolvedBy{login}
@@ -54,7 +54,7 @@ class ReviewCalls:
             threads += map(_thread, parse.items(page, "nodes"))
             info = parse.mapping(page, "pageInfo")
             if not parse.flag(info, "hasNextPage"):
-                return ReviewHistory(threads=tuple(threads), reviews=reviews)
+                return ReviewHistory(threads=tuple(threads), reviews=reviews, head=parse.text(pull, "headRefOid"))
             variables["after"] = parse.text(info, "endCursor")
         raise ForgeError(f"the pull request has more than {100 * MAX_PAGES:,} review threads: too many to look through")
 
