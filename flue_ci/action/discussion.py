@@ -124,7 +124,8 @@ def _is_shown(comment: Comment, before: str) -> bool:
 
 def _is_valid(review: Review, before: str) -> bool:
     is_late = bool(before) and review.submitted_at >= before
-    return not review.is_minimized and not is_late and bool(review.body.strip())
+    body = review.body.strip()
+    return not review.is_minimized and not is_late and bool(body) and not body.startswith(MARKER)
 
 
 def _comment(comment: Comment, block: Block) -> str:

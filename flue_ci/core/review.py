@@ -78,10 +78,12 @@ class ReviewThread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewHistory:
-    """All threads of a pull request, and its newest reviews (at most 100, oldest first)."""
+    """All threads of a pull request, and its newest reviews (at most 100, oldest first). `head` is its commit of now,
+    by which threads are outdated or not."""
 
     threads: tuple[ReviewThread, ...] = ()
     reviews: tuple[PostedReview, ...] = ()
+    head: str = ""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-CATEGORIES = ("correctness", "security", "data", "concurrency", "performance", "interface", "tests", "other")
+CATEGORY = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 FINGERPRINT = re.compile(r"[0-9a-f]{6}:[0-9a-f]{6}(?:\.[0-9a-f]{6}){0,7}")
 _MAX_LINES = 8  # of a range that are part of its fingerprint
 _SPACE = re.compile(r"\s+")
@@ -95,6 +95,11 @@ class ReviewScope:
     changed_paths: tuple[str, ...] = ()
     moves: Mapping[str, str] = field(default_factory=dict)
     asked_about: str = ""
+
+
+def category_name(text: str) -> str:
+    """A category as it is compared: `Data race` is `data-race`, nothing is `other`."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:40].strip("-") or "other"
 
 
 def fingerprint(lines: Sequence[str], start: int, line: int) -> str:

@@ -4,6 +4,7 @@ The pull request is the only memory: a thread is ours by the marker of its first
 dismiss a finding is a matter of roles, so that a stranger's words close nothing.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,20 +13,22 @@ from flue_ci.core.concurrency import together
 from flue_ci.core.ports import Forge
 from flue_ci.core.proposals import SEVERITIES, FindingOutcome, ReviewComment
 from flue_ci.core.review import PostedReview, ReviewHistory, ReviewThread
-from flue_ci.core.review_scope import CATEGORIES, FINGERPRINT, EarlierFinding
+from flue_ci.core.review_scope import CATEGORY, FINGERPRINT, EarlierFinding, category_name
 from flue_ci.gate.policy import MARKER
 from flue_ci.report.findings import HOW_TO_DISMISS
 from flue_ci.report.report import ReviewRecord
 
 _FINDING = re.compile(
     rf"{MARKER} finding agent=(?P<agent>[a-z0-9][a-z0-9-]{{0,63}}) severity=(?P<severity>[a-z]+)"
-    r" category=(?P<category>[a-z]+)(?: code=(?P<code>[0-9a-f:.]+))? -->"
+    rf" category=(?P<category>{CATEGORY})(?: code=(?P<code>[0-9a-f:.]+))? -->"
 )
 _REVIEW = re.compile(
     rf"{MARKER} review agent=(?P<agent>[a-z0-9][a-z0-9-]{{0,63}}) head=(?P<head>[0-9a-f]{{40,64}})"
     r" key=(?P<key>[0-9a-f]{12}) -->"
 )
+_LISTED = re.compile(rf"{MARKER} listed((?: [0-9a-f]{{12}})+) -->")
 _QUOTE = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
+_ADDRESS = re.compile(r"^(?:/[a-z-]+|@[\w-]+(?:\[bot\])?)[,:]?\s+")
 _WONT_FIX = re.compile(r"\W{0,3}(?:(?:we|i)\s+)?(?:won['’]?t|will\s+not)[\s_-]*fix(?:ed)?\b(?!\w)", re.IGNORECASE)
 _MAX_PEOPLE = 20  # whose roles are asked for
 
@@ -43,13 +46,32 @@ def finding_marker(agent: str, comment: ReviewComment) -> str:
     code = ""
     if FINGERPRINT.fullmatch(comment.fingerprint):
         code = f" code={comment.fingerprint}"
-    category = comment.category if comment.category in CATEGORIES else "other"
+    category = category_name(comment.category)
     return f"{MARKER} finding agent={agent} severity={comment.severity} category={category}{code} -->"
 
 
 def review_marker(agent: str, head: str, key: str) -> str:
     """The first line of a review's text: what it is of, and the run that it comes from."""
     return f"{MARKER} review agent={agent} head={head} key={key} -->"
+
+
+def listed_marker(comments: Sequence[ReviewComment]) -> str:
+    """Remembers findings that have no thread, but stand in the text of a review; empty for none."""
+    if not comments:
+        return ""
+    return f"{MARKER} listed {' '.join(map(listed_name, comments))} -->"
+
+
+def listed_name(comment: ReviewComment) -> str:
+    """What a finding in the text of a review is recognized by: file, category, and its code or else its title."""
+    words = "\0".join((comment.path, comment.category, comment.fingerprint or comment.title.lower()))
+    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def listed_before(history: ReviewHistory) -> frozenset[str]:
+    """The names of the findings in the texts of our reviews."""
+    bodies = [review.body for review in history.reviews if review.is_ours]
+    return frozenset(name for body in bodies for match in _LISTED.finditer(body) for name in match[1].split())
 
 
 def last_review(history: ReviewHistory, agent: str) -> tuple[PostedReview, str, str] | None:
@@ -67,7 +89,7 @@ async def read_findings(
     """The agent's own threads with what they say, in their order. `roles` are those whose people may dismiss; `moves`
     is where files are now. Raises `ForgeError`."""
     pairs = [(thread, match) for thread in history.threads if (match := _own_marker(thread, agent))]
-    people = [_dismissers(thread) for thread, _ in pairs]
+    people = [_dismissers(thread, agent) for thread, _ in pairs]
     me = (await forge.me()).login.removesuffix("[bot]") if any(people) else ""
     logins = [*dict.fromkeys(login for each in people for login in each if login != me)][:_MAX_PEOPLE]
     has_role = dict(zip(logins, await together(*(forge.role(login) for login in logins)), strict=True))
@@ -109,19 +131,23 @@ def _with_state(finding: EarlierFinding, state: str, by: str = "") -> EarlierFin
     return replace(finding, state=state, by=by)  # type: ignore[arg-type]
 
 
-def _dismissers(thread: ReviewThread) -> list[str]:
+def _dismissers(thread: ReviewThread, agent: str) -> list[str]:
     """Who said that the finding is not to be mended: by words, by 👎 on it, or by ending the thread."""
-    logins = [comment.author for comment in thread.comments[1:] if not comment.is_ours and is_dismissal(comment.body)]
+    replies = [comment for comment in thread.comments[1:] if not comment.is_ours]
+    logins = [comment.author for comment in replies if is_dismissal(comment.body, agent)]
     logins += thread.comments[0].rejected_by
     if thread.is_resolved:
         logins.append(thread.resolved_by)
     return [login for login in logins if login]
 
 
-def is_dismissal(text: str) -> bool:
-    """Whether a reply begins with "won't fix", in one of its spellings. What it quotes is somebody else's."""
+def is_dismissal(text: str, agent: str = "") -> bool:
+    """Whether a reply begins with "won't fix", in one of its spellings, perhaps behind whom it speaks to. What it
+    quotes is somebody else's."""
     words = _QUOTE.sub("", text).strip()
-    words = re.sub(r"^(?:/[a-z-]+|@[\w-]+(?:\[bot\])?)[,:]?\s+", "", words)
+    words = _ADDRESS.sub("", words)
+    if agent:
+        words = re.sub(rf"^{re.escape(agent)}\s+", "", words)
     return _WONT_FIX.match(words) is not None
 
 

@@ -6,7 +6,7 @@ review is known by its marker, a thread that has ended stays so.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from flue_ci.core.errors import ForgeError
@@ -20,6 +20,9 @@ from flue_ci.publish.findings import (
     ending_threads,
     finding_marker,
     last_review,
+    listed_before,
+    listed_marker,
+    listed_name,
     read_findings,
     review_marker,
 )
@@ -31,6 +34,7 @@ from flue_ci.report.links import head_commit
 from flue_ci.report.report import Published, Report, ReviewRecord
 
 _NOTHING = "0" * 40  # in place of a commit that was reviewed
+_SHA = re.compile(r"[0-9a-f]{40,64}")
 _UNPROCESSABLE = 422
 _MAX_BODY = 60_000
 _MAX_AGAIN = 1_000  # findings of a report that are looked at
@@ -82,9 +86,11 @@ class _Review:
         assert target.number is not None
         self._report, self._record, self._target = report, record, target
         self._roles, self._reviews, self._number = forge, forge, target.number
-        self._is_whole = record.complete and report.trigger is not None and report.trigger.in_thread is None
+        assert report.trigger is not None
+        self._head = report.trigger.head_sha  # not that of the record, which may come from a file
+        self._is_whole = record.complete and report.trigger.in_thread is None
         proposals = "".join(map(repr, report.proposals))
-        key = f"{report.agent} {report.started} {record.head} {proposals}"
+        key = f"{report.agent} {report.started} {self._head} {proposals}"
         self._key = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         self._policy = link_policy(report, target.server_url)
 
@@ -94,16 +100,18 @@ class _Review:
             history, self._report.agent, self._target.publishing.roles, self._roles, self._record.moves
         )
         last = last_review(history, self._report.agent)
-        balance, again = self._balance([own.finding for own in threads])
+        balance, again = self._balance([own.finding for own in threads], listed_before(history))
         outcomes = {each.finding: each for each in self._report.proposals if isinstance(each, FindingOutcome)}
-        ending = ending_threads(threads, again, self._record, outcomes, is_whole=self._is_whole)
+        # Of a head that nobody has reviewed yet, a thread may be outdated by what nobody has looked at.
+        is_current = history.head == self._head
+        ending = ending_threads(threads, again, self._record, outcomes, is_whole=self._is_whole and is_current)
         balance = await self._resolve(balance, ending)
         try:
             review = await self._post(balance, last)
         except ForgeError as error:
             if error.status != _UNPROCESSABLE:
                 raise
-            head = self._record.head[:9]
+            head = self._head[:9]
             return _refusal(f"{error} (was {head} replaced by a force-push? the findings are in the report)")
         detail = balance.describe()
         if last and last[2] == self._key and (words := _WORDS.search(last[0].body)):
@@ -112,8 +120,9 @@ class _Review:
             detail += f"; {balance.trouble}"
         return Published(publisher="review", url=review.url if review else _thread_url(threads), detail=detail)
 
-    def _balance(self, findings: Sequence[EarlierFinding]) -> tuple[_Balance, set[str]]:
-        """What of the report is new, by the threads as they are now; and the ids of what was found again."""
+    def _balance(self, findings: Sequence[EarlierFinding], names: Collection[str]) -> tuple[_Balance, set[str]]:
+        """What of the report is new, by the threads as they are now and the `names` of what stands in reviews; and the
+        ids of what was found again."""
         proposals = [each for each in self._report.proposals if isinstance(each, ReviewComment)][:_MAX_AGAIN]
         ids = {finding.id: finding for finding in findings if finding.state != "closed"}
         again = {each.finding for each in proposals if each.finding in ids}
@@ -123,6 +132,7 @@ class _Review:
         places = [(each.path, each.line, each.category, each.fingerprint) for each in without_id]
         matches = dict(zip(map(id, without_id), match_findings(places, candidates), strict=True))
         new = [replace(each, finding="") for each in rest if matches.get(id(each)) is None]
+        new = [each for each in new if listed_name(each) not in names]
         again |= {finding.id for finding in matches.values() if finding}
         dismissals = sum(finding.state == "dismissed" for finding in findings)
         still_open = sum(finding.state == "open" for finding in findings)
@@ -160,7 +170,7 @@ class _Review:
         def body(left_out: Sequence[LineComment]) -> str:
             return self._body(balance, [*(comments[each] for each in left_out), *summary], last)
 
-        review, _ = await post_review(self._reviews, self._number, self._record.head, list(comments), body)
+        review, _ = await post_review(self._reviews, self._number, self._head, list(comments), body)
         return review
 
     def _line_comment(self, finding: ReviewComment) -> LineComment:
@@ -189,6 +199,7 @@ class _Review:
         if elsewhere:
             commit = head_commit(self._report, self._target.server_url)
             parts.append(f"#### Not on lines of the diff\n\n{findings_list(elsewhere, commit, self._policy)}")
+            parts.append(listed_marker(elsewhere))
         parts.append(f"<sub>{self._coverage()}</sub>")
         text = self._target.redact("\n\n".join(parts))
         return f"{self._marker(last)}\n{text[:_MAX_BODY]}"
@@ -196,23 +207,23 @@ class _Review:
     def _update(self, body: str, balance: _Balance) -> str:
         """The last review's text with a line about this one, and a marker that remembers it."""
         text = _AGAIN.sub("", body.partition("\n")[2].rstrip())
-        line = f"<sub>🔁 Looked again at {self._record.head[:7]}: {balance.describe()}.</sub>"
+        line = f"<sub>🔁 Looked again at {self._head[:7]}: {balance.describe()}.</sub>"
         return f"{self._marker(None)}\n{text[:_MAX_BODY]}\n\n{line}"
 
     def _marker(self, last: tuple[PostedReview, str, str] | None) -> str:
         """A review that was not complete leaves as reviewed what was so before."""
-        head = self._record.head
+        head = self._head
         if not self._is_whole:
             head = last[1] if last else _NOTHING
         return review_marker(self._report.agent, head, self._key)
 
     def _coverage(self) -> str:
         record = self._record
-        if record.since and record.since != record.head:
+        if _SHA.fullmatch(record.since) and record.since != self._head:
             files = plural(record.changed_files, "file")
-            text = f"Reviewed: what changed from {record.since[:7]} to {record.head[:7]} ({files}), the rest as context"
+            text = f"Reviewed: what changed from {record.since[:7]} to {self._head[:7]} ({files}), the rest as context"
         else:
-            text = f"Reviewed: all of the pull request at {record.head[:7]}"
+            text = f"Reviewed: all of the pull request at {self._head[:7]}"
         if not record.complete:
             text += ". The review ended early, so that more may be found"
         return f"{text}."

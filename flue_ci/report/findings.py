@@ -12,12 +12,12 @@ from flue_ci.core.proposals import SEVERITIES, ReviewComment
 from flue_ci.core.text import clip, one_line, plural
 from flue_ci.report.links import Commit
 from flue_ci.report.report import Report
-from flue_ci.report.words import with_smaller_headings
+from flue_ci.report.words import shorten_markdown, with_smaller_headings
 from flue_ci.safety.markdown import LinkPolicy, code_block, escape, inline_code, untrusted_markdown
 
 SEVERITY_MARKS = {"critical": "🔴", "high": "🟠", "medium": "🟡", "low": "🔵"}
-_MAX_LISTED = 50
-_LISTED_CHARS = 1_500  # of a finding's text in a list
+_MAX_LISTED = 30
+_LISTED_CHARS = 1_000  # of a finding's text in a list
 HOW_TO_DISMISS = "<sub>👎 this comment, or reply “won't fix”, and it is not raised again.</sub>"
 
 
@@ -86,20 +86,20 @@ def findings_section(report: Report, commit: Commit, policy: LinkPolicy, rows: i
 def finding_lines(report: Report) -> Iterator[tuple[str, str]]:
     """For a terminal: severity, and `path:line: title` of each new finding."""
     for comment in new_findings(report):
-        yield comment.severity, f"{comment.path}:{comment.line}: {comment.title}"
+        yield comment.severity, one_line(f"{comment.path}:{comment.line}: {comment.title}", 300)
 
 
 def _title(comment: ReviewComment) -> str:
     category = f" · {escape(one_line(comment.category, 40))}" if comment.category else ""
     mark = SEVERITY_MARKS[comment.severity]
-    return f"{mark} **{escape(one_line(comment.title, 200))}**\n<sub>{comment.severity}{category}</sub>"
+    return f"{mark} **{shorten_markdown(comment.title, 200)}**\n<sub>{comment.severity}{category}</sub>"
 
 
 def _item(comment: ReviewComment, commit: Commit, policy: LinkPolicy) -> str:
     place = inline_code(f"{comment.path}:{comment.line}")
     if commit.sha and comment.side == "RIGHT":
         place = f"[{place}]({commit.blob_url(comment.path, str(comment.line))})"
-    line = f"- {SEVERITY_MARKS[comment.severity]} {place} **{escape(one_line(comment.title, 200))}**"
+    line = f"- {SEVERITY_MARKS[comment.severity]} {place} **{shorten_markdown(comment.title, 200)}**"
     words = _words(clip(comment.body, _LISTED_CHARS, " …"), policy)
     if not words:
         return line

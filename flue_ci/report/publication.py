@@ -68,15 +68,20 @@ def _markdown(row: PublicationRow) -> str:
 
 def rejections(report: Report) -> Iterator[str]:
     """A line for each proposal that was not accepted, with the reason."""
+    comments = [proposal for proposal in report.proposals if proposal.kind == "review_comment"]
+    titles = {(comment.path, comment.title) for comment in comments if comment.accepted}
     for proposal in report.proposals:
+        if proposal.kind == "review_comment" and (proposal.path, proposal.title) in titles:
+            continue  # noted at a second attempt
         if not proposal.accepted:
             yield one_line(f"{describe_proposal(proposal)}: {proposal.reason}", _TEXT_CHARS)
 
 
 def open_proposals(report: Report) -> Iterator[str]:
-    """A line for each proposal of a local run that was accepted: only on a forge it is acted on."""
+    """A line for each proposal of a local run that was accepted: only on a forge it is acted on. Findings have a list
+    of their own."""
     for proposal in report.proposals:
-        if proposal.accepted and report.trigger is None:
+        if proposal.accepted and report.trigger is None and proposal.kind != "review_comment":
             yield one_line(describe_proposal(proposal), _TEXT_CHARS)
 
 

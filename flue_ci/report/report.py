@@ -197,7 +197,7 @@ class ReviewRecord:
 
     It is of commit `head`; `since` is that of the last review, `changed_files` how many differ between the two.
     `looked_at` are paths that the agent's tools have shown to it, `moves` see `ReviewScope`. Not `complete`: it ended
-    early. `asked_about` is the id of the finding in whose thread the agent was asked.
+    early, or was an answer in a thread. `asked_about` is the id of the finding in whose thread the agent was asked.
     """
 
     head: str

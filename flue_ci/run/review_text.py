@@ -27,15 +27,16 @@ def review_text(scope: ReviewScope) -> str:
         parts.append(
             f"You have reviewed this pull request before, at {scope.since[:12]}. Since then these changed: {names}. "
             f"Review that (`git diff {scope.since[:12]} {scope.head[:12]}` shows it, if the commit is here); the rest "
-            "of the diff is context. Then look at the open findings below whose code has changed."
+            "of the diff is context. Then look at the open findings below in those files."
         )
     elif scope.since:
         parts.append("You have reviewed this very commit before: look for what is new to you.")
     rejections = [each for each in scope.findings if each.state == "dismissed"]
     parts += _findings(
         [each for each in scope.findings if each.state == "open"],
-        "Open findings of yours. One that is still there you note again with its id (`finding`), or not at all; of one "
-        "that is gone, say so with close_finding after you have looked.",
+        "Open findings of yours. Note each one that is still there again, with its id (`finding`): one whose lines "
+        "have changed counts as mended when you have looked at its file and do not note it. Of one that is gone "
+        "although its lines are the same, say so with close_finding.",
         _TEXT,
         scope.asked_about,
     )

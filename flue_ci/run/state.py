@@ -191,13 +191,14 @@ def _review(run: RunState) -> ReviewRecord | None:
     scope = run.review
     if scope is None or run.outcome is None or scope.files is None:
         return None
+    is_in_thread = run.plan.trigger is not None and run.plan.trigger.in_thread is not None
     return ReviewRecord(
         head=scope.head,
         since=scope.since,
         changed_files=len(scope.changed_paths),
         looked_at=tuple(sorted(run.looked_at)),
         moves=scope.moves,
-        complete=run.outcome.status == "finished" and run.failure is None,
+        complete=run.outcome.status == "finished" and run.failure is None and not is_in_thread,
         asked_about=scope.asked_about,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,15 +40,17 @@ async def comments(*calls: dict[str, Any], scope: ReviewScope = SCOPE) -> tuple[
     [
         (finding(18), "Line 18 of the new file is not part of the diff; the nearest line that is: 17"),
         (finding(9), "the nearest line that is: 10 (the diff shows 10-17)"),
-        (finding(0), "nearest line that is: 10"),
+        (finding(1), "nearest line that is: 10"),
+        (finding(0), "Lines count from 1"),
+        (finding(10**16), "Lines count from 1"),
+        (finding(12, start_line=-3), "Lines count from 1"),
         (finding(30, side="LEFT"), "of the old file is not part of the diff; the nearest line that is: 40"),
         (finding(12, start_line=5), "Begin at line 10"),
         (finding(45, side="LEFT", start_line=12), "are not in one hunk"),
-        (finding(12, start_line=13), "`start_line` 13 is behind `line` 12"),
+        (finding(12, start_line=13), "`start_line` is not behind `line`"),
         (finding(1, path="apq.py"), "apq.py is not part of the diff, so it can have no comment. Did you mean app.py?"),
         (finding(41, path="old.py", side="LEFT"), "old.py is app.py now"),
         (finding(12, severity="fatal"), "`severity` is one of critical, high, medium, low"),
-        (finding(12, category="style"), "`category` is one of correctness"),
         (finding(12, side="BOTH"), "`side` is one of"),
         (finding(12, title=" "), "title is empty"),
         (finding(12, finding="F9"), "There is no earlier finding 'F9'. There are: F7."),
@@ -89,6 +92,14 @@ async def test_a_place_that_is_given_again_is_moved_or_goes_into_the_summary(
     assert answer.startswith("Noted")
 
 
+@pytest.mark.parametrize(
+    ("category", "name"), [("Data Race", "data-race"), ("", "other"), ("--> é", "other"), ("x" * 80, "x" * 40)]
+)
+async def test_a_category_is_any_word(category: str, name: str) -> None:
+    (comment,), _ = await comments(finding(12, category=category))
+    assert comment.category == name
+
+
 async def test_the_same_words_twice_are_one_and_there_is_a_most() -> None:
     proposals, answers = await comments(finding(12), finding(12, severity="low"))
     assert ([each.accepted for each in proposals], answers[1]) == ([True, False], "This finding is noted already.")
@@ -97,6 +108,24 @@ async def test_the_same_words_twice_are_one_and_there_is_a_most() -> None:
     )
     assert "30 new findings are the most" in answers[30]
     assert [each.accepted for each in proposals] == [*[True] * 30, False, True]
+
+
+async def test_a_second_bug_on_the_line_of_a_dismissed_one_is_another() -> None:
+    code = fingerprint(TEXT, 12, 12)
+    dismissed = EarlierFinding(
+        id="F7", thread="T", path="app.py", category="correctness", fingerprint=code, state="dismissed", by="ada"
+    )
+    scope = replace(SCOPE, findings=(dismissed,))
+    proposals, answers = await comments(finding(12), finding(12, title="Another"), scope=scope)
+    assert [(each.accepted, each.finding) for each in proposals] == [(False, "F7"), (True, "")]
+    assert "ada dismissed this finding (F7)" in answers[0]
+    proposals, _ = await comments(finding(12, finding="new"), scope=scope)
+    assert [(each.accepted, each.finding) for each in proposals] == [(True, "new")]
+
+
+async def test_a_finding_whose_thread_is_over_is_raised_again() -> None:
+    (comment,), _ = await comments(finding(12, finding="F8"))
+    assert (comment.accepted, comment.finding) == (True, "")
 
 
 async def test_where_no_diff_is_known_every_place_counts() -> None:

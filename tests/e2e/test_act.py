@@ -103,9 +103,10 @@ class Act:
 
     def start(self, event: str, environ: dict[str, str]) -> subprocess.Popen[str]:
         action, work = self.root / "action", self.root / "work"  # act takes repository and commit from the checkout
-        shutil.copytree(PROJECT / "flue_ci", action / "flue_ci", ignore=shutil.ignore_patterns("__pycache__"))
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PROJECT / "flue_ci", action / "flue_ci", ignore=ignore, dirs_exist_ok=True)
         shutil.copy(PROJECT / "action.yml", action)
-        (action / ".github").mkdir()
+        (action / ".github").mkdir(exist_ok=True)
         (action / ".github" / "install.sh").write_text(INSTALL.format(python=sys.executable, project=PROJECT))
         (work / ".github" / "workflows").mkdir(parents=True, exist_ok=True)
         (work / ".github" / "workflows" / "flue.yml").write_text(WORKFLOW.replace("EVENT", event))
@@ -121,12 +122,12 @@ class Act:
         (self.root / "secrets").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
         (self.root / "env").write_text("".join(f"{name}={value}\n" for name, value in told.items()))
         home = self.root / "home"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         command = [str(ACT), event, "-e", environ["GITHUB_EVENT_PATH"], "-a", environ["GITHUB_ACTOR"]]
         command += ["-P", "ubuntu-latest=-self-hosted", "--local-repository", f"flue-ci/flue-ci@v1={action}"]
         command += ["--secret-file", str(self.root / "secrets"), "--env-file", str(self.root / "env")]
         upload = self.root / "upload"
-        upload.mkdir()
+        upload.mkdir(exist_ok=True)
         (upload / "action.yml").write_text(UPLOAD)
         (pin,) = re.findall(r"uses: (actions/upload-artifact@\w+)", (PROJECT / "action.yml").read_text())
         command += ["--local-repository", f"{pin}={upload}", "--no-cache-server"]

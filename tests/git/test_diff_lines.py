@@ -69,6 +69,7 @@ async def test_lines_with_their_context_are_those_of_the_diff(repository: Reposi
     assert [diff["a.txt"].nearest(line, "RIGHT") for line in (1, 10, 20, 60)] == [1, 4, 28, 53]
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     "name",
     [

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flue_ci.report.report import from_json, to_json
 from tests.publish.reviewing import WRITES, Reviewing, finding
 from tests.support.github_server import BOT
 
@@ -45,11 +47,13 @@ async def test_a_review_has_a_comment_for_each_finding_and_counts_them(world: Re
     assert "`#3`" in second["body"]
     assert "\n```suggestion\n    return width * height\n```\n" in second["body"]
     assert world.requests <= 5
+    assert from_json(to_json(world.report)) == world.report
 
 
 REWORDED = finding(AREA, title="Sum instead of product", body="Other words.", severity="critical")
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("push", "force", "call"),
     [
@@ -136,6 +140,7 @@ async def test_what_the_agent_has_verified_as_fixed_ends_although_its_line_stays
     assert world.resolved == [BOT["login"]]
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     "hindrance", ["incomplete", "not looked at", "reply", "found again", "line stays", "stranger's marker", "asked"]
 )
@@ -159,6 +164,16 @@ async def test_a_thread_stays_open_unless_all_is_known(world: Reviewing, hindran
     assert world.resolved == [""]
 
 
+async def test_a_push_during_the_review_ends_no_thread(world: Reviewing) -> None:
+    await world.review(finding(AREA))
+    world.push({"other.py": "x = 4\n"})
+    await world.review()
+    world.push(FIXED)
+    world.report = replace(world.report, started="later")
+    await world.publish()
+    assert world.resolved == [""]
+
+
 async def test_what_was_not_reviewed_is_reviewed_the_next_time(world: Reviewing) -> None:
     await world.review(finding(AREA), complete=False)
     assert "ended early" in world.github.reviews[0]["body"]
@@ -166,12 +181,7 @@ async def test_what_was_not_reviewed_is_reviewed_the_next_time(world: Reviewing)
     assert world.scope.since == ""
 
 
-@pytest.mark.parametrize("login", ["ada", "mona", "stranger"])
-@pytest.mark.parametrize(
-    "act", ["wontfix", "won't fix", "Won’t fix: it is meant so.", "/flue won't fix", "👎", "resolve"]
-)
-async def test_people_with_a_role_dismiss_and_nobody_else(world: Reviewing, act: str, login: str) -> None:
-    await world.review(finding(AREA), finding(HALF))
+def dismiss(world: Reviewing, act: str, login: str) -> None:
     thread = world.threads[0]
     if act == "👎":
         world.github.vote(thread, login)
@@ -179,26 +189,38 @@ async def test_people_with_a_role_dismiss_and_nobody_else(world: Reviewing, act:
         world.github.resolve(thread, login)
     else:
         world.reply(login, act)
+
+
+@pytest.mark.family(2)
+@pytest.mark.parametrize("act", ["Won’t fix: it is meant so.", "👎", "resolve"])
+async def test_what_people_with_a_role_dismiss_is_not_raised_again(world: Reviewing, act: str) -> None:
+    await world.review(finding(AREA), finding(HALF))
+    dismiss(world, act, "mona")
     world.push({"app.py": LONG + AFTER})
     published = await world.review(finding(AREA + 200), finding(HALF + 200))
-    if login == "stranger":
-        assert "dismissed" not in published.detail
-        return
     assert len(world.threads) == 2
     assert published.detail == "no new finding, 1 still open, 1 dismissed"
-    assert f"{login} dismissed this finding" in world.answers[0]
+    assert "mona dismissed this finding" in world.answers[0]
     assert [each.accepted for each in world.proposals] == [False, True]
-    await world.review(finding(AREA + 200, finding=f"F{thread['id']}"))
+    await world.review(finding(AREA + 200, finding=f"F{world.threads[0]['id']}"))
     assert len(world.threads) == 2
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["This won't fix it.", "> Won't fix\n\nWhy not?", "I will fix it", "Would a fix of the tests do?", "Fixed.", "👍"],
-)
-async def test_other_words_dismiss_nothing(world: Reviewing, words: str) -> None:
+async def test_strangers_and_authors_without_a_role_dismiss_nothing(world: Reviewing) -> None:
+    world.github.account("author", "triage")
     await world.review(finding(AREA))
-    world.reply("ada", words)
+    for login in ("stranger", "author"):
+        for act in ("wontfix", "👎"):
+            dismiss(world, act, login)
+    assert (await world.review(finding(AREA))).detail == "no new finding, 1 still open"
+    dismiss(world, "resolve", "author")
+    assert (await world.review(finding(AREA))).detail == "1 new finding (high)"
+
+
+async def test_other_words_dismiss_nothing(world: Reviewing) -> None:
+    await world.review(finding(AREA))
+    for words in ("This won't fix it.", "> Won't fix\n\nWhy not?", "I will fix it", "Fixed."):
+        world.reply("ada", words)
     assert (await world.review(finding(AREA))).detail == "no new finding, 1 still open"
 
 
@@ -238,6 +260,8 @@ async def test_a_finding_outside_of_the_diff_stands_in_the_review_itself(world: 
     assert "#### Not on lines of the diff" in review["body"]
     assert "app.py#L900) **Far away**" in review["body"]
     assert world.threads == []
+    await world.review(finding(900), finding(900, title="Far away"))
+    assert len(world.github.reviews) == 1
 
 
 async def test_a_head_that_was_replaced_is_a_refusal_and_no_failure(world: Reviewing) -> None:
@@ -252,9 +276,9 @@ async def test_a_head_that_was_replaced_is_a_refusal_and_no_failure(world: Revie
 
 async def test_a_hundred_threads_cost_few_requests(world: Reviewing) -> None:
     world.push({"app.py": LONG + AFTER})
-    await world.review(*(finding(line) for line in range(1, 31)))
+    await world.review(*(finding(line) for line in range(1, 11)))
     template = world.threads[0]
-    for _ in range(70):
+    for _ in range(90):
         copy = world.github.say_on_line(world.pull["number"], BOT["login"], template["body"], path="app.py")
         world.github.lines[-1] = template | {
             "id": copy["id"],

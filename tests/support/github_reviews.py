@@ -240,6 +240,7 @@ def graphql(handler: Any, given: JSON) -> JSON:
     reviews = [_review_node(handler, each) for each in handler.server.reviews if each["_number"] == pull["number"]]
     info = {"hasNextPage": end < len(roots), "endCursor": str(end) if threads else None}
     node = {
+        "headRefOid": pull["head"]["sha"],
         "reviews": {"nodes": reviews[-100:]},
         "reviewThreads": {"totalCount": len(roots), "pageInfo": info, "nodes": threads},
     }

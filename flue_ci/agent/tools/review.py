@@ -11,11 +11,19 @@ from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, built_i
 from flue_ci.core.hidden_characters import remove_hidden
 from flue_ci.core.messages import JSON
 from flue_ci.core.proposals import SEVERITIES, FindingOutcome, ReviewComment, Side
-from flue_ci.core.review_scope import CATEGORIES, DiffFile, EarlierFinding, ReviewScope, fingerprint, match_findings
+from flue_ci.core.review_scope import (
+    DiffFile,
+    EarlierFinding,
+    ReviewScope,
+    category_name,
+    fingerprint,
+    match_findings,
+)
 from flue_ci.core.text import clip, closest_match, first_few, one_line
 
 TITLE_CHARS, BODY_CHARS, SUGGESTION_CHARS = 150, 6_000, 20_000
 NEAR = 25  # lines that a finding may be moved by; one farther off stands in the summary
+MAX_LINE = 100_000_000
 NEW = "new"  # in place of the id of an earlier finding: it is none of them
 
 
@@ -28,6 +36,7 @@ class ReviewCommentTool:
 
     def __init__(self) -> None:
         self._comments: list[ReviewComment] = []  # those that were accepted
+        self._matches: set[str] = set()  # the earlier findings that were found again
         self._refusals: set[tuple[str, int, int | None]] = set()
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
@@ -74,10 +83,9 @@ class ReviewCommentTool:
         was dismissed."""
         if any(_is_same(comment, earlier) for earlier in self._comments):
             raise ToolError("This finding is noted already.")
-        matches = {each.finding for each in self._comments}
         finding = _find_named(comment, scope)
         if finding is None and comment.finding != NEW:
-            candidates = [each for each in scope.findings if each.id not in matches and each.state != "closed"]
+            candidates = [each for each in scope.findings if each.id not in self._matches and each.state != "closed"]
             (finding,) = match_findings(
                 [(comment.path, comment.line, comment.category, comment.fingerprint)], candidates, scope.files
             )
@@ -87,7 +95,10 @@ class ReviewCommentTool:
                 words = "Noted for the summary of the review, because its place is not in the diff."
             elif comment.reason:
                 words = f"Noted at line {comment.line}; {comment.reason}."
+            if comment.finding != NEW:
+                comment = replace(comment, finding="")
             return comment, words
+        self._matches.add(finding.id)
         if finding.state == "dismissed":
             reason = f"{finding.by or 'somebody'} dismissed this finding ({finding.id})"
             other = f'If it is another problem, call again with finding: "{NEW}".'
@@ -126,21 +137,16 @@ class CloseFinding:
 
 def _comment(arguments: Mapping[str, JSON], context: ToolContext) -> ReviewComment:
     """The arguments as a proposal. Raises `ToolError` for those that can be none."""
-    severity, category = arguments["severity"].lower(), arguments["category"].lower()
-    side = arguments.get("side", "RIGHT").upper()
-    for name, value, words in (
-        ("severity", severity, SEVERITIES),
-        ("category", category, CATEGORIES),
-        ("side", side, get_args(Side)),
-    ):
+    severity, side = arguments["severity"].lower(), arguments.get("side", "RIGHT").upper()
+    for name, value, words in (("severity", severity, SEVERITIES), ("side", side, get_args(Side))):
         if value not in words:
             raise ToolError(f"`{name}` is one of {', '.join(words)}.")
     title, body = one_line(arguments["title"], TITLE_CHARS), clip(arguments.get("body", "").strip(), BODY_CHARS)
     if not title:
         raise ToolError("The title is empty.")
     line, start = arguments["line"], arguments.get("start_line")
-    if start is not None and start > line:
-        raise ToolError(f"`start_line` {start} is behind `line` {line}: a range ends at `line`.")
+    if not 1 <= line < MAX_LINE or (start is not None and not 1 <= start <= line):
+        raise ToolError("Lines count from 1, and `start_line` is not behind `line`.")
     if start == line:
         start = None
     suggestion = arguments.get("suggestion")
@@ -152,7 +158,7 @@ def _comment(arguments: Mapping[str, JSON], context: ToolContext) -> ReviewComme
         start_line=start,
         side=side,
         severity=severity,
-        category=category,
+        category=category_name(arguments.get("category", "")),
         title=title,
         body=body,
         suggestion=suggestion,

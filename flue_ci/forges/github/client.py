@@ -69,6 +69,7 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
         self._graphql_connections = ConnectionPool(self._graphql_url, self._token)
         self._me: Account | None = None
         self._me_lock = asyncio.Lock()
+        self._roles: dict[str, str] = {}
         self.requests = 0
 
     async def me(self) -> Account:
@@ -78,7 +79,15 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
         return self._me
 
     async def role(self, login: str) -> str:
-        """Source: https://docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user"""
+        """Asked once for each user: a run takes minutes.
+
+        Source: https://docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user
+        """
+        if login not in self._roles:
+            self._roles[login] = await self._fetch_role(login)
+        return self._roles[login]
+
+    async def _fetch_role(self, login: str) -> str:
         try:
             data = await self._fetch("read a role", f"/collaborators/{quote(login, safe='')}/permission")
         except ForgeError as error:

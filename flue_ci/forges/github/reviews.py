@@ -11,14 +11,17 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.proposals import Side
 from flue_ci.core.review import PostedReview, ReviewDraft, ReviewHistory, ReviewThread, ThreadComment
 from flue_ci.forges.github import parse
+from flue_ci.gate.policy import MARKER
 
 MAX_PAGES = 10  # of 100 threads
 RESOLVED_AT_ONCE = 25
-_FORBIDDEN = 403
+_FORBIDDEN, _UNPROCESSABLE = 403, 422
+_PENDING = "pending review"
+FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 # About 102,000 of the 500,000 nodes that a query may ask for.
 _HISTORY_QUERY = """\
 query($owner:String!,$name:String!,$number:Int!,$after:String){repository(owner:$owner,name:$name){
- pullRequest(number:$number){
+ pullRequest(number:$number){headRefOid
   reviews(last:100){nodes{fullDatabaseId body state url viewerDidAuthor commit{oid}}}
   reviewThreads(first:100,after:$after){pageInfo{hasNextPage endCursor} nodes{
    id isResolved isOutdated path line diffSide viewerCanResolve resolvedBy{login}
@@ -51,7 +54,7 @@ class ReviewCalls:
             threads += map(_thread, parse.items(page, "nodes"))
             info = parse.mapping(page, "pageInfo")
             if not parse.flag(info, "hasNextPage"):
-                return ReviewHistory(threads=tuple(threads), reviews=reviews)
+                return ReviewHistory(threads=tuple(threads), reviews=reviews, head=parse.text(pull, "headRefOid"))
             variables["after"] = parse.text(info, "endCursor")
         raise ForgeError(f"the pull request has more than {100 * MAX_PAGES:,} review threads: too many to look through")
 
@@ -63,23 +66,38 @@ class ReviewCalls:
             items = await self._list("look for the review", f"/pulls/{number}/reviews")
             return next((item for item in reversed(items) if _is_same(item, draft)), None)
 
-        body = {**_body(draft), "event": "COMMENT"}
-        return _from_rest(await self._fetch("post a review", f"/pulls/{number}/reviews", "POST", body, find_existing))
+        return _from_rest(await self._post(number, {**_body(draft), "event": "COMMENT"}, find_existing))
 
     async def accepts_review(self, number: int, draft: ReviewDraft) -> bool:
         """By a draft that nobody sees, and that is deleted again. Raises `ForgeError` for what is no matter of the
         places."""
-        path = f"/pulls/{number}/reviews"
         try:
-            review = await self._fetch("try a review", path, "POST", _body(draft))
+            review = await self._post(number, _body(draft))
         except ForgeError as error:
-            if error.status == 422 and "pending review" not in str(error):
+            if error.status == _UNPROCESSABLE and _PENDING not in str(error):
                 return False
             raise
-        await asyncio.shield(
-            asyncio.ensure_future(self._fetch("delete a draft", f"{path}/{parse.number(review, 'id')}", "DELETE"))
-        )
+        await asyncio.shield(asyncio.ensure_future(self._delete_draft(number, parse.number(review, "id"))))
         return True
+
+    async def _post(
+        self, number: int, body: Mapping[str, Any], find_existing: FindExisting | None = None
+    ) -> dict[str, Any]:
+        """A review or a draft. A draft of ours that was left behind, of which GitHub has one at most, is deleted."""
+        path = f"/pulls/{number}/reviews"
+        try:
+            return await self._fetch("post a review", path, "POST", body, find_existing)
+        except ForgeError as error:
+            if error.status != _UNPROCESSABLE or _PENDING not in str(error):
+                raise
+            drafts = [item for item in await self._list("look for a draft", path) if _is_our_draft(item)]
+            if not drafts:
+                raise
+        await self._delete_draft(number, parse.number(drafts[0], "id"))
+        return await self._fetch("post a review", path, "POST", body, find_existing)
+
+    async def _delete_draft(self, number: int, review: int) -> None:
+        await self._fetch("delete a draft", f"/pulls/{number}/reviews/{review}", "DELETE")
 
     async def edit_review(self, number: int, review: int, body: str) -> None:
         """Replaces the text of a review of ours. Raises `ForgeError`."""
@@ -130,6 +148,11 @@ def _body(draft: ReviewDraft) -> dict[str, Any]:
             item |= {"start_line": comment.start_line, "start_side": comment.side}
         comments.append(item)
     return {"commit_id": draft.commit, "body": draft.body, "comments": comments}
+
+
+def _is_our_draft(item: Mapping[str, Any]) -> bool:
+    """Not a person's own, who may use the same account."""
+    return parse.text(item, "state") == "PENDING" and parse.text(item, "body").startswith(MARKER)
 
 
 def _is_same(item: Mapping[str, Any], draft: ReviewDraft) -> bool:

@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_line, plain, plural
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.evidence import ran_no_tests, telling_line
+from flue_ci.report.findings import findings_section
 from flue_ci.report.link_policy import link_policy
 from flue_ci.report.links import Commit
 from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
@@ -34,7 +35,7 @@ from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
 from flue_ci.report.result_table import result_section
 from flue_ci.report.stages import describe_activity
 from flue_ci.report.title import title_and_summary
-from flue_ci.safety.markdown import untrusted_markdown
+from flue_ci.safety.markdown import LinkPolicy, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
 MAX_WORDS = 60_000  # characters of the answer, and of the typed result
@@ -73,7 +74,7 @@ def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, reda
         "script": Markup(script),  # noqa: S704 (ours)
         "headline": headline,
         "answer": words_to_html(answer, highlighter),
-        "result": words_to_html(clean(clip(result_section(report.result), MAX_WORDS, _CUT)), highlighter),
+        "result": words_to_html(clean(clip(_result(report), MAX_WORDS, _CUT)), highlighter),
         "checks": _commands(report.checks),
         "evidence": _evidence(report),
         "publications": publication_rows(report),
@@ -161,6 +162,12 @@ def _command(result: CommandResult, limit: int) -> dict[str, object]:
         "last_line": telling_line(result.output),
         "no_tests": result.passed and ran_no_tests(result.output),
     }
+
+
+def _result(report: Report) -> str:
+    """The typed result, and the findings of a review that are nowhere else."""
+    findings = findings_section(report, Commit(url="", sha=""), LinkPolicy(), MAX_FILES)
+    return "\n\n".join(filter(None, [result_section(report.result), findings]))
 
 
 def _evidence(report: Report) -> list[str]:
