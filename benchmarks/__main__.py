@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import action, loop, repository, text, verification
+from benchmarks import action, commit, loop, repository, text, verification
 
 if __name__ == "__main__":
     quick = "--quick" in sys.argv[1:]
@@ -17,3 +17,5 @@ if __name__ == "__main__":
     text.main(["--quick"] if quick else [])
     print()
     verification.main(["--quick"] if quick else [])
+    print()
+    commit.main(["--quick"] if quick else [])

@@ -4,6 +4,7 @@ import re
 
 from flue_ci.core.text import one_line
 from flue_ci.gate.workflow_commands import error_annotation, workflow_command
+from flue_ci.report.publication import publication_rows
 from flue_ci.report.report import Report
 from flue_ci.report.title import MARKS
 
@@ -44,12 +45,14 @@ def remedy(report: Report, comment_url: str) -> str:
 
 
 def last_lines(report: Report, address: str) -> list[str]:
-    """Conclusion, the agent's last words and where the answer is, each on a line."""
+    """Conclusion, the agent's last words, what was published, and where the answer is, each on a line."""
     name = f"{report.agent}: " if report.agent else ""
     lines = [f"{MARKS[report.conclusion]} {name}{report.conclusion}, {one_line(report.reason, 500)}"]
     paragraphs = [part for part in report.summary.split("\n\n") if part.strip()]
     if paragraphs:
         lines.append(f"“{one_line(paragraphs[0], _LAST_WORDS)}”")
+    for row in publication_rows(report):
+        lines.append(f"{row.mark} {' · '.join(filter(None, [row.name, row.commit, row.text, row.url]))}")
     if address:
         lines.append(f"→ {address}")
     return lines

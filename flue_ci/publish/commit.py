@@ -26,7 +26,7 @@ class CommitPublisher:
         try:
             push, commit = await _commit(report, target)
         except PushRefused as refusal:
-            return Published(publisher="commit", state="refused", detail=f"not committed: {refusal}")
+            return Published(publisher="commit", state="refused", detail=one_line(f"not committed: {refusal}", 500))
         return Published(
             publisher="commit",
             url=commit.url,

@@ -17,7 +17,7 @@ from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_checks, secret_in
 from flue_ci.report.folder import load_commits
 from flue_ci.report.report import Report
-from flue_ci.workspace.tree_entries import MAX_BYTES, linked_places, tree_entries
+from flue_ci.workspace.tree_entries import MAX_BLOBS, MAX_BYTES, blobs_to_send, linked_places, tree_entries
 from flue_ci.workspace.verify import verify_patch
 
 _RIGHTS = "the token may not write to the repository: the job needs permissions: contents: write"
@@ -96,6 +96,10 @@ async def _verify(
         entries = await tree_entries(source, before, changes.tree)
     except TooMuchOutput:
         raise PushRefused(f"the changed files have more than {human_bytes(MAX_BYTES)} together") from None
+    if (count := blobs_to_send(entries)) > MAX_BLOBS:
+        raise PushRefused(
+            f"{count:,} files that are no text are more than the {MAX_BLOBS} that GitHub takes in a while"
+        )
     if place := secret_in(patch, entries, target.redact):
         raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
     return changes.files, changes.tree, entries

@@ -15,6 +15,7 @@ from flue_ci.git.protected import is_protected
 from flue_ci.report.diffs import read_patch, without_binary
 from flue_ci.report.report import Publishing, Report
 from flue_ci.safety.redact import added_lines
+from flue_ci.workspace.tree_entries import is_text
 
 # What nobody can open by `publish.allow`: it runs on the forge with the rights of the repository.
 _NEVER = re.compile(r"(?:^|/)(?:\.github(?:/(?:workflows|actions)(?:/|$)|$)|action\.ya?ml(?:/|$))")
@@ -71,7 +72,8 @@ def refused_by_checks(report: Report) -> str:
         noun = "the check" if len(failures) == 1 else "the checks"
         return f"{noun} {first_few([one_line(name, 60) for name in failures], 3)} {verb}"
     verification = report.verification
-    if report.checks and (verification is None or verification.where != "fresh" or not verification.ready):
+    is_clean = verification and verification.where == "fresh" and verification.ready and verification.isolated
+    if report.checks and not is_clean:
         return "the checks did not run in a clean sandbox, and only there they count: verify: fresh in the spec"
     return ""
 
@@ -86,7 +88,7 @@ def secret_in(patch: bytes, entries: Iterable[TreeEntry], redact: Callable[[str]
                 return read_patch(part)[0].path
         return "the patch"
     for entry in entries:
-        if entry.content is not None and (b"\0" in entry.content or not _is_text(entry.content)):
+        if entry.content is not None and not is_text(entry.content):
             text = entry.content.decode("utf-8", "replace")
             if redact(text) != text:
                 return entry.path
@@ -98,14 +100,6 @@ def _holds_secret(patch: str, redact: Callable[[str], str]) -> bool:
     lines = [line for line in patch.split("\n") if not line.startswith("index ")]
     text = added_lines("\n".join(lines).encode()).decode()
     return redact(text) != text
-
-
-def _is_text(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def describe_protected(reasons: Mapping[str, str]) -> str:

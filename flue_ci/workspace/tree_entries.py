@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections.abc import Iterable
 
 from flue_ci.core.commits import TreeEntry
 from flue_ci.git.command import read_objects, split_nul
@@ -10,6 +11,7 @@ from flue_ci.git.source import Source
 from flue_ci.workspace.verify import changed_entries
 
 MAX_BYTES = 40_000_000  # of the files that are sent to a forge
+MAX_BLOBS = 300  # GitHub takes 500 requests an hour that write something
 
 
 async def tree_entries(source: Source, before: str, after: str) -> tuple[TreeEntry, ...]:
@@ -31,6 +33,19 @@ async def tree_entries(source: Source, before: str, after: str) -> tuple[TreeEnt
         else:
             result.append(TreeEntry(path=entry.path, mode=entry.mode, content=contents[entry.blob]))
     return tuple(result)
+
+
+def blobs_to_send(entries: Iterable[TreeEntry]) -> int:
+    """How many different contents are no text, each of which is a request."""
+    return len({entry.content for entry in entries if entry.content is not None and not is_text(entry.content)})
+
+
+def is_text(content: bytes) -> bool:
+    """Whether bytes are UTF-8 without NUL."""
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 async def linked_places(source: Source, *trees: str) -> tuple[str, ...]:

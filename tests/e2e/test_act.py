@@ -203,11 +203,17 @@ def test_a_fork_is_served(act: Act) -> None:
     assert (ran.code, ran.conclusion) == (0, "success"), ran.log
 
 
-def test_a_label_starts_its_agent(act: Act) -> None:
+def test_a_label_starts_its_agent_whose_changes_are_committed(act: Act) -> None:
     github = act.job.github
-    pull = github.pull(act.job.start(fix_tests={"triggers": {"labels": ["go"]}}), {"other.txt": "x\n"})
+    github.permissions["contents"] = "write"
+    spec = {"triggers": {"labels": ["go"]}, "publish": {"changes": "commit"}}
+    pull = github.pull(act.job.start(fix_tests=spec), {"other.txt": "x\n"})
+    before = pull["head"]["sha"]
     ran = act.run("pull_request", github.pulled(pull, "labeled", "ada", label={"name": "go"}))
     assert (ran.code, ran.conclusion) == (0, "success"), ran.log
+    assert pull["head"]["sha"] != before
+    assert f"`{pull['head']['sha'][:9]}` · verified by GitHub" in github.ours()[0]["body"]
+    assert f"✅ commit · {pull['head']['sha'][:9]}" in ran.log
 
 
 def test_a_dispatch_runs_its_agent(act: Act) -> None:

@@ -12,6 +12,7 @@ from flue_ci.core.commits import TreeEntry
 from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_checks, secret_in
 from flue_ci.report.report import CommandResult, Publishing, Verification
 from flue_ci.safety.redact import Redactor
+from flue_ci.workspace.tree_entries import blobs_to_send
 from tests.support.reports import FULL
 
 PASSED = CommandResult(name="tests", command="true", exit_code=0)
@@ -106,6 +107,7 @@ BY_CHECKS: dict[str, tuple[dict[str, Any], str]] = {
     "out of time": ({"checks": (replace(PASSED, timed_out=True),)}, "did not pass"),
     "not known": ({"checks": (replace(PASSED, state="unknown", exit_code=255),)}, "did not pass"),
     "same sandbox": ({"verification": replace(CLEAN, where="same")}, "clean sandbox"),
+    "no isolation": ({"verification": replace(CLEAN, isolated=False)}, "clean sandbox"),
     "never started": ({"verification": replace(CLEAN, ready=False)}, "clean sandbox"),
     "no verification": ({"verification": None}, "clean sandbox"),
     "a limit": ({"conclusion": "partial", "reason": "stopped by the limit of turns"}, "limit of turns"),
@@ -140,3 +142,9 @@ def test_a_secret_counts_where_it_is_added_and_not_where_it_was() -> None:
     assert secret_in(patch_of(*["+x"] * 60_000, f"+{token}"), (), redact) == "a.txt"
     for content, place in ((b"\0canary-secret-5c1f0e", "b"), (b"\xff\xfe" + token.encode(), "b"), (b"\0x", "")):
         assert secret_in(b"", [TreeEntry(path="b", mode="100644", content=content)], redact) == place
+
+
+def test_a_blob_is_counted_once_and_a_text_is_none() -> None:
+    contents = [b"text", "größer".encode(), b"\0", b"\0", b"\xff", None]
+    entries = [TreeEntry(path=str(number), mode="100644", content=each) for number, each in enumerate(contents)]
+    assert blobs_to_send([*entries, TreeEntry(path="x", mode="100644", blob="a" * 40)]) == 2
