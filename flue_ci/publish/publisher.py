@@ -25,7 +25,8 @@ class PublishTarget:
     For what is pushed: `branch` is the pull request's own in this repository, "" for none; `open_source` brings its
     commit to this host, None where there is none; `patch` is the patch as it was verified, with whatever it holds.
     `actor` and `actor_id` are the person who asked, "" and 0 for nobody. `push_forge` moves branches with a token whose
-    pushes start workflows; None: the job's own token does, and they start none.
+    pushes start workflows; None: the job's own token does, and they start none. `ask_refusal` says why no box can be
+    offered for `when: ask`, "" for no reason.
     """
 
     publishing: Publishing
@@ -45,6 +46,7 @@ class PublishTarget:
     actor: str = ""
     actor_id: int = 0
     push_forge: ChangesForge | None = None
+    ask_refusal: str = ""
 
 
 class Publisher(Protocol):

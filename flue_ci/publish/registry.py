@@ -1,6 +1,7 @@
 """The publishers by name, and those that a run needs."""
 
 from flue_ci.core.registry import Registry
+from flue_ci.publish.ask import AskPublisher
 from flue_ci.publish.publisher import Publisher, PublishTarget
 from flue_ci.spec.publish_schema import OTHER_PUBLISHERS
 
@@ -37,6 +38,8 @@ def load_publishers(changes: str, target: PublishTarget) -> dict[str, Publisher]
     if target.publishing.comment != "none" and target.number is not None:
         names.append("comment")
     publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}
+    if target.publishing.when == "ask" and changes in publishers:
+        publishers[changes] = AskPublisher()
     if target.forge is None:
         for name in [name for name, publisher in publishers.items() if publisher.needs_forge]:
             target.notify(f"`{name}` publishes in GitHub Actions only")

@@ -92,7 +92,6 @@ def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
         (isinstance(spec.engine, ProgramSpec), "engine", "running another agent's program is", "use `engine: agent`"),
         (provider in NOT_SUPPORTED_YET, "model.provider", f"the provider `{provider}` is", "use anthropic"),
         (is_other_changes, "publish.changes", f"`{changes}` is", "use patch"),
-        (spec.publish.when == "ask", "publish.when", "`ask` is", "use checks-pass"),
         (spec.repair, "repair", "repairing CI is", "remove the key"),
     )
     problems = Problems(spec.document)
