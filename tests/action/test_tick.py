@@ -16,6 +16,7 @@ import pytest
 
 from flue_ci.action.context import open_context, read_event
 from flue_ci.action.job import start_job
+from flue_ci.action.republish import publish_from_job
 from flue_ci.action.saved_change import NothingSaved, fetch_saved_change
 from flue_ci.action.tick import push_saved_change
 from flue_ci.core.changes import ChangedFile
@@ -403,3 +404,36 @@ def test_a_token_of_its_own_moves_the_branch_and_is_seen_nowhere(
         if verb == "PATCH" and "/git/refs/" in path
     ]
     assert [value.rpartition(" ")[2] for value in moved] == [APP_TOKEN]
+
+
+def publish_in_a_second_job(world: World, folder: Path, **more: str) -> str:
+    """The answer that the second of two jobs writes."""
+    folder.mkdir()
+    (folder / "report.json").write_text(to_json(world.report))
+    (folder / "changes.patch").write_bytes(PATCH)
+    world.github.comments.clear()
+    comment = world.github.say(world.pull["number"], "ada", "/flue fix-tests")
+    payload = world.github.commented(world.pull, comment)
+    environ = world.github.env("issue_comment", payload) | more
+    publish_from_job(start_job(environ), folder, Signals())
+    (answer,) = world.github.ours()
+    return str(answer["body"])
+
+
+def test_the_second_of_two_jobs_offers_the_box_and_what_cannot_be_pushed_gets_none(
+    world: World, tmp_path: Path
+) -> None:
+    world.stored |= {"digest": f"sha256:{'d' * 64}"}
+    body = publish_in_a_second_job(world, tmp_path / "a")
+    box = find_tick(body, body.replace("- [ ] <!-- flue-ci push", "- [x] <!-- flue-ci push"))
+    assert box
+    assert (box.artifact, box.run, world.commits()) == ("d" * 64, 7, 0)
+    body = publish_in_a_second_job(world, tmp_path / "b", GITHUB_REF="refs/heads/topic")
+    assert "No box is offered: GitHub ran this for another branch" in body
+    del world.github.permissions["actions"]
+    body = publish_in_a_second_job(world, tmp_path / "c")
+    assert "No box is offered: it could not be looked for" in body
+    world.report = replace(world.report, checks=(CommandResult(name="tests", command="pytest -q", exit_code=1),))
+    body = publish_in_a_second_job(world, tmp_path / "d")
+    assert "No box is offered: the check tests was not run or did not pass" in body
+    assert "flue-ci push" not in body
