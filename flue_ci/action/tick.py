@@ -81,7 +81,7 @@ async def _answer(context: JobContext, box: PushBox) -> int:
         report, patch = await fetch_saved_change(context, box)
         report = await _publish(context, target, agent, report, patch)
     except NothingSaved as nothing:
-        entry = Published(publisher="commit", state="refused", detail=f"Not pushed: {nothing}.")
+        entry = Published(publisher="commit", state="refused", detail=f"not pushed: {nothing}")
         await _replace_box(context, entry, agent)
         job.warning(entry.detail)
         return job.skip(entry.detail)

@@ -42,13 +42,13 @@ class AskPublisher:
             reason = str(refusal)
         if reason:
             return refused("commit", reason)
-        detail = "Waits for somebody who ticks the box in the comment."
+        detail = "waits for somebody who ticks the box in the comment"
         return Published(publisher="commit", state="waiting", detail=detail)
 
 
 def refused(publisher: str, reason: str) -> Published:
     """The entry for a box that is not offered."""
-    return Published(publisher=publisher, state="refused", detail=f"No box is offered: {reason}.")
+    return Published(publisher=publisher, state="refused", detail=f"no box is offered: {reason}")
 
 
 def without_boxes(report: Report, reason: str) -> Report:
@@ -76,8 +76,9 @@ def box_of(report: Report, patch: bytes) -> str:
         patch=hashlib.sha256(patch).hexdigest(),
     )
     words = _WORDS.get(entry.publisher) or f"**Publish this change** by {escape(one_line(entry.publisher, 60))}"
-    roles = escape(", ".join(one_line(role, 40) for role in report.publish.roles[:9]))
-    return box_line(box, f"{words} · for people with the role {roles}")
+    *roles, last = [one_line(role, 40) for role in report.publish.roles[:9]] or ["none"]
+    people = " or ".join(filter(None, [", ".join(roles), last]))
+    return box_line(box, f"{words} · for people with the role {escape(people)}")
 
 
 def outcome_line(entry: Published, login: str, request: str) -> str:

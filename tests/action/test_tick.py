@@ -159,7 +159,7 @@ def test_a_tick_pushes_the_saved_change(world: World) -> None:
     code, line = world.tick()
     assert (code, world.commits()) == (0, 1)
     assert line.startswith("✅ [**commit**](")
-    assert "No CI starts on it" in line
+    assert "CI does not start on it" in line
 
 
 def test_two_people_at_the_same_moment_push_once(world: World) -> None:
@@ -260,7 +260,7 @@ SAVED_ELSEWHERE: dict[str, tuple[dict[str, Any], str]] = {
 def nothing_was_pushed(world: World, code: int, line: str, words: str) -> None:
     assert words in line, line
     assert (code, world.commits()) == (0, 0)
-    assert line.startswith("🚫 **commit** · Not ")
+    assert line.startswith("🚫 **commit** · not ")
     assert line.endswith(" · ticked by `mona` · for a fresh run write `/flue fix-tests`")
     assert world.github.actions_runs.leaks == []
 
@@ -394,7 +394,7 @@ def test_a_token_of_its_own_moves_the_branch_and_is_seen_nowhere(
     code, line = world.tick(**more)
     assert (code, world.commits()) == (0, 1)
     assert "CI starts on it" in line
-    assert "No CI" not in line
+    assert "does not" not in line
     log = re.sub(r"(?m)^::add-mask::.*\n", "", capsys.readouterr().out)
     for secret in (APP_TOKEN, TOKEN, "PRIVATE KEY"):
         assert secret not in log + world.answer["body"]
@@ -429,11 +429,11 @@ def test_the_second_of_two_jobs_offers_the_box_and_what_cannot_be_pushed_gets_no
     assert box
     assert (box.artifact, box.run, world.commits()) == ("d" * 64, 7, 0)
     body = publish_in_a_second_job(world, tmp_path / "b", GITHUB_REF="refs/heads/topic")
-    assert "No box is offered: GitHub ran this for another branch" in body
+    assert "no box is offered: GitHub ran this for another branch" in body
     del world.github.permissions["actions"]
     body = publish_in_a_second_job(world, tmp_path / "c")
-    assert "No box is offered: it could not be looked for" in body
+    assert "no box is offered: it could not be looked for" in body
     world.report = replace(world.report, checks=(CommandResult(name="tests", command="pytest -q", exit_code=1),))
     body = publish_in_a_second_job(world, tmp_path / "d")
-    assert "No box is offered: the check tests was not run or did not pass" in body
+    assert "no box is offered: the check tests was not run or did not pass" in body
     assert "flue-ci push" not in body

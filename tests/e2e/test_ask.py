@@ -61,7 +61,7 @@ def test_a_tick_pushes_the_saved_change_once(make_job: MakeJob) -> None:
     job = make_job()
     pull, answer, done = asked(job, SPEC)
     assert commits(job, pull) == []
-    assert "Waits for" not in answer["body"]
+    assert "waits for" not in answer["body"]
     (line,) = re.findall(r"^- \[ \] <!-- flue-ci push .*$", answer["body"], re.MULTILINE)
     assert "**Push this change** to the branch of this pull request" in line
     environ = ticked(job, pull, answer)

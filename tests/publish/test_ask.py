@@ -26,7 +26,7 @@ from tests.support.reports import FULL, PATCH
 
 URL = "https://github.com/ada/tools/actions/runs/7"
 TRIGGER = Trigger(event="issue_comment.created", repo="ada/tools", number=3, head_sha="a" * 40, run_url=URL)
-WAITING = Published(publisher="commit", state="waiting", detail="Waits for somebody who ticks the box in the comment.")
+WAITING = Published(publisher="commit", state="waiting", detail="waits for somebody who ticks the box in the comment")
 REPORT = replace(
     FULL,
     trigger=replace(TRIGGER, workflow="flue.yml"),
@@ -51,15 +51,15 @@ def test_the_box_names_what_was_saved_and_stands_above_the_way_to_take_it() -> N
     assert (box.agent, box.workflow, box.run, box.attempt, box.head) == ("fix-tests", "flue.yml", 7, 1, "a" * 40)
     assert (box.artifact, box.patch) == ("b" * 64, hashlib.sha256(PATCH).hexdigest())
     assert body.index("**Push this change**") < body.index("**Take the changes**")
-    assert "for people with the role admin, write" in body
-    assert "Waits for" not in body
+    assert "for people with the role admin or write" in body
+    assert "waits for" not in body
     assert "<li>" in github_html(body)
 
 
 def test_only_the_comment_has_a_box() -> None:
     for text in (markdown(REPORT, PATCH), summary_page(REPORT, PATCH, server_url="https://github.com")):
         assert "flue-ci push" not in text
-        assert "Waits for somebody" in text
+        assert "waits for somebody" in text
 
 
 TRIGGERS: dict[str, Any] = {
@@ -83,7 +83,7 @@ def test_there_is_no_box_before_the_upload_nor_for_what_does_not_wait() -> None:
     assert box_of(replace(REPORT, trigger=None), PATCH) == ""
     failure = without_boxes(REPORT, "the upload failed")
     assert box_of(failure, PATCH) == ""
-    assert failure.published[0].detail == "No box is offered: the upload failed."
+    assert failure.published[0].detail == "no box is offered: the upload failed"
 
 
 def test_no_text_of_an_agent_or_a_command_makes_a_box() -> None:
@@ -122,7 +122,7 @@ def test_a_box_ends_when_another_run_begins_and_with_another_answer() -> None:
 
 def test_the_box_comes_with_the_artifact() -> None:
     before = body_of(replace(REPORT, artifact=replace(REPORT.artifact, digest="")))
-    assert "Waits for somebody" in before
+    assert "waits for somebody" in before
     after = revised_comment(before, REPORT, PATCH, server_url="https://github.com")
     assert find_tick(after, tick(after))
 
