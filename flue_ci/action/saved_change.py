@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flue_ci.action.context import JobContext
+from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import FlueError, ForgeError
 from flue_ci.core.private_file import write_private_file
 from flue_ci.core.workflow_runs import ActionsForge, StoredArtifact, WorkflowRun
@@ -34,7 +35,8 @@ async def fetch_saved_change(context: JobContext, box: PushBox) -> tuple[Report,
     if not isinstance(forge, ActionsForge):
         raise NothingSaved("this forge keeps no runs")
     try:
-        _check_run(await forge.workflow_run(box.run), box, context)
+        run = await forge.workflow_run(box.run)
+        _check_run(run, box, context)
         name = plan_artifact(box.agent, run_url(context, box)).name
         artifact = _choose(await forge.artifacts(box.run, name), box)
         data = await forge.download_artifact(artifact, MAX_ARCHIVE_BYTES)
@@ -49,6 +51,7 @@ async def fetch_saved_change(context: JobContext, box: PushBox) -> tuple[Report,
         raise NothingSaved("the saved report is about another change than the box names")
     if report.trigger is None or report.trigger.run_url != run_url(context, box):
         raise NothingSaved("the saved report is of another run than the box names")
+    await _check_history(run, context)
     return report, patch
 
 
@@ -68,6 +71,20 @@ def _check_run(run: WorkflowRun, box: PushBox, context: JobContext) -> None:
         raise NothingSaved("the run that made the change is a fork's")
     if not context.is_trusted_branch(run.branch):
         raise NothingSaved("the run that made the change is not one for the default branch")
+
+
+async def _check_history(run: WorkflowRun, context: JobContext) -> None:
+    """The run's own commit, which the workflow came from, has to be in the history of its branch: a tag can have the
+    name of the branch."""
+    forge = context.forge
+    tip = await forge.branch_head(run.branch) if isinstance(forge, ChangesForge) else ""
+    try:
+        if tip and isinstance(forge, ChangesForge) and await forge.commits_between(run.head_sha, tip) is not None:
+            return
+    except ForgeError as error:
+        if error.status not in _GONE:
+            raise
+    raise NothingSaved("the run that made the change ran for a commit that is not on the default branch")
 
 
 def _choose(artifacts: Sequence[StoredArtifact], box: PushBox) -> StoredArtifact:

@@ -21,6 +21,7 @@ from flue_ci.core.ports import Rereading
 from flue_ci.gate import policy
 from flue_ci.gate.push_box import PushBox, is_same_text, replace_boxes
 from flue_ci.publish.ask import outcome_line
+from flue_ci.publish.comment import LONGEST_BODY
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import publish_report
 from flue_ci.publish.registry import PUBLISHERS
@@ -54,6 +55,8 @@ async def _answer(context: JobContext, box: PushBox) -> int:
     job, event = context.job, context.event
     if not is_same_account(Account(id=event.author_id, login=event.author), await context.forge.me()):
         return job.skip("the box that was ticked is in a comment of another account")
+    if job.inputs.dry_run:
+        return job.skip("a dry run pushes nothing")
     if await _ticked_comment(context) is None:
         return job.skip(_ANSWERED)
     roles = asyncio.ensure_future(fetch_roles(event, context.forge))
@@ -167,11 +170,16 @@ async def _replace_box(context: JobContext, entry: Published, agent: Agent) -> N
     """Raises `ForgeError`."""
     settings = context.job.inputs.gate
     request = f"{settings.trigger} {agent.triggers.comment or agent.name}"
-    line = context.job.redact(outcome_line(entry, context.event.actor, request))
-    if comment := await _ticked_comment(context):
-        await context.forge.edit(comment, replace_boxes(comment.body, line))
-    else:
+    comment = await _ticked_comment(context)
+    if comment is None:
         context.job.say(_ANSWERED)
+        return
+    for text in (entry, replace(entry, detail="see the log of the job")):
+        line = context.job.redact(outcome_line(text, context.event.actor, request))
+        body = replace_boxes(comment.body, line)
+        if len(body) <= LONGEST_BODY:
+            break
+    await context.forge.edit(comment, body)
 
 
 async def _open_again(context: JobContext) -> None:

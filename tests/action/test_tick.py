@@ -22,7 +22,7 @@ from flue_ci.action.tick import push_saved_change
 from flue_ci.core.changes import ChangedFile
 from flue_ci.gate.policy import Allow, decide
 from flue_ci.gate.push_box import find_tick
-from flue_ci.publish.comment import report_comment
+from flue_ci.publish.comment import LONGEST_BODY, report_comment
 from flue_ci.report.report import Artifact, Changes, CommandResult, Published, Publishing, Report, Trigger, to_json
 from flue_ci.run.session import Signals
 from tests.support.github_actions import archive
@@ -113,7 +113,7 @@ class World:
 
 def make_world(github: GitHubServer, work: Path, pull: dict[str, Any]) -> World:
     github.permissions |= {"actions": "read", "contents": "write"}
-    run = github.actions_runs.run(github, id=7)
+    run = github.actions_runs.run(github, id=7, head_sha=pull.get("base", {}).get("sha", "a" * 40))
     files = (ChangedFile(path="greeting.txt", kind="modified", added=1, deleted=1),)
     report = replace(
         FULL,
@@ -186,6 +186,19 @@ def test_a_branch_that_moved_meanwhile_is_looked_at_once_more(world: World) -> N
     assert world.commits() == 1
 
 
+def test_a_dry_run_pushes_nothing(world: World) -> None:
+    assert "- [x] <!-- flue-ci push" in world.tick(FLUE_CI_DRY_RUN="true")[1]
+    assert world.commits() == 0
+
+
+def test_what_became_of_it_has_room_in_a_full_comment(world: World) -> None:
+    world.answer["body"] += f"\n{'x' * (LONGEST_BODY - len(world.answer['body']) - 10)}"
+    route, words = f"PATCH topic-{world.pull['number']}", "the rule of a branch " * 30
+    world.github.faults.add(route, status=422, message=words, times=2)
+    assert "🚫 **commit** · see the log of the job · ticked by `mona`" in world.tick()[1]
+    assert len(world.answer["body"]) <= LONGEST_BODY
+
+
 def late(world: World, **more: Any) -> None:
     world.stored |= more
 
@@ -217,6 +230,8 @@ REFUSALS: dict[str, tuple[Callable[[World], Any], str]] = {
 }
 LATE: dict[str, tuple[Callable[[World], Any], str]] = {
     "the artifact expired": (lambda w: late(w, expired=True), "has expired"),
+    "a tag of the name": (lambda w: w.run.update(head_sha=w.pull["head"]["sha"]), "not on the default branch"),
+    "a commit that is not there": (lambda w: w.run.update(head_sha="a" * 40), "not on the default branch"),
     "another patch": (
         lambda w: w.answer.update(body=re.sub(r"patch=\w{64}", f"patch={'1' * 64}", w.answer["body"])),
         "another change",
@@ -266,7 +281,7 @@ def nothing_was_pushed(world: World, code: int, line: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), LATE.values(), ids=LATE)
-@pytest.mark.family(5)
+@pytest.mark.family(6)
 def test_what_came_too_late_is_refused_where_the_box_was(
     world: World, change: Callable[[World], Any], words: str
 ) -> None:
