@@ -6,7 +6,7 @@ be those that the box names.
 """
 
 import hashlib
-import tempfile
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,19 +18,20 @@ from flue_ci.core.workflow_runs import ActionsForge, StoredArtifact, WorkflowRun
 from flue_ci.gate.push_box import PushBox
 from flue_ci.report.archive import MAX_ARCHIVE_BYTES, read_archive
 from flue_ci.report.delivery import plan_artifact
-from flue_ci.report.folder import PATCH, load
+from flue_ci.report.folder import load
 from flue_ci.report.report import Report
 
 _GONE = (404, 410)
+_FILES = re.compile(r"report\.json|changes\.patch|commit-\d{1,4}\.patch")
 
 
 class NothingSaved(FlueError):
     """There is no such change any more, or it is another one. The message goes on from `not pushed: `."""
 
 
-async def fetch_saved_change(context: JobContext, box: PushBox) -> tuple[Report, bytes]:
-    """The report and the patch that the box names. Raises `NothingSaved` with the reason, `FlueError` when GitHub is
-    out of reach."""
+async def fetch_saved_change(context: JobContext, box: PushBox, folder: Path) -> tuple[Report, bytes]:
+    """The report and the patch that the box names; `folder`, which is made, gets their files. Raises `NothingSaved`
+    with the reason, `FlueError` when GitHub is out of reach."""
     forge = context.forge
     if not isinstance(forge, ActionsForge):
         raise NothingSaved("this forge keeps no runs")
@@ -46,7 +47,7 @@ async def fetch_saved_change(context: JobContext, box: PushBox) -> tuple[Report,
         raise NothingSaved("the run that made the change, or its artifact, is gone") from error
     if hashlib.sha256(data).hexdigest() != box.artifact:
         raise NothingSaved("the artifact of the run is another one than the box names")
-    report, patch = _unpack(data)
+    report, patch = _unpack(data, folder)
     if hashlib.sha256(patch).hexdigest() != box.patch or report.agent != box.agent or not report.changes.patch:
         raise NothingSaved("the saved report is about another change than the box names")
     if report.trigger is None or report.trigger.run_url != run_url(context, box):
@@ -99,12 +100,12 @@ def _choose(artifacts: Sequence[StoredArtifact], box: PushBox) -> StoredArtifact
     return matches[0]
 
 
-def _unpack(data: bytes) -> tuple[Report, bytes]:
+def _unpack(data: bytes, folder: Path) -> tuple[Report, bytes]:
     """Raises `NothingSaved` for what is no report of ours."""
-    with tempfile.TemporaryDirectory(prefix="flue-ci-", ignore_cleanup_errors=True) as folder:
-        try:
-            for name, content in read_archive(data, ("report.json", PATCH)).items():
-                write_private_file(Path(folder) / name, content)
-            return load(Path(folder))
-        except FlueError as error:
-            raise NothingSaved(f"the saved report cannot be read: {error}".replace(folder, "it")) from error
+    folder.mkdir(mode=0o700)
+    try:
+        for name, content in read_archive(data, _FILES).items():
+            write_private_file(folder / name, content)
+        return load(folder)
+    except FlueError as error:
+        raise NothingSaved(f"the saved report cannot be read: {error}".replace(str(folder), "it")) from error

@@ -7,6 +7,7 @@ pushed twice: the publisher finds a commit of the same change, and only a commen
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 from flue_ci.action.agent_run import end_early
 from flue_ci.action.authorize import fetch_roles
@@ -81,7 +82,7 @@ async def _answer(context: JobContext, box: PushBox) -> int:
     try:
         if reason := _change_of_mind(target, agent):
             raise NothingSaved(reason)
-        report, patch = await fetch_saved_change(context, box)
+        report, patch = await fetch_saved_change(context, box, _saved_folder(context))
         report = await _publish(context, target, agent, report, patch)
     except NothingSaved as nothing:
         entry = Published(publisher="commit", state="refused", detail=f"not pushed: {nothing}")
@@ -129,7 +130,7 @@ async def _publish(context: JobContext, target: Target, agent: Agent, report: Re
         raise NothingSaved(str(error)) from error
     report = trusted_report(report, context, target, agent.spec)
     assert report.trigger
-    place = context.publish_target(report.trigger, report.publish, context.job.out, target)
+    place = context.publish_target(report.trigger, report.publish, _saved_folder(context), target)
     place = replace(place, patch=patch)
     changes = report.publish.changes
     for _ in range(2):
@@ -138,6 +139,11 @@ async def _publish(context: JobContext, target: Target, agent: Agent, report: Re
         if not result.published or result.published[0].state != "refused":
             break
     return context.job.redact.redact_value(result)
+
+
+def _saved_folder(context: JobContext) -> Path:
+    """Where the files of the saved run lie; they end with the job."""
+    return context.trusted_folder.with_name("saved")
 
 
 def _finish(context: JobContext, report: Report, patch: bytes) -> int:

@@ -314,7 +314,7 @@ def refusal(world: World) -> str:
     box = find_tick(event.text_before, event.text)
     assert box
     with open_context(start_job(environ), event, Signals()) as context, pytest.raises(NothingSaved) as caught:
-        asyncio.run(fetch_saved_change(context, box))
+        asyncio.run(fetch_saved_change(context, box, context.trusted_folder.with_name("saved")))
     assert world.github.actions_runs.leaks == []
     return str(caught.value)
 
