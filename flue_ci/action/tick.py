@@ -87,7 +87,6 @@ async def _answer(context: JobContext, box: PushBox) -> int:
     except NothingSaved as nothing:
         entry = Published(publisher="commit", state="refused", detail=f"not pushed: {nothing}")
         await _replace_box(context, entry, agent)
-        job.warning(entry.detail)
         return job.skip(entry.detail)
     if report.published:
         await _replace_box(context, report.published[0], agent)

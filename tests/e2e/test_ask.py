@@ -21,8 +21,8 @@ def asked(job: Job, spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     """A run that has answered, with its artifact uploaded and linked: the pull request, the answer, and the run."""
     github = job.github
     github.permissions |= {"actions": "read", "contents": "write"}
-    github.actions_runs.run(github, id=7)
     pull = github.pull(job.start(fix_tests=spec), {"other.txt": "new\n"})
+    github.actions_runs.run(github, id=7, head_sha=pull["base"]["sha"])
     comment = github.say(pull["number"], "ada", "/flue fix-tests")
     environ = github.env("issue_comment", github.commented(pull, comment))
     done = job.act(environ)
