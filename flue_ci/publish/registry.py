@@ -38,8 +38,8 @@ def load_publishers(changes: str, target: PublishTarget) -> dict[str, Publisher]
     if target.publishing.comment != "none" and target.number is not None:
         names.append("comment")
     publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}
-    if target.publishing.when == "ask" and changes in publishers:
-        publishers[changes] = AskPublisher()
+    if target.publishing.when == "ask" and target.publishing.changes in publishers:
+        publishers[target.publishing.changes] = AskPublisher()
     if target.forge is None:
         for name in [name for name, publisher in publishers.items() if publisher.needs_forge]:
             target.notify(f"`{name}` publishes in GitHub Actions only")

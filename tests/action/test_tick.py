@@ -162,6 +162,18 @@ def test_a_tick_pushes_the_saved_change(world: World) -> None:
     assert "CI does not start on it" in line
 
 
+def test_a_job_that_ended_before_it_could_say_so_is_finished_by_another(world: World) -> None:
+    environ = world.event("mona")
+    ticked = world.answer["body"]
+    world.act(environ)
+    body = world.answer["body"]
+    world.act(environ)  # a person runs it again
+    assert (world.commits(), world.answer["body"]) == (1, body)
+    world.answer["body"] = ticked
+    assert world.act(environ | {"GITHUB_RUN_ATTEMPT": "2"})[1].startswith("✅ [**commit**](")
+    assert world.commits() == 1
+
+
 def test_two_people_at_the_same_moment_push_once(world: World) -> None:
     """Both have looked at the branch before one of them moves it."""
     world.github.faults.add(f"PATCH topic-{world.pull['number']}", delay=0.3, times=2)
@@ -281,7 +293,7 @@ def nothing_was_pushed(world: World, code: int, line: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), LATE.values(), ids=LATE)
-@pytest.mark.family(6)
+@pytest.mark.family(4)
 def test_what_came_too_late_is_refused_where_the_box_was(
     world: World, change: Callable[[World], Any], words: str
 ) -> None:
@@ -302,7 +314,7 @@ def save_another(world: World, parts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("parts", "words"), SAVED_ELSEWHERE.values(), ids=SAVED_ELSEWHERE)
-@pytest.mark.family(3)
+@pytest.mark.family(1)
 def test_a_report_about_something_else_is_refused(world: World, parts: dict[str, Any], words: str) -> None:
     save_another(world, parts)
     nothing_was_pushed(world, *world.tick(), words)
@@ -348,6 +360,7 @@ def test_of_several_artifacts_of_the_name_the_one_that_the_box_names_counts(worl
 
 
 @pytest.mark.parametrize(("roles", "who"), [(["admin"], "mona"), (["triage"], "mona")])
+@pytest.mark.family(1)
 def test_the_roles_of_the_trigger_decide_who_may_tick(world: World, roles: list[str], who: str) -> None:
     world.spec(triggers={"comment": "fix-tests", "roles": roles})
     before = world.answer["body"]
@@ -400,6 +413,7 @@ def test_without_the_permission_to_read_artifacts_the_box_stays_and_the_log_says
 
 
 @pytest.mark.parametrize("key", ["token", "app"])
+@pytest.mark.family(1)
 def test_a_token_of_its_own_moves_the_branch_and_is_seen_nowhere(
     world: World, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
