@@ -152,8 +152,9 @@ def secret_notes(secrets: Mapping[str, str]) -> tuple[str, ...]:
 
 def _run_secrets(settings: Settings, secrets: dict[str, str]) -> Redactor:
     """Only what this run handles is looked for in a patch: any other variable may hold a word such as `postgres`."""
-    keys = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.e2b_api_key, settings.github.token)
-    return Redactor([*secrets.values(), *keys])
+    keys = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.e2b_api_key)
+    github = settings.github
+    return Redactor([*secrets.values(), *keys, github.token, github.push_token, github.app_private_key])
 
 
 def _plan(

@@ -33,17 +33,30 @@ class AskPublisher:
 
     async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
         """Raises `FlueError` when GitHub is out of reach."""
-        reason = target.ask_refusal or report.artifact.missing
-        if not reason and not report.artifact.name:
-            reason = "the report is no artifact of the run"
+        changes = target.publishing.changes
+        if reason := _refusal(report, target):
+            return refused(changes, reason)
         try:
             await prepare_push(report, target)
         except PushRefused as refusal:
-            reason = str(refusal)
-        if reason:
-            return refused("commit", reason)
+            return refused(changes, str(refusal))
         detail = "waits for somebody who ticks the box in the comment"
-        return Published(publisher="commit", state="waiting", detail=detail)
+        return Published(publisher=changes, state="waiting", detail=detail)
+
+
+def _refusal(report: Report, target: PublishTarget) -> str:
+    """Why no box can be offered, as far as that is known without a look at the changes; "" for no reason."""
+    trigger, wishes = report.trigger, target.publishing
+    if target.ask_refusal or report.artifact.missing:
+        return target.ask_refusal or report.artifact.missing
+    if trigger is None or not report.artifact.name:
+        return "the report is no artifact of the run"
+    if wishes.changes == "commit" and not trigger.is_pull_request:
+        return "there is no pull request with a branch to commit to"
+    is_barred = {"commit": True, "pull-request": not wishes.pull_request.forks}.get(wishes.changes, False)
+    if trigger.from_fork and is_barred:
+        return "the pull request comes from a fork, where nothing is ever pushed"
+    return ""
 
 
 def refused(publisher: str, reason: str) -> Published:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flue_ci.gate.push_box import find_tick, replace_boxes
-from flue_ci.publish.ask import box_of, outcome_line, without_boxes
+from flue_ci.publish.ask import AskPublisher, box_of, outcome_line, without_boxes
 from flue_ci.publish.comment import (
     LONGEST_BODY,
     RunProgress,
@@ -19,6 +19,7 @@ from flue_ci.publish.comment import (
     revised_comment,
     summary_page,
 )
+from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.markdown import markdown
 from flue_ci.report.report import Artifact, Published, Publishing, Report, Trigger
 from tests.support.github_comment import github_html
@@ -26,6 +27,7 @@ from tests.support.reports import FULL, PATCH
 
 URL = "https://github.com/ada/tools/actions/runs/7"
 TRIGGER = Trigger(event="issue_comment.created", repo="ada/tools", number=3, head_sha="a" * 40, run_url=URL)
+PULL = replace(TRIGGER, is_pull_request=True)
 WAITING = Published(publisher="commit", state="waiting", detail="waits for somebody who ticks the box in the comment")
 REPORT = replace(
     FULL,
@@ -137,3 +139,36 @@ def test_what_became_of_it_stands_in_the_place_of_the_box() -> None:
     body = replace_boxes(tick(body_of(REPORT)), line)
     assert f"\n\n{line}\n\n**Take the changes**" in body
     assert find_tick(body, tick(body)) is None
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "another branch": ({}, {"ask_refusal": "GitHub ran this elsewhere"}, "elsewhere"),
+    "no artifact": ({"artifact": Artifact(missing="the input `artifact` is false")}, {}, "is false"),
+    "a local run": ({"artifact": Artifact()}, {}, "no artifact"),
+    "an issue": ({"trigger": replace(TRIGGER, is_pull_request=False)}, {}, "no pull request with a branch"),
+    "a fork": ({"trigger": replace(TRIGGER, is_pull_request=True, from_fork=True)}, {}, "from a fork"),
+    "a fork's own pull request": (
+        {"trigger": replace(TRIGGER, is_pull_request=True, from_fork=True)},
+        {"publishing": replace(REPORT.publish, changes="pull-request")},
+        "from a fork",
+    ),
+    "a failed check": (
+        {"trigger": PULL, "checks": (replace(FULL.checks[0], exit_code=1),)},
+        {},
+        "the check tests was not run or did not pass",
+    ),
+    "not a clean sandbox": (
+        {"trigger": PULL, "verification": None},
+        {},
+        "they count",
+    ),
+}
+
+
+@pytest.mark.parametrize(("parts", "place", "words"), REFUSALS.values(), ids=REFUSALS)
+async def test_what_could_not_be_pushed_gets_no_box(parts: dict[str, Any], place: dict[str, Any], words: str) -> None:
+    target = PublishTarget(publishing=REPORT.publish, notify=print, show_error=print, patch=PATCH)
+    entry = await AskPublisher().publish(replace(REPORT, **parts), PATCH, replace(target, **place))
+    assert entry.state == "refused"
+    assert entry.detail.startswith("no box is offered: ")
+    assert words in entry.detail
