@@ -14,6 +14,7 @@ from flue_ci.action.context import JobContext
 from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import FlueError, ForgeError
 from flue_ci.core.private_file import write_private_file
+from flue_ci.core.text import human_bytes
 from flue_ci.core.workflow_runs import ActionsForge, StoredArtifact, WorkflowRun
 from flue_ci.gate.push_box import PushBox
 from flue_ci.report.archive import MAX_ARCHIVE_BYTES, read_archive
@@ -21,7 +22,7 @@ from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report
 
-_GONE = (404, 410)
+_GONE = (404, 410, 413)  # the last: more bytes came than GitHub had said
 _FILES = re.compile(r"report\.json|changes\.patch|commit-\d{1,4}\.patch")
 
 
@@ -97,6 +98,8 @@ def _choose(artifacts: Sequence[StoredArtifact], box: PushBox) -> StoredArtifact
         raise NothingSaved("the artifact of the run is another one than the box names")
     if matches[0].is_expired:
         raise NothingSaved("the artifact with the change has expired")
+    if matches[0].size_bytes > MAX_ARCHIVE_BYTES:
+        raise NothingSaved(f"the artifact with the change has more than {human_bytes(MAX_ARCHIVE_BYTES)}")
     return matches[0]
 
 

@@ -221,6 +221,7 @@ REFUSALS: dict[str, tuple[Callable[[World], Any], str]] = {
     "another artifact": (lambda w: late(w, digest=f"sha256:{'0' * 64}"), "another one than the box names"),
     "other bytes": (lambda w: late(w, _data=w.stored["_data"] + b" "), "another one than the box names"),
     "no digest": (lambda w: late(w, digest=None), "another one than the box names"),
+    "too large": (lambda w: late(w, size_in_bytes=10**9), "has more than"),
     "the run is gone": (lambda w: w.github.actions_runs.runs.clear(), "is gone"),
     "another workflow": (lambda w: w.run.update(path=".github/workflows/ci.yml"), "of another workflow"),
     "a workflow of elsewhere": (
