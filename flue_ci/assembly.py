@@ -85,27 +85,10 @@ def make_forge(
 def make_push_forge(
     settings: Settings, notify: Callable[[str], None], learn: Callable[[str], None], *, pull_requests: bool = False
 ) -> Forge | None:
-    """GitHub with the token whose pushes start workflows: that of `push-token`, or of a GitHub App, which is asked for
-    when it is needed first. `learn` gets the latter; `pull_requests`: it has to open them, too. None: neither is
-    there. Nothing is asked of GitHub yet."""
-    from flue_ci.forges.github.app import AppGitHub
-    from flue_ci.forges.github.client import GitHub
-    from flue_ci.forges.github.retry import RETRY_POLICY
+    """GitHub with a token whose pushes start workflows, see `forges.github.app`; None when there is none."""
+    from flue_ci.forges.github.app import open_push_forge
 
-    github = settings.github
-    retry = replace(RETRY_POLICY, timeout=settings.retry_timeout_seconds or RETRY_POLICY.timeout)
-    if github.push_token:
-        return GitHub(
-            repo=github.repo,
-            token=github.push_token,
-            api_url=github.api_url,
-            graphql_url=github.graphql_url,
-            retry=retry,
-            notify=notify,
-        )
-    if github.app_id or github.app_private_key:
-        return AppGitHub(github, retry=retry, notify=notify, learn=learn, pull_requests=pull_requests)
-    return None
+    return open_push_forge(settings, notify, learn, pull_requests=pull_requests)
 
 
 async def examine_github(settings: GitHubSettings) -> "RepositorySetup":
@@ -179,8 +162,9 @@ def secret_notes(secrets: Mapping[str, str]) -> tuple[str, ...]:
 
 def _run_secrets(settings: Settings, secrets: dict[str, str]) -> Redactor:
     """Only what this run handles is looked for in a patch: any other variable may hold a word such as `postgres`."""
-    keys = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.e2b_api_key, settings.github.token)
-    return Redactor([*secrets.values(), *keys])
+    keys = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.e2b_api_key)
+    github = settings.github
+    return Redactor([*secrets.values(), *keys, github.token, github.push_token, github.app_private_key])
 
 
 def _plan(

@@ -12,6 +12,7 @@ from flue_ci.assembly import make_forge
 from flue_ci.core.discussion import Comment
 from flue_ci.core.errors import EXIT_DONE, FlueError
 from flue_ci.core.ports import Forge
+from flue_ci.publish.ask import without_boxes
 from flue_ci.publish.comment import revised_comment
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.report.delivery import artifact_page, how_to_take
@@ -28,7 +29,8 @@ def link_report(environ: Mapping[str, str]) -> int:
     job = start_job(environ)
     try:
         report, patch = load(Path(environ.get("FLUE_CI_REPORT_PATH", "")).parent)
-        report = _with_artifact(report, environ.get("FLUE_CI_ARTIFACT_URL", ""))
+        url, digest = environ.get("FLUE_CI_ARTIFACT_URL", ""), environ.get("FLUE_CI_ARTIFACT_DIGEST", "")
+        report = _with_artifact(report, url, digest)
         _append_summary(job, report)
         if any(entry.publisher == "comment" for entry in report.published):
             asyncio.run(_revise(job, report, job.redact.redact_value(patch)))
@@ -37,10 +39,13 @@ def link_report(environ: Mapping[str, str]) -> int:
     return EXIT_DONE
 
 
-def _with_artifact(report: Report, url: str) -> Report:
+def _with_artifact(report: Report, url: str, digest: str) -> Report:
+    if url and digest:
+        return replace(report, artifact=replace(report.artifact, url=url, digest=digest))
     if url:
-        return replace(report, artifact=replace(report.artifact, url=url))
-    return replace(report, artifact=Artifact(missing=_UPLOAD_FAILURE))
+        report = replace(report, artifact=replace(report.artifact, url=url))
+        return without_boxes(report, "`actions/upload-artifact` has named no digest of the report")
+    return without_boxes(replace(report, artifact=Artifact(missing=_UPLOAD_FAILURE)), _UPLOAD_FAILURE)
 
 
 def _append_summary(job: ActionJob, report: Report) -> None:

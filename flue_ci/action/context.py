@@ -4,12 +4,13 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.action.job import ActionJob, fail_step, start_job
-from flue_ci.action.target import Target
-from flue_ci.assembly import make_forge
+from flue_ci.action.target import Target, matches_branch
+from flue_ci.assembly import make_forge, make_push_forge
+from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import FlueError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import plural
@@ -22,6 +23,8 @@ from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.report import Publishing, Trigger
 from flue_ci.run.session import Signals
 
+# GitHub names the branch of the pull request for these, whatever the workflow's own commit is.
+_OF_THE_HEAD = ("pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment")
 _QUICK_SECONDS = 3.0  # for what is a courtesy: reactions and progress
 
 
@@ -37,6 +40,7 @@ class JobContext:
     remote: Remote
     trusted_folder: Path
     signals: Signals
+    push_forges: list[Forge] = field(default_factory=list)
 
     def publish_target(
         self, trigger: Trigger, publishing: Publishing, folder: Path, target: Target, depth: int = 1
@@ -54,6 +58,7 @@ class JobContext:
                 self.remote, name=name, head=target.head, ref=target.fetch_ref, base=None, base_ref="", depth=depth
             )
 
+        push_forge = self._open_push_forge(publishing)
         return PublishTarget(
             publishing=publishing,
             repository=trigger.repo,
@@ -71,13 +76,39 @@ class JobContext:
             open_source=open_source,
             actor=event.actor if is_asked else "",
             actor_id=event.actor_id if is_asked else 0,
+            push_forge=push_forge if isinstance(push_forge, ChangesForge) else None,
+            ask_refusal=self._ask_refusal(trigger),
         )
+
+    def is_trusted_branch(self, branch: str) -> bool:
+        """Whether specs of that branch count."""
+        is_listed = any(matches_branch(branch, pattern) for pattern in self.job.inputs.trusted_branches)
+        return bool(branch) and (branch == self.event.default_branch or is_listed)
+
+    def _open_push_forge(self, publishing: Publishing) -> Forge | None:
+        """The one that moves branches so that workflows start; nothing is asked of GitHub yet."""
+        forge = None
+        if publishing.changes not in ("patch", "none"):
+            job, opens = self.job, publishing.changes == "pull-request"
+            forge = make_push_forge(job.settings, job.say, job.learn_secret, pull_requests=opens)
+        if forge:
+            self.push_forges.append(forge)
+        return forge
+
+    def _ask_refusal(self, trigger: Trigger) -> str:
+        """Why no box can be offered: what is ticked later has to be of a run that `action.saved_change` believes."""
+        if trigger.number is None or trigger.in_thread:
+            return "there is no conversation of a pull request or issue that could show it"
+        if self.event.name in _OF_THE_HEAD or not self.is_trusted_branch(self.event.ref.removeprefix("refs/heads/")):
+            return "GitHub ran this for another branch than the default one, and only runs of that are believed later"
+        return ""
 
     async def close(self) -> None:
         """Ends the connections to GitHub, and logs how often it was asked, for a workflow that is debugged."""
-        await self.forge.close()
-        await self.quick_forge.close()
-        count = self.forge.requests + self.quick_forge.requests
+        forges = (self.forge, self.quick_forge, *self.push_forges)
+        for forge in forges:
+            await forge.close()
+        count = sum(forge.requests for forge in forges)
         self.job.log.command(workflow_command("debug", f"GitHub was asked {plural(count, 'time')}"))
 
 

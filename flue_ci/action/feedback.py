@@ -69,7 +69,7 @@ async def post_error(context: JobContext, error: FlueError) -> None:
     event, job = context.event, context.job
     if not job.inputs.has_reacted or not job.inputs.comment or job.inputs.dry_run:
         return
-    if event.number is None or not event.is_comment:
+    if event.number is None or not (event.is_comment or event.text_before):  # the latter: of a box that was ticked
         return
     text = error_reply(job.redact(str(error)), job.run_url, hint=job.redact(error.hint))
     await _answer(context.quick_forge, event, job.redact(text), job.say)

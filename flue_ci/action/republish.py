@@ -16,6 +16,8 @@ from flue_ci.action.target import Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import make_forge
 from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
+from flue_ci.core.text import one_line, plural
+from flue_ci.core.workflow_runs import ActionsForge
 from flue_ci.gate.policy import Allow, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.from_spec import publishing
@@ -55,25 +57,13 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
             command=decision.command if isinstance(decision, Allow) else None,
         )
         target = await _at_earlier_head(report, context, target)
-        _check_same_target(report, context, target)
+        check_same_target(report, context, target)
         spec = await _trusted_spec(context, target, report.agent)
-        trigger = _trigger(report, context, target)
-        changes = replace(report.changes, protected=protected_paths(report.changes.files))
-        exit_code, links = EXIT_CODES[report.conclusion], publishing(spec)
-        artifact = Artifact(missing="the job that ran the agent has uploaded none")
-        if report.artifact.name:
-            artifact = plan_artifact(report.agent, trigger.run_url)
-        report = replace(
-            report,
-            trigger=trigger,
-            publish=links,
-            changes=changes,
-            checks=_trusted_checks(spec, report),
-            exit_code=exit_code,
-            artifact=artifact,
-        )
-        report = job.redact.redact_value(report)
-        place = context.publish_target(trigger, publishing(spec), folder, target)
+        report = trusted_report(report, context, target, spec)
+        if report.publish.when == "ask" and report.artifact.name:
+            report = replace(report, artifact=await _with_digest(context, report))
+        assert report.trigger
+        place = context.publish_target(report.trigger, report.publish, folder, target)
         if dry_run or job.inputs.dry_run:
             await list_calls(report, patch, place, job.settings, job.log.line)
             return EXIT_DONE
@@ -97,6 +87,39 @@ async def list_calls(
     for entry in report.published:
         if entry.state == "refused":
             show(f"{entry.publisher}: {entry.detail}")
+
+
+def trusted_report(report: Report, context: JobContext, target: Target, spec: AgentSpec) -> Report:
+    """The report with what this job knows itself in place of what the file says, and without secrets."""
+    trigger = _trigger(report, context, target)
+    artifact = Artifact(missing="the job that ran the agent has uploaded none")
+    if report.artifact.name:
+        artifact = plan_artifact(report.agent, trigger.run_url)
+    report = replace(
+        report,
+        trigger=trigger,
+        publish=publishing(spec),
+        changes=replace(report.changes, protected=protected_paths(report.changes.files)),
+        checks=_trusted_checks(spec, report),
+        exit_code=EXIT_CODES[report.conclusion],
+        artifact=artifact,
+    )
+    return context.job.redact.redact_value(report)
+
+
+async def _with_digest(context: JobContext, report: Report) -> Artifact:
+    """The artifact with its digest, which GitHub knows; the reason where it does not say it."""
+    artifact, forge = report.artifact, context.forge
+    run = re.search(r"/runs/(\d+)", report.trigger.run_url if report.trigger else "")
+    if not run or not isinstance(forge, ActionsForge):
+        return artifact
+    try:
+        stored = [each for each in await forge.artifacts(int(run[1]), artifact.name) if not each.is_expired]
+    except ForgeError as error:
+        return Artifact(missing=f"it could not be looked for: {one_line(str(error), 300)}")
+    if len(stored) != 1:
+        return Artifact(missing=f"the run has {plural(len(stored), 'artifact')} of the name {artifact.name}")
+    return replace(artifact, digest=stored[0].digest)
 
 
 async def _trusted_spec(context: JobContext, target: Target, name: str) -> AgentSpec:
@@ -139,7 +162,7 @@ async def _at_earlier_head(report: Report, context: JobContext, target: Target) 
     return replace(target, head=head) if is_earlier else target
 
 
-def _check_same_target(report: Report, context: JobContext, target: Target) -> None:
+def check_same_target(report: Report, context: JobContext, target: Target) -> None:
     """Refuses a report that is about something else than this job's event."""
     source = report.trigger
     if source is None:

@@ -37,6 +37,11 @@ def _act(job: ActionJob, signals: Signals) -> int:
         return job.skip("what looks like a request stands in code, a quote, hidden text or a mail that is answered")
     if not isinstance(decision, Allow):
         return job.skip(decision.reason)
+    if decision.tick:
+        from flue_ci.action.tick import push_saved_change
+
+        with open_context(job, event, signals) as context:
+            return asyncio.run(push_saved_change(context, decision.tick))
     if not decision.command:
         event = event.without_request()
     with open_context(job, event, signals) as context:

@@ -96,22 +96,26 @@ async def find_target(
     *,
     trusted_branches: Sequence[str] = (),
     command: CommentCommand | None = None,
+    saved_head: str = "",
 ) -> Target:
     """Asks GitHub what the event leaves open. `trusted_branches` are patterns of branches whose specs count, besides
-    the default branch; `command` is the request of a comment. Raises `FlueError`."""
+    the default branch; `command` is the request of a comment, `saved_head` the commit that a saved change was made at.
+    Raises `FlueError`."""
     search = _Search(event=event, forge=forge, remote=remote, trusted_branches=trusted_branches)
     if event.name in AFTER_CHECKS:
         return await search.find_checked()
     if event.is_pull_request and event.number:
         pull, changes = await together(forge.pull(event.number), changes_since(event, event.number, forge, command))
-        head = await head_when_asked(event, pull, forge, command, changes)
+        head = PullHead(sha=saved_head)
+        if not saved_head:
+            head = await head_when_asked(event, pull, forge, command, changes)
         return await search.find_pull(pull, head, changes)
     if event.name in WITH_COMMIT:
         return await search.find_commit()
     target = await search.find_issue()
     if command and command.sha:
         return replace(target, refusal=f"{command.sha} is to be a commit of a pull request, and this is none")
-    return target
+    return replace(target, head=saved_head or target.head)
 
 
 def matches_branch(branch: str, pattern: str) -> bool:
@@ -145,6 +149,7 @@ def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
         in_thread=event.comment_id if event.comment_kind == "review" else None,
         url=pull.url if pull else event.url,
         run_url=run_url,
+        workflow=event.workflow,
         spec_sha=target.trusted_sha,
     )
 

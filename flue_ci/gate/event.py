@@ -83,6 +83,7 @@ class Event:
     inputs: Mapping[str, str] = field(default_factory=dict)
     checked_sha: str = ""
     checked_repo_id: int | None = None
+    workflow: str = ""  # the name of its file
 
     @property
     def signature(self) -> str:
@@ -157,7 +158,13 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         inputs=top.part_of(name, _INPUT_KEYS).texts(),
         checked_sha=checks.text("head_sha"),
         checked_repo_id=_checked_repo_id(name, checks, repository),
+        workflow=workflow_file(environ),
     )
+
+
+def workflow_file(environ: Mapping[str, str]) -> str:
+    """The name of the file of this job's workflow, `flue.yml`."""
+    return environ.get("GITHUB_WORKFLOW_REF", "").partition("@")[0].rpartition("/")[2]
 
 
 def run_page(environ: Mapping[str, str]) -> str:

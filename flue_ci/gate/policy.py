@@ -13,7 +13,7 @@ from typing import Union
 
 from flue_ci.core.text import closest_match, one_line
 from flue_ci.gate.comment_command import CommentCommand, find_command
-from flue_ci.gate.event import AGENT_EVENTS, COMMENTS, EVENTS, Event
+from flue_ci.gate.event import AGENT_EVENTS, COMMENTS, EVENTS, Event, workflow_file
 from flue_ci.gate.push_box import PushBox, find_tick
 
 NOT_FOR_US = "this comment is not for us"
@@ -122,7 +122,7 @@ def read_gate_settings(environ: Mapping[str, str]) -> GateSettings:
         phrase=environ.get("FLUE_CI_PHRASE", "").strip().lstrip("@"),
         agent=environ.get("FLUE_CI_AGENT", "").strip(),
         allowed_bots=frozenset(login.lower() for login in bots),
-        workflow=environ.get("GITHUB_WORKFLOW_REF", "").partition("@")[0].rpartition("/")[2],
+        workflow=workflow_file(environ),
     )
 
 

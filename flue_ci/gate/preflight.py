@@ -188,7 +188,7 @@ def report_failure() -> None:
 
 
 def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
-    """The outputs of the step: `proceed conclusion reason run-token reacted`."""
+    """The outputs of the step: `proceed conclusion reason run-token reacted`; without a token no agent is started."""
     event, settings = _read_event(environ), read_gate_settings(environ)
     decision, api = decide(event, settings), GitHubApi(environ)
     if isinstance(decision, Skip):
@@ -244,7 +244,8 @@ def _decide_tick(event: Event, api: GitHubApi) -> dict[str, str]:
         return _outputs(f"whose comment this is could not be found out, so nothing is pushed: {_describe(error)}")
     refusal, _ = _role_refusal(event, api)
     has_reacted = _react(api, event, "confused" if refusal else "eyes")
-    return _outputs(refusal, has_reacted=has_reacted and not refusal)
+    outputs = _outputs(refusal, has_reacted=has_reacted and not refusal)
+    return outputs | {"run-token": ""}  # no run, no sandbox to look for afterwards
 
 
 def _role_refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from flue_ci.core.messages import Usage
 from flue_ci.core.text import clip, human_seconds, one_line, plain, plural
 from flue_ci.gate.policy import MARKER, AgentTriggers
+from flue_ci.gate.push_box import replace_boxes
+from flue_ci.publish.ask import box_of
 from flue_ci.publish.earlier_answers import add_earlier, remember, split_answers, without_sign
 from flue_ci.report import markdown as render
 from flue_ci.report.diffs import FileDiff
@@ -107,13 +109,16 @@ def report_comment(report: Report, patch: bytes, *, server_url: str, previous: s
     `previous` is the body of the comment that this one replaces: its answers are kept below.
     """
     first = f"{marker(report.agent, report.trigger.in_thread if report.trigger else None)}\n"
+    if box := box_of(report, patch):
+        report = replace(report, published=tuple(entry for entry in report.published if entry.state != "waiting"))
     limit = 2 * (_LONGEST_ANSWER - len(first))
-    return keep_answers(first + _fit(report, patch, server_url, encoding="utf-16-le", limit=limit), previous)
+    return keep_answers(first + _fit(report, patch, server_url, encoding="utf-16-le", limit=limit, box=box), previous)
 
 
 def keep_answers(body: str, previous: str) -> str:
-    """The new body of a comment with the answers of its `previous` body below; a run at work is none."""
-    answer, earlier = split_answers(_split_marker(previous)[1])
+    """The new body of a comment with the answers of its `previous` body below; a run at work is none. A box that
+    nobody has ticked ends with its answer."""
+    answer, earlier = split_answers(_split_marker(replace_boxes(previous, ""))[1])
     if not answer.startswith(_AT_WORK):
         earlier = remember(answer, earlier)
     return add_earlier(without_sign(body), earlier, LONGEST_BODY)
@@ -226,12 +231,13 @@ def _log_link(run_url: str) -> str:
     return f"[log of the job]({run_url})"
 
 
-def _fit(report: Report, patch: bytes, server_url: str, *, encoding: str, limit: int) -> str:
-    """The fullest text of at most `limit` bytes in `encoding`; no marker is in it."""
+def _fit(report: Report, patch: bytes, server_url: str, *, encoding: str, limit: int, box: str = "") -> str:
+    """The fullest text of at most `limit` bytes in `encoding`; no marker is in it but that of `box`."""
     text = ""
     if len(report.summary) > limit:
         report = _shorten(report, _LONG_TEXT, 200)
-    for content, page, bottom in _ever_smaller(report, patch, server_url, encoding, limit):
+    whole = replace(render.make_page(report, patch, server_url), box=box)
+    for content, page, bottom in _ever_smaller(report, whole, encoding, limit):
         text = _text(content, page, bottom)
         if _size(text, encoding) <= limit:
             break
@@ -240,18 +246,16 @@ def _fit(report: Report, patch: bytes, server_url: str, *, encoding: str, limit:
 
 def _text(report: Report, page: Page, bottom: str) -> str:
     parts = (*render.sections(report, page), bottom, render.footer(report, page.commit))
-    return "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
+    own = {page.box: page.box}
+    return "\n\n".join(own.get(part) or part.replace(MARKER, MARKER.replace(" ", "")) for part in parts if part)
 
 
 def _size(text: str, encoding: str) -> int:
     return len(text.encode(encoding, "surrogatepass"))
 
 
-def _ever_smaller(
-    report: Report, patch: bytes, server_url: str, encoding: str, limit: int
-) -> Iterator[tuple[Report, Page, str]]:
+def _ever_smaller(report: Report, page: Page, encoding: str, limit: int) -> Iterator[tuple[Report, Page, str]]:
     """Everything, and then less and less of it: the report, what the page shows, and the text below."""
-    page = render.make_page(report, patch, server_url)
     if MARKER in page.patch:
         page = replace(page, patch="")  # without a space of the marker it would be another one to those who copy it
     yield report, page, ""

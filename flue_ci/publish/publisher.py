@@ -27,7 +27,8 @@ class PublishTarget:
     new pull request is to be merged into, "" for the default branch; `open_source` brings the commit that was worked on
     to this host, None where there is none; `patch` is the patch as it was verified, with whatever it holds.
     `actor` and `actor_id` are the person who asked, "" and 0 for nobody. `push_forge` moves branches with a token whose
-    pushes start workflows; None: the job's own token does, and they start none.
+    pushes start workflows; None: the job's own token does, and they start none. `ask_refusal` says why no box can be
+    offered for `when: ask`, "" for no reason.
     """
 
     publishing: Publishing
@@ -48,6 +49,7 @@ class PublishTarget:
     actor: str = ""
     actor_id: int = 0
     push_forge: ChangesForge | None = None
+    ask_refusal: str = ""
 
 
 class Publisher(Protocol):

@@ -1,6 +1,7 @@
 """The publishers by name, and those that a run needs."""
 
 from flue_ci.core.registry import Registry
+from flue_ci.publish.ask import AskPublisher
 from flue_ci.publish.publisher import Publisher, PublishTarget
 from flue_ci.report.report import Publishing
 from flue_ci.spec.publish_schema import OTHER_PUBLISHERS, PUSHES
@@ -50,6 +51,8 @@ def load_publishers(target: PublishTarget, *, only_comment: bool = False) -> dic
     if only_comment:
         names = [name for name in names if name == "comment"]
     publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}
+    if target.publishing.when == "ask" and target.publishing.changes in publishers:
+        publishers[target.publishing.changes] = AskPublisher()
     if target.forge is None:
         for name in [name for name, publisher in publishers.items() if publisher.needs_forge]:
             way = f", or here with --publish {name}" if name in PUSHES else " only"

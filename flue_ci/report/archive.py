@@ -25,13 +25,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", re.ASCII)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def read_archive(data: bytes, names: Collection[str]) -> dict[str, bytes]:
-    """Those of the files `names` that the archive has. Raises `FlueError` for an archive that is not a plain one."""
+def read_archive(data: bytes, names: re.Pattern[str]) -> dict[str, bytes]:
+    """The files of the archive whose names match. Raises `FlueError` for an archive that is not a plain one."""
     try:
         _check_end(data)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_entries(archive.infolist())
-            return {info.filename: _read(archive, info) for info in archive.infolist() if info.filename in names}
+            infos = [info for info in archive.infolist() if names.fullmatch(info.filename)]
+            return {info.filename: _read(archive, info) for info in infos}
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
         raise _refusal(f"it cannot be read ({type(error).__name__})") from None
 

@@ -36,7 +36,7 @@ _LEAST_COST = 0.0005  # dollars
 class Page:
     """What a page shows of a report. `policy` says where links may lead. `has_patch`: a patch lies beside the report,
     and `patch` is shown whole where it is small. `rows` bounds each list; `has_outputs`: the outputs of failing
-    commands are there in full, not only their ends."""
+    commands are there in full, not only their ends. `box` is a line of ours for people to tick, "" for none."""
 
     diffs: Sequence[FileDiff]
     commit: Commit
@@ -45,6 +45,7 @@ class Page:
     patch: str = ""
     rows: int = 200
     has_outputs: bool = True
+    box: str = ""
 
 
 def markdown(report: Report, patch: bytes = b"") -> str:
@@ -88,6 +89,7 @@ def sections(report: Report, page: Page) -> list[str]:
         checks_section(report, page),
         setup_section(report, page),
         changes_section(report.changes, page.diffs, page.commit, has_patch=page.has_patch, rows=page.rows),
+        page.box,
         how_to_take(report, page.patch) if page.has_patch and not report.changes.refused else "",
         details("Notes", entries) if entries else "",
     ]

@@ -52,14 +52,16 @@ def _row(entry: Published) -> PublicationRow:
 def publication_section(report: Report) -> str:
     """The rows as Markdown, and a fold with the proposals that were not accepted; empty for nothing."""
     parts = []
-    if lines := [_markdown(row) for row in publication_rows(report)]:
+    if lines := [publication_line(entry) for entry in report.published if entry.publisher != "comment"]:
         parts.append("#### Published\n\n" + "\\\n".join(lines[:_MAX_ROWS]))
     if entries := [f"- {escape(text)}" for text in rejections(report)]:
         parts.append(details("Proposals that were not accepted", "\n".join(entries[:_MAX_ROWS])))
     return "\n\n".join(parts)
 
 
-def _markdown(row: PublicationRow) -> str:
+def publication_line(entry: Published) -> str:
+    """`✅ [**commit**](url) · `abc123def` · Committed to topic.` as Markdown."""
+    row = _row(entry)
     name = f"**{escape(row.name)}**"
     if row.url:
         name = f"[{name}]({row.url})"

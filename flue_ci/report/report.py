@@ -145,7 +145,8 @@ class Trigger:
     """What started the run on a forge. `repo` is `owner/name`; `number` the pull request or issue, None for neither.
 
     `comment_id` is the comment that asked for the run, `in_thread` the same when it is a review comment: the answer
-    goes into its thread. `run_url` is the page of the job, `spec_sha` the commit of spec, instructions and skills.
+    goes into its thread. `run_url` is the page of the job, `workflow` the name of its workflow's file, `spec_sha` the
+    commit of spec, instructions and skills.
     """
 
     event: str
@@ -160,6 +161,7 @@ class Trigger:
     in_thread: int | None = None
     url: str = ""
     run_url: str = ""
+    workflow: str = ""
     spec_sha: str = ""
 
 
@@ -229,11 +231,12 @@ class Published:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """Where the files of the run can be had on the forge: the artifact `name` of the run at `Trigger.run_url`, for
-    `days` days; `url` is its page, "" before it is uploaded. `missing` is the reason why there is none. All empty:
-    nobody knows of one, as in a local run."""
+    `days` days; `url` is its page, and `digest` the SHA-256 of its archive in hexadecimal, "" before it is uploaded.
+    `missing` is the reason why there is none. All empty: nobody knows of one, as in a local run."""
 
     name: str = ""
     url: str = ""
+    digest: str = ""
     days: int = 0
     missing: str = ""
 

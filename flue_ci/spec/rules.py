@@ -294,6 +294,8 @@ def publish(spec: AgentSpec, problems: Problems) -> None:
     if wishes.when and wishes.changes in ("patch", "none"):
         hint = "it goes with commit, pull-request or suggest"
         problems.add(("publish", "when"), f"`changes: {wishes.changes}` pushes nothing", hint)
+    elif wishes.when == "ask" and wishes.comment == "none":
+        problems.add(("publish", "when"), "`comment: none` has no place for the box of `ask`", "use comment: sticky")
 
 
 def _check_logins(path: KeyPath, logins: Sequence[str], problems: Problems, *, teams: bool = False) -> None:

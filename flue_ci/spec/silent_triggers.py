@@ -68,6 +68,9 @@ def find_silent_triggers(specs: Sequence[AgentSpec], workflows: Mapping[str, byt
     return [problem for spec in specs for problem in _judge(spec, specs, listening)]
 
 
+_TICK = "issue_comment.edited"  # of the box of `publish.when: ask`
+
+
 class _NotCertain(Exception):
     """Events come to a workflow by another one."""
 
@@ -123,6 +126,9 @@ def _judge(spec: AgentSpec, specs: Sequence[AgentSpec], workflows: Sequence[_Wor
             problems.add(path, *trouble)
         else:
             works += 1
+    if spec.publish.when == "ask" and not any(_TICK in each.events for each in workflows):
+        message = f"the box does nothing: {', '.join(each.file for each in workflows)} does not listen to {_TICK}"
+        problems.add(("publish", "when"), message, "in its `on:`: issue_comment: {types: [created, edited]}")
     if works:
         return [replace(problem, severity="note") for problem in problems.in_file_order()]
     return [*problems.in_file_order()]

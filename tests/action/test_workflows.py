@@ -55,7 +55,15 @@ def ours(step: dict[str, Any]) -> bool:
 
 
 def test_there_is_an_example_for_each_way_of_working() -> None:
-    assert [path.stem for path in EXAMPLES] == ["comment", "forks", "nightly", "pull-request", "review", "triage"]
+    assert [path.stem for path in EXAMPLES] == [
+        "comment",
+        "forks",
+        "nightly",
+        "pull-request",
+        "push",
+        "review",
+        "triage",
+    ]
 
 
 @every_workflow
@@ -64,8 +72,8 @@ def test_rights_are_given_job_by_job_each_with_its_reason(path: Path) -> None:
     for job in jobs(path):
         for scope in job["permissions"]:
             assert re.search(rf"^      {scope}: (read|write) # \w", path.read_text(), re.MULTILINE), scope
-        # Who writes code has no key, and no run of an agent.
-        assert job["permissions"].get("contents") in (None, "read") or "secrets." not in str(job)
+        # Who writes code has no key of a model or a sandbox.
+        assert job["permissions"].get("contents") in (None, "read") or "_API_KEY" not in str(job), "it may write code"
 
 
 @every_workflow
@@ -222,6 +230,24 @@ def test_the_job_that_writes_about_forks_has_no_keys_and_the_one_with_keys_canno
     assert "secrets." in str(run)
     assert publish["permissions"]["pull-requests"] == "write"
     assert "secrets." not in str(publish)
+
+
+def test_a_tick_is_answered_by_a_job_without_keys_and_nothing_else_starts_it() -> None:
+    path = ROOT / "examples" / "workflows" / "push.yml"
+    answer, push = jobs(path)
+    assert read(path)["on"]["issue_comment"]["types"] == ["created", "edited"]
+    assert "action == 'created'" in answer["if"]
+    assert "action == 'edited'" in push["if"]
+    assert "_API_KEY" not in str(push)
+    assert push["permissions"] == {
+        "contents": "write",
+        "actions": "read",
+        "issues": "write",
+        "pull-requests": "write",
+    }
+    assert "push-token" not in str(answer)
+    listeners = [each.name for each in EXAMPLES if "edited" in each.read_text()]
+    assert listeners == ["push.yml"]
 
 
 def test_our_own_workflow_uses_the_action_of_the_default_branch() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from tests.action.test_tick import SPEC, make_world
 from tests.e2e.flow import bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
@@ -118,7 +119,7 @@ class Act:
         mine = {"GITHUB_SHA": environ["GITHUB_SHA"], "GITHUB_REF": environ["GITHUB_REF"]}
         told = servers | given | mine | {"ANTHROPIC_BASE_URL": self.job.model.url, "NO_PROXY": "127.0.0.1"}
         told |= {"GITHUB_TRIGGERING_ACTOR": environ["GITHUB_ACTOR"], "FLUE_CI_PATIENCE_SECONDS": "5"}
-        told |= {"GITHUB_REPOSITORY_ID": "42"}
+        told |= {"GITHUB_REPOSITORY_ID": "42", "GITHUB_WORKFLOW_REF": environ["GITHUB_WORKFLOW_REF"]}
         (self.root / "secrets").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
         (self.root / "env").write_text("".join(f"{name}={value}\n" for name, value in told.items()))
         home = self.root / "home"
@@ -257,6 +258,18 @@ def test_a_cancelled_job_leaves_no_sandbox_and_says_so(act: Act) -> None:
     assert "ended=cancelled" in log, log
     assert act.job.e2b.sandboxes == {}
     assert "🛑 fix-tests: interrupted" in act.job.github.ours()[0]["body"]
+
+
+def test_a_tick_pushes_the_saved_change(act: Act) -> None:
+    github = act.job.github
+    work = act.job.start(fix_tests=SPEC)
+    world = make_world(github, work, github.pull(work, {"other.txt": "x\n"}))
+    environ = world.event("mona")
+    ran = act.run("issue_comment", json.loads(Path(environ["GITHUB_EVENT_PATH"]).read_text()))
+    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
+    assert world.commits() == 1
+    assert "✅ [**commit**](" in world.answer["body"]
+    assert act.job.model.requests == []
 
 
 def test_the_event_reaches_the_action_as_it_was(act: Act) -> None:

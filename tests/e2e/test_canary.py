@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "DATABASE_PASSWORD": f"{START}database-0c7d",
     "EMPTY_WORDS": f"{START}no-name-of-a-secret-19",  # nobody can know it: it must not travel all the same
 }
+PUSH = f"{START}push-2b61"  # what moves branches
 HOME_FILES = (".netrc", ".git-credentials", ".aws/credentials", ".config/gh/hosts.yml", ".ssh/id_ed25519")
 # Inside: everything that can be read, but for what comes with the system, and every environment. A test server's
 # machine is this host: there it is the home and the command's own environment.
@@ -218,7 +219,7 @@ def test_no_command_tells_a_secret(make_flow: MakeFlow) -> None:
 @pytest.mark.parametrize("fault", ["", "PATCH comments", "GET pulls", "POST git-upload-pack"])
 def test_no_job_tells_a_secret(make_job: MakeJob, fault: str, level: str) -> None:
     job = make_job([bash(f"{TELL}; echo changed > greeting.txt"), say(f"I saw {GIVEN} and {TOKEN}.")])
-    job.more |= ENVIRONMENT | {"GIVEN_THING": GIVEN, "ANTHROPIC_LOG": level}
+    job.more |= ENVIRONMENT | {"GIVEN_THING": GIVEN, "ANTHROPIC_LOG": level, "FLUE_CI_PUSH_TOKEN": PUSH}
     spec = {
         "sandbox": {"secrets": ["GIVEN_THING"], "setup": [TELL]},
         "checks": [{"name": "tests", "run": f"{TELL}; false"}],
@@ -234,10 +235,11 @@ def test_no_job_tells_a_secret(make_job: MakeJob, fault: str, level: str) -> Non
     places += [("outputs", json.dumps(done.outputs).encode()), *below(job.home / "job" / "flue-ci-report")]
     basic = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
     known = [GIVEN] if fault in ("", "PATCH comments") else []  # else no spec was read that names it
-    assert_nowhere([*[*ENVIRONMENT.values()][:4], *known, TOKEN, API_KEY, job.e2b.api_key, basic], places)
+    assert_nowhere([*[*ENVIRONMENT.values()][:4], *known, TOKEN, PUSH, API_KEY, job.e2b.api_key, basic], places)
     for request in job.model.requests:
-        assert_nowhere([TOKEN, job.e2b.api_key, *list(ENVIRONMENT.values())[1:]], [("the model", request.raw)])
+        assert_nowhere([TOKEN, PUSH, job.e2b.api_key, *list(ENVIRONMENT.values())[1:]], [("the model", request.raw)])
     for asked in job.e2b.requests:
         assert_nowhere(
-            [TOKEN, API_KEY], [(asked.route, json.dumps(asked.json).encode() + _without(asked.headers, "x-api-key"))]
+            [TOKEN, PUSH, API_KEY],
+            [(asked.route, json.dumps(asked.json).encode() + _without(asked.headers, "x-api-key"))],
         )

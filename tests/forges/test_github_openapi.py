@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from flue_ci.forges.github.app import make_proof
+from tests.support.github_app import APP_ID, INSTALLATION, private_key
 from tests.support.github_server import TOKEN, GitHubServer
 
 PACKAGE = "@octokit/openapi@23.0.2"
@@ -138,7 +140,15 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
         github.permissions["checks"] = "write"
         tree = {"base_tree": own["head"]["sha"], "tree": [{"path": "z", "mode": "100644", "content": "z"}]}
         commit = {"message": "x", "tree": tree_of(work, "main"), "parents": [own["head"]["sha"]]}
+        github.permissions["actions"] = "write"
+        github.actions_runs.run(github, id=7)
+        github.actions_runs.artifact(github, 7, "report", b"zip")
+        github.actions_runs.job(github, 7, "test", b"log")
         asked: list[tuple[str, str, JSON | None]] = [
+            ("GET", "/actions/runs/7", None),
+            ("GET", "/actions/runs/7/artifacts", None),
+            ("GET", "/actions/runs/7/attempts/1/jobs", None),
+            ("POST", "/actions/runs/7/rerun-failed-jobs", None),
             ("GET", "/collaborators/ada/permission", None),
             ("GET", f"/pulls/{number}", None),
             ("GET", f"/issues/{issue['number']}", None),
@@ -210,3 +220,19 @@ def test_every_answer_is_one_that_github_could_give(description: JSON, tmp_path:
                 value = json.load(answer)
             problems += [f"{verb} {path} {each}" for each in strange(value, schema, description)]
         assert problems == []
+
+
+def test_files_are_answered_with_a_redirect_and_an_app_as_github_could(description: JSON, tmp_path: Path) -> None:
+    paths = description["paths"]
+    for path in ("/actions/artifacts/{artifact_id}/{archive_format}", "/actions/jobs/{job_id}/logs"):
+        assert "302" in paths[f"/repos/{{owner}}/{{repo}}{path}"]["get"]["responses"]
+    with GitHubServer(tmp_path) as github:
+        for verb, path, body in (
+            ("GET", "/repos/ada/tools/installation", None),
+            ("POST", f"/app/installations/{INSTALLATION}/access_tokens", b'{"permissions": {"contents": "write"}}'),
+        ):
+            request = urllib.request.Request(f"{github.url}/api/v3{path}", data=body, method=verb)
+            request.add_header("Authorization", f"Bearer {make_proof(APP_ID, private_key())}")
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                schema = described(description, verb, path, answer.status)
+                assert strange(json.load(answer), schema, description) == []

@@ -151,7 +151,9 @@ def outputs(github: GitHubServer, who: str, author: Any = BOT, **environ: str) -
 
 
 def test_the_gate_lets_a_tick_of_our_box_through_and_reacts(github: GitHubServer) -> None:
-    assert (outputs(github, "mona")["proceed"], github.reactions) == ("true", [("issues", 9, "eyes")])
+    found = outputs(github, "mona")
+    assert (found["proceed"], github.reactions) == ("true", [("issues", 9, "eyes")])
+    assert found["run-token"] == "", "no sandbox is looked for afterwards"
     assert len(github.requests) == 3
 
 

@@ -18,6 +18,7 @@ from flue_ci.report.archive import MAX_FILES, MAX_UNPACKED_BYTES, read_archive
 from tests.support.github_actions import archive
 
 FILES = {"report.json": b"{}", "changes.patch": b"diff", "report.html": b"<p>"}
+ALL, NONE = re.compile(".*"), re.compile("(?!)")
 Edit = Callable[[zipfile.ZipFile], None]
 
 
@@ -41,7 +42,7 @@ def entry(name: str, content: bytes = b"x", mode: int = 0, **more: int) -> Edit:
 
 
 def test_only_the_files_that_are_asked_for_are_unpacked() -> None:
-    assert read_archive(archive(FILES), ("report.json", "changes.patch", "absent")) == {
+    assert read_archive(archive(FILES), re.compile(r"report\.json|.*\.patch")) == {
         "report.json": b"{}",
         "changes.patch": b"diff",
     }
@@ -49,7 +50,7 @@ def test_only_the_files_that_are_asked_for_are_unpacked() -> None:
 
 def test_an_archive_within_is_a_file_like_any_other() -> None:
     inner = archive({"../../evil": b"x"})
-    assert read_archive(archive(FILES | {"more.zip": inner}), ("more.zip",)) == {"more.zip": inner}
+    assert read_archive(archive(FILES | {"more.zip": inner}), re.compile("more.zip")) == {"more.zip": inner}
 
 
 NAMES = [
@@ -89,7 +90,7 @@ NAMES = [
 )
 def test_an_odd_entry_refuses_all_of_it(edit: Edit) -> None:
     with pytest.raises(FlueError, match="no archive of a report"):
-        read_archive(made(edit), ("report.json",))
+        read_archive(made(edit), ALL)
 
 
 def many(count: int) -> bytes:
@@ -97,15 +98,15 @@ def many(count: int) -> bytes:
 
 
 def test_very_many_entries_are_refused_before_they_are_listed() -> None:
-    assert read_archive(many(MAX_FILES), ()) == {}
+    assert read_archive(many(MAX_FILES), NONE) == {}
     with pytest.raises(FlueError, match="more than 200 files"):
-        read_archive(many(MAX_FILES + 1), ())
+        read_archive(many(MAX_FILES + 1), NONE)
     data = bytearray(many(1_000))
     struct.pack_into("<2H", data, len(data) - 14, 5, 5)  # it says that it has few
     with pytest.raises(FlueError, match="very long names"):
-        read_archive(bytes(data), ())
+        read_archive(bytes(data), NONE)
     with pytest.raises(FlueError, match="zip64"):
-        read_archive(many(3)[:-22] + b"PK\6\7" + bytes(16) + many(3)[-22:], ())
+        read_archive(many(3)[:-22] + b"PK\6\7" + bytes(16) + many(3)[-22:], NONE)
 
 
 def test_a_bomb_is_refused_by_what_it_says_and_cut_where_it_lies() -> None:
@@ -113,11 +114,11 @@ def test_a_bomb_is_refused_by_what_it_says_and_cut_where_it_lies() -> None:
     start = data.index(b"PK\1\2")
     struct.pack_into("<I", data, start + 24, MAX_UNPACKED_BYTES + 1)
     with pytest.raises(FlueError, match="unpacked it has more"):
-        read_archive(bytes(data), ("changes.patch",))
+        read_archive(bytes(data), ALL)
     struct.pack_into("<I", data, start + 24, 100)
     tracemalloc.start()
     with pytest.raises(FlueError):
-        read_archive(bytes(data), ("changes.patch",))
+        read_archive(bytes(data), ALL)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
 
@@ -127,7 +128,7 @@ def test_entries_that_share_their_bytes_are_no_way_around_the_limit() -> None:
     for start in [match.start() for match in re.finditer(b"PK\1\2", data)]:
         struct.pack_into("<I", data, start + 24, MAX_UNPACKED_BYTES // 2)
     with pytest.raises(FlueError, match="unpacked it has more"):
-        read_archive(bytes(data), ())
+        read_archive(bytes(data), NONE)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +147,14 @@ def test_entries_that_share_their_bytes_are_no_way_around_the_limit() -> None:
 )
 def test_what_is_no_plain_zip_is_refused(data: bytes) -> None:
     with pytest.raises(FlueError, match="no archive of a report"):
-        read_archive(data, ("report.json",))
+        read_archive(data, ALL)
 
 
 def test_an_encrypted_entry_is_refused() -> None:
     data = bytearray(archive({"report.json": b"{}"}))
     data[data.index(b"PK\1\2") + 8] |= 1
     with pytest.raises(FlueError, match="encrypted"):
-        read_archive(bytes(data), ())
+        read_archive(bytes(data), NONE)
 
 
 @given(st.data())
@@ -163,7 +164,7 @@ def test_damage_is_refused_or_changes_nothing(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
-        files = read_archive(bytes(damaged), tuple(FILES))
+        files = read_archive(bytes(damaged), ALL)
     except FlueError:
         return
     assert all(FILES[name] == content for name, content in files.items())

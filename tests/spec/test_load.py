@@ -682,3 +682,13 @@ def test_what_publish_cannot_mean_is_an_error(tmp_path: Path, key: str, value: o
     path.write_text(json.dumps({"version": 1, "prompt": "x", "publish": {key: value}}))
     with pytest.raises(SpecError, match=re.escape(words)):
         load_spec(path)
+
+
+def test_a_box_needs_a_comment_to_stand_in(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yml"
+    publish = {"changes": "commit", "when": "ask"}
+    path.write_text(json.dumps({"version": 1, "prompt": "x", "publish": publish | {"comment": "none"}}))
+    with pytest.raises(SpecError, match="no place for the box"):
+        load_spec(path)
+    path.write_text(json.dumps({"version": 1, "prompt": "x", "publish": publish}))
+    assert not_supported_yet(load_spec(path)) == ()

@@ -79,6 +79,16 @@ def test_one_of_several_triggers_is_a_note() -> None:
     assert [row[:2] for row in rows] == [("note", "triggers.labels[0]"), ("note", "triggers.events[1]")]
 
 
+def test_a_box_that_no_workflow_hears_of_is_a_note() -> None:
+    spec = load_spec(Path("a.yml"), b"version: 1\ntriggers: {comment: fix}\npublish: {changes: commit, when: ask}\n")
+    (problem,) = find_silent_triggers([spec], {"0.yml": workflow(COMMENTS)})
+    assert (problem.severity, problem.key, problem.line) == ("note", "publish.when", 3)
+    assert "0.yml does not listen to issue_comment.edited" in problem.message
+    for on in ("issue_comment: {types: [created, edited]}", f"{COMMENTS}\npush:"):
+        files = {"0.yml": workflow(on), "1.yml": workflow("issue_comment: {types: edited}")}
+        assert find_silent_triggers([spec], files) == []
+
+
 def test_of_two_agents_that_listen_to_one_event_none_starts() -> None:
     ((severity, _, message),) = judge("events: [push]", workflow("push:"), other="events: [push]")
     assert (severity, "because b would start too" in message) == ("error", True)

@@ -203,7 +203,7 @@ def _commit(handler: _Handler, sha: str) -> JSON:
 
 def compare(handler: _Handler, _: JSON, base: str, head: str) -> JSON:
     server = handler.server
-    if "commit" not in (_kind(server, base), _kind(server, head)) or not _kind(server, head):
+    if {_kind(server, base), _kind(server, head)} != {"commit"}:
         raise Refusal(404, "Not Found")
     ahead, behind = (
         _git(server, "rev-list", "--reverse", f"{one}..{other}").split() for one, other in ((base, head), (head, base))

@@ -12,7 +12,7 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.workflow_runs import StoredArtifact, WorkflowJob, WorkflowRun
 from flue_ci.forges.github import parse
-from flue_ci.forges.github.download import check_location, download
+from flue_ci.forges.github.download import TRY_AGAIN, check_location, download
 from flue_ci.forges.github.http import ApiRequest, ApiResponse
 from flue_ci.forges.github.pages import Items
 
@@ -71,7 +71,7 @@ class ActionsCalls:
             try:
                 return await asyncio.to_thread(download, purpose, location, limit)
             except ForgeError as error:
-                is_temporary = error.status >= 500 or (error.status == 0 and bool(error.hint))
+                is_temporary = error.status in (0, *range(500, 600)) and error.hint == TRY_AGAIN
                 if not is_temporary or (wait := retry.next_wait()) is None:
                     raise
             await asyncio.sleep(wait)

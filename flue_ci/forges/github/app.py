@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flue_ci.core.errors import ForgeError, UsageError
@@ -14,12 +15,34 @@ from flue_ci.core.retry import RetryPolicy
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.client import FindExisting, GitHub
 from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
-from flue_ci.settings import GitHubSettings
+from flue_ci.forges.github.retry import RETRY_POLICY
+from flue_ci.settings import GitHubSettings, Settings
 
 _SECONDS = 300  # that the proof is good for; GitHub takes 600 at most, and clocks differ
 _BACKDATE = 60
 _ID = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)  # a number, or a client id
 _KEY_HINT = "give the whole file that GitHub made for the App, from `-----BEGIN` to the end, as a secret"
+
+
+def open_push_forge(
+    settings: Settings, notify: Callable[[str], None], learn: Callable[[str], None], *, pull_requests: bool
+) -> GitHub | None:
+    """GitHub with the token of the input `push-token`, or of a GitHub App: that one is asked for when it is needed
+    first, and `learn` gets it; `pull_requests`: it has to open them, too. None: neither is there."""
+    github = settings.github
+    retry = replace(RETRY_POLICY, timeout=settings.retry_timeout_seconds or RETRY_POLICY.timeout)
+    if github.push_token:
+        return GitHub(
+            repo=github.repo,
+            token=github.push_token,
+            api_url=github.api_url,
+            graphql_url=github.graphql_url,
+            retry=retry,
+            notify=notify,
+        )
+    if github.app_id or github.app_private_key:
+        return AppGitHub(github, retry=retry, notify=notify, learn=learn, pull_requests=pull_requests)
+    return None
 
 
 class AppGitHub(GitHub):

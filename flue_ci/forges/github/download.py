@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flue_ci.core.errors import ForgeError
+from flue_ci.core.network_variables import lasting_fault
 from flue_ci.core.text import human_bytes, one_line
 from flue_ci.core.web import origin
 from flue_ci.forges.github.http import TIMEOUT_SECONDS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 300.0  # for one file
 _CHUNK = 65_536
-_HINT = "try again; if it stays like this, look at GitHub's status page"
+TRY_AGAIN = "try again; if it stays like this, look at GitHub's status page"
 
 
 def check_location(url: str, api_url: str) -> None:
@@ -52,15 +53,17 @@ def download(purpose: str, url: str, limit: int) -> bytes:
                     raise ForgeError(f"{host} answered with another redirect ({purpose}), which is not followed")
                 if response.status_code != 200:
                     message = f"{host} refused to {purpose}: {response.status_code}"
-                    raise ForgeError(message, status=response.status_code, hint=_HINT)
+                    raise ForgeError(message, status=response.status_code, hint=TRY_AGAIN)
                 for chunk in response.iter_content(_CHUNK):
                     data += chunk
                     if len(data) > limit:
                         raise ForgeError(f"{host} sent more than {human_bytes(limit)} ({purpose})", status=413)
                     if time.monotonic() > end:
-                        raise ForgeError(f"{host} takes too long ({purpose})", hint=_HINT)
+                        raise ForgeError(f"{host} takes too long ({purpose})", hint=TRY_AGAIN)
     except OSError as error:  # of `requests`; its text has the address
-        raise ForgeError(f"{host} cannot be reached ({purpose}): {type(error).__name__}", hint=_HINT) from None
+        if fault := lasting_fault(str(error), url):
+            raise ForgeError(f"{host} cannot be reached ({purpose}): {fault.message}", hint=fault.hint) from None
+        raise ForgeError(f"{host} cannot be reached ({purpose}): {type(error).__name__}", hint=TRY_AGAIN) from None
     return bytes(data)
 
 
