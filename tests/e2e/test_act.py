@@ -171,8 +171,8 @@ def asked(act: Act, words: str, *, who: str = "ada", fork: bool = False, **agent
     return "issue_comment", github.commented(pull, github.say(pull["number"], who, words))
 
 
-def test_a_comment_is_answered(act: Act) -> None:
-    ran = act.run(*asked(act, "/flue fix-tests"))
+def test_a_comment_is_answered_on_a_forks_pull_request_too(act: Act) -> None:
+    ran = act.run(*asked(act, "/flue fix-tests", fork=True))
     assert (ran.code, ran.conclusion) == (0, "success"), ran.log
     assert act.job.github.ours()[0]["body"].startswith("<!-- flue-ci agent=fix-tests -->\n### ✅")
     assert [content for _, _, content in act.job.github.reactions] == ["eyes"]
@@ -198,22 +198,17 @@ def test_a_strangers_comment_installs_nothing_and_is_green(act: Act) -> None:
     assert act.job.github.ours() == []
 
 
-def test_a_fork_is_served(act: Act) -> None:
-    ran = act.run(*asked(act, "/flue fix-tests", fork=True))
-    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
-
-
-def test_a_label_starts_its_agent(act: Act) -> None:
+@pytest.mark.family(1)
+@pytest.mark.parametrize("event", ["pull_request", "workflow_dispatch"])
+def test_other_events_start_their_agent(act: Act, event: str) -> None:
     github = act.job.github
-    pull = github.pull(act.job.start(fix_tests={"triggers": {"labels": ["go"]}}), {"other.txt": "x\n"})
-    ran = act.run("pull_request", github.pulled(pull, "labeled", "ada", label={"name": "go"}))
-    assert (ran.code, ran.conclusion) == (0, "success"), ran.log
-
-
-def test_a_dispatch_runs_its_agent(act: Act) -> None:
-    act.job.start(fix_tests={})
-    payload = act.job.github.payload("ada", inputs={"agent": "fix-tests", "instruction": "go"})
-    ran = act.run("workflow_dispatch", payload)
+    work = act.job.start(fix_tests={"triggers": {"labels": ["go"]}})
+    if event == "pull_request":
+        pull = github.pull(work, {"other.txt": "x\n"})
+        payload = github.pulled(pull, "labeled", "ada", label={"name": "go"})
+    else:
+        payload = github.payload("ada", inputs={"agent": "fix-tests", "instruction": "go"})
+    ran = act.run(event, payload)
     assert (ran.code, ran.conclusion) == (0, "success"), ran.log
 
 

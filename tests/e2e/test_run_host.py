@@ -316,6 +316,7 @@ def test_a_terminal_that_closes_does_not_end_the_run(make_flow: MakeFlow) -> Non
     assert ended.added() == ["1", "2"]
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_streams_do_not_end_the_run(make_flow: MakeFlow, closed: str) -> None:
     flow = make_flow()
