@@ -390,7 +390,7 @@ def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) 
     assert len(job.github.ours()) == 1
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("conclusion", "number", "code"),
     [
