@@ -481,7 +481,7 @@ def test_a_wrong_input_is_an_annotation(make_job: MakeJob, name: str, value: str
     assert done.outputs["conclusion"] == "failed"
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     "url", ["{runs}9) [x](https://evil.example", "{runs}9?x", "https://evil.example/9", "{runs}9\nx"]
 )

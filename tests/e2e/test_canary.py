@@ -153,6 +153,7 @@ def test_whatever_way_a_run_ends_no_secret_comes_out_of_it(make_flow: MakeFlow, 
     flow.assert_nothing_is_left()
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_what_the_sdks_log_is_redacted_too(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow([bash(TELL), say(f"It is {GIVEN}.\n::error::no")], e2b=where == "e2b")

@@ -82,6 +82,7 @@ def test_each_of_them_needs_its_own_yes(local: Flow, thief: MessagesServer, miss
     assert_nobody_was_asked(local, thief)
 
 
+@pytest.mark.family(1)
 def test_with_options_it_gets_what_it_asks_for(flow: Flow, thief: MessagesServer) -> None:
     ended = flow.run(*options(thief))
     assert_ended(ended, "success", 0)

@@ -76,7 +76,7 @@ PASSING: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
 def test_a_sandbox_that_comes_late_does_the_whole_task(make_flow: MakeFlow, fault: dict[str, Any]) -> None:
     flow = make_flow(e2b=True)

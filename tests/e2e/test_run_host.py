@@ -122,6 +122,7 @@ def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
     assert ended.added() == moment.saved
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_more_signals_while_it_stops_leave_no_sandbox(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow([*counting(3)[:2], bash("sleep 60")], e2b=where == "e2b")
