@@ -391,10 +391,10 @@ async def test_a_huge_patch_of_one_file_of_the_base_leaves_it_as_it_was(plain: S
     assert "new, plain.txt: left out" in changes.notes[0]
 
 
-async def test_of_tens_of_thousands_of_files_the_likely_ones_come(isolated: Stage) -> None:
+async def test_of_more_than_ten_thousand_files_the_likely_ones_come(isolated: Stage) -> None:
     """Packages that are missing in .gitignore do not push out what was made beside the sources."""
     await isolated.sh(
-        "echo more >> plain.txt; mkdir -p a_lot/sub small; (cd a_lot/sub; seq 30000 | split -a 4 -l 1 -);"
+        "echo more >> plain.txt; mkdir -p a_lot/sub small; (cd a_lot/sub; seq 12000 | split -a 4 -l 1 -);"
         " echo x > zz.new; echo x > 'dir with space/new'; echo x > small/new"
     )
     changes = await isolated.collect()
@@ -402,7 +402,7 @@ async def test_of_tens_of_thousands_of_files_the_likely_ones_come(isolated: Stag
     assert paths >= {"plain.txt", "zz.new", "dir with space/new", "small/new"}
     assert len(paths) == 10_000
     (crowd, *_) = changes.notes
-    assert "and 20,000 more: left out of the changes" in crowd or "and 20,00" in crowd
+    assert "and 2,001 more: left out of the changes" in crowd
     assert ".gitignore" in crowd
 
 

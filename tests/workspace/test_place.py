@@ -203,8 +203,8 @@ async def test_what_cannot_be_written_is_named(pair: Pair) -> None:
 @pytest.mark.family(1)
 async def test_many_and_big_files(pair: Pair) -> None:
     changes = await pair.work(
-        "mkdir -p many/{0..49}; for n in $(seq 1200); do echo $n > many/$((n % 50))/$n; done;"
-        "head -c 15000000 /dev/urandom > big; rm -r src"
+        "mkdir -p many/{0..49}; for n in $(seq 500); do echo $n > many/$((n % 50))/$n; done;"
+        "head -c 11000000 /dev/urandom > big; rm -r src"
     )
     await pair.place(changes)
     sums = "find many big -type f -exec sha1sum {} + | sort"
