@@ -31,7 +31,7 @@ _AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", "NODE_EX
 
 
 # jsonschema imports it where it is, for formats of addresses, which nothing here uses: it compiles 38 grammars,
-# which takes 1.2 s of processor time. (The tool that brings it along, check-jsonschema, is started as a process.)
+# which takes 1.2 s of processor time. (check-jsonschema brings it along.)
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 # Where temporary files are in memory. (ext4 passes over each inode that was deleted in the last minutes before it gives

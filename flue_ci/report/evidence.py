@@ -4,6 +4,7 @@ Known are the words of pytest, unittest, jest, vitest, mocha, node, go, cargo, r
 """
 
 import re
+from functools import lru_cache
 
 from flue_ci.core.text import one_line, plain
 
@@ -49,6 +50,7 @@ def telling_line(output: str) -> str:
     return one_line(" · ".join(words))
 
 
+@lru_cache(256)  # what has to fit in a comment is written again and again
 def ran_no_tests(output: str) -> bool:
     """Whether a test runner says that it ran no test, and none says that it ran one."""
     text = plain(output)

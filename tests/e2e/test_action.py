@@ -437,7 +437,7 @@ def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_reques
     assert "earlier answer" not in answer["body"]
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("conclusion", "number", "code"),
     [
@@ -528,7 +528,7 @@ def test_a_wrong_input_is_an_annotation(make_job: MakeJob, name: str, value: str
     assert done.outputs["conclusion"] == "failed"
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     "url", ["{runs}9) [x](https://evil.example", "{runs}9?x", "https://evil.example/9", "{runs}9\nx"]
 )

@@ -11,6 +11,7 @@ SKILL = ".agents/skills/tidy/SKILL.md"
 STRANGE = "mkdir -p ~/.flue/skills/tidy; echo THE STRANGER SAYS SO > ~/.flue/skills/tidy/SKILL.md"
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("e2b", [False, True], ids=["local", "e2b"])
 def test_the_agent_reads_the_trusted_skills_whatever_setup_wrote(make_flow: MakeFlow, e2b: bool) -> None:
     flow = make_flow([bash("tail -n 1 ~/.flue/skills/tidy/SKILL.md > read.txt"), say("Read.")], e2b=e2b)
@@ -21,6 +22,7 @@ def test_the_agent_reads_the_trusted_skills_whatever_setup_wrote(make_flow: Make
     assert flow.run().added("read.txt") == ["THE MAINTAINER SAYS SO"]
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("e2b", [False, True], ids=["local", "e2b"])
 def test_a_repository_inside_is_left_out_with_a_note_and_the_work_stays(make_flow: MakeFlow, e2b: bool) -> None:
     work = "git init -q inner; git -C inner config core.fsmonitor 'touch /tmp/ran'; echo x > inner/x; echo 1 > log.txt"

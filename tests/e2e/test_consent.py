@@ -82,6 +82,7 @@ def test_each_of_them_needs_its_own_yes(local: Flow, thief: MessagesServer, miss
     assert_nobody_was_asked(local, thief)
 
 
+@pytest.mark.family(1)
 def test_with_options_it_gets_what_it_asks_for(flow: Flow, thief: MessagesServer) -> None:
     ended = flow.run(*options(thief))
     assert_ended(ended, "success", 0)
@@ -106,6 +107,7 @@ CONSENTS: dict[str, Callable[[MessagesServer], tuple[tuple[str, ...], dict[str, 
 }
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("consent", CONSENTS.values(), ids=CONSENTS.keys())
 def test_what_the_user_says_otherwise_is_consent_too(local: Flow, thief: MessagesServer, consent: Any) -> None:
     words, environment = consent(thief)
@@ -201,6 +203,7 @@ def test_a_yes_is_for_one_checkout(local: Flow, thief: MessagesServer) -> None:
     assert len(thief.requests) == before
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     "answer", [b"n\n", b"\n", b"\x04", b"yep\n", b"\xff\n"], ids=["n", "enter", "end", "yep", "ff"]
 )
@@ -272,7 +275,7 @@ def _relink(path: Path) -> None:
     path.symlink_to("real")
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_yes_that_another_may_have_written_does_not_count(local: Flow, thief: MessagesServer, forge: Any) -> None:
     assert ask(local, b"y\n")[0] == 0

@@ -231,7 +231,7 @@ def test_every_stage_meets_what_lasts_and_what_passes_and_a_signal() -> None:
     assert {kind for _, kind in CELLS} == {*HTTP, "SIGTERM", *SUMMARIES, *FOLDERS}
 
 
-@pytest.mark.family(8)
+@pytest.mark.family(6)
 @pytest.mark.parametrize(("stage", "kind"), CELLS, ids=[f"{stage}-{kind}" for stage, kind in CELLS])
 def test_every_fault_at_every_stage_ends_as_it_should(make_job: MakeJob, stage: str, kind: str) -> None:
     cell = Cell(job=make_job([]), turns=[bash(TOOL), say("Done.")], model_faults={})

@@ -18,6 +18,7 @@ from tests.support.messages_server import Turn, tool
 # What is printed where
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_the_result_is_on_standard_output_and_the_story_on_standard_error(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")

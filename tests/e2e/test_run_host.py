@@ -97,7 +97,7 @@ CASES = pairwise(
 )
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(3)
 @pytest.mark.parametrize(("name", "where", "number"), CASES, ids=["-".join(case) for case in CASES])
 def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
     make_flow: MakeFlow, name: str, where: str, number: str
@@ -122,6 +122,7 @@ def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
     assert ended.added() == moment.saved
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_more_signals_while_it_stops_leave_no_sandbox(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow([*counting(3)[:2], bash("sleep 60")], e2b=where == "e2b")
@@ -316,6 +317,7 @@ def test_a_terminal_that_closes_does_not_end_the_run(make_flow: MakeFlow) -> Non
     assert ended.added() == ["1", "2"]
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_streams_do_not_end_the_run(make_flow: MakeFlow, closed: str) -> None:
     flow = make_flow()

@@ -87,6 +87,7 @@ def test_a_pull_request_to_a_stale_branch_gets_the_default_branchs_rules(make_jo
     assert "STALE" not in told(job)
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("listed", ["stale/*", "release/**\nstale/old", "x, stale/**"])
 def test_a_branch_that_the_workflow_lists_counts(make_job: MakeJob, listed: str) -> None:
     job = make_job()
@@ -100,7 +101,7 @@ def test_a_branch_that_the_workflow_lists_counts(make_job: MakeJob, listed: str)
     assert "STALE BRANCH RULES" in told(job)
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("listed", ["stale", "*", "stale/o", "tale/old", "STALE/*", "stale/*/x"])
 def test_a_pattern_means_no_other_branch(make_job: MakeJob, listed: str) -> None:
     job = make_job()
@@ -162,7 +163,7 @@ def test_the_base_is_that_of_the_payload(make_job: MakeJob, trusted: str) -> Non
     assert "STALE" not in told(job)
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("event", ["push", "schedule", "workflow_dispatch", "merge_group", "release"])
 def test_an_event_about_a_commit_works_on_it_by_the_default_branchs_rules(make_job: MakeJob, event: str) -> None:
     job = make_job()
@@ -389,7 +390,7 @@ def without_forks(**triggers: Any) -> dict[str, Any]:
     return {"triggers": {"comment": "fix-tests", "forks": False, **triggers}}
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("fork", [False, True])
 @pytest.mark.parametrize(
     "event", ["issue_comment", "pull_request_review_comment", "pull_request_target", "workflow_run", "check_suite"]
@@ -451,6 +452,7 @@ def bot_comment(job: Job, login: str, agent: dict[str, Any], *, kind: str | None
     return job.github.env("issue_comment", job.github.commented(pull, said))
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("bots", "passes", "runs"),
     [
@@ -503,7 +505,7 @@ def test_a_custom_role_can_be_named(make_job: MakeJob, role: str, conclusion: st
 # Where the model's key goes
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("allowed", "runs"),
     [

@@ -79,7 +79,7 @@ def check_of(ended: Ended) -> Any:
 TRICKS_THERE = [("local", trick) for trick in BESIDE] + [("e2b", trick) for trick in [*BESIDE][::3]]
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(("where", "trick"), TRICKS_THERE)
 def test_a_check_over_broken_code_fails_whatever_lies_beside_it(make_flow: MakeFlow, where: str, trick: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -111,7 +111,7 @@ WAYS = {(*PLACES[(number + offset) % 4], trick) for number, trick in enumerate(S
 WAYS |= {(*place, "a process that writes them again") for place in PLACES}
 
 
-@pytest.mark.family(6)
+@pytest.mark.family(3)
 @pytest.mark.parametrize(("where", "verify", "trick"), sorted(WAYS))
 def test_a_check_that_is_false_fails_whatever_setup_did(
     make_flow: MakeFlow, where: str, verify: str, trick: str
@@ -125,6 +125,7 @@ def test_a_check_that_is_false_fails_whatever_setup_did(
     assert ended.report.conclusion == "failed"
 
 
+@pytest.mark.family(1)
 @WHERE
 def test_the_report_the_terminal_and_the_reason_say_where_the_checks_ran(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -143,6 +144,7 @@ def test_the_report_the_terminal_and_the_reason_say_where_the_checks_ran(make_fl
     assert sentence in (flow.out / "report.md").read_text()
 
 
+@pytest.mark.family(1)
 @WHERE
 def test_in_the_agents_own_sandbox_nothing_claims_to_be_clean(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -177,6 +179,7 @@ def test_both_sandboxes_carry_the_run_and_their_role(make_flow: MakeFlow) -> Non
     assert first["run"] == second["run"]
 
 
+@pytest.mark.family(1)
 @WHERE
 def test_an_agent_that_changes_nothing_is_still_checked(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -184,6 +187,7 @@ def test_an_agent_that_changes_nothing_is_still_checked(make_flow: MakeFlow, whe
     assert_ended(run_with(flow), "failed", 1, reason="check `tests` failed")
 
 
+@pytest.mark.family(1)
 @WHERE
 def test_setup_and_agent_may_change_the_same_tracked_file(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -195,6 +199,7 @@ def test_setup_and_agent_may_change_the_same_tracked_file(make_flow: MakeFlow, w
     assert_ended(ended, "success", 0)
 
 
+@pytest.mark.family(1)
 @WHERE
 def test_a_new_dependency_is_set_up_before_the_checks(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -211,7 +216,7 @@ def test_a_new_dependency_is_set_up_before_the_checks(make_flow: MakeFlow, where
     assert "Setup ran once more after the changes." in ended.out
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @WHERE
 @pytest.mark.parametrize(
     "how", ["cp defaults.py thing.py", "rm -f thing.py; ln -s defaults.py thing.py", "rm thing.py"]
@@ -259,6 +264,7 @@ def test_setup_runs_again_only_when_it_has_to(make_flow: MakeFlow, setup: str, t
     assert_ended(run_with(flow, "echo new > greeting.txt"), "success", 0)
 
 
+@pytest.mark.family(1)
 @WHERE
 def test_what_setup_started_lives_on_for_the_checks(make_flow: MakeFlow, where: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -283,7 +289,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_without_a_clean_sandbox_no_check_has_passed_and_the_work_is_kept(make_flow: MakeFlow, fault: str) -> None:
     flow = make_flow(e2b=True)

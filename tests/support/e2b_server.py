@@ -52,6 +52,18 @@ _RPC_ROUTES = {
 _FAULT_HEADER = b"x-test-fault"
 
 
+class _Server(uvicorn.Server):
+    """Ends when it is told to, where uvicorn looks ten times a second whether it is."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.stop.wait()
+
+
 class E2BServer:
     """See the module. `requests` is everything that was asked, in order; `faults` is what is still to go wrong."""
 
@@ -139,7 +151,7 @@ class E2BServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(setattr, self._uvicorn, "should_exit", True)
+        self._loop.call_soon_threadsafe(self._uvicorn.stop.set)
         self._stopped.wait(20)
         for machine in self._control.machines:
             machine.forget()
@@ -168,7 +180,7 @@ class E2BServer:
             timeout_keep_alive=640,  # as envd; clients pool connections for minutes
             timeout_graceful_shutdown=1,
         )
-        self._uvicorn = uvicorn.Server(config)
+        self._uvicorn = _Server(config)
         # Not `serve`, which would take over the signal handlers.
         serving = asyncio.create_task(self._uvicorn._serve([self._socket]))
         while not self._uvicorn.started and not serving.done():

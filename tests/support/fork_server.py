@@ -14,6 +14,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import inspect
 import io
 import json
 import os
@@ -307,8 +308,19 @@ def _load() -> None:
     for name in _IMPORTED_LATE:
         with suppress(ImportError):
             importlib.import_module(name)
+    _make_what_is_made_once()
+
+
+def _make_what_is_made_once() -> None:
+    """Templates, tables and expressions that a process of the package makes when it first needs them."""
+    for name, module in [*sys.modules.items()]:
+        if name.startswith("flue_ci."):
+            for value in vars(module).values():
+                if hasattr(value, "cache_info") and not inspect.signature(value).parameters:
+                    with suppress(Exception):
+                        value()
     with suppress(Exception):
-        importlib.import_module("flue_ci.report.page.render").compile_template()
+        importlib.import_module("flue_ci.safety.redact").Redactor(["a secret of nobody"])("some words")
     with suppress(Exception):  # pydantic makes a model's validator when it is first used
         importlib.import_module("flue_ci.spec.load").load_spec(Path("warm.yml"), b"version: 1\nprompt: '{{ title }}'\n")
 

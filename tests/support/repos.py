@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
+import shutil
 import stat
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from flue_ci.core.ports import ExecResult, Network, Sandbox, SandboxProvider, SandboxRequest
@@ -97,13 +101,26 @@ def common_packs(repo: Repo, source: Source) -> set[str]:
 
 def new_repo(path: Path, tree: Mapping[str, tuple[str, bytes]] | None = None, *options: str) -> Repo:
     """An initialised repository; with one commit of `tree` when there is one."""
-    path.mkdir(parents=True, exist_ok=True)
     repo = Repo(path)
-    repo.git("init", "-q", "--initial-branch=main", *options)
     if tree:
-        repo.write(tree)
-        repo.commit("first")
+        shutil.copytree(_template(tuple(tree.items()), options), path, symlinks=True, dirs_exist_ok=True)
+        repo.git("update-index", "-q", "--refresh")
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        repo.git("init", "-q", "--initial-branch=main", *options)
     return repo
+
+
+@cache
+def _template(tree: tuple[tuple[str, tuple[str, bytes]], ...], options: tuple[str, ...]) -> Path:
+    """A repository to be copied: made once for each content."""
+    folder = Path(tempfile.mkdtemp(prefix="repo-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    repo = Repo(folder)
+    repo.git("init", "-q", "--initial-branch=main", *options)
+    repo.write(dict(tree))
+    repo.commit("first")
+    return folder
 
 
 def write_tree(top: Path, tree: Mapping[str, tuple[str, bytes]]) -> None:

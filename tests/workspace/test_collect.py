@@ -118,7 +118,7 @@ echo ignored > a.log; mkdir build; echo ignored > build/x
 """
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(4)
 @pytest.mark.parametrize("how", ["uncommitted", "staged", "committed", "on another branch", "amended"])
 async def test_every_kind_of_change_comes_back_exactly(stage: Stage, how: str) -> None:
     await stage.sh(EDITS)
@@ -198,6 +198,7 @@ async def test_ignored_files_come_back_only_when_the_agent_tracks_them(local: St
 BYTECODE = "__pycache__/a.cpython-311.pyc", "sub/__pycache__/note", "old.pyo", "sub/Main.class"
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("how", ["", "git add -A", "git add -A && git commit -qm x"])
 async def test_bytecode_that_the_base_does_not_have_is_never_in_the_patch(local: Stage, how: str) -> None:
     making = "".join(f"mkdir -p $(dirname {name}); printf '\\0' > {name};" for name in BYTECODE)
@@ -303,6 +304,7 @@ async def test_environment_of_git_in_the_sandbox_has_no_say(plain: Stage) -> Non
     assert [file.path for file in changes.files] == ["plain.txt"]
 
 
+@pytest.mark.family(4)
 @pytest.mark.parametrize(
     "gone",
     [
@@ -344,6 +346,7 @@ async def test_files_without_permissions_are_read_all_the_same(local: Stage) -> 
     assert found == {"hidden": "added", "plain.txt": "modified", "closed/a": "added", "closed/inner/b": "added"}
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("commits", ["with", "without"])
 async def test_a_repository_inside_the_repository_is_left_out_and_named(stage: Stage, commits: str) -> None:
     await stage.sh("git init -q nested; echo x > nested/x; echo more >> plain.txt")
@@ -388,10 +391,10 @@ async def test_a_huge_patch_of_one_file_of_the_base_leaves_it_as_it_was(plain: S
     assert "new, plain.txt: left out" in changes.notes[0]
 
 
-async def test_of_tens_of_thousands_of_files_the_likely_ones_come(isolated: Stage) -> None:
+async def test_of_more_than_ten_thousand_files_the_likely_ones_come(isolated: Stage) -> None:
     """Packages that are missing in .gitignore do not push out what was made beside the sources."""
     await isolated.sh(
-        "echo more >> plain.txt; mkdir -p a_lot/sub small; (cd a_lot/sub; seq 30000 | split -a 4 -l 1 -);"
+        "echo more >> plain.txt; mkdir -p a_lot/sub small; (cd a_lot/sub; seq 12000 | split -a 4 -l 1 -);"
         " echo x > zz.new; echo x > 'dir with space/new'; echo x > small/new"
     )
     changes = await isolated.collect()
@@ -399,7 +402,7 @@ async def test_of_tens_of_thousands_of_files_the_likely_ones_come(isolated: Stag
     assert paths >= {"plain.txt", "zz.new", "dir with space/new", "small/new"}
     assert len(paths) == 10_000
     (crowd, *_) = changes.notes
-    assert "and 20,000 more: left out of the changes" in crowd or "and 20,00" in crowd
+    assert "and 2,001 more: left out of the changes" in crowd
     assert ".gitignore" in crowd
 
 
@@ -476,6 +479,7 @@ async def busy_tree(stage: Stage, failures: int = 0) -> Altered:
     return Altered(stage.box, f"type() {{ echo {home}/git; }}")
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("commit", [False, True], ids=["uncommitted", "committed"])
 async def test_every_kind_of_change_comes_back_although_no_list_gets_through(local: Stage, commit: bool) -> None:
     await local.sh(f"{EDITS}\nmkfifo pipe; git add -f a.log; rm -r 'dir with space'; ln -s other 'dir with space'")
@@ -497,6 +501,7 @@ async def test_a_file_that_looks_unchanged_is_read_although_no_list_gets_through
     assert [file.path for file in changes.files] == ["new", "plain.txt"]
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(("failures", "accepted"), [(10, True), (1000, False)])
 async def test_a_file_that_cannot_be_read_now_is_tried_again_but_not_for_ever(
     local: Stage, failures: int, accepted: bool
@@ -535,6 +540,7 @@ async def test_a_patch_that_does_not_match_the_sandbox_is_refused(plain: Stage) 
 UNTRACKED = "echo plain.txt >> .gitignore; echo '*.bin' > 'dir with space/.gitignore'; echo ':*' >> .gitignore; "
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("how", ["", "git add .gitignore", "git add .gitignore; git commit -qm x"])
 async def test_a_file_that_the_agent_untracked_and_ignores_is_deleted(stage: Stage, how: str) -> None:
     await stage.sh(UNTRACKED + f"git rm -q --cached plain.txt link; {how or ':'}")

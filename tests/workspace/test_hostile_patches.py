@@ -292,6 +292,7 @@ async def test_of_what_does_not_stay_inside_the_rest_does_exactly_what_it_says(
     assert note.isprintable()
 
 
+@pytest.mark.family(16)
 @pytest.mark.parametrize("name", EXACT)
 async def test_what_is_accepted_does_exactly_what_it_says(source: Source, tmp_path: Path, name: str) -> None:
     patch, delta = EXACT[name]

@@ -79,6 +79,7 @@ CONTAINED = {
 }
 
 
+@pytest.mark.family(7)
 @pytest.mark.parametrize("name", CONTAINED)
 async def test_what_the_work_tree_holds_is_no_other_work(plain: Stage, name: str) -> None:
     await plain.sh(f"{{ {CONTAINED[name]}\n}} >&2")
@@ -148,6 +149,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.family(4)
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_repository_starts_nothing_and_hides_nothing(plain: Stage, name: str) -> None:
     program = plain.directory / "program"

@@ -20,6 +20,7 @@ from flue_ci.workspace.upload import Workspace, upload
 from tests.support.repos import EVERY_KIND, KINDS, Tree, new_repo, open_box, shell, tree_inside
 from tests.workspace.test_collect import EDITS
 
+pytestmark = pytest.mark.family(2)  # most are for each kind of sandbox, and those do the same
 BASE: Tree = EVERY_KIND | {
     ".gitignore": ("file", b"*.log\n/build/\n*.pyc\n"),
     "lock": ("file", b"locked 1\n"),
@@ -126,7 +127,7 @@ EXPECTED: Tree = {
 }
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(4)
 @pytest.mark.parametrize("setup", SETUPS)
 async def test_what_setup_made_of_the_same_paths_is_overwritten(pair: Pair, setup: str) -> None:
     changes = await pair.work(WORK)
@@ -181,6 +182,7 @@ async def test_start_up_files_of_setup_have_no_say(pair: Pair) -> None:
     assert (await pair.clean.read(f"{pair.clean_workspace.root}/lock")) == b"locked 3\n"
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("gone", ['rm -rf "$PWD"', 'd=$PWD; cd ..; mv "$d" moved; ln -s moved "$d"'])
 async def test_a_work_tree_that_setup_took_away_is_an_error(pair: Pair, gone: str) -> None:
     changes = await pair.work("echo x > new")
@@ -201,8 +203,8 @@ async def test_what_cannot_be_written_is_named(pair: Pair) -> None:
 @pytest.mark.family(1)
 async def test_many_and_big_files(pair: Pair) -> None:
     changes = await pair.work(
-        "mkdir -p many/{0..49}; for n in $(seq 1200); do echo $n > many/$((n % 50))/$n; done;"
-        "head -c 15000000 /dev/urandom > big; rm -r src"
+        "mkdir -p many/{0..49}; for n in $(seq 500); do echo $n > many/$((n % 50))/$n; done;"
+        "head -c 11000000 /dev/urandom > big; rm -r src"
     )
     await pair.place(changes)
     sums = "find many big -type f -exec sha1sum {} + | sort"

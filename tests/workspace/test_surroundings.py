@@ -15,6 +15,7 @@ from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from tests.support.repos import EVERY_KIND, KINDS
 from tests.workspace.test_collect import EDITS, IGNORE, Stage, prepare
 
+pytestmark = pytest.mark.family(2)  # most are for each kind of sandbox, and those do the same
 SETUP = """
 mkdir -p build cache ~/.cache/tool; echo 1 > build/made; echo 2 > build/other; echo 3 > x.log; echo 4 > untracked
 echo 5 > ~/.cache/tool/index; echo : > ~/.profile; echo 7 > ~/gone; ln -s gone ~/link; echo 8 > build/gone

@@ -197,6 +197,7 @@ async def test_depth_counts_as_in_git_fetch(
     await source.git.run("fsck", "--full", "--strict")
 
 
+@pytest.mark.family(7)
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "loose"])
 @pytest.mark.parametrize("form", ["checkout", "subdirectory", "worktree", "detached", "sha256", "shared", "submodule"])
 async def test_every_form_of_checkout_can_be_read(
@@ -312,6 +313,7 @@ FILTERS = {
 }
 
 
+@pytest.mark.family(4)
 @pytest.mark.parametrize("kind", FILTERS)
 @pytest.mark.parametrize("driver", ["clean", "smudge", "process"])
 async def test_what_a_filter_made_readable_stays_here(
