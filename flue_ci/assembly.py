@@ -30,7 +30,7 @@ from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
 from flue_ci.publish.from_spec import proposal_rules, publishing
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
-from flue_ci.safety.find_secrets import MIN_LENGTH
+from flue_ci.safety.encoded_values import MIN_LENGTH
 from flue_ci.safety.redact import Redactor, secrets_of, unmaskable
 from flue_ci.sandboxes.registry import OWN_METADATA, SANDBOXES
 from flue_ci.settings import GitHubSettings, Settings

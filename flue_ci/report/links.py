@@ -12,7 +12,7 @@ from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
 from flue_ci.safety.markdown_tree import Node
 
 _LINES = r"(?::(?P<line>\d{1,7})(?:[-–](?P<last>\d{1,7})|:\d{1,5})?|#L(?P<anchor>\d{1,7})(?:-L?(?P<end>\d{1,7}))?)"
-_PLACE = re.compile(rf"(?<![\w@+.~/:-])(?P<path>(?:\./)?+[\w@+.~-]++(?:/[\w@+.~-]++)*+){_LINES}?(?![\w/])")
+_PLACE = re.compile(rf"(?<![\w@+.~/:-])(?P<path>(?>(?:\./)?[\w@+.~-]++(?:/[\w@+.~-]++)*)){_LINES}?(?![\w/])")
 _QUOTED_PLACE = re.compile(rf"""[`"](?P<path>[\w@+~.-][^:#`"\n\\]{{0,300}}?){_LINES}?[`"]""")
 _CODE_PLACE = re.compile(rf"(?P<path>[^:#\n]+?){_LINES}?")
 MAX_PATHS = 300

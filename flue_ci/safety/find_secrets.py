@@ -1,58 +1,48 @@
-"""Where secrets are in a text: exact values in all usual writings, and tokens of well-words_before kinds. Pure.
+"""Where secrets are in a text: exact values in all usual writings, and tokens of well-known kinds.
 
 A value is looked for in the text and in its readings: escapes resolved, wrapped lines joined, base64, base32,
 hexadecimal digits and dumps decoded. It is also found on both sides of a mark of ours that says that something was
 left out.
 """
 
-import base64
-import binascii
 import html
 import json
-import math
 import re
-import string
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import AnyStr, Literal
 from urllib.parse import quote, quote_plus
 
 from flue_ci.safety.dumps import dumps
-from flue_ci.safety.key_patterns import find_keys
-from flue_ci.safety.readings import MIN_LINE, Span, find_words, goes_on, join_words, layers, unescape, word_matches
+from flue_ci.safety.encoded_values import MIN_LENGTH, WIDE, EncodedValues, alignments, occurrences, raw
+from flue_ci.safety.key_patterns import find_sentences, find_tokens
+from flue_ci.safety.readings import (
+    MIN_LINE,
+    Span,
+    goes_on,
+    join_lines,
+    layers,
+    long_words,
+    place_in_word,
+    unescape,
+    without_controls,
+    word_matches,
+)
 
-MIN_LENGTH = 6  # shorter values occur in ordinary text
+MAX_CLEAN = 20_000  # words that are remembered
+MAX_CLEAN_WORD = 200  # characters
 MIN_WRAPPED = 16  # shorter values are not looked for over the ends of lines: two ordinary words could make one
 _OMISSION = re.compile(r"\[…[^\[\]\n]{0,300}\]\n?")  # our mark, for example `[… 12 bytes left out …]`
 _BETWEEN = "\n\0\n"  # between the readings of a text: nothing that is looked for goes on over it
-_ALL = bytes(range(256))
-
-
-_Form = tuple[bytes, bytes, bytes]  # beginning, middle and end
-_LONG = 24  # digits
-_CUT = 3  # digits in front of a middle or behind it, when the beginning or the end is not there
-
-
-def _complement(digits: str) -> bytes:
-    return _ALL.translate(None, digits.encode())
-
-
-_BASE64 = bytes.maketrans(b"-_", b"+/")  # also the digits of addresses
-_NO_BASE64 = _complement(f"{string.ascii_letters}{string.digits}+/-_")
-_NO_HEX = _complement(string.hexdigits)
-_WIDE = ("utf-16-le", "utf-16-be")
-_BASE32 = bytes.maketrans(string.ascii_lowercase.encode(), string.ascii_uppercase.encode())
-_NO_BASE32 = _complement(f"{string.ascii_letters}234567")
 
 
 class SecretFinder:
-    """Finds `secrets`, which are exact values, and tokens of well-words_before kinds."""
+    """Finds `secrets`, which are exact values, and tokens of well-known kinds."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._values = tuple({value: None for secret in secrets for value in _values(secret)})
         self._wrappable = tuple(
-            value
+            value.encode("latin-1")
             for value in self._values
             if len(value) >= MIN_WRAPPED and value.split() == [value] and _is_narrow(value)
         )
@@ -61,13 +51,8 @@ class SecretFinder:
         self._multiline = tuple(value for value in self._values if "\n" in value)
         self._forms = tuple({form: None for value in self._values for form in encodings(value)})
         self._all_forms = "\0".join(self._forms)
-        forms = [_raw(value) for value in self._values]
-        wide = [value.encode(each, "surrogatepass").replace(b"\0", b"") for value in self._values for each in _WIDE]
-        twice = {form: None for value in self._values for form in _encoded_bytes(value)}
-        whole = [(b"", form, b"") for form in twice if form not in forms]
-        self._bytes = tuple(dict.fromkeys([*map(_divide, [*forms, *wide]), *whole]))
-        base32 = {form.encode(): None for value in self._values for form in _alignments(_raw(value), 5)}
-        self._digits = tuple(_by_size(self._bytes, tuple(base32)))
+        self._encoded = EncodedValues(self._values)
+        self._clean = set[bytes]()  # words without anything: they come again and again in what agents do
 
     def find(self, text: str) -> list[Span]:
         """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
@@ -106,41 +91,63 @@ class SecretFinder:
         return any(_ends_within(lines, value) for value in self._multiline)
 
     def _scan_together(self, text: str, *, keys: bool, values: bool) -> Iterator[tuple[str, Span]]:
-        narrow = text
-        if not text.isascii():
-            narrow = text.encode("latin-1", "replace").decode("latin-1")  # of one byte each, in which finding is quick
-        words = find_words(narrow)
+        # Of one byte each, in which finding is quick.
+        data = text.encode("latin-1", "replace")
+        narrow = text if text.isascii() else data.decode("latin-1")
+        data = without_controls(data)
+        words = long_words(data)
+        longest = max(map(len, words), default=0)
+        new_words = [word for word in dict.fromkeys(words) if word not in self._clean]
+        is_clean = True
         if keys:
-            yield from find_keys(narrow, words)
+            yield from find_sentences(narrow, longest)
+            for key in find_tokens(narrow, new_words):
+                is_clean = False
+                yield key
         if values:
-            yield from (("", span) for span in self._find_in_words(narrow, words) if _is_joined(text, *span))
-            values_there = [value for value in self._narrow if value in narrow]
-            values_there += [value for value in self._wide if value in text]
-            for value in values_there:
-                yield from (("", span) for span in _occurrences(value, text))
-            yield from (("", span) for span in self._find_around_marks(text))
-            for dump in dumps(narrow):
-                for form in self._bytes:
-                    data = b"".join(form)
-                    yield from (("", dump.source(span)) for span in _occurrences(data, dump.data))
+            for span in self._find_in_words(data, new_words):
+                is_clean = False
+                if _is_joined(text, *span):
+                    yield "", span
+            yield from (("", span) for span in self._find_plain(text, narrow))
+        if is_clean and keys and values:
+            if len(self._clean) + len(new_words) > MAX_CLEAN:
+                self._clean.clear()
+            self._clean.update([word for word in new_words[:MAX_CLEAN] if len(word) <= MAX_CLEAN_WORD])
 
-    def _find_in_words(self, text: str, words: Sequence[str]) -> Iterator[Span]:
+    def _find_plain(self, text: str, narrow: str) -> Iterator[Span]:
+        """Values as they are, beside marks of omissions, and in dumps. `narrow` is the text in Latin-1."""
+        values = [value for value in self._narrow if value in narrow]
+        values += [value for value in self._wide if value in text]
+        for value in values:
+            yield from occurrences(value, text)
+        yield from self._find_around_marks(text)
+        for dump in dumps(narrow):
+            for form in self._encoded.forms:
+                yield from map(dump.source, occurrences(form, dump.data))
+
+    def _find_in_words(self, data: bytes, words: Sequence[bytes]) -> Iterator[Span]:
         """Where encoded values, and values that are wrapped, stand within words."""
-        spans: dict[str, list[Span]] = {}  # by word, within it
-        for originals, contents, join in join_words(words):
-            hits = list[tuple[int, Span]]()
-            for size, forms, base32 in self._digits:
-                longs = [index for index, content in enumerate(contents) if len(content) >= size]
-                by_word = _find_by_word([contents[index] for index in longs], forms, base32)
-                hits += [(longs[index], span) for index, span in by_word]
-            hits += _find_wrapped(originals, contents, self._wrappable)
-            sources = {index: join(originals[index]).source for index in {index for index, _ in hits}}
-            for index, span in hits:
-                spans.setdefault(originals[index], []).append(sources[index](span))
-        if spans:
-            for match in word_matches(text):
-                for start, end in spans.get(match[0], ()):
-                    yield match.start() + start, match.start() + end
+        if not words:
+            return
+        together = b"\0".join(words)
+        joined, wrap = join_lines(together, are_signed=False)
+        originals, contents = [*words], joined.split(b"\0")
+        signed_wrap = wrap
+        if b"\n+" in together or b"\n-" in together:
+            signed = [word for word in words if b"\n+" in word or b"\n-" in word]
+            unsigned, signed_wrap = join_lines(b"\0".join(signed), are_signed=True)
+            originals, contents = [*originals, *signed], [*contents, *unsigned.split(b"\0")]
+        hits = [*self._encoded.find(contents), *_find_wrapped(originals, contents, self._wrappable)]
+        if not hits:
+            return
+        spans: dict[bytes, list[Span]] = {}  # by word, within it
+        for index, span in hits:
+            original_wrap = wrap if index < len(words) else signed_wrap
+            spans.setdefault(originals[index], []).append(place_in_word(original_wrap, originals[index], span))
+        for match in word_matches(data):
+            for start, end in spans.get(match[0], ()):
+                yield match.start() + start, match.start() + end
 
     def _find_around_marks(self, text: str) -> Iterator[Span]:
         for start, end in _omissions(text):
@@ -156,118 +163,16 @@ def _is_narrow(value: str) -> bool:
     return max(value) < "\u0100"
 
 
-def _by_size(forms: Sequence[_Form], base32: Sequence[bytes]) -> Iterator[tuple[int, Sequence[_Form], Sequence[bytes]]]:
-    """Short forms and long ones, bytes and digits of base32, each with the size of the shortest word that can have one:
-    the long ones are many, and few words are long enough."""
-    for is_long in (False, True):
-        each = [form for form in forms if (_digits_of(form) >= _LONG) == is_long]
-        digits = [form for form in base32 if (len(form) >= _LONG) == is_long]
-        if each or digits:
-            yield min([*map(_digits_of, each), *map(len, digits)]), each, digits
-
-
-def _digits_of(form: _Form) -> int:
-    """The least number of digits of base64 that stand for the middle of a form."""
-    return len(form[1]) * 8 // 6
-
-
-def _occurrences(form: AnyStr, text: AnyStr) -> Iterator[Span]:
-    start = text.find(form)
-    while start >= 0:
-        yield start, start + len(form)
-        start = text.find(form, start + len(form))
-
-
-def _find_by_word(words: Sequence[str], forms: Sequence[_Form], base32: Sequence[bytes]) -> Iterator[tuple[int, Span]]:
-    """Which of the words have encoded forms of values, and where in them; what goes over the end of a word is no
-    match."""
-    hits = list(_find_encoded("\0".join(words), forms, base32))
-    if not hits:
-        return
-    starts = list(accumulate((len(word) + 1 for word in words), initial=0))
-    for start, end in hits:
-        index = bisect_right(starts, start) - 1
-        first, last = starts[index], starts[index + 1] - 1
-        if end <= last:
-            yield index, (start - first, end - first)
-
-
 def _find_wrapped(
-    originals: Sequence[str], contents: Sequence[str], values: Sequence[str]
+    originals: Sequence[bytes], contents: Sequence[bytes], values: Sequence[bytes]
 ) -> Iterator[tuple[int, Span]]:
     """The same for values that go on over the ends of lines."""
-    wrapped = [index for index, word in enumerate(originals) if "\n" in word]
-    together = "\0".join(contents[index] for index in wrapped)
+    together = b"\0".join(contents)
     values = [value for value in values if value in together]
-    for index in wrapped[: len(wrapped) * bool(values)]:
-        for value in values:
-            yield from ((index, span) for span in _occurrences(value, contents[index]))
-
-
-def _find_encoded(words: str, forms: Sequence[_Form], base32: Sequence[bytes]) -> Iterator[Span]:
-    """Where forms stand in base64, base32 and hexadecimal digits; what are no digits between them does not count."""
-    if len(words) < MIN_LINE:
-        return
-    data = words.encode("latin-1", "replace")
-    streams = []  # bits of a digit, what are no digits, the first digit, and the bytes
-    digits = data.translate(_BASE64, _NO_BASE64).join((b"AAAA", b"AAAA"))  # the first may be the middle of a group
-    for phase in range(4):
-        content = binascii.a2b_base64(digits[phase : phase + (len(digits) - phase) // 4 * 4])
-        streams.append((6, _NO_BASE64, phase - 4, content))
-    digits = data.translate(None, _NO_HEX)
-    for phase in range(2):
-        content = binascii.unhexlify(digits[phase : phase + (len(digits) - phase) // 2 * 2])
-        streams.append((4, _NO_HEX, phase, content))
-    together = b"\xff".join(content.replace(b"\0", b"") for _, _, _, content in streams)
-    forms = [form for form in forms if form[1] in together]
-    for bits, separators, first, content in streams:
-        if forms:
-            yield from _places(_find_bytes(content, forms, bits, first), data, separators)
-    if base32:
-        digits = data.translate(_BASE32, _NO_BASE32)
-        base32 = [form for form in base32 if form in digits]
-        spans = [(span, span) for form in base32 for span in _occurrences(form, digits)]
-        yield from _places(spans, data, _NO_BASE32)
-
-
-def _find_bytes(stream: bytes, forms: Sequence[_Form], bits: int, first: int) -> list[tuple[Span, Span]]:
-    """The spans of the digits, of so many bits each from the `first` on, that stand for forms: of their middles, and
-    of all that may belong to them."""
-    content = stream.replace(b"\0", b"")  # UTF-16 and UTF-32
-    places: Sequence[int] = range(len(stream))
-    if len(content) < len(stream):
-        places = [index for index, byte in enumerate(stream) if byte]
-    results = []
-    for head, middle, tail in forms:
-        for start, end in _occurrences(middle, content):
-            before = 0 if content[max(start - len(head), 0) : start] == head else _CUT
-            after = 0 if content[end : end + len(tail)] == tail else _CUT
-            whole_start = places[start if before else start - len(head)]
-            whole_end = places[(end if after else end + len(tail)) - 1] + 1
-            span = first + places[start] * 8 // bits, first + ((places[end - 1] + 1) * 8 - 1) // bits + 1
-            whole = first + whole_start * 8 // bits - before, first + (whole_end * 8 - 1) // bits + 1 + after
-            results.append((span, whole))
-    return results
-
-
-def _places(spans: Sequence[tuple[Span, Span]], data: bytes, separators: bytes) -> Iterator[Span]:
-    """Where the digits of all that belongs to forms are in `data`, which has other characters between them; in the word
-    of the form's middle."""
-    if not spans:
-        return
-    places = [index for index, byte in enumerate(data) if byte not in separators]
-
-    def place(span: Span) -> Span:
-        return places[max(span[0], 0)], places[min(span[1], len(places)) - 1] + 1
-
-    for middle, whole in spans:
-        (start, end), (first, last) = place(middle), place(whole)
-        before, after = data.rfind(b"\0", first, start) + 1, data.find(b"\0", end, last)
-        if before:
-            first = places[bisect_right(places, before - 1)]  # the first digit of this word
-        if after >= 0:
-            last = places[bisect_left(places, after) - 1] + 1
-        yield first, last
+    for index, content in enumerate(contents[: len(contents) * bool(values)]):
+        if content != originals[index]:
+            for value in values:
+                yield from ((index, span) for span in occurrences(value, content))
 
 
 def _is_joined(text: str, start: int, end: int) -> bool:
@@ -332,44 +237,15 @@ def _values(secret: str) -> Iterator[str]:
 
 def encodings(value: str) -> Iterator[str]:
     """How a value may stand in a text: as it is, in JSON, an address, HTML, hexadecimal digits, base64 or base32."""
-    raw = _raw(value)
+    content = raw(value)
     yield from (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], html.escape(value))
-    yield from (quote(raw, safe=""), quote(raw), _lower_escapes(quote(raw, safe="")), quote_plus(raw))
-    yield from (raw.hex(), raw.hex().upper(), *_alignments(raw, 5))
-    for data in (raw, *(value.encode(encoding, "surrogatepass") for encoding in _WIDE)):
-        for digits in _alignments(data, 6):
+    yield from (quote(content, safe=""), quote(content), _lower_escapes(quote(content, safe="")), quote_plus(content))
+    yield from (content.hex(), content.hex().upper(), *alignments(content, 5))
+    for data in (content, *(value.encode(encoding, "surrogatepass") for encoding in WIDE)):
+        for digits in alignments(data, 6):
             yield digits
             yield digits.replace("+", "-").replace("/", "_")
 
 
 def _lower_escapes(text: str) -> str:
     return re.sub("%..", lambda match: match[0].lower(), text)
-
-
-def _encoded_bytes(value: str) -> Iterator[bytes]:
-    """What else than the value itself may be in base64, hexadecimal digits and dumps."""
-    raw = _raw(value)
-    yield from (json.dumps(value)[1:-1].encode(), quote(raw, safe="").encode())
-    yield from (digits.encode() for digits in _alignments(raw, 6))
-
-
-def _divide(form: bytes) -> _Form:
-    """A form without its first and last byte, of which only a part may be there in base64 that was cut."""
-    if len(form) < MIN_LENGTH + 2:
-        return b"", form, b""
-    return form[:1], form[1:-1], form[-1:]
-
-
-def _raw(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape")
-
-
-def _alignments(raw: bytes, bits: Literal[5, 6]) -> Iterator[str]:
-    """The digits of base32 (5 bits each) or base64 (6) for `raw` within something longer, in each alignment. Those at
-    both ends depend on the neighbours, so only those between them are looked for."""
-    encode = base64.b64encode if bits == 6 else base64.b32encode
-    for offset in range(math.lcm(bits, 8) // 8):
-        digits = encode(b"\0" * offset + raw).decode()
-        middle = digits[-(offset * 8 // -bits) : (offset + len(raw)) * 8 // bits]
-        if len(middle) >= MIN_LENGTH + 2:
-            yield middle

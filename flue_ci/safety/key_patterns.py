@@ -17,8 +17,10 @@ from flue_ci.safety.readings import Span
 
 Expand = Callable[[str, Span], Span | None]
 MIN_TOKEN = 18  # characters of the shortest token
+LONG_TOKEN = 32  # characters of most, and of few words
 _MAX_PEM = 20_000
-_RUN = re.compile(rf"(?a:[\w.\-/+=~%:;\[\\\x1b]{{{MIN_TOKEN},}})")  # what a token is made of
+_RUN = f"{string.ascii_letters}{string.digits}_.-/+=~%:;[\\\x1b".encode()  # what a token is made of
+_RUNS = bytes(byte * (byte in _RUN) for byte in range(256))
 _WORD = "A-Za-z0-9_\\-"
 _NO_MORE = "(?![A-Za-z0-9])"
 # What ends with a letter or digit and yet no token begins in it: escapes, and terminal sequences.
@@ -45,26 +47,36 @@ _PEM_GAP = (
 @dataclass(frozen=True, slots=True)
 class KeyPattern:
     """`kind` is the name that people use. Where one of `prefixes` stands, `regex` is matched; the secret is its group,
-    or all of it without one. `expand` may change the span, or refuse it with None. `is_sentence`: it
-    may be shorter than `MIN_TOKEN` characters up to a blank."""
+    or all of it without one. `expand` may change the span, or refuse it with None. `size`: the least characters of its
+    longest word, which need not be exact. `is_sentence`: words before it count, or it may be shorter than `MIN_TOKEN`
+    characters up to a blank."""
 
     kind: str
     prefixes: tuple[str, ...]
     regex: str
     expand: Expand = lambda _, span: span
+    size: int = MIN_TOKEN
     is_sentence: bool = False
     begins_word: bool = False
 
 
-def find_keys(text: str, words: Sequence[str]) -> Iterator[tuple[str, Span]]:
-    """Kind and place of each key in `text`, in no order; they may overlap. `words` has at least those of `MIN_TOKEN`
-    characters."""
-    long_words = "\0".join(set(_RUN.findall("\0".join(word for word in words if len(word) >= MIN_TOKEN))))
-    for pattern, prefix in [place for place in _SENTENCES if place[1] in text]:
-        yield from _find(pattern, prefix, text)
-    for pattern, prefix in [place for place in _WORDS if place[1] in long_words]:
-        if next(_find(pattern, prefix, long_words), None):
+def find_sentences(text: str, longest: int) -> Iterator[tuple[str, Span]]:
+    """Kind and place of each key in `text` that is known by the words before it, in no order; they may overlap.
+    `longest` is the size of the text's longest word."""
+    for pattern, prefix in _SENTENCES:
+        if pattern.size <= longest and prefix in text:
             yield from _find(pattern, prefix, text)
+
+
+def find_tokens(text: str, words: Sequence[bytes]) -> Iterator[tuple[str, Span]]:
+    """The same for the keys that are words of their own, of which one at least is within `words`."""
+    long_words = b"\0".join([word for word in words if len(word) >= MIN_TOKEN]).translate(_RUNS)
+    runs = long_words.decode("latin-1").split("\0")
+    for size, places in _TOKENS:
+        together = "\0".join([run for run in runs if len(run) >= size])
+        for pattern, prefix in places[: len(places) * bool(together)]:
+            if prefix in together and next(_find(pattern, prefix, together), None):
+                yield from _find(pattern, prefix, text)
 
 
 @cache
@@ -141,11 +153,15 @@ def _to_last_line(text: str, span: Span) -> Span:
 
 def _read_tokens() -> Iterator[KeyPattern]:
     """The rows of `tokens.txt`."""
+    size = MIN_TOKEN
     for line in Path(__file__).with_name("tokens.txt").read_text("utf-8").splitlines():
         if not line.startswith("#"):
             kind, names, rest = map(str.strip, line.split(" | "))
             prefixes = tuple(names.split())
-            yield KeyPattern(kind, prefixes, rf"(?a:(?:{'|'.join(map(re.escape, prefixes))}){rest})", begins_word=True)
+            regex = rf"(?a:(?:{'|'.join(map(re.escape, prefixes))}){rest})"
+            yield KeyPattern(kind, prefixes, regex, size=size, begins_word=True)
+        elif line[2:].isdecimal():
+            size = int(line[2:])
 
 
 def _before(count: int) -> Expand:
@@ -160,6 +176,7 @@ KEY_PATTERNS = (
         ("ecret", "ECRET"),
         r"(?i:ecret).{0,25}?(?<=[\"'\s:=])([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
         _near_aws,
+        size=40,
         is_sentence=True,
     ),
     KeyPattern(
@@ -172,18 +189,24 @@ KEY_PATTERNS = (
         "Slack webhook",
         ("hooks.slack.com/",),
         r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9/]{20,100})",
+        size=LONG_TOKEN,
     ),
-    KeyPattern("Telegram token", (":A",), rf":A[{_WORD}]{{34}}{_NO_MORE}", _with_digits_before),
-    KeyPattern("Azure secret", ("Q~",), rf"(?<=[\w~.]{{3}}\d)Q~[\w~.-]{{31,34}}{_NO_MORE}", _before(4)),
-    KeyPattern("Azure key", ("JQQJ9",), rf"(?<=[A-Za-z0-9]{{52}})JQQJ9[A-Za-z0-9]{{27}}{_NO_MORE}", _before(52)),
-    KeyPattern("Azure token", ("AZDO",), rf"(?<=[A-Za-z0-9]{{76}})AZDO[A-Za-z0-9]{{4}}{_NO_MORE}", _before(76)),
-    KeyPattern("Mailchimp key", ("-us",), rf"(?<=[0-9a-f]{{32}})-us[0-9]{{1,2}}{_NO_MORE}", _before(32)),
+    KeyPattern("Telegram token", (":A",), rf":A[{_WORD}]{{34}}{_NO_MORE}", _with_digits_before, LONG_TOKEN),
+    KeyPattern("Azure secret", ("Q~",), rf"(?<=[\w~.]{{3}}\d)Q~[\w~.-]{{31,34}}{_NO_MORE}", _before(4), LONG_TOKEN),
+    KeyPattern(
+        "Azure key", ("JQQJ9",), rf"(?<=[A-Za-z0-9]{{52}})JQQJ9[A-Za-z0-9]{{27}}{_NO_MORE}", _before(52), LONG_TOKEN
+    ),
+    KeyPattern(
+        "Azure token", ("AZDO",), rf"(?<=[A-Za-z0-9]{{76}})AZDO[A-Za-z0-9]{{4}}{_NO_MORE}", _before(76), LONG_TOKEN
+    ),
+    KeyPattern("Mailchimp key", ("-us",), rf"(?<=[0-9a-f]{{32}})-us[0-9]{{1,2}}{_NO_MORE}", _before(32), LONG_TOKEN),
     KeyPattern("Vault token", ("s.",), rf"s\.(?=[A-Za-z]{{0,23}}[0-9])[A-Za-z0-9]{{24}}{_NO_MORE}", begins_word=True),
     KeyPattern(
         "package registry token",
         ("_authToken=", "_auth=", "_password="),
         r"_\w+=\s?[\"']?([\w.+/-]{20,500}={0,2})",
         _with_digit,
+        size=20,
         is_sentence=True,
     ),
     KeyPattern(
@@ -191,12 +214,14 @@ KEY_PATTERNS = (
         (".eyJ",),
         rf"(?<=[{_WORD}]{{13}})\.eyJ[{_WORD}]{{10,8000}}+\.[{_WORD}]{{10,1000}}",
         _with_header,
+        size=LONG_TOKEN,
     ),
     KeyPattern(
         "bearer token",
         ("earer",),
         r"(?i:earer)(?:[ \t]{1,4}|%20|\+|\\u0020)([\w.~+/=-]{16,4000})",
         _with_digit,
+        size=16,
         is_sentence=True,
     ),
     KeyPattern(
@@ -205,6 +230,7 @@ KEY_PATTERNS = (
         r"(?i:uthorization)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?i:bearer|basic|token|bot)[ \t]{1,4}"
         r"([\w.~+/=-]{8,4000})",
         _no_placeholder,
+        size=8,
         is_sentence=True,
     ),
     KeyPattern(
@@ -212,8 +238,10 @@ KEY_PATTERNS = (
         ("-----BEGIN ",),
         rf"-----BEGIN (?:[A-Z0-9]{{1,20}} ){{0,3}}{_KEY_FRAME}"
         rf"(?:{_PEM_GAP}[A-Za-z\-]{{1,40}}: [^\n\\]{{0,200}}){{0,8}}"
-        rf"(?:(?:{_PEM_GAP})*+[A-Za-z0-9+/=]{{4,200}}(?![ ]{{1,4}}[a-z]| [(])|[ ][A-Za-z0-9+/=]{{16,20000}}){{0,400}}",
+        rf"(?:(?>(?:{_PEM_GAP})*)[A-Za-z0-9+/=]{{4,200}}(?![ ]{{1,4}}[a-z]| [(])"
+        r"|[ ][A-Za-z0-9+/=]{16,20000}){0,400}",
         _to_last_line,
+        size=8,
         is_sentence=True,
     ),
     KeyPattern(
@@ -221,9 +249,14 @@ KEY_PATTERNS = (
         ("://",),
         r"://([^\s/:@\"'`<>?#]{0,256}:[^\s/@\"'`<>?#]{1,256}(?:@[^\s/@\"'`<>?#]{1,64}(?=@)){0,4})@",
         _no_placeholder,
+        size=0,
         is_sentence=True,
     ),
 )
 _PLACES = tuple((pattern, prefix) for pattern in KEY_PATTERNS for prefix in pattern.prefixes)
 _SENTENCES = tuple(place for place in _PLACES if place[0].is_sentence)
-_WORDS = tuple(place for place in _PLACES if not place[0].is_sentence)
+# By size: few words are long enough for most of them.
+_TOKENS = tuple(
+    (size, tuple(place for place in _PLACES if place[0].size == size and not place[0].is_sentence))
+    for size in (MIN_TOKEN, LONG_TOKEN)
+)

@@ -6,7 +6,7 @@ import html
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from heapq import merge
 
 from flue_ci.core.hidden_characters import CANDIDATES
@@ -25,24 +25,27 @@ _BACKSLASH = re.compile(
 )
 _PERCENT = re.compile(rf"%(?:[89A-Fa-f]{_HEX}(?:%[89A-Fa-f]{_HEX})*|[0-7]{_HEX}|u{_HEX}{{4}})")
 _ENTITY = re.compile(rf"&(?:#[0-9]{{1,7}};?|#[xX]{_HEX}{{1,6}};?|[A-Za-z][A-Za-z0-9]{{1,30}};|(?:amp|lt|gt|quot))")
-_UNSEEN = re.compile(rf"[^\t\n -~](?<=[{CANDIDATES}])(?:(?<=\x1b)(?:{ANSI})|(?!(?<=\r)\n))")
-_ASCII_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f](?:(?<=\x1b)(?:{ANSI})|(?!(?<=\r)\n))")
+_CANDIDATE = re.compile(f"[{CANDIDATES}]")
+_PLAIN = bytes({*range(32, 127), *b"\t\n"})  # the usual signs, of which none is hidden
 _SHELL_QUOTE = re.compile("'\"'\"'")  # as `shlex.quote` writes an apostrophe
 _ESCAPES = (("\\", _BACKSLASH), ("%", _PERCENT), ("&", _ENTITY), ("'\"'", _SHELL_QUOTE))
 _LETTERS = dict(zip("nrtabfve0", "\n\r\t\a\b\f\v\x1b\0", strict=True))
 
-# What stands in front of the rest of a value in its next line: white space, a line number, signs of quotations.
+# What stands in front of the rest of a value in its next line: white space, a line number, signs of quotations. A sign
+# that has no byte of its own reads `?`.
 _PREFIX = (
-    r"[ \t]*+(?:\d{1,7}[ \t]{0,4}(?:[|\t→│]|:(?![0-9A-Fa-f]{2}:))[ \t]*+)?"
-    r"(?:[>|#*│\"'`]{1,4}[ \t]*+)?"
+    rb"[ \t]*+(?:\d{1,7}[ \t]{0,4}(?:[|\t?]|:(?![0-9A-Fa-f]{2}:))[ \t]*+)?"
+    rb"(?:[>|#*?\"'`]{1,4}[ \t]*+)?"
 )  # fmt: skip
-_BLACK = "[!-\U0010ffff]"  # anything but white space of ASCII
+_BLACK = b"[!-\xff]"  # anything but white space and controls of ASCII
+_BLANKS = bytes.maketrans(bytes({*range(32)} - {*b"\t\n\r"}), b" " * 29)
 # A word that is long enough to hold something, with the lines in which it may go on: the signs of diffs count or not.
 _WORD = re.compile(
-    rf"(?<!{_BLACK}){_BLACK}{{{MIN_LINE},}}(?:\r?\n[+-]?{_PREFIX}{_BLACK}{{{MIN_LINE},}})*(?:\r?\n[+-]?{_PREFIX}{_BLACK}+)?"
+    rb"%(black)b{8,}(?:\r?\n[+-]?%(prefix)b%(black)b{8,})*(?:\r?\n[+-]?%(prefix)b%(black)b+)?"
+    % {b"black": _BLACK, b"prefix": _PREFIX}
 )
-_WRAP, _CRLF_WRAP = (re.compile(rf"{end}{_PREFIX}") for end in (r"\n", r"\r?\n"))
-_SIGNED_WRAP, _SIGNED_CRLF_WRAP = (re.compile(rf"{end}[+-]{_PREFIX}") for end in (r"\n", r"\r?\n"))
+_WRAP, _CRLF_WRAP = re.compile(rb"\n" + _PREFIX), re.compile(rb"\r?\n" + _PREFIX)
+_SIGNED_WRAP, _SIGNED_CRLF_WRAP = re.compile(rb"\n[+-]" + _PREFIX), re.compile(rb"\r?\n[+-]" + _PREFIX)
 # The rows of a dump: at least six numbers of few digits, or an offset or a word and at least two more.
 _SEPARATOR = r"[ \t,:]{1,8}"
 _NUMBERS = re.compile(
@@ -105,28 +108,32 @@ def dump_rows(text: str) -> Iterator[int]:
     return merge(*((match.start() for match in pattern.finditer(text)) for pattern in (_NUMBERS, _CELLS)))
 
 
-def find_words(text: str) -> list[str]:
-    """The long words of `text`, each once, with the lines in which each may go on."""
-    return list(dict.fromkeys(_WORD.findall(text)))
+def without_controls(data: bytes) -> bytes:
+    """`data` with blanks in place of what separates words like these."""
+    return data.translate(_BLANKS)
 
 
-def word_matches(text: str) -> Iterator[re.Match[str]]:
-    """The same with their places, each time."""
-    return _WORD.finditer(text)
+def long_words(data: bytes) -> list[bytes]:
+    """The words of `data` in which something may be encoded, each with the lines in which it may go on."""
+    return _WORD.findall(data)
 
 
-def join_words(words: Sequence[str]) -> Iterator[tuple[Sequence[str], list[str], Callable[[str], Reading]]]:
-    """Words and what they are without the ends of lines in them; the latter of a word is also to be had as a reading.
-    Those that may be lines of a diff come once more, without its signs."""
-    diff_words = [word for word in words if "\n+" in word or "\n-" in word]
-    for each, plain_wrap, crlf_wrap in ((words, _WRAP, _CRLF_WRAP), (diff_words, _SIGNED_WRAP, _SIGNED_CRLF_WRAP)):
-        together = "\0".join(each)
-        wrap = crlf_wrap if "\r" in together else plain_wrap
-        yield each, wrap.sub("", together).split("\0"), partial(_join, wrap)
+def word_matches(data: bytes) -> Iterator[re.Match[bytes]]:
+    """The same with their places."""
+    return _WORD.finditer(data)
 
 
-def _join(wrap: re.Pattern[str], word: str) -> Reading:
-    return Reading(wrap.sub("", word), lambda: ((*match.span(), "") for match in wrap.finditer(word)))
+def join_lines(words: bytes, *, are_signed: bool) -> tuple[bytes, re.Pattern[bytes]]:
+    """What words are without the ends of lines in them, and what was taken out. `are_signed`: also the signs of a
+    diff."""
+    plain_wrap, crlf_wrap = (_SIGNED_WRAP, _SIGNED_CRLF_WRAP) if are_signed else (_WRAP, _CRLF_WRAP)
+    wrap = crlf_wrap if b"\r" in words else plain_wrap
+    return wrap.sub(b"", words), wrap
+
+
+def place_in_word(wrap: re.Pattern[bytes], word: bytes, span: Span) -> Span:
+    """Where in a word the characters stand that have a span without the ends of lines."""
+    return Reading("", lambda: ((*match.span(), "") for match in wrap.finditer(word))).source(span)
 
 
 def layers(text: str) -> Iterator[tuple[str, Callable[[Span], Span]]]:
@@ -158,9 +165,23 @@ def _escapes(text: str) -> Iterator[re.Match[str]]:
     """The escapes in `text`, and what nobody sees, in order and without overlap."""
     # One pattern for each first character, which is quick to find.
     patterns = [pattern for sign, pattern in _ESCAPES if sign in text]
-    patterns.append(_ASCII_CONTROL if text.isascii() else _UNSEEN)
+    rare = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
+    if rare and (unseen := "".join(sorted(set(_CANDIDATE.findall(rare.decode("utf-8", "surrogatepass")))))):
+        patterns.append(_unseen(unseen))
+    if len(patterns) < 2:
+        return patterns[0].finditer(text) if patterns else iter(())
+    return _in_order(merge(*(pattern.finditer(text) for pattern in patterns), key=re.Match.start))
+
+
+@lru_cache(maxsize=64)
+def _unseen(characters: str) -> re.Pattern[str]:
+    return re.compile(rf"[{characters}](?:(?<=\x1b)(?:{ANSI})|(?!(?<=\r)\n))")
+
+
+def _in_order(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
+    """Without those that overlap one before."""
     position = 0
-    for match in merge(*(pattern.finditer(text) for pattern in patterns), key=re.Match.start):
+    for match in matches:
         if match.start() >= position:
             position = match.end()
             yield match

@@ -10,7 +10,8 @@ from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from flue_ci.safety.find_secrets import MIN_LENGTH, SecretFinder
+from flue_ci.safety.encoded_values import MIN_LENGTH
+from flue_ci.safety.find_secrets import SecretFinder
 from flue_ci.safety.readings import Span
 
 MASK = "***"

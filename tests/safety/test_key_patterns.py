@@ -8,12 +8,13 @@ import random
 import re
 import string
 from pathlib import Path
+from re import _parser as parser  # type: ignore[attr-defined]
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flue_ci.safety.key_patterns import KEY_PATTERNS, MIN_TOKEN
+from flue_ci.safety.key_patterns import KEY_PATTERNS, MIN_TOKEN, KeyPattern
 from flue_ci.safety.redact import Redactor
 
 ALPHANUMERIC = string.ascii_letters + string.digits
@@ -268,3 +269,12 @@ def test_we_know_what_another_scanner_takes_for_a_token(name: str, data: st.Data
     for pattern in denylist(name):
         text = data.draw(st.from_regex(pattern, fullmatch=True))
         assert Redactor().patterns_in(f"key: {text} end"), text
+
+
+@pytest.mark.parametrize("pattern", KEY_PATTERNS, ids=lambda pattern: pattern.kind)
+def test_no_token_is_shorter_than_its_table_says(pattern: KeyPattern) -> None:
+    """Words that are shorter are not looked at."""
+    lookbehind = pattern.regex.partition("(?<=")[2].partition(")")[0]
+    before = sum(map(int, re.findall(r"\{(\d+)\}", lookbehind)))
+    if pattern.size > MIN_TOKEN and not pattern.is_sentence and pattern.kind != "Telegram token":
+        assert parser.parse(pattern.regex).getwidth()[0] + before >= pattern.size

@@ -332,3 +332,12 @@ def test_of_a_secret_that_was_cut_no_piece_stays(cut: str, kept: int) -> None:
 
 def test_however_many_keys_stand_in_a_row_all_are_masked() -> None:
     assert set(Redactor()(f"AIza{'b' * 35}" * 100)) == {"*"}
+
+
+def test_a_text_that_comes_again_is_redacted_again() -> None:
+    """Words without anything are remembered; those with something are not."""
+    redact = Redactor(["hunter2-Hunter2_x9"])
+    encoded = base64.b64encode(b"hunter2-Hunter2_x9").decode()
+    for text in ("an-ordinary-word of " * 3, f"an-ordinary-word {encoded}", "ghs_" + "a1B2" * 9):
+        assert redact(text) == redact(text) == Redactor(["hunter2-Hunter2_x9"])(text)
+    assert encoded not in redact(f"an-ordinary-word {encoded}")

@@ -75,6 +75,7 @@ WRITINGS: Mapping[str, Callable[[str], str]] = {
     "base64, wrapped in a diff": lambda value: wrapped(base(f"of a file: {value}"), 16, "+"),
     "base64, wrapped and indented in a diff": lambda value: wrapped(base(f"of a file: {value}"), 16, "-    "),
     "base64, wrapped with line numbers": lambda value: wrapped(base(f"of a file: {value}"), 16, "   12\t"),
+    "base64, wrapped with line numbers and arrows": lambda value: wrapped(base(f"of a file: {value}"), 16, "  12→"),
     "base64, wrapped in JSON": lambda value: json.dumps(wrapped(base(f"of a file: {value}"), 16)),
     "base64, wrapped in code": lambda value: wrapped(base(f"of a file: {value}"), 16, '  "', '"\n'),
     "hexadecimal": lambda value: value.encode().hex(),
