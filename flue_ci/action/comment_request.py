@@ -1,5 +1,5 @@
-"""The request of a comment as a person reads it on the page: not in code, a quote, hidden text or a mail that is
-answered. The gate's own look at the lines accepts more."""
+"""The request of a comment as a person reads it on the page: not in code, a quote, a link, what is struck out, hidden
+text or a mail that is answered. The gate's own look at the lines accepts more."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
 from flue_ci.safety.markdown_tree import Node, Span
 
 _CODE = ("fence", "indented", "code")
-_OTHER = (*_CODE, "quote", "autolink", "html")
+_OTHER = (*_CODE, "quote", "autolink", "html", "strike", "link")
 _END = 1 << 60  # behind every text
-_QUOTING_ELEMENTS = ("blockquote", "code", "kbd", "pre", "q", "samp", "tt")
+_OTHER_ELEMENTS = ("a", "blockquote", "code", "del", "kbd", "pre", "q", "s", "samp", "strike", "tt")
 
 
 def read_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> CommentCommand | None:
@@ -40,7 +40,11 @@ def read_command(text: str, *, trigger: str = "/flue", phrase: str = "") -> Comm
     if not candidates:
         return None
     page = _RunningText(text, document)
+    # The line below a table is one of its rows. A mention in a cell asks all the same.
+    tables = _join([(node.start, node.end) for node in document.walk() if node.kind == "table"])
     for candidate in candidates:
+        if not candidate.mention and _holds(tables, candidate.start):
+            continue
         if page.holds(candidate.start):
             return parse_command(own_text, candidate)
     return None
@@ -63,7 +67,7 @@ def _join(ranges: list[Span]) -> list[Span]:
 
 
 class _RunningText:
-    """What of a text is read as words on the page: no quote, no code, nothing hidden."""
+    """What of a text is read as words on the page: no quote, code or link, nothing hidden or struck out."""
 
     def __init__(self, text: str, document: Node) -> None:
         pieces = HtmlStream(text, document).pieces
@@ -75,7 +79,7 @@ class _RunningText:
         words.sort(key=lambda word: word[0].start)
         self._places = [(piece.start, piece.end) for piece, _ in words]
         self._offsets = [at - piece.start for piece, at in words]
-        self._elements = list(_quoting_elements("".join(piece.html for piece in pieces)))
+        self._elements = list(_other_elements("".join(piece.html for piece in pieces)))
 
     def holds(self, place: int) -> bool:
         if not _holds(self._places, place) or _holds(self._other, place):
@@ -84,11 +88,11 @@ class _RunningText:
         return not _holds(self._elements, place + self._offsets[index])
 
 
-def _quoting_elements(html: str) -> Iterator[Span]:
-    """The ranges of elements that quote or show code, from tag to tag; the rest of the page for one without end."""
+def _other_elements(html: str) -> Iterator[Span]:
+    """The ranges of elements that are no running text, from tag to tag; the rest of the page for one without end."""
     depth, start = 0, 0
     for token in html_tokens(html):
-        if token.name not in _QUOTING_ELEMENTS:
+        if token.name not in _OTHER_ELEMENTS:
             continue
         if not token.is_end_tag:
             depth += 1

@@ -22,7 +22,8 @@ _COMMENT = re.compile(
     rf"|^[A-Za-z][^\n<`\\|]*<!--(?!-?>){_SIGNS}\n(?:[A-Za-z/@]{_SIGNS}\n)*{_SIGNS}-->",
     re.MULTILINE,
 )
-_PLAIN_LINES = re.compile(r"(?:(?:[^\W_][\w ,.!?'’()]*)?\n)*[*_~]*")
+_PLAIN_LINES = re.compile(r"(?:(?:[^\W_][\w ,.!?'’()]*)?\n)*[*_]*")
+_BELOW_HEADER = re.compile(r"[ \t|:-]*-[ \t|:-]*(?:\n|\Z)")  # of a table
 _SHA = re.compile(r"[\s*_~:,]*@([0-9a-f]{7,})(?![\w/@-]|\.\w)[*_~.,:;!?]*", re.IGNORECASE)
 _NAME = re.compile(r"[ \t,:]*([*_~]{0,3})(?=([a-z0-9][a-z0-9-]*))\2\1(?![\w/@*~]|\.\w)[.,:;!?]*", re.IGNORECASE)
 # How mail programs introduce what they quote, in the languages that they speak.
@@ -33,6 +34,9 @@ _WROTE = re.compile(
 )
 _DATED = re.compile(r"(?:On|Am|Le|El|Il|Em|Op|Den|Dne|Dňa|W dniu|Vào|Pada|Le|Στις|У|В|在|于|\d)[ ,\d]")
 _TIME = re.compile(r"\d[:.h]\d\d|(?<![#/\d])\d{4}(?!\d)|\S@\S")  # or a year, or an address
+_DATE = re.compile(r"(?<!\d)\d\d?[./-]\d\d?[./-]\d{2,4}(?!\d)|(?<!\d)\d{4}[./-]\d\d?[./-]\d\d?(?!\d)")
+_CALL = re.compile(r"(?<![\w.@/])@\w")
+_TIME_OR_ADDRESS = re.compile(r"\d[:.h]\d\d(?!\d)|\S@\S|<")
 _AT_TIME = re.compile(r"\d[:.h]\d\d(?!\d)[^\n]*<[^<>\s]+@[^<>\s]+>\s?[:：]\Z")
 _ORIGINAL = re.compile(
     r"[-_=]{4,}(?![-_=]) ?(?=[^\n]*(?:message|nachricht|mensaje|mensagem|messaggio|bericht|meddelande|melding|besked|"
@@ -147,6 +151,8 @@ def _introduces_mail(line: str, more: list[str]) -> bool:
     if not ending.endswith((":", "：")) or len(ending) > 500 or re.match(r"[*_~]*[^\w\s*_~\"'“„«(<]", ending):
         return False
     quoted = next((each for each in more if each.strip()), "")
+    if _CALL.search(ending) and not _DATED.match(line) and not _TIME_OR_ADDRESS.search(_DATE.sub("", ending)):
+        return False  # somebody is asked: `Hey @bot fix what Ada wrote on 2025-01-01:`
     is_dated = bool(_WROTE.search(ending) and _TIME.search(ending)) or bool(_AT_TIME.search(ending))
     return is_dated and not quoted.lstrip().startswith(">")
 
@@ -169,8 +175,8 @@ def parse_command(text: str, candidate: Candidate) -> CommentCommand:
     words = _without_edges(line, more)
     if sha:
         words = f"{name} {instruction}".strip()
-    is_certain = not candidate.mention and bool(_PLAIN_LINES.fullmatch(text[: candidate.start]))
-    return CommentCommand(name.lower(), instruction, words, candidate.mention, sha, is_certain)
+    is_plain = bool(_PLAIN_LINES.fullmatch(text[: candidate.start])) and not _BELOW_HEADER.match(more)
+    return CommentCommand(name.lower(), instruction, words, candidate.mention, sha, is_plain and not candidate.mention)
 
 
 def _without_edges(line: str, more: str) -> str:

@@ -58,6 +58,10 @@ PIECES = (
     *(
         "-----Original Message-----\n",
         "https://a.b/",
+        "~~",
+        "~~/flue a~~\n",
+        "| b |\n",
+        "--|--\n",
         "www.a.b",
         "x",
         "~",
@@ -85,6 +89,9 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
         "<div>\n/flue fix it",
         "**/flue fix it**",
         "`a` and\n/flue fix it",
+        "~~a~~\n/flue fix it",
+        "| a |\n|--|\n\n/flue fix it",
+        "[a](u)\n/flue fix it",
         "<pre>/flue other</pre>\n\n/flue fix it",
         "```\nFrom: a\n```\n/flue fix it",
         "On Mon 3 Ada wrote:\n> no\n\n/flue fix it",
@@ -125,6 +132,18 @@ def test_running_text_asks(text: str) -> None:
         "Yes.\n\nFrom: Ada\nSent: Monday\n\n/flue fix it",
         "Yes.\n-----Original Message-----\n/flue fix it",
         f"{'> ' * 100}x\n\n/flue fix it",
+        "~~/flue fix it~~",
+        "~~a\n/flue fix it~~",
+        "~/flue fix it~",
+        "<del>\n/flue fix it\n</del>",
+        "<s>a\n/flue fix it</s>",
+        "| a |\n|--|\n/flue fix it",
+        "| a |\n|--|\n| b |\n/flue fix it",
+        "/flue fix it | a\n--|--",
+        "[/flue fix it](u)",
+        "[a\n/flue fix it](u)",
+        "[a\n/flue fix it][x]\n\n[x]: u",
+        "<a href='u'>\n/flue fix it\n</a>",
     ],
 )
 def test_code_quotes_hidden_text_and_mails_do_not(text: str) -> None:
@@ -136,7 +155,15 @@ def test_a_mention_asks_in_running_text_only() -> None:
         command = read_command(text, phrase="bot")
         assert command is not None
         assert (command.name, command.mention) == ("fix", True)
-    for text in ("`a\n@bot fix` it", "[x](u '@bot fix')", "> @bot fix", "<b title='@bot fix'>x</b>", "//a.b/?@bot fix"):
+    for text in (
+        "`a\n@bot fix` it",
+        "[x](u '@bot fix')",
+        "> @bot fix",
+        "<b title='@bot fix'>x</b>",
+        "~~@bot fix~~",
+        "[@bot fix](u)",
+        "//a.b/?@bot fix",
+    ):
         assert text.startswith("//") or read_command(text, phrase="bot") is None
 
 

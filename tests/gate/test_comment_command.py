@@ -196,6 +196,36 @@ def test_what_may_be_running_text_is_accepted(text: str) -> None:
     assert find_command(text) is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "instruction"),
+    [
+        ("Hey @flue fix-tests what Ada wrote on 2025-01-01:", "what Ada wrote on 2025-01-01:"),
+        ("Hey @flue fix-tests what Ada wrote on 2025-01-01:\n\nuse tabs", "what Ada wrote on 2025-01-01:\n\nuse tabs"),
+        ("please, @flue: fix-tests what @ada wrote in 2025:\n- a", "what @ada wrote in 2025:\n- a"),
+        ("Bitte @flue fix-tests was Ada am 03.11.2025 schrieb:\na", "was Ada am 03.11.2025 schrieb:\na"),
+    ],
+)
+def test_a_request_about_words_of_a_day_is_none_of_a_mail(text: str, instruction: str) -> None:
+    command = find_command(text, phrase="flue")
+    assert command is not None
+    assert (command.name, command.instruction) == ("fix-tests", instruction)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Yes.\n\nOn Mon, Nov 3, 2025 @flue fix-tests wrote:\n\na",
+        "Yes.\n\nOn 2025-11-03, Hey @flue fix-tests wrote:\n\na",
+        "Yes.\n\nHey @flue fix-tests <a@example.com> wrote in 2025:\n\na",
+        "Yes.\n\nHey @flue fix-tests what Ada wrote on 11/3/2025 10:00:\n\na",
+        "Yes.\n\nHey @flue fix-tests (a@example.com) wrote on 2025-11-03:\n\na",
+        "Yes.\n\nAm 03.11.2025 schrieb @flue fix-tests:\n\na",
+    ],
+)
+def test_the_name_of_who_wrote_a_mail_is_no_request(text: str) -> None:
+    assert find_command(text, phrase="flue") is None
+
+
 def test_only_behind_plain_text_the_gate_is_certain() -> None:
     for text, is_certain in (
         ("/flue fix", True),
