@@ -130,9 +130,9 @@ async def _finish_comments(job: ActionJob, event: Event, number: int) -> None:
     """Ends the run's comment; where the gate promised an answer and there is none yet, it is written now."""
     forge = make_forge(job.settings, job.say, retry_timeout=_RETRY_SECONDS)
     try:
-        count, total = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url)
+        count, total = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url, job.redact)
         job.say(f"finished {plural(count, 'progress comment')}")
         if not total and job.inputs.has_reacted and not job.inputs.report:
-            await _answer(forge, event, killed_reply(job.run_url), job.say)
+            await _answer(forge, event, job.redact(killed_reply(job.run_url)), job.say)
     finally:
         await forge.close()

@@ -172,15 +172,15 @@ class CommentPublisher:
 
 
 async def finish_killed_comments(
-    forge: Discussions, number: int, kind: Literal["issue", "review"], run_url: str
+    forge: Discussions, number: int, kind: Literal["issue", "review"], run_url: str, redact: Callable[[str], str]
 ) -> tuple[int, int]:
     """Ends the progress comments of a job that was killed; returns how many, and how many comments about its run there
-    are in all. Raises `ForgeError`."""
+    are in all. What stands in them loses its secrets once more. Raises `ForgeError`."""
     comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
     ours = [comment for comment in comments if is_same_account(comment.author, me)]
     endings = [(comment, body) for comment in ours if (body := killed_run_comment(comment.body, run_url))]
     for comment, body in endings:
-        await forge.edit(comment, body)
+        await forge.edit(comment, redact(body))
     return len(endings), sum(is_about_run(comment.body, run_url) for comment in ours)
 
 

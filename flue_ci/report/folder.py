@@ -217,6 +217,7 @@ def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, tra
     """Writes the page of a run into its folder; returns its path. Report and patch have no secrets any more. Raises
     `OSError`."""
     from flue_ci.report.page.render import render_page
+    from flue_ci.safety.redact_html import redact_html
 
     try:
         file = _open(transcript or folder / TRANSCRIPT)
@@ -225,7 +226,7 @@ def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, tra
     else:
         with file:
             page = render_page(report, patch, file, redact)
-    write_private_file(folder / PAGE, page.encode("utf-8", "backslashreplace"))
+    write_private_file(folder / PAGE, redact_html(page, redact).encode("utf-8", "backslashreplace"))
     return folder / PAGE
 
 

@@ -144,7 +144,7 @@ def layers(text: str) -> Iterator[tuple[str, Callable[[Span], Span]]]:
         edits = list(_resolve(text))
         if not edits:
             return
-        readings = _read(text, partial(iter, edits)), *readings
+        readings = read_edited(text, partial(iter, edits)), *readings
         text = readings[0].text
         yield text, partial(_source, readings)
 
@@ -158,7 +158,7 @@ def _source(readings: Sequence[Reading], span: Span) -> Span:
 
 def unescape(text: str) -> str:
     """`text` with its escapes resolved once."""
-    return _read(text, lambda: ((*match.span(), _character(match[0])) for match in _escapes(text))).text
+    return read_edited(text, lambda: ((*match.span(), _character(match[0])) for match in _escapes(text))).text
 
 
 def _escapes(text: str) -> Iterator[re.Match[str]]:
@@ -187,7 +187,8 @@ def _in_order(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
             yield match
 
 
-def _read(text: str, edits: Callable[[], Iterable[Edit]]) -> Reading:
+def read_edited(text: str, edits: Callable[[], Iterable[Edit]]) -> Reading:
+    """`text` with what the edits change, which are asked for once more when a place is wanted."""
     parts, position = [], 0
     for start, end, replacement in edits():
         parts += [text[position:start], replacement]

@@ -264,17 +264,18 @@ async def test_a_run_keeps_the_answer_before_it_while_it_works_and_when_it_is_ki
     forge: MemoryForge, thread: int | None
 ) -> None:
     url, first = "https://forge.example/ada/tools/actions/runs/9", marker(AGENT, thread)
-    forge.add(f"{first}\n### ✅ an old result\n\nThe answer.", reply_to=thread)
+    forge.add(f"{first}\n### ✅ an old result\n\nThe answer. hunter2-hunter2", reply_to=thread)
     publisher, target = CommentPublisher(), make_target(forge, thread=thread)
     publisher.begin(AGENT, lambda: f"{first}\n### ⏳ at work · [log]({url})", target)
     while not forge.edits:
         await asyncio.sleep(0)
     assert "The answer." in forge.bodies()[0]
     kind: Literal["issue", "review"] = "review" if thread else "issue"
-    assert await finish_killed_comments(forge, 7, kind, url) == (1, 1)
+    assert await finish_killed_comments(forge, 7, kind, url, Redactor(["hunter2-hunter2"])) == (1, 1)
+    assert "hunter2" not in forge.bodies()[0]
     assert "The answer." in forge.bodies()[0]
     assert "### 🛑" in forge.bodies()[0]
-    assert await finish_killed_comments(forge, 7, kind, url) == (0, 1)
+    assert await finish_killed_comments(forge, 7, kind, url, Redactor()) == (0, 1)
     await CommentPublisher().publish(FAILED, b"", target)
     titles = [answer.title.split(" · ")[0] for answer in split_answers(forge.bodies()[0])[1].answers]
     assert titles == [f"🛑 {AGENT}: the job ended before it could answer", "✅ an old result"]

@@ -352,6 +352,13 @@ def test_every_folder_has_the_page_and_none_of_a_former_run(tmp_path: Path) -> N
     assert not (tmp_path / "report.html").exists()
 
 
+def test_what_the_page_joins_is_redacted_too(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, Redactor(["hunter2-hunter2"]))
+    folder.save(report(summary="Done.\n\nIt was hunter2-**hunter2** and `hunter2`-hunter2."), PATCH)
+    text = re.sub("<[^>]*>", "", (tmp_path / "report.html").read_text())
+    assert "It was *** and ***." in text
+
+
 def test_no_run_fails_for_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> str:
         raise RuntimeError("no ink")
