@@ -21,7 +21,8 @@ _LINK, _EXECUTABLE = "120000", "100755"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDiff:
     """One file of a patch. `words` say what happened besides changed lines: `new`, `made executable`. `kind` is that
-    of `generated.kind_of`, `hunks` its lines from the first `@@` on, empty for none."""
+    of `generated.kind_of`, unless the repository says another, `hunks` its lines from the first `@@` on, empty for
+    none."""
 
     path: str
     old_path: str | None = None
@@ -129,7 +130,11 @@ def _with_facts(file: ChangedFile, diff: FileDiff | None) -> FileDiff:
         if file.binary:
             words.append("binary")
         diff = FileDiff(path=file.path, words=tuple(words), kind=kind_of(file.path))
-    return replace(diff, old_path=file.old_path or diff.old_path, additions=file.added, deletions=file.deleted)
+    kind = diff.kind
+    if file.generated is not None:  # what the repository says goes before what the name and the content say
+        kind = (diff.kind or "generated") * file.generated
+    path = file.old_path or diff.old_path
+    return replace(diff, old_path=path, additions=file.added, deletions=file.deleted, kind=kind)
 
 
 def _unquote(name: str) -> str:
