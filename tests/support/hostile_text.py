@@ -20,7 +20,7 @@ from typing import Any
 SMALL, LARGE = 4_000, 64_000  # characters
 QUICK = 0.015  # seconds of the processor for SMALL: quadratic time that takes less is below a second for LARGE
 MAX_GROWTH = 64  # from SMALL to LARGE: 16 for linear time, 256 for quadratic time
-MAX_SECONDS = 4.0  # when a measurement is given up; exponential time never comes to an end
+MAX_SECONDS = 2.0  # when a measurement is given up; exponential time never comes to an end
 ENDINGS = ("", "\n", "\0", " x")
 _OF_CATEGORY = {
     codes.CATEGORY_DIGIT: "0", codes.CATEGORY_NOT_DIGIT: "a", codes.CATEGORY_SPACE: " ", codes.CATEGORY_NOT_SPACE: "a",
