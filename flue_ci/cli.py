@@ -335,6 +335,7 @@ def demo(no_isolation: bool, out: Path | None) -> int:
 @click.option("--open", "open_page", is_flag=True, help="The same, and open it in a browser.")
 def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool, as_page: bool, open_page: bool) -> int:
     """Show a saved run: FOLDER is where --out put it, or a downloaded artifact."""
+    from flue_ci.report.diffs import cut_long_files
     from flue_ci.report.folder import load
     from flue_ci.report.markdown import markdown
     from flue_ci.report.report import to_json
@@ -343,6 +344,8 @@ def show(folder: Path, as_markdown: bool, as_json: bool, diff: bool, as_page: bo
 
     report, patch = load(folder)
     redact = _redactor()
+    if not diff:
+        patch = cut_long_files(patch)
     report, patch = redact.redact_value(report), redact.redact_value(patch)
     if as_page or open_page:
         from flue_ci.commands.show_page import show_page

@@ -93,7 +93,7 @@ def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, frozenset[str]]]:
 
 
 def _patterns(module: str, call: ast.Call, names: _Names) -> Iterator[re.Pattern[Any]]:
-    flags = [arg for arg in call.args[1:] if "re." in ast.unparse(arg)]
+    flags = [arg for arg in call.args[1:] if re.fullmatch(r"re\.[A-Z]+(?: \| re\.[A-Z]+)*", ast.unparse(arg))]
     flags += [keyword.value for keyword in call.keywords if keyword.arg == "flags"]
     bits = sum(_evaluate(flag, names) for flag in flags)
     place = (module, ast.unparse(call.args[0]))

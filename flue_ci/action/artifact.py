@@ -16,6 +16,7 @@ from flue_ci.publish.ask import without_boxes
 from flue_ci.publish.comment import revised_comment
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.report.delivery import artifact_page, how_to_take
+from flue_ci.report.diffs import cut_long_files
 from flue_ci.report.folder import load
 from flue_ci.report.report import Artifact, Report
 from flue_ci.safety.markdown import inline_code
@@ -33,7 +34,7 @@ def link_report(environ: Mapping[str, str]) -> int:
         report = _with_artifact(report, url, digest)
         _append_summary(job, report)
         if any(entry.publisher == "comment" for entry in report.published):
-            asyncio.run(_revise(job, report, job.redact.redact_value(patch)))
+            asyncio.run(_revise(job, report, job.redact.redact_value(cut_long_files(patch))))
     except FlueError as error:
         job.warning(f"the comment does not name the artifact of the report: {error}")
     return EXIT_DONE

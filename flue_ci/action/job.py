@@ -28,6 +28,7 @@ from flue_ci.gate.workflow_commands import (
 from flue_ci.publish.comment import summary_page
 from flue_ci.publish.publisher import Publisher, PublishTarget, publish_report
 from flue_ci.report.delivery import plan_artifact
+from flue_ci.report.diffs import cut_long_files
 from flue_ci.report.folder import PATCH, RunFolder, copy_public_files, load_timeline
 from flue_ci.report.report import Artifact, Report
 from flue_ci.report.transcript import LONGEST, transcript_section
@@ -203,7 +204,7 @@ class ActionJob:
     ) -> int:
         """Summary, outputs, the exit code, and an annotation unless all is well. `report` is without secrets; `folder`
         is where its files are, None for nowhere; `upload` are the outputs about the artifact."""
-        patch = self.redact.redact_value(patch)
+        patch = self.redact.redact_value(cut_long_files(patch))
         page = summary_page(report, patch, server_url=self.settings.github.server_url)
         if folder:
             room = SUMMARY_BYTES - len(page.encode()) - 2

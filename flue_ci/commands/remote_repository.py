@@ -28,6 +28,7 @@ def remote_repository(root: Path, settings: Settings) -> str:
         raise UsageError("the checkout has no remote `origin` on GitHub", hint=hint)
     server = urlsplit(settings.github.server_url).hostname
     if match["host"].lower() not in (server, f"ssh.{server}"):
-        hint = f"for GitHub Enterprise: GITHUB_SERVER_URL=https://{match['host']}, GITHUB_API_URL=https://{match['host']}/api/v3"
+        hint = f"when ssh knows {server} by that name: GITHUB_REPOSITORY={match['repo']}\n"
+        hint += f"for GitHub Enterprise: GITHUB_SERVER_URL=https://{match['host']}, GITHUB_API_URL=https://{match['host']}/api/v3"
         raise UsageError(f"the checkout's remote is at {match['host']}, not at {server}", hint=hint)
     return match["repo"]

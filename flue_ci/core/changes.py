@@ -9,7 +9,7 @@ ChangeKind = Literal["added", "modified", "deleted", "renamed", "copied", "type-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedFile:
     """One file. `path` is relative, with `/`; `old_path` is set for renames and copies. Lines are 0 for binary
-    files."""
+    files. `generated` is what the repository's attributes say, None for nothing."""
 
     path: str
     old_path: str | None = None
@@ -17,6 +17,7 @@ class ChangedFile:
     added: int = 0
     deleted: int = 0
     binary: bool = False
+    generated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

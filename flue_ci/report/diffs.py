@@ -10,6 +10,7 @@ from flue_ci.core.text import clip
 from flue_ci.report.generated import kind_of
 
 LONGEST_DIFF = 100_000  # characters of one file
+_LONGEST_PART = 5 * LONGEST_DIFF  # bytes of one file that are looked at
 _BINARY_LINE = re.compile(r"(?:(?:literal|delta) \d+|[A-Za-z][!-~]*)?\n")  # sizes, base85, and the blank line behind
 _HEADER = re.compile(r"(?:(?:old|new|new file|deleted file) mode|(?:rename|copy) (?:from|to)|Binary)\b")
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
@@ -21,7 +22,8 @@ _LINK, _EXECUTABLE = "120000", "100755"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDiff:
     """One file of a patch. `words` say what happened besides changed lines: `new`, `made executable`. `kind` is that
-    of `generated.kind_of`, `hunks` its lines from the first `@@` on, empty for none."""
+    of `generated.kind_of`, unless the repository says another, `hunks` its lines from the first `@@` on, empty for
+    none."""
 
     path: str
     old_path: str | None = None
@@ -47,6 +49,13 @@ def read_patch(patch: str) -> list[FileDiff]:
     """Each `diff --git` of a patch in git's format, as `without_binary` gives it."""
     parts = re.split(r"(?m)^(?=diff --git )", patch)
     return [_read_part(part) for part in parts if part.startswith("diff --git ")]
+
+
+def cut_long_files(patch: bytes) -> bytes:
+    """The patch with no more of each file than `file_diffs` looks at: what is shown to people is redacted before, and
+    that takes its time. The cut itself is never shown."""
+    parts = re.split(rb"(?m)^(?=diff --git )", patch)
+    return b"".join(part[:_LONGEST_PART] + b"\n" * (len(part) > _LONGEST_PART) for part in parts)
 
 
 def without_binary(patch: bytes) -> str:
@@ -129,7 +138,11 @@ def _with_facts(file: ChangedFile, diff: FileDiff | None) -> FileDiff:
         if file.binary:
             words.append("binary")
         diff = FileDiff(path=file.path, words=tuple(words), kind=kind_of(file.path))
-    return replace(diff, old_path=file.old_path or diff.old_path, additions=file.added, deletions=file.deleted)
+    kind = diff.kind
+    if file.generated is not None:  # what the repository says goes before what the name and the content say
+        kind = (diff.kind or "generated") * file.generated
+    path = file.old_path or diff.old_path
+    return replace(diff, old_path=path, additions=file.added, deletions=file.deleted, kind=kind)
 
 
 def _unquote(name: str) -> str:

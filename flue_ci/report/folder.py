@@ -24,6 +24,7 @@ from flue_ci.core.errors import EXIT_FAILED, FlueError
 from flue_ci.core.events import CommandOutput, ConversationEnded, ProgressEvent, TextDelta
 from flue_ci.core.private_file import create_private_file, write_private_file
 from flue_ci.core.text import human_bytes, plain
+from flue_ci.report.diffs import cut_long_files
 from flue_ci.report.markdown import markdown
 from flue_ci.report.page.timeline import Timeline, read_timeline
 from flue_ci.report.report import Report, from_json, to_json
@@ -124,7 +125,7 @@ class RunFolder:
     def add_page(self, report: Report, patch: bytes) -> Report:
         """Writes the page of a report that was saved. No run fails for it: what goes wrong is a note in the report."""
         try:
-            write_page(self.path, report, self.redact.redact_value(patch), self.redact, self._transcript_path)
+            write_page(self.path, report, self._readable(patch), self.redact, self._transcript_path)
         except Exception as error:  # noqa: BLE001 (a boundary: the other files are the run's result)
             note = self.redact(f"{PAGE} could not be written: {type(error).__name__}: {error}")
             if note not in report.notes:
@@ -137,11 +138,14 @@ class RunFolder:
 
     def _files(self, report: Report, patch: bytes) -> dict[str, bytes]:
         report = self._with_trouble(report)
-        text = self.redact(markdown(report, self.redact.redact_value(patch)))
+        text = self.redact(markdown(report, self._readable(patch)))
         files = {"report.json": to_json(report).encode() + b"\n", "report.md": text.encode()}
         if name := _patch_name(report):
             files[name] = patch
         return files
+
+    def _readable(self, patch: bytes) -> bytes:
+        return self.redact.redact_value(cut_long_files(patch))
 
     def _with_trouble(self, report: Report) -> Report:
         """Files that are missing are an error, also after a success."""
@@ -214,14 +218,14 @@ def load_timeline(folder: Path, redact: Redactor) -> Timeline:
 
 
 def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, transcript: Path | None = None) -> Path:
-    """Writes the page of a run into its folder; returns its path. Report and patch have no secrets any more. Raises
-    `OSError`."""
+    """Writes the page of a run into its folder; returns its path. Report and patch have no secrets any more. A
+    transcript that is no file is not read. Raises `OSError`."""
     from flue_ci.report.page.render import render_page
     from flue_ci.safety.redact_html import redact_html
 
     try:
         file = _open(transcript or folder / TRANSCRIPT)
-    except FileNotFoundError:
+    except (OSError, FlueError):  # none, a link, a pipe
         page = render_page(report, patch, None, redact)
     else:
         with file:

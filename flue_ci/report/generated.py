@@ -1,7 +1,8 @@
 """Which files people do not read line by line: locks, what tools write, other people's code, minified code, bytecode.
 
 Decided by name, and by what a patch shows of the first lines. The names follow GitHub's own rules for diffs that it
-folds (https://github.com/github-linguist/linguist/blob/main/lib/linguist/generated.rb and vendor.yml). Pure.
+folds (https://github.com/github-linguist/linguist/blob/main/lib/linguist/generated.rb and vendor.yml). What a
+repository says of its files in `.gitattributes` goes before them, see `ChangedFile.generated`. Pure.
 """
 
 import re

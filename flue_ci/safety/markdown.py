@@ -19,7 +19,6 @@ __all__ = [
     "escape",
     "html",
     "inline_code",
-    "untrusted_line",
     "untrusted_markdown",
 ]
 
@@ -51,15 +50,6 @@ def untrusted_markdown(text: str, links: LinkPolicy | Collection[str] = (), coun
     except UnreadableMarkdown:
         counts["unreadable text"] += 1
     return code_block(text)
-
-
-def untrusted_line(text: str) -> str:
-    """The same for one line, which can begin no block."""
-    line = one_line(text, 1_000)
-    markdown = untrusted_markdown(f": {line}").removeprefix(":").lstrip()
-    if "\n" in markdown:
-        return escape(line)
-    return markdown
 
 
 def escape(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,12 @@ MAX_DEPTH = 40  # of blocks in blocks and inline nodes in inline nodes
 _STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of n characters would take n² of them
 _LEAST_STEPS = 20_000
 _MAX_LINKS = 5_000  # behind each `](` up to a hundred characters are read
+# The first characters of blocks that can begin with no others: most rules need not be asked.
+_SIGNS = {
+    **{"blockquote": ">", "hr": "*-_", "fence": "`~", "html_block": "<", "heading": "#", "footnote_def": "["},
+    "list": "*+-0123456789",
+}
+_TOO_MUCH = "too many signs of Markdown, or nested too deeply"
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
 _HOST = re.compile(HOST)
 _ADDRESS = re.compile(r"[^ \t\n<`]*")
@@ -103,7 +109,7 @@ def _parser() -> MarkdownIt:
             rule.fn = _once_in_a_paragraph(rule.fn)
         elif rule.name in ("paragraph", "lheading", "reference"):
             rule.fn = _remembered_paragraph(rule.fn)
-        rule.fn = _placed_block(rule.fn)
+        rule.fn = _placed_block(rule.fn, _SIGNS.get(rule.name, ""))
     for inline_rule in inline.ruler.__rules__:
         inline_rule.fn = _placed_inline(inline_rule.fn)
     return parser
@@ -174,17 +180,18 @@ def _footnote_start_rule(state: StateBlock, start: int, end: int, silent: bool) 
     return False
 
 
-def _take_step(env: MutableMapping[str, Any], level: int) -> None:
-    env["steps"] -= 1
-    if env["steps"] < 0 or level > MAX_DEPTH:
-        raise UnreadableMarkdown("too many signs of Markdown, or nested too deeply")
-
-
-def _placed_block(rule: Callable[..., bool]) -> Callable[..., bool]:
-    """The rule, which also notes for each of its tokens the first column and the end of its lines."""
+def _placed_block(rule: Callable[..., bool], signs: str) -> Callable[..., bool]:
+    """The rule, which also notes for each of its tokens the first column and the end of its lines. `signs`: the block
+    begins with one of them; "" for any."""
 
     def run(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-        _take_step(state.env, state.level)
+        env = state.env
+        env["steps"] -= 1
+        if env["steps"] < 0 or state.level > MAX_DEPTH:
+            raise UnreadableMarkdown(_TOO_MUCH)
+        first = state.bMarks[start] + state.tShift[start]
+        if signs and state.src[first : first + 1] not in signs:
+            return False
         count = len(state.tokens)
         if not rule(state, start, end, silent):
             return False
@@ -203,7 +210,9 @@ def _placed_inline(rule: Callable[..., bool]) -> Callable[..., bool]:
     """The rule, which also notes where its tokens begin and end in the text of their block."""
 
     def run(state: StateInline, silent: bool) -> bool:
-        _take_step(state.env, state.level)
+        state.env["steps"] -= 1
+        if state.env["steps"] < 0 or state.level > MAX_DEPTH:
+            raise UnreadableMarkdown(_TOO_MUCH)
         start, count = state.pos, len(state.tokens)
         if not rule(state, silent):
             return False

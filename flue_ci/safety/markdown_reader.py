@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from flue_ci.core.startup import without_collection
 from flue_ci.safety.markdown_parser import Token, UnreadableMarkdown, link_parts, parse_markdown
 from flue_ci.safety.markdown_tree import Node, Span
 
@@ -32,7 +33,8 @@ def read_markdown(text: str) -> Node:
     is as written; bare e-mail addresses are text. Raises `UnreadableMarkdown`.
     """
     source = text.replace("\r\n", " \n").replace("\r", "\n").replace("\0", "\ufffd")  # as long as before
-    return _TreeBuilder(source, parse_markdown(source)).document()
+    with without_collection():
+        return _TreeBuilder(source, parse_markdown(source)).document()
 
 
 class _TreeBuilder:

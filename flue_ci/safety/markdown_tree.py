@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 Span = tuple[int, int]  # from the first character to the one behind the last, as offsets in the text
+_NO_PARTS: Mapping[str, Span] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Node:
     title: str = ""
     label: str = ""
     used: bool = True
-    parts: Mapping[str, Span] = field(default_factory=lambda: MappingProxyType({}))
+    parts: Mapping[str, Span] = field(default_factory=lambda: _NO_PARTS)
     level: int = 0
 
     def walk(self) -> Iterator["Node"]:

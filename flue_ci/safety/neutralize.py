@@ -5,14 +5,16 @@ Decided on the tree of `safety.markdown_reader`. Pure; `safety.markdown` repeats
 
 import html
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flue_ci.safety.active_text import active_spans
+from flue_ci.safety.brackets import misleading_brackets
 from flue_ci.safety.link_policy import LinkPolicy
 from flue_ci.safety.markdown_code import code_block, code_element, inline_code
-from flue_ci.safety.markdown_reader import Node, read_markdown
+from flue_ci.safety.markdown_reader import Node, Span, read_markdown
 from flue_ci.safety.text_edits import Edit, apply_edits
 
 # Elements that stay, without attributes (but for `<details open>`), when they are closed where they were opened.
@@ -70,7 +72,7 @@ def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> Neut
     root = read_markdown(text)
     page = _Pass(text, policy)
     page.visit(root)
-    edits = sorted(page.edits, key=lambda edit: (edit.start, edit.end))
+    edits = sorted(page.edits, key=_place)
     if by_block:
         edits = [_as_code(text, block) for block in root.children if page.touches(block)]
     elif root.children and (fence := _open_fence(text, root.children[-1])):
@@ -78,6 +80,10 @@ def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> Neut
     if edits and not page.counts:
         page.counts["open blocks"] += 1
     return Neutralization(text=apply_edits(text, edits), counts=page.counts)
+
+
+def _place(edit: Edit) -> Span:
+    return edit.start, edit.end
 
 
 def _as_code(text: str, block: Node) -> Edit:
@@ -110,7 +116,15 @@ class _Pass:
 
     def visit(self, root: Node) -> None:
         self._visit_block(root, _OpenTags())
-        self.edits = list({(edit.start, edit.end): edit for edit in self.edits}.values())
+        edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values(), key=_place)
+        starts = [edit.start for edit in edits]
+        self.edits = edits.copy()
+        taken = set(starts)
+        for block in root.walk():
+            if block.kind in _LINES:
+                own = edits[bisect_left(starts, block.start) : bisect_right(starts, block.end)]
+                for start in {*misleading_brackets(self.text, block, own)} - taken:
+                    self._replace(start, start + 1, "&#91;", "hidden text")
 
     def touches(self, block: Node) -> bool:
         return any(block.start <= edit.start <= block.end for edit in self.edits)

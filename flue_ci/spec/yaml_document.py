@@ -143,11 +143,18 @@ def _fatal(file: str, position: Position, message: str, hint: str = "") -> SpecE
     return SpecError((Diagnostic(file=file, line=line, column=column, message=message, hint=hint),))
 
 
+# Encodings of more than a byte, as YAML tells them apart: by the byte order mark, or a first character of ASCII.
+_WIDE = re.compile(rb"(\xff\xfe\0\0|\0\0\xfe\xff|\0\0\0[^\0]|[^\0]\0\0\0)|\xff\xfe|\xfe\xff|\0[^\0]|[^\0]\0", re.DOTALL)
+
+
 def _decode(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
         raise _fatal(file, _WHOLE_FILE, f"is larger than {human_bytes(MAX_BYTES)}, too large for an agent spec")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _fatal(file, (1, 1), "the file is UTF-16, not UTF-8", "save it as UTF-8")
+    if match := _WIDE.match(data):
+        encoding = "UTF-16"
+        if match[1]:
+            encoding = "UTF-32"
+        raise _fatal(file, (1, 1), f"the file is {encoding}, not UTF-8", "save it as UTF-8")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -20,6 +20,7 @@ from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
 from flue_ci.workspace.entries import Entry, index_line, parse_diff
 from flue_ci.workspace.entry_rules import LIMITS, SECONDS, PatchLimits, describe_omissions, find_problems
+from flue_ci.workspace.generated_files import read_generated
 from flue_ci.workspace.trial import try_patch
 
 _MEMORY = 2_000_000_000  # for git on hostile input: a small patch can describe a lot
@@ -158,7 +159,8 @@ async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeS
         problems |= more
         lines = b"".join(entry.lines for entry in entries if entry.path not in more)
         tree = await _changed_tree(source, lines)
-    files = tuple(_changed_file(entry, counts) for entry in entries)
+    generated = await read_generated(source, [entry.path for entry in entries])
+    files = tuple(_changed_file(entry, counts, generated.get(entry.path)) for entry in entries)
     notes = describe_omissions(problems)
     if trouble:
         notes += (f"`git apply` alone does not take the patch, `git apply --index` may: {one_line(trouble, 200)}",)
@@ -229,10 +231,11 @@ async def entries_digest(source: Source, tree: str) -> str:
     return hashlib.sha256(b"".join(sorted(before)) + b"\0" + b"".join(sorted(after))).hexdigest()
 
 
-def _changed_file(entry: Entry, counts: dict[str, tuple[int, int, bool]]) -> ChangedFile:
+def _changed_file(entry: Entry, counts: dict[str, tuple[int, int, bool]], generated: bool | None) -> ChangedFile:
     plus, minus, binary = counts.get(entry.path, (0, 0, False))
     kinds: dict[str, ChangeKind] = {"A": "added", "D": "deleted", "R": "renamed", "C": "copied", "T": "type-changed"}
     kind = kinds.get(entry.status, "modified")
     if entry.status == "M" and entry.old_mode != entry.mode and not (plus or minus or binary):
         kind = "mode-changed"
-    return ChangedFile(path=entry.path, old_path=entry.old_path, kind=kind, added=plus, deleted=minus, binary=binary)
+    file = ChangedFile(path=entry.path, old_path=entry.old_path, kind=kind, added=plus, deleted=minus, binary=binary)
+    return replace(file, generated=generated)

@@ -274,3 +274,12 @@ def test_the_repository_is_that_of_the_remote_and_the_token_goes_to_no_other_ser
         with pytest.raises(UsageError) as caught:
             remote_repository(tmp_path, read_settings({}))
         assert "GITHUB_" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["git@work:ada/tools.git", "work:ada/tools", "git@github.com-work:ada/tools.git"])
+def test_a_name_of_ssh_is_not_taken_for_an_enterprise_server_only(tmp_path: Path, address: str) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
+    with pytest.raises(UsageError) as caught:
+        remote_repository(tmp_path, read_settings({}))
+    assert "when ssh knows github.com by that name: GITHUB_REPOSITORY=ada/tools" in caught.value.hint

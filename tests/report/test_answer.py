@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.publish.comment import report_comment
-from flue_ci.report.diffs import read_patch, without_binary
+from flue_ci.report.diffs import cut_long_files, file_diffs, read_patch, without_binary
 from flue_ci.report.evidence import ran_no_tests, telling_line
 from flue_ci.report.generated import kind_of
 from flue_ci.report.links import Commit, link_places, possible_paths
@@ -230,3 +230,21 @@ def test_numbers_that_mean_nothing_are_left_out() -> None:
     for body in comments().values():
         text = re.sub(r"(?ms)^```.*?^```", "", body)
         assert not re.search(r"\b0ms|\b0 tokens|\$0\.00\b|\b0 turns|\+0\b|−0\b", text)
+
+
+def test_what_the_repository_calls_generated_comes_last_and_what_it_calls_none_does_not() -> None:
+    patch = "".join(f"diff --git a/{name} b/{name}\n@@ -1 +1 @@\n-a\n+b\n" for name in ("a.py", "b.lock", "c.py"))
+    values = {"a.py": True, "b.lock": False, "c.py": None}
+    files = [ChangedFile(path=name, kind="modified", generated=value) for name, value in values.items()]
+    diffs = file_diffs(files, patch)
+    assert [(diff.path, diff.kind) for diff in diffs] == [("b.lock", ""), ("c.py", ""), ("a.py", "generated")]
+
+
+def test_of_a_long_line_only_what_is_shown_is_looked_at() -> None:
+    line = "ab 12 cd " * 200_000
+    patch = "".join(f"diff --git a/{name} b/{name}\n@@ -1 +1 @@\n-a\n+{line}\n" for name in ("a.js", "b.js"))
+    cut = cut_long_files(patch.encode())
+    assert len(cut) < 1_100_000
+    assert file_diffs([], without_binary(cut)) == file_diffs([], without_binary(patch.encode()))
+    small = b"diff --git a/a b/a\n@@ -1 +1 @@\n-a\n+b\n"
+    assert cut_long_files(small) == small

@@ -62,7 +62,15 @@ def test_it_has_the_promised_fields() -> None:
     written = json.loads(to_json(FULL))
     assert set(PROMISED.split()) <= set(written)
     assert set(written["base"]) >= {"ref", "sha"}
-    assert set(written["changes"]["files"][0]) == {"path", "old_path", "kind", "added", "deleted", "binary"}
+    assert set(written["changes"]["files"][0]) == {
+        "path",
+        "old_path",
+        "kind",
+        "added",
+        "deleted",
+        "binary",
+        "generated",
+    }
     assert set(written["checks"][0]) >= {"name", "command", "exit_code", "timed_out", "seconds", "output"}
     assert set(written["usage"]) == {
         "turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd",

@@ -319,7 +319,9 @@ def test_what_is_not_utf_8_is_refused_at_its_place() -> None:
     problem = refused("ä: 1\nb: ".encode() + b"\xff\n")
     assert at(problem) == (2, 4)
     assert "0xff" in problem.message
-    assert "UTF-16" in refused("a: 1\n".encode("utf-16")).message
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
+        assert encoding[:6].upper() in refused("a: 1\n".encode(encoding)).message
+    assert "UTF-32" in refused(b"\0\0\xfe\xff" + "a: 1\n".encode("utf-32-be")).message
 
 
 def test_a_byte_order_mark_and_crlf_are_accepted() -> None:

@@ -24,7 +24,7 @@ MAX_GROWTH = 64  # from SMALL to LARGE: 16 for linear time, 256 for quadratic ti
 # What takes long for each character is looked at with shorter texts first: linear time grows eightfold from one to the
 # other, and elevenfold where the quadratic part reaches MAX_GROWTH between the texts above.
 SHORT, LONG, FIRST_GROWTH = 1_000, 8_000, 11
-MAX_SECONDS = 4.0  # when a measurement is given up; exponential time never comes to an end
+MAX_SECONDS = 2.0  # when a measurement is given up; exponential time never comes to an end
 ENDINGS = ("", "\n", "\0", " x")
 _OF_CATEGORY = {
     codes.CATEGORY_DIGIT: "0", codes.CATEGORY_NOT_DIGIT: "a", codes.CATEGORY_SPACE: " ", codes.CATEGORY_NOT_SPACE: "a",

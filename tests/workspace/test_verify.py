@@ -128,6 +128,21 @@ async def test_a_good_patch_gives_files_counts_and_a_patch_of_our_own(source: So
     assert (await verify_patch(source, changes.patch)) == changes
 
 
+async def test_what_the_base_calls_generated_is_noted_and_what_the_patch_calls_so_is_not(tmp_path: Path) -> None:
+    attributes = "[attr]made linguist-generated\n*.snap made\napi/** linguist-generated=true\n"
+    attributes += "kept.lock -linguist-generated\n"
+    inner = "*.txt linguist-generated=false\n*.py linguist-generated\n"
+    files = {".gitattributes": attributes, "api/.gitattributes": inner, "plain.txt": "a\n"}
+    repo = new_repo(tmp_path / "repo", {name: ("file", text.encode()) for name, text in files.items()})
+    (tmp_path / "scratch").mkdir()
+    source = await open_checkout(repo.path, history=1, scratch=tmp_path / "scratch")
+    names = ("api/a.c", "api/a.txt", "api/sub/b.py", "kept.lock", "other/x.snap", "src/a.py", "src/wild.py")
+    patch = b"".join(map(added, names)) + added("src/.gitattributes", b"* linguist-generated\n")
+    changes = await verify_patch(source, patch)
+    values = {file.path: file.generated for file in changes.files}
+    assert [values[name] for name in names] == [True, False, True, False, True, None, None]
+
+
 async def test_an_empty_patch_is_no_change(source: Source) -> None:
     assert await verify_patch(source, b"") == ChangeSet(tree=source.tree)
 
