@@ -66,6 +66,7 @@ async def _upload(source: Source, box: Sandbox, root: str, store: str) -> Worksp
     archive.unlink()
     values = {"home": home, "name": source.name, "upload": upload_name, "packs": " ".join(pack.name for pack in packs)}
     values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree, "root": root}
+    values |= {"age_files": load_script(__package__, "age_files.pl")}
     root = _printed_value(await run_script(box, values, "unpack.sh", timeout=UPLOAD_SECONDS), "root")
     config = repository_config(source.object_format, bare=True) + load_script(__package__, "store.gitconfig")
     values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": config, "name": store}
