@@ -181,7 +181,7 @@ def _print(options: RunOptions, report: Report, patch: bytes, folder: Path) -> b
 
 
 async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folder: RunFolder) -> int:
-    from flue_ci.workspace.apply import apply_patch
+    from flue_ci.workspace.apply import apply_patch, unseen_paths
 
     report = result.report
     by_hand = plain(f"git apply --3way {shlex.quote(str(folder.path / (report.changes.patch or '')))}")
@@ -203,6 +203,10 @@ async def _apply(options: RunOptions, redact: Redactor, result: RunResult, folde
         return EXIT_FAILED
     if any({file.path, file.old_path}.isdisjoint(omissions) for file in report.changes.files):
         say("Applied to the working tree; `git diff` shows it.", sys.stderr)
+        if unseen := await unseen_paths(find_root(options.repo), result.source, result.patch):
+            names = plain(redact(first_few([one_line(path) for path in unseen], 5)))
+            hint = "git update-index --no-assume-unchanged --no-skip-worktree FILE"
+            say(f"git shows no changes of files that are marked as unchanged ({hint}): {names}", sys.stderr)
     if omissions:
         _print_omissions(omissions, redact, folder.path / PATCH)
     return report.exit_code

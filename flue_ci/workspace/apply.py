@@ -13,7 +13,7 @@ from pathlib import Path
 from flue_ci.core.errors import UsageError, WorkspaceError
 from flue_ci.core.text import first_few, one_line, plural
 from flue_ci.git.checkout import Checkout, find_checkout
-from flue_ci.git.command import Git, split_nul
+from flue_ci.git.command import Git, read_objects, split_nul
 from flue_ci.git.protected import is_protected, protected_paths
 from flue_ci.git.snapshot import take_snapshot, without_filters
 from flue_ci.git.source import Source
@@ -56,19 +56,70 @@ async def _without(source: Source, patch: bytes, paths: Collection[str], folders
 async def _apply(checkout: Checkout, source: Source, patch: bytes) -> None:
     git = without_filters(source.git, checkout)
     arguments = ("apply", "--binary", "--whitespace=nowarn")
-    check = await git.run(*arguments, "--check", stdin=patch, ok=None)
-    if check.code:
-        raise UsageError(f"the changes do not fit the working tree: {check.reason}", hint=_REMEDY)
     paths = await _patch_paths(git, patch)
+    absent = [path for path in await _marked_paths(checkout, paths, "S") if not _is_entry(checkout.top / path)]
     with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="before-") as directory, ExitStack() as failure:
         _back_up(checkout.top, paths, Path(directory))
         # Also when cancelled: half of a patch is worse than none.
         failure.callback(_restore, checkout.top, paths, Path(directory))
+        await _lay_out(source, checkout.top, [*absent, *_smudged_paths(source, checkout.top, paths)])
+        check = await git.run(*arguments, "--check", stdin=patch, ok=None)
+        if check.code:
+            raise UsageError(f"the changes do not fit the working tree: {check.reason}", hint=_REMEDY)
         result = await git.run(*arguments, stdin=patch, ok=None)
         if result.code:
             message = f"the changes could not be written, nothing was changed: {result.reason}"
             raise WorkspaceError(message, hint=_REMEDY)
+        if lost := [one_line(str(path)) for path in absent if not _is_entry(checkout.top / path)]:
+            message = f"the changes delete what this sparse checkout leaves out anyway: {first_few(lost, 5)}"
+            raise UsageError(message, hint="git sparse-checkout disable, then git apply; or git apply --index")
         failure.pop_all()
+
+
+async def unseen_paths(repo: Path, source: Source, patch: bytes) -> tuple[str, ...]:
+    """The paths of a patch whose changes `git status` does not show in this checkout, because they are marked as
+    unchanged (`git update-index --assume-unchanged` or `--skip-worktree`)."""
+    checkout = await find_checkout(repo, source.git_dirs)
+    marks = "hsS"
+    if checkout.sparse:  # there git takes the second mark from a file that is on the disk
+        marks = "hs"
+    git = Git(cwd=checkout.top, user_config=True)
+    return tuple(map(str, await _marked_paths(checkout, await _patch_paths(git, patch), marks)))
+
+
+async def _marked_paths(checkout: Checkout, paths: Collection[Path], marks: str) -> list[Path]:
+    """Those of the paths that have one of these letters in `git ls-files -v`: a small one means assume-unchanged, `S`
+    skip-worktree."""
+    git = Git(cwd=checkout.top, user_config=True)
+    lines = split_nul((await git.run("ls-files", "-v", "-z")).out)
+    marked = {os.fsdecode(line[2:]) for line in lines if chr(line[0]) in marks}
+    return [path for path in paths if str(path) in marked]
+
+
+def _smudged_paths(source: Source, top: Path, paths: Collection[Path]) -> list[Path]:
+    """Those whose content git-lfs has put in the place of their pointers; a patch is one of the pointers."""
+    files = [file for file in source.lfs_files if Path(file.path) in paths and _is_entry(top / file.path)]
+    return [Path(file.path) for file in files if filecmp.cmp(top / file.path, file.content, shallow=False)]
+
+
+async def _lay_out(source: Source, top: Path, paths: Collection[Path]) -> None:
+    """Writes files as the base has them, so that the patch fits."""
+    if not paths:
+        return
+    entries = [line.split(b"\t", 1) for line in split_nul((await source.git.run("ls-tree", "-rz", source.tree)).out)]
+    names = set(map(str, paths))
+    blobs = {os.fsdecode(name): line.decode().split() for line, name in entries if os.fsdecode(name) in names}
+    contents = await read_objects(source.git, [blob for _, _, blob in blobs.values()])
+    for name, (mode, _, blob) in blobs.items():
+        path = top / name
+        if os.path.realpath(path.parent) != str(Path(os.path.realpath(top)) / Path(name).parent):
+            continue  # a link leads elsewhere; git says so
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if mode == "120000":
+            path.symlink_to(os.fsdecode(contents[blob]))
+        else:
+            path.write_bytes(contents[blob])
+            path.chmod(int(mode[-3:], 8))
 
 
 async def _check_unchanged(checkout: Checkout, source: Source) -> None:

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # As the user: lays out the work tree from the base, then makes the index what it was on the host, so that `git status`
 # prints the same. `root` is empty, or a submodule's directory.
-: "${home?}" "${name:?}" "${upload:?}" "${packs?}" "${base:?}" "${tree:?}" "${staged:?}" "${root?}"
+: "${home?}" "${name:?}" "${upload:?}" "${packs?}" "${base:?}" "${tree:?}" "${staged:?}" "${root?}" "${age_files:?}"
 set -eu
 umask 022
 command -v git >/dev/null 2>&1 || exit 90
@@ -37,8 +37,10 @@ if [ -f "$home/$upload.lfs" ]; then
 fi
 trust_contents
 # So that an edit in this very second is seen by make and by what keeps bytecode, which compare times in whole seconds.
-# Of very many files that would take long; there the second is over by then.
-if [ "$(git ls-files | head -n 5001 | wc -l)" -le 5000 ]; then
+# Without Perl, or with an index that it does not know, git reads all files again. Of very many that would take long;
+# there the second is over by then.
+if ! perl -e "$age_files" -- "$(($(date +%s) - 3600))" "$((${#base} / 2))" 2>/dev/null &&
+  [ "$(git ls-files | head -n 5001 | wc -l)" -le 5000 ]; then
   find . -path ./.git -prune -o \( -type f -o -type l \) -exec touch -h -d '1 hour ago' -- {} + 2>/dev/null || :
   git update-index -q --refresh || :
 fi

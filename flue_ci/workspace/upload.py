@@ -23,6 +23,8 @@ from flue_ci.git.source import LfsFile, Source, repository_config
 UPLOAD_SECONDS = 600.0
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
 WORK_TREE_MISSING = 93  # exit code of scripts that work on a work tree of others
+_SIMPLE_PROGRAMS = 92  # exit code of create_store.sh
+_FULL = re.compile("No space left|quota exceeded|Read-only file system|Permission denied")
 _MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 
 
@@ -64,6 +66,7 @@ async def _upload(source: Source, box: Sandbox, root: str, store: str) -> Worksp
     archive.unlink()
     values = {"home": home, "name": source.name, "upload": upload_name, "packs": " ".join(pack.name for pack in packs)}
     values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree, "root": root}
+    values |= {"age_files": load_script(__package__, "age_files.pl")}
     root = _printed_value(await run_script(box, values, "unpack.sh", timeout=UPLOAD_SECONDS), "root")
     config = repository_config(source.object_format, bare=True) + load_script(__package__, "store.gitconfig")
     values = {"root": root, "base": source.base, "attributes": NEUTRAL_ATTRIBUTES, "config": config, "name": store}
@@ -87,7 +90,7 @@ async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = 
     except OSError as error:
         raise WorkspaceError(
             f"the sandbox did not take a file: {one_line(str(error))}",
-            hint="Is its disk full, or did the template or setup make its home read-only?",
+            hint="Is its disk full, or does its home belong to root or lie on a read-only file system?",
         ) from error
 
 
@@ -133,10 +136,15 @@ def _printed_value(result: ExecResult, name: str) -> str:
         for line in reversed(result.output.decode("utf-8", "surrogateescape").splitlines()):
             if line.startswith(f"flue-ci-{name}="):
                 return line.partition("=")[2]
-    hint = "Use a template that has bash, git, tar and the GNU core utilities."
+    hint = "Use a template that has bash, git, tar and the GNU core utilities; busybox is not enough."
     if result.exit_code in _MISSING_PROGRAMS:
         raise WorkspaceError(f"the sandbox has no {_MISSING_PROGRAMS[result.exit_code]}", hint=hint)
-    raise WorkspaceError(f"the repository could not be unpacked in the sandbox: {last_line(result)}", hint=hint)
+    message = f"the repository could not be unpacked in the sandbox: {last_line(result)}"
+    if result.exit_code == _SIMPLE_PROGRAMS:
+        message = f"programs of the sandbox lack what flue-ci needs to bring changes back: {last_line(result)}"
+    elif _FULL.search(message):
+        hint = "Is its disk full, or does its home belong to root or lie on a read-only file system?"
+    raise WorkspaceError(message, hint=hint)
 
 
 def _write_archive(path: Path, source: Source, files: list[Path]) -> None:

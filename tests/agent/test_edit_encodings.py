@@ -10,8 +10,11 @@ import pytest
 from flue_ci.agent.tools.files import Edit, Read, Write
 from flue_ci.agent.tools.text_format import check_encoding, keep_format
 from flue_ci.agent.tools.tool import ToolContext, ToolError
+from flue_ci.agent.tools.toolbox import Toolbox
 from flue_ci.core.ports import Sandbox
+from flue_ci.sandboxes.e2b.user_files import _raise_problem
 from tests.support.repos import open_box
+from tests.support.scripted import call
 
 
 @pytest.mark.parametrize(
@@ -111,3 +114,26 @@ async def test_write_keeps_the_file_that_was_there_seen_or_not(box: Sandbox) -> 
     assert result.output == b"750\ncrlf\nx0\n"
     await Edit().call({"path": "hard", "old": "four", "new": "4"}, context)
     assert await box.read("crlf") == b"4\r\nfive\r\n"
+
+
+async def test_a_full_disk_is_the_models_to_know_and_no_end_of_the_run(tmp_path: Path) -> None:
+    async with open_box("e2b", tmp_path) as box:
+        mount = f"mkdir -p {box.info.home}/d && mount -t tmpfs -o size=64k,mode=777 tmpfs {box.info.home}/d"
+        if (await box.exec(mount, timeout=20, user="root")).exit_code:
+            pytest.skip("nothing can be mounted here")
+        tools = Toolbox([Write(), Edit()], ToolContext(sandbox=box, workdir=box.info.home, command_seconds=30))
+        calls = [call("write", "1", path="d/first", content="x\n" * 20_000)]
+        calls.append(call("write", "2", path="d/second", content="x\n" * 20_000))
+        calls.append(call("edit", "3", path="d/first", old="x\nx\n", new="xyx\n" * 2, all=True))
+        (first, second, third), _ = await tools.run(calls, lambda event: None)
+        assert not first.is_error
+        assert second.content == "'d/second' cannot be opened: no space left on device."
+        assert "No space left" in third.content
+        assert (await box.exec("ls -A d; wc -c < d/first", timeout=20)).output == b"first\n40000\n"
+        await box.exec(f"umount {box.info.home}/d", timeout=20, user="root")
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded", "Input/output error"])
+def test_what_a_disk_refuses_is_no_loss_of_the_sandbox(words: str) -> None:
+    with pytest.raises(PermissionError, match=words):
+        _raise_problem("problem", f"/bin/mv: cannot write 'x': {words}", "x")

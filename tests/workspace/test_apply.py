@@ -11,7 +11,7 @@ import pytest
 
 from flue_ci.core.errors import FlueError, UsageError, WorkspaceError
 from flue_ci.git.source import Source, open_checkout
-from flue_ci.workspace.apply import apply_patch
+from flue_ci.workspace.apply import apply_patch, unseen_paths
 from tests.support.repos import EVERY_KIND, Repo, Tree, new_repo
 
 
@@ -60,6 +60,33 @@ async def test_every_kind_of_change_is_applied_and_the_index_is_left_alone(
     gone = ("mixed.txt", "dir with space/deep/er.txt")
     assert repo.tree() == {path: entry for path, entry in (before | CHANGES).items() if path not in gone}
     assert repo.git("ls-files", "-s") == index
+
+
+@pytest.mark.parametrize("mode", ["--cone", "--no-cone"])
+async def test_a_sparse_checkout_gets_the_files_that_are_changed(repo: Repo, tmp_path: Path, mode: str) -> None:
+    name = "dir with space/deep/er.txt"
+    patch = patch_for(repo, tmp_path / "1", {name: ("exec", b"deep\nnew\n"), "far/new": ("file", b"x")})
+    deletion = patch_for(repo, tmp_path / "2", {}, name)
+    repo.git("sparse-checkout", "set", mode, "grün")
+    assert not (repo.path / "dir with space").exists()
+    source = await opened(repo, tmp_path)
+    with pytest.raises(UsageError, match=f"delete what this sparse checkout leaves out anyway: {name}"):
+        await apply_patch(repo.path, source, deletion)
+    assert not (repo.path / "dir with space").exists()
+    assert await apply_patch(repo.path, source, patch) == ()
+    assert sorted(repo.status().split(b"\0")) == [b"", b" M dir with space/deep/er.txt", b"?? far/new"]
+    assert await unseen_paths(repo.path, source, patch) == ()
+
+
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+async def test_changes_that_git_does_not_show_are_named(repo: Repo, tmp_path: Path, flag: str) -> None:
+    patch = patch_for(repo, tmp_path, {"plain.txt": ("file", b"one\nTWO\nthree\n"), "empty": ("file", b"x")})
+    repo.git("update-index", flag, "plain.txt")
+    repo.put("plain.txt", b"one\ntwo\nthree\nof this machine\n")
+    source = await opened(repo, tmp_path)
+    await apply_patch(repo.path, source, patch)
+    assert (repo.path / "plain.txt").read_bytes() == b"one\nTWO\nthree\nof this machine\n"
+    assert await unseen_paths(repo.path, source, patch) == ("plain.txt",)
 
 
 async def test_a_patch_fits_uncommitted_work_that_the_run_started_with(repo: Repo, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from flue_ci.core.ports import Sandbox
 from flue_ci.git.contents import CheckoutContents, ContentOptions
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.settings import GitHubSettings
+from flue_ci.workspace.apply import apply_patch
 from flue_ci.workspace.collect import collect
 from flue_ci.workspace.place import place_changes
 from flue_ci.workspace.submodules import collect_submodules, submodule_works
@@ -168,6 +169,9 @@ async def test_contents_of_lfs_travel_and_are_no_change_until_they_are_changed(
         "new.psd": "added",
         "sub/b.psd": "deleted",
     }
+    await apply_patch(repo.path, source, changes.patch)
+    assert (repo.path / "a.psd").read_bytes() == b"a.psd" + CONTENT + b"more\n"
+    assert not (repo.path / "sub/b.psd").exists()
     async with open_box("plain", tmp_path) as clean:
         workspace = await upload(source, clean)
         await place_changes(source, changes, workspace, clean)

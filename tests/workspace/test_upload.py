@@ -477,6 +477,19 @@ async def test_a_full_disk_in_the_sandbox_is_reported(plain: Sandbox, tmp_path: 
         await upload(source, Altered(plain, "ulimit -f 1"))
 
 
+@pytest.mark.parametrize(
+    ("program", "option"), [("comm", "comm -z"), ("grep", "grep -z"), ("find", "find -fprintf"), ("base64", "base64")]
+)
+async def test_programs_that_are_too_simple_to_bring_changes_back_are_named_before_anything_is_spent(
+    plain: Sandbox, tmp_path: Path, scratch: Path, program: str, option: str
+) -> None:
+    source = await open_checkout(new_repo(tmp_path / "repo", EVERY_KIND).path, history=1, scratch=scratch)
+    simple = f'{program}() {{ case "$*" in *z*|*fprintf*|"") return 1 ;; esac; command {program} "$@"; }}'
+    with pytest.raises(WorkspaceError, match=f"to bring changes back: {option}$") as caught:
+        await upload(source, Altered(plain, simple))
+    assert "busybox is not enough" in caught.value.hint
+
+
 class TestRefusals:
     """What is not a usable checkout is refused with what to do."""
 

@@ -12,5 +12,9 @@ fi
 [ -z "$large" ] && [ ! -e "$path" ] && [ ! -L "$path" ] || exit 5
 mkdir -p -- "${path%/*}/" 2>/dev/null || exit 5
 set -C
-{ printf %s "$content" | base64 -d >"$path"; } 2>/dev/null || exit 5
+{ : >"$path"; } 2>/dev/null || exit 5
+printf %s "$content" | base64 -d >|"$path" 2>/dev/null || {
+  rm -f -- "$path"
+  exit 5
+}
 echo created

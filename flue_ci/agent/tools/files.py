@@ -140,7 +140,9 @@ class Edit:
                 if is_fresh:
                     raise
                 continue  # it may have changed since it was seen
-            content = after.encode("utf-8", "surrogateescape")
+            content = _encode(after)
+            if len(content) > 2 * EDIT_BYTES:
+                raise ToolError(f"The file would have {human_bytes(len(content))} then; use bash (sed, python).")
             contents.forget(path)
             if await _replace(path, data, content, context):
                 contents.put(path, content)

@@ -1,5 +1,6 @@
 """The tools of one run: runs the calls of a turn, and makes a result of everything that can go wrong in one."""
 
+import errno
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from flue_ci.core.text import closest_match, one_line
 _FILE_ERRORS = {
     FileNotFoundError: "There is no file {!r}. Paths are relative to the repository; look with glob or bash ls.",
     IsADirectoryError: "{!r} is a directory.",
-    PermissionError: "{!r} cannot be opened: permission denied.",
+    PermissionError: "{!r} cannot be opened: {}.",
 }
 
 
@@ -71,7 +72,7 @@ class Toolbox:
             output = _error(str(error))
         except tuple(_FILE_ERRORS) as error:
             text = next(text for kind, text in _FILE_ERRORS.items() if isinstance(error, kind))
-            output = _error(text.format((call.input or {}).get("path", "")))
+            output = _error(text.format((call.input or {}).get("path", ""), _reason(error)))
         except UnicodeEncodeError:
             text = "The arguments hold half a character; send the call again."
             output = ToolOutput(text=text, note="no text", is_error=True)
@@ -96,6 +97,13 @@ class Toolbox:
         arguments = present_arguments(tool.spec, call.input)
         check_arguments(tool.spec, arguments)
         return await tool.call(arguments, context)
+
+
+def _reason(error: OSError) -> str:
+    """Why the system refused."""
+    if error.errno in (None, errno.EACCES, errno.EPERM):
+        return "permission denied"
+    return one_line(error.strerror or "permission denied", 80).lower()
 
 
 def _error(text: str) -> ToolOutput:

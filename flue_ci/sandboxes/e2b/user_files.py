@@ -3,6 +3,7 @@ is allowed. E2B's own file API acts as root, whatever user it is told."""
 
 import base64
 import binascii
+import errno
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +18,7 @@ INLINE_BYTES = 90_000
 # No file of the home is read by the shell, which is a login shell at E2B, and none that a variable of the spec names.
 _ENVIRONMENT = {"HOME": "/nonexistent", "BASH_ENV": "", "ENV": ""}
 _SECONDS = 600
+_FULL = re.compile(r"(No space left on device|Disk quota exceeded|File too large|Input/output error)$")
 
 Run = Callable[..., Awaitable[Any]]
 
@@ -84,4 +86,6 @@ def _raise_problem(word: str, message: str, path: str) -> None:
         raise PermissionError(f"not a regular file in the sandbox: {path}")
     if re.search(r"(Permission denied|not permitted|Read-only file system|Text file busy)$", message):
         raise PermissionError(f"not allowed in the sandbox: {path}")
+    if match := _FULL.search(message):  # the machine lives, and whoever works in it can make room
+        raise PermissionError(errno.ENOSPC, match[0], path)
     raise RuntimeError(message)

@@ -243,4 +243,4 @@ def file_error(number: int, path: str) -> OSError:
         return FileNotFoundError(errno.ENOENT, os.strerror(number), path)
     if number == errno.EISDIR:
         return IsADirectoryError(number, os.strerror(number), path)
-    return PermissionError(errno.EACCES, os.strerror(number), path)
+    return PermissionError(number, os.strerror(number), path)
