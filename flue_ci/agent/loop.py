@@ -111,7 +111,7 @@ class AgentLoop:
         while True:
             state.observe(TurnStarted(turn=state.usage.turns + 1))
             reply = _with_own_ids(await self._model.turn(state.conversation, state.observe), state.messages)
-            reply = replace(reply, usage=replace(reply.usage, reported=is_reported(reply.usage)))
+            reply = replace(reply, usage=replace(reply.usage, has_counts=is_reported(reply.usage)))
             state.budget.count(reply, state.conversation)
             state.usage += reply.usage
             state.last_text = reply.text.strip() or state.last_text

@@ -17,7 +17,7 @@ class Usage:
     """Tokens and money. `input_tokens` are those that were neither read from nor written to the cache.
 
     `cost_usd` is None when it is not known: the model has no price here, or its server did not report the tokens.
-    `reported`: it did so for each turn; otherwise the counts hold what it did report.
+    `has_counts`: it did so for each turn; otherwise the counts hold what it did report.
     """
 
     turns: int = 0
@@ -26,12 +26,12 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cost_usd: float | None = 0.0
-    reported: bool = True
+    has_counts: bool = True
 
     @property
     def known_tokens(self) -> int | None:
         """All tokens; None where the server did not report them."""
-        if not self.reported:
+        if not self.has_counts:
             return None
         return self.total_tokens
 
@@ -48,7 +48,7 @@ class Usage:
             cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
-            reported=self.reported and other.reported,
+            has_counts=self.has_counts and other.has_counts,
         )
 
 

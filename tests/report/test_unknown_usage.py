@@ -12,12 +12,12 @@ from flue_ci.report.report import from_json, to_json
 from flue_ci.terminal.result import _figures
 from tests.support.reports import report
 
-UNKNOWN = Usage(turns=2, output_tokens=7, cost_usd=None, reported=False)
+UNKNOWN = Usage(turns=2, output_tokens=7, cost_usd=None, has_counts=False)
 
 
 def test_unknown_tokens_are_called_unknown_everywhere() -> None:
     saved = report(usage=UNKNOWN)
-    assert json.loads(to_json(saved))["usage"]["reported"] is False
+    assert json.loads(to_json(saved))["usage"]["has_counts"] is False
     assert from_json(to_json(saved)) == saved
     for text in (
         markdown(saved),

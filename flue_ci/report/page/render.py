@@ -200,7 +200,7 @@ def _figures(report: Report) -> list[tuple[str, str]]:
         ("tokens", usage.total_tokens, human_count(usage.total_tokens)),
         ("cost", usage.cost_usd, human_cost(usage.cost_usd)),
     ]
-    if not usage.reported:
+    if not usage.has_counts:
         figures[2:] = [("tokens", True, "unknown"), ("cost", True, "unknown")]
     return [(name, text) for name, value, text in figures if value]
 
