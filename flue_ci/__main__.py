@@ -53,9 +53,9 @@ def run_command_line(arguments: list[str]) -> int:
 
         from flue_ci.cli import cli
         from flue_ci.core.errors import EXIT_BUG, EXIT_USAGE, FlueError
-        from flue_ci.core.network_variables import completed
+        from flue_ci.core.network_variables import client_variables
 
-    os.environ.update(completed(os.environ))
+    os.environ.update(client_variables(os.environ))
     if level := os.environ.get("ANTHROPIC_LOG"):
         from flue_ci.safety import log_handler
 

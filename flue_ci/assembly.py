@@ -314,7 +314,7 @@ def _load_model(spec: ModelSpec, settings: Settings) -> Model:
 
 def _warnings(spec: AgentSpec, options: RunOptions) -> Iterator[str]:
     """What people should see before it starts."""
-    if options.no_isolation:
+    if options.no_isolation and options.dry_run:  # the sandbox says it when it opens
         yield "--no-isolation: the agent's commands run on this machine as you, with your files and your network"
     if spec.model.base_url:
         yield f"the spec sends the conversation and the model's key to {spec.model.base_url}"

@@ -221,8 +221,8 @@ def agent_minutes(timeout_minutes: float | None, environ: Mapping[str, str]) -> 
         seconds = time.time() - Path(environ["GITHUB_EVENT_PATH"]).stat().st_mtime
     except (OSError, KeyError):
         seconds = 0.0
-    left = timeout_minutes - seconds / 60
-    return round(max(left - max(_ENDING_MINUTES, _ENDING_SHARE * left), _FEWEST_MINUTES), 1)
+    rest = timeout_minutes - seconds / 60
+    return round(max(rest - max(_ENDING_MINUTES, _ENDING_SHARE * rest), _FEWEST_MINUTES), 1)
 
 
 def _spec(agent: Agent, options: RunOptions) -> AgentSpec:

@@ -271,7 +271,7 @@ def _outputs(report: Report, folder: Path | None, comment_url: str) -> dict[str,
         "summary": report.summary[:SUMMARY_CHARS],
         "result": "" if report.result is None else json.dumps(report.result),
         "turns": str(report.usage.turns),
-        "tokens": str(report.usage.total_tokens),
+        "tokens": str(report.usage.total_tokens) * report.usage.has_counts,
         "cost-usd": "" if cost_usd is None else f"{cost_usd:.4f}",
         "changed-files": json.dumps([file.path for file in report.changes.files][:1_000]),
     }

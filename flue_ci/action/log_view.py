@@ -16,7 +16,7 @@ from flue_ci.core.events import (
     TurnEnded,
     TurnRestarted,
 )
-from flue_ci.core.text import human_cost, human_count, one_line, plain, plural, printable
+from flue_ci.core.text import human_cost, human_tokens, one_line, plain, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog
 from flue_ci.report.stages import describe_call
 from flue_ci.terminal.lines import Story, has_passed, output_lines
@@ -114,6 +114,8 @@ def _turn_title(event: TurnEnded) -> str:
     if more > 0:
         subject += f", and {plural(more, 'more call')}"
     parts = [f"Turn {event.turn}", subject]
-    if event.total.total_tokens:
-        parts.append(f"{human_count(event.total.total_tokens)} tokens, {human_cost(event.total.cost_usd)} so far")
+    if event.total.known_tokens is None:
+        parts.append("tokens and cost unknown")
+    elif event.total.known_tokens:
+        parts.append(f"{human_tokens(event.total.known_tokens)}, {human_cost(event.total.cost_usd)} so far")
     return " · ".join(parts)

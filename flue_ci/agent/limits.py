@@ -128,7 +128,7 @@ def _is_near(limit: float, total: float, previous: float) -> bool:
 def is_reported(usage: Usage) -> bool:
     """Whether a server reported the tokens of a turn. (Adapters leave the cost open where it did not.)"""
     prompt = usage.total_tokens - usage.output_tokens
-    return usage.cost_usd is not None or (prompt > 0 and usage.output_tokens > 0)
+    return usage.has_counts and (usage.cost_usd is not None or (prompt > 0 and usage.output_tokens > 0))
 
 
 def estimated_tokens(request: Conversation, reply: Reply) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from flue_ci.agent.limits import Budget
+from flue_ci.agent.limits import Budget, is_reported
 from flue_ci.agent.tools.ending import FINISH, Finish, GiveUp
 from flue_ci.agent.tools.tool import ToolContext
 from flue_ci.agent.tools.toolbox import Toolbox, make_proposal_tools, make_tools
@@ -111,6 +111,7 @@ class AgentLoop:
         while True:
             state.observe(TurnStarted(turn=state.usage.turns + 1))
             reply = _with_own_ids(await self._model.turn(state.conversation, state.observe), state.messages)
+            reply = replace(reply, usage=replace(reply.usage, has_counts=is_reported(reply.usage)))
             state.budget.count(reply, state.conversation)
             state.usage += reply.usage
             state.last_text = reply.text.strip() or state.last_text

@@ -17,6 +17,7 @@ class Usage:
     """Tokens and money. `input_tokens` are those that were neither read from nor written to the cache.
 
     `cost_usd` is None when it is not known: the model has no price here, or its server did not report the tokens.
+    `has_counts`: it did so for each turn; otherwise the counts hold what it did report.
     """
 
     turns: int = 0
@@ -25,6 +26,14 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cost_usd: float | None = 0.0
+    has_counts: bool = True
+
+    @property
+    def known_tokens(self) -> int | None:
+        """All tokens; None where the server did not report them."""
+        if not self.has_counts:
+            return None
+        return self.total_tokens
 
     @property
     def total_tokens(self) -> int:
@@ -39,6 +48,7 @@ class Usage:
             cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+            has_counts=self.has_counts and other.has_counts,
         )
 
 

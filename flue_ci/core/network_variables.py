@@ -22,12 +22,12 @@ _AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # each
 _HOST_AND_PORT = re.compile(r"(?:[a-z]+://)?[^:\[\]]*(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"(?:[a-zA-Z0-9+.-]+://)?(?:.*@)?([^/?#]*)")
 # As `ssl`, pyqwest and git's two TLS libraries say it.
-_UNTRUSTED = re.compile(
+_CERTIFICATE_FAULT = re.compile(
     r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate|certificate verif\w+ failed|SSL certificate problem"
     r"|SSL: no alternative certificate|server certificate .*not match|certificate verify failed"
 )
 # As urllib and requests, git, httpx and pyqwest say that a proxy opened no tunnel.
-_NO_TUNNEL = re.compile(
+_TUNNEL_REFUSAL = re.compile(
     r"(?:Tunnel connection failed:|CONNECT tunnel failed, response|ProxyError:|HTTP code) (4\d\d)"
     r"|tunnel error: (proxy authorization required|unsuccessful)|Proxy CONNECT aborted"
 )
@@ -40,7 +40,7 @@ class NetworkFault(NamedTuple):
     hint: str
 
 
-def completed(environ: Mapping[str, str]) -> dict[str, str]:
+def client_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables to add, so that every client takes the same proxy and trusts the same authorities. What is set
     stays as it is, but for entries of `no_proxy` that a client cannot be made with."""
     names = {f"{kind}_proxy": _either(environ, f"{kind}_proxy") for kind in ("http", "https", "all", "no")}
@@ -85,9 +85,9 @@ def lasting_fault(text: str, url: str, environ: Mapping[str, str] = os.environ) 
     if flaw := connection_flaw(environ):
         return flaw
     host = urlsplit(url).hostname or url
-    if _UNTRUSTED.search(text):
+    if _CERTIFICATE_FAULT.search(text):
         return NetworkFault(message=f"the certificate of {host} is not trusted", hint=_authority_hint(text, environ))
-    proxy, refusal = proxy_of(url, environ), _NO_TUNNEL.search(text)
+    proxy, refusal = proxy_of(url, environ), _TUNNEL_REFUSAL.search(text)
     if not proxy or not refusal:
         return None
     name, address = proxy

@@ -68,6 +68,13 @@ def human_cost(cost_usd: float | None) -> str:
     return f"${cost_usd:.2f}"
 
 
+def human_tokens(count: int | None) -> str:
+    """`12.1K tokens`, `tokens unknown`."""
+    if count is None:
+        return "tokens unknown"
+    return f"{human_count(count)} tokens"
+
+
 def plural(count: int, noun: str) -> str:
     return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flue_ci.core.network_variables import completed, lasting_fault, route
+from flue_ci.core.network_variables import client_variables, lasting_fault, route
 from flue_ci.core.text import one_line
 from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import COMMENTS, Event, parse_event, run_page
@@ -148,7 +148,7 @@ _NO_ANSWER = (OSError, ValueError, TypeError, KeyError, AttributeError)  # no co
 
 def main() -> None:
     """The step. Prints at most one line, always leaves the outputs, and ends with 0 except for a bug of ours."""
-    os.environ.update(completed(os.environ))
+    os.environ.update(client_variables(os.environ))
     try:
         outputs = decide_outputs(os.environ)
         if os.environ.get("GITHUB_OUTPUT"):
@@ -168,7 +168,7 @@ def main() -> None:
 def report_failure() -> None:
     """The step after an installation that failed: an answer to the comment that got its 👀. The installation has left
     the reason in a file."""
-    os.environ.update(completed(os.environ))
+    os.environ.update(client_variables(os.environ))
     event, api = _read_event(os.environ), GitHubApi(os.environ)
     try:
         file = Path(os.environ.get("RUNNER_TEMP", "")) / "flue-ci-install-failure"

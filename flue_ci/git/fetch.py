@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
-from flue_ci.core.network_variables import completed, lasting_fault, route
+from flue_ci.core.network_variables import client_variables, lasting_fault, route
 from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_bytes, human_seconds, one_line
 from flue_ci.git.command import TIMEOUT_CODE, Git, GitCommandError, GitResult, git_in, read_objects, split_nul
@@ -291,7 +291,7 @@ async def _run_once(remote: Remote, command: tuple[str, ...], ok: tuple[int, ...
 
 def _network_git(remote: Remote) -> Git:
     """git with what it needs for the server. The token is in its environment only; its home has no `.netrc`."""
-    variables = {**os.environ, **completed(os.environ)}
+    variables = {**os.environ, **client_variables(os.environ)}
     env = {name: value for name, value in variables.items() if name.lower() in _PROXY}
     env |= {"GIT_DIR": str(remote.git_dir), "HOME": str(remote.git_dir)}
     if remote.token:

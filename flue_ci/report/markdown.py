@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plain, plural
+from flue_ci.core.text import human_cost, human_count, human_seconds, human_tokens, one_line, plain, plural
 from flue_ci.report.change_list import changes_section, fold_diff
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.delivery import how_to_take
@@ -265,7 +265,9 @@ def figures(report: Report) -> str:
         parts.append(escape(one_line(report.model, 100)))
     if usage.turns:
         parts.append(plural(usage.turns, "turn"))
-    if usage.total_tokens:
+    if usage.known_tokens is None:
+        parts.append(human_tokens(None))
+    elif usage.total_tokens:
         tokens = f"{human_count(usage.cache_read_tokens)} cached, {human_count(usage.output_tokens)} out"
         parts.append(f"{human_count(usage.total_tokens)} tokens ({tokens})")
     if sandbox.template:

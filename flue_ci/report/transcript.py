@@ -6,7 +6,7 @@ Pure; every text of a stranger stands in a code block or a code span.
 
 from collections.abc import Sequence
 
-from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, plural
+from flue_ci.core.text import human_cost, human_seconds, human_tokens, one_line, plural
 from flue_ci.report.page.timeline import Call, Command, Note, Timeline, Turn
 from flue_ci.safety.markdown import code_block, details, html, inline_code
 
@@ -63,8 +63,8 @@ def _turn(turn: Turn) -> str:
     if len(turn.calls) > _CALLS:
         titles.append(plural(len(turn.calls) - _CALLS, "more call"))
     parts = [f"Turn {turn.number}", ", ".join(titles) or "last words"]
-    if turn.usage.total_tokens:
-        parts.append(f"{human_count(turn.usage.total_tokens)} tokens")
+    if turn.usage.known_tokens != 0:
+        parts.append(human_tokens(turn.usage.known_tokens))
     if turn.cost_usd:
         parts.append(f"{human_cost(turn.cost_usd)} so far")
     failures = sum(call.is_error for call in turn.calls)

@@ -20,7 +20,7 @@ from flue_ci.spec.yaml_document import MAX_BYTES, KeyPath, parse
 # page on events that trigger workflows, 2026-11.
 _DEFAULT_TYPES = dict.fromkeys(("pull_request", "pull_request_target"), ("opened", "synchronize", "reopened"))
 _COMMENTS = ("issue_comment.created", "pull_request_review_comment.created", "pull_request_review.submitted")
-_LABELED = ("pull_request.labeled", "pull_request_target.labeled", "issues.labeled")
+_LABEL_EVENTS = ("pull_request.labeled", "pull_request_target.labeled", "issues.labeled")
 _WORKFLOWS = Path(".github/workflows")
 _USES = re.compile(r"(?:\S*flue-ci\S*@|\./)")
 _ANY = "*"  # of agents: what the workflow says is an expression
@@ -43,13 +43,13 @@ def silent_triggers_of(repo: Path, paths: Collection[Path]) -> list[Diagnostic]:
         for file in sorted((repo / _WORKFLOWS).glob("*.y*ml"))
         if is_inside_repository(repo, file) and file.stat().st_size <= MAX_BYTES
     }
-    wanted, specs = {path.resolve() for path in paths}, []
+    own, specs = {path.resolve() for path in paths}, []
     files = {}
     for path in find_specs(repo):
         with suppress(SpecError):
             specs.append(spec := load_spec(path))
             files[spec.document.file] = path
-    return [each for each in find_silent_triggers(specs, workflows) if files[each.file].resolve() in wanted]
+    return [each for each in find_silent_triggers(specs, workflows) if files[each.file].resolve() in own]
 
 
 def find_silent_triggers(specs: Sequence[AgentSpec], workflows: Mapping[str, bytes]) -> list[Diagnostic]:
@@ -140,7 +140,7 @@ def _triggers(spec: AgentSpec) -> list[tuple[KeyPath, tuple[str, ...]]]:
     items: list[tuple[KeyPath, tuple[str, ...]]] = []
     if triggers.comment:
         items.append((("triggers", "comment"), _COMMENTS))
-    items += [(("triggers", "labels", index), _LABELED) for index in range(len(triggers.labels))]
+    items += [(("triggers", "labels", index), _LABEL_EVENTS) for index in range(len(triggers.labels))]
     items += [(("triggers", "events", index), (event,)) for index, event in enumerate(triggers.events)]
     return items
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from flue_ci.core import events
 from flue_ci.core.messages import Usage
-from flue_ci.core.text import human_cost, human_count, human_seconds, one_line, printable
+from flue_ci.core.text import human_cost, human_seconds, human_tokens, one_line, printable
 from flue_ci.report.stages import describe_call
 from flue_ci.run.session import View
 from flue_ci.terminal.lines import Story, decode_line, output_lines
@@ -94,8 +94,8 @@ class LiveView:
         parts = [human_seconds(time.monotonic() - self._start), self._stage]
         if self._turn:
             parts.append(f"turn {self._turn}")
-        if usage.total_tokens:
-            parts += [f"{human_count(usage.total_tokens)} tokens", human_cost(usage.cost_usd)]
+        if usage.known_tokens != 0:
+            parts += [human_tokens(usage.known_tokens), human_cost(usage.cost_usd)]
         if self._activity:
             parts.append(self._activity)
         frame = str(self._spinner.render(time.monotonic()))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from flue_ci.core.changes import ChangedFile
-from flue_ci.core.text import first_few, human_cost, human_count, one_line, plain, plural
+from flue_ci.core.text import first_few, human_cost, human_tokens, one_line, plain, plural
 from flue_ci.report.conclusion import describe_verification
 from flue_ci.report.diffs import without_binary
 from flue_ci.report.findings import finding_lines
@@ -198,8 +198,8 @@ def _figures(report: Report) -> list[Line]:
     figures = [report.model]
     if usage.turns:
         figures.append(plural(usage.turns, "turn"))
-    if usage.total_tokens:
-        figures += [f"{human_count(usage.total_tokens)} tokens", human_cost(usage.cost_usd)]
+    if usage.known_tokens != 0:
+        figures += [human_tokens(usage.known_tokens), human_cost(usage.cost_usd)]
     if sandbox.provider:
         place = f"{sandbox.provider} sandbox"
         if time := human_time(sandbox.seconds):

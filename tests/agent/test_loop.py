@@ -109,6 +109,7 @@ async def test_tokens_that_no_server_reports_are_limited_by_an_estimate_that_is_
     assert "tokens, counted by an estimate" in outcome.reason
     assert 3 <= outcome.usage.turns <= 5
     assert outcome.usage.cost_usd is None
+    assert outcome.usage.known_tokens is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from flue_ci.core.errors import ForgeError
-from flue_ci.core.network_variables import completed
+from flue_ci.core.network_variables import client_variables
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.forges.github.client import GitHub
 from flue_ci.gate import preflight
@@ -44,7 +44,7 @@ async def ask_everybody(
     answers = {row["name"]: f"{row['text']} → {row['hint']}" for row in problems}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    for name, value in completed(os.environ).items():
+    for name, value in client_variables(os.environ).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GITHUB_API_URL", url)
     monkeypatch.setenv("GITHUB_REPOSITORY", "ada/tools")

@@ -74,6 +74,7 @@ def test_it_has_the_promised_fields() -> None:
     assert set(written["checks"][0]) >= {"name", "command", "exit_code", "timed_out", "seconds", "output"}
     assert set(written["usage"]) == {
         "turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd",
+        "has_counts",
     }  # fmt: skip
 
 

@@ -410,8 +410,10 @@ async def test_no_isolation_is_loud_and_says_what_is_not_kept(tmp_path: Path) ->
     for network, said in ((Network(), "asked for: none"), (Network(mode="hosts", hosts=("a.example",)), "a.example")):
         seen: list[ProgressEvent] = []
         request = SandboxRequest(env={}, metadata={}, network=network)
-        box = await LocalProvider(False, tmp_path).open(request, seen.append)
-        await box.close()
+        provider = LocalProvider(False, tmp_path)
+        for _ in range(2):  # the agent's and the clean one
+            box = await provider.open(request, seen.append)
+            await box.close()
         assert [said in event.text and "NO ISOLATION" in event.text for event in seen if isinstance(event, Notice)] == [
             True
         ]

@@ -35,7 +35,8 @@ EVENTS_HEAD = """
 
 What `triggers.events` may name, with what the agent works on. The person who causes an
 event needs a role of `triggers.roles`, except for `push`, `schedule` and `merge_group`. Comments are
-no event: `triggers.comment` names the word that they begin with.
+no event: `triggers.comment` names the word that they begin with. The workflow has to listen to each of them
+as well: `flue-ci validate` and `doctor --github` name every trigger that no workflow with flue-ci would start.
 
 | event | actions | the agent works on |
 |:--|:--|:--|

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -10,6 +11,7 @@ from flue_ci.agent.tools.closest import describe_closest
 from flue_ci.agent.tools.text_format import BOM, check_encoding, keep_format
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
+from flue_ci.core.ports import ExecResult
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import human_bytes, one_line, plural, source_lines
 
@@ -124,11 +126,17 @@ class Edit:
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """Raises `ToolError` for a piece that does not occur, or more than once, and for a file that never rests."""
         path, contents = context.path(arguments["path"]), context.contents
+        _check_pieces(arguments["old"].removeprefix(BOM), arguments["new"].removeprefix(BOM))
         for _ in range(_EDIT_ATTEMPTS):
             data = contents.get(path)
             is_fresh = data is None
             if data is None:
-                data = await self._read(path, context)
+                answer = await _edit_unseen(path, arguments, context)
+                if isinstance(answer, ToolOutput):
+                    return answer
+                data = answer
+                if data is None:
+                    data = await self._read(path, context)
             check_encoding(data, arguments["new"])
             before = data.decode("utf-8", "surrogateescape")
             mark = before[: before.startswith(BOM)]
@@ -146,10 +154,7 @@ class Edit:
             contents.forget(path)
             if await _replace(path, data, content, context):
                 contents.put(path, content)
-                line = _first_difference(before, after)
-                return ToolOutput(
-                    text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}"
-                )
+                return _describe_edit(count, _first_difference(before, after))
         raise ToolError("The file changes all the time; stop what writes it, or edit it with bash.")
 
     async def _read(self, path: str, context: ToolContext) -> bytes:
@@ -157,6 +162,32 @@ class Edit:
             return await context.sandbox.read(path, limit=EDIT_BYTES)
         except ValueError as error:
             raise ToolError("The file is too large to edit this way; use bash (sed, python).") from error
+
+
+def _describe_edit(count: int, line: int) -> ToolOutput:
+    return ToolOutput(text=f"Replaced {plural(count, 'occurrence')}, first at line {line}.", note=f"line {line}")
+
+
+async def _edit_unseen(path: str, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput | bytes | None:
+    """The edit of a file whose content is not known, in one command. Else the content, for which `replace_text` gives
+    the reason; None where the command could not do it, and the file is as it was."""
+    pieces = (arguments[name].removeprefix(BOM) for name in ("old", "new"))
+    old, new = (piece.encode("utf-8", "surrogateescape").hex() for piece in pieces)
+    values = {"path": path, "limit": str(EDIT_BYTES), "old": old, "new_text": new}
+    values |= {"everywhere": str(int(arguments.get("all", False))).strip("0")}
+    values |= {"program": load_script("flue_ci.agent.tools", "edit.pl")}
+    body = "".join(load_script("flue_ci.agent.tools", name) for name in ("in_place.sh", "edit.sh"))
+    result = await context.sandbox.exec(shell_script(values, body), timeout=60, limit=2 * EDIT_BYTES)
+    if result.exit_code == 3:
+        try:
+            return base64.b64decode(result.output, validate=True)
+        except ValueError:
+            return None
+    if match := re.fullmatch(rb"(\d+) (\d+)\n", result.output):
+        return _describe_edit(int(match[1]), int(match[2]))
+    if result.exit_code not in (0, 126, 127):
+        raise _write_error(result)
+    return None
 
 
 def _replace_arguments(text: str, arguments: Mapping[str, JSON]) -> tuple[str, int]:
@@ -175,14 +206,19 @@ async def _replace(path: str, before: bytes, after: bytes, context: ToolContext)
         "tail": str(tail),
         "middle": base64.b64encode(after[head : len(after) - tail]).decode(),
     }
-    script = shell_script(values, load_script("flue_ci.agent.tools", "replace.sh"))
+    body = "".join(load_script("flue_ci.agent.tools", name) for name in ("in_place.sh", "replace.sh"))
+    script = shell_script(values, body)
     result = await context.sandbox.exec(script, timeout=60)
     if result.exit_code == 4:
         raise PermissionError(f"not allowed in the sandbox: {path}")
     if result.exit_code not in (0, 3):
-        message = one_line(result.output.decode("utf-8", "replace"), 200)
-        raise ToolError(f"The file could not be written: {message or f'exit code {result.exit_code}'}")
+        raise _write_error(result)
     return result.exit_code == 0
+
+
+def _write_error(result: ExecResult) -> ToolError:
+    message = one_line(result.output.decode("utf-8", "replace"), 200)
+    return ToolError(f"The file could not be written: {message or f'exit code {result.exit_code}'}")
 
 
 def _common_length(one: bytes, other: bytes) -> int:
@@ -230,12 +266,7 @@ def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> 
     Raises `ToolError` when `old` is empty, equals `new`, does not occur, or occurs more than once and not
     `everywhere`.
     """
-    if not old:
-        raise ToolError(
-            "`old` is empty. Give the exact text to replace; use `write` to make a new file or replace a whole one."
-        )
-    if old == new:
-        raise ToolError("`old` and `new` are the same; nothing would change.")
+    _check_pieces(old, new)
     if "\r\n" in text and (old not in text or text.count("\n") == text.count("\r\n")):
         old, new = _with_crlf(old), _with_crlf(new)
     count = text.count(old)
@@ -247,6 +278,15 @@ def replace_text(text: str, old: str, new: str, *, everywhere: bool = False) -> 
             f"`old` occurs {count} times (lines {lines}). Add neighbouring lines until it is unique, or set `all`."
         )
     return text.replace(old, new), count
+
+
+def _check_pieces(old: str, new: str) -> None:
+    if not old:
+        raise ToolError(
+            "`old` is empty. Give the exact text to replace; use `write` to make a new file or replace a whole one."
+        )
+    if old == new:
+        raise ToolError("`old` and `new` are the same; nothing would change.")
 
 
 def _with_crlf(text: str) -> str:

@@ -103,7 +103,7 @@ class ConnectionPool:
 
         def exchange() -> tuple[Requester, ApiResponse]:
             requester = connection or self._connect()
-            return requester, self._explained(send(request, requester.requestJson, self._token))
+            return requester, self._explain(send(request, requester.requestJson, self._token))
 
         def put_back(future: asyncio.Future[tuple[Requester, ApiResponse]]) -> None:
             if not future.cancelled() and future.exception() is None:
@@ -118,7 +118,7 @@ class ConnectionPool:
         while self._idle:
             await asyncio.to_thread(self._idle.pop().close)
 
-    def _explained(self, response: ApiResponse) -> ApiResponse:
+    def _explain(self, response: ApiResponse) -> ApiResponse:
         """Names what stands in the way of a request without an answer."""
         if response.status:
             return response

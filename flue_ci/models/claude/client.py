@@ -256,7 +256,7 @@ class Claude(Model):
         """The attempt's tokens, priced by the name asked for or, behind a gateway's alias, by the one that answered."""
         tokens = message.tokens()
         if message.is_complete and not (tokens.output_tokens and tokens.total_tokens > tokens.output_tokens):
-            return replace(tokens, cost_usd=None)  # a gateway that does not report them
+            return replace(tokens, cost_usd=None, has_counts=False)  # a gateway that does not report them
         cost_usd = cost("anthropic", self.name, tokens, self._settings.options.prices)
         if cost_usd is None:
             cost_usd = cost("anthropic", message.model, tokens)

@@ -136,7 +136,7 @@ class MessageAccumulator:
 
     def tokens(self) -> Usage:
         """The tokens that the server reported so far, without turn and cost."""
-        return Usage(**self._counts)
+        return Usage(**self._counts, has_counts=True)
 
     def reply(self, usage: Usage) -> Reply:
         """The turn; only when `is_complete`. Raises `ProtocolError` for a tool call without name or id."""

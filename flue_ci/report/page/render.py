@@ -207,6 +207,8 @@ def _figures(report: Report) -> list[tuple[str, str]]:
         ("tokens", usage.total_tokens, human_count(usage.total_tokens)),
         ("cost", usage.cost_usd, human_cost(usage.cost_usd)),
     ]
+    if not usage.has_counts:
+        figures[2:] = [("tokens", True, "unknown"), ("cost", True, "unknown")]
     return [(name, text) for name, value, text in figures if value]
 
 
@@ -231,7 +233,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Base", branch * bool(base.sha)),
         ("Spec", spec),
         ("Model", report.model),
-        ("Tokens", tokens * bool(usage.total_tokens)),
+        ("Tokens", tokens * bool(usage.known_tokens)),
         ("Sandbox", _describe_sandbox(report.sandbox)),
         ("Network", _describe_network(report.sandbox)),
         ("Clean sandbox", _describe_sandbox(clean_sandbox)),

@@ -280,7 +280,10 @@ def pick_mapping(value: object, *path: str) -> Mapping[str, Any]:
 
 def _usage(value: Mapping[str, Any]) -> Usage:
     names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    usage = Usage(turns=1, cost_usd=None, **{name: pick(value, name, default=0) for name in names})
+    has_counts = pick(value, "has_counts", default=True)
+    usage = Usage(
+        turns=1, cost_usd=None, has_counts=has_counts, **{name: pick(value, name, default=0) for name in names}
+    )
     if value.get("cost_usd") is None:
         return usage
     return replace(usage, cost_usd=pick(value, "cost_usd", default=0.0))

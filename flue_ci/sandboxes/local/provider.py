@@ -38,6 +38,7 @@ class LocalProvider:
         self._isolation = isolation
         self._directory = directory
         self._features = Features()
+        self._has_warned = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> LocalProvider:
@@ -82,7 +83,8 @@ class LocalProvider:
     async def open(self, request: SandboxRequest, observe: Observer) -> LocalSandbox:
         """Start one: about 40 ms. Raises `SandboxError`; then, and when cancelled, nothing is left."""
         self.check(request)
-        if not self._isolation:
+        if not self._isolation and not self._has_warned:
+            self._has_warned = True
             warning = "NO ISOLATION: commands run as you, with access to all your files"
             if request.network.mode != "open":
                 warning += f", and with the network open (asked for: {request.network})"
