@@ -183,46 +183,13 @@ def publish(folder: Path, *, dry_run: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
-    from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE, Diagnostic, SpecError
-    from flue_ci.core.text import printable
-    from flue_ci.spec.conflicts import find_conflicts
-    from flue_ci.spec.load import display_path, find_root, find_specs, load_spec, not_supported_yet
-    from flue_ci.spec.repository_config import load_config
-    from flue_ci.spec.silent_triggers import silent_triggers_of
-    from flue_ci.terminal.screen import print_json, say
+    from flue_ci.commands.validate import print_flaws
+    from flue_ci.spec.load import find_root, find_specs
 
     paths = files or tuple(find_specs(find_root(repo)))
     if not paths:
         raise click.UsageError("there is no spec in .flue/agents/; `flue-ci init` writes one")
-    diagnostics: list[Diagnostic] = []
-    for path in paths:
-        try:
-            diagnostics += not_supported_yet(load_spec(path))
-        except SpecError as error:
-            diagnostics += error.diagnostics
-    try:
-        load_config(find_root(repo))
-    except SpecError as error:
-        diagnostics += error.diagnostics
-    diagnostics += [*find_conflicts(paths), *silent_triggers_of(find_root(repo), paths)]
-    redact = _redactor()
-    diagnostics = redact.redact_value(diagnostics)
-    problems = [each for each in diagnostics if each.severity == "error"]
-    notes = [each for each in diagnostics if each.severity != "error"]
-    invalid = {each.file for each in problems}
-    if as_json:
-        fields = ("file", "line", "column", "key", "message", "hint")
-        rows = [[{name: getattr(each, name) for name in fields} for each in group] for group in (problems, notes)]
-        print_json(json.dumps({"valid": not problems, "problems": rows[0], "notes": rows[1]}, indent=2))
-    else:
-        for each in problems:
-            say(printable(str(each)), sys.stdout)
-        for each in notes:
-            say(printable(f"note: {each}"), sys.stdout)
-        for name in map(display_path, paths):
-            if name not in invalid:
-                say(printable(redact(f"{name}: ok")), sys.stdout)
-    return EXIT_USAGE if problems else EXIT_DONE
+    return print_flaws(find_root(repo), paths, _redactor(), as_json=as_json)
 
 
 @_command(brief="Print the JSON Schema of agent specs.", examples="flue-ci schema > .flue/schema.json")

@@ -114,12 +114,12 @@ async def _with_digest(context: JobContext, report: Report) -> Artifact:
     if not run or not isinstance(forge, ActionsForge):
         return artifact
     try:
-        stored = [each for each in await forge.artifacts(int(run[1]), artifact.name) if not each.is_expired]
+        artifacts = [each for each in await forge.artifacts(int(run[1]), artifact.name) if not each.is_expired]
     except ForgeError as error:
         return Artifact(missing=f"it could not be looked for: {one_line(str(error), 300)}")
-    if len(stored) != 1:
-        return Artifact(missing=f"the run has {plural(len(stored), 'artifact')} of the name {artifact.name}")
-    return replace(artifact, digest=stored[0].digest)
+    if len(artifacts) != 1:
+        return Artifact(missing=f"the run has {plural(len(artifacts), 'artifact')} of the name {artifact.name}")
+    return replace(artifact, digest=artifacts[0].digest)
 
 
 async def _trusted_spec(context: JobContext, target: Target, name: str) -> AgentSpec:

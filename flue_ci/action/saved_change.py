@@ -22,7 +22,7 @@ from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report
 
-_GONE = (404, 410, 413)  # the last: more bytes came than GitHub had said
+_MISSING_STATUS = (404, 410, 413)  # the last: more bytes came than GitHub had said
 _FILES = re.compile(r"report\.json|changes\.patch|commit-\d{1,4}\.patch")
 
 
@@ -43,7 +43,7 @@ async def fetch_saved_change(context: JobContext, box: PushBox, folder: Path) ->
         artifact = _choose(await forge.artifacts(box.run, name), box)
         data = await forge.download_artifact(artifact, MAX_ARCHIVE_BYTES)
     except ForgeError as error:
-        if error.status not in _GONE:
+        if error.status not in _MISSING_STATUS:
             raise
         raise NothingSaved("the run that made the change, or its artifact, is gone") from error
     if hashlib.sha256(data).hexdigest() != box.artifact:
@@ -84,7 +84,7 @@ async def _check_history(run: WorkflowRun, context: JobContext) -> None:
         if tip and isinstance(forge, ChangesForge) and await forge.commits_between(run.head_sha, tip) is not None:
             return
     except ForgeError as error:
-        if error.status not in _GONE:
+        if error.status not in _MISSING_STATUS:
             raise
     raise NothingSaved("the run that made the change ran for a commit that is not on the default branch")
 

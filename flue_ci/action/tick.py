@@ -29,7 +29,7 @@ from flue_ci.publish.registry import PUBLISHERS
 from flue_ci.report.report import Published, Report
 from flue_ci.spec.load import not_supported_yet
 
-_ANSWERED = "this box was answered already, or the comment has changed since it was ticked"
+_NOTHING_TO_DO = "this box was answered already, or the comment has changed since it was ticked"
 
 
 async def push_saved_change(context: JobContext, box: PushBox) -> int:
@@ -59,7 +59,7 @@ async def _answer(context: JobContext, box: PushBox) -> int:
     if job.inputs.dry_run:
         return job.skip("a dry run pushes nothing")
     if await _ticked_comment(context) is None:
-        return job.skip(_ANSWERED)
+        return job.skip(_NOTHING_TO_DO)
     roles = asyncio.ensure_future(fetch_roles(event, context.forge))
     try:
         target = await find_target(
@@ -177,7 +177,7 @@ async def _replace_box(context: JobContext, entry: Published, agent: Agent) -> N
     request = f"{settings.trigger} {agent.triggers.comment or agent.name}"
     comment = await _ticked_comment(context)
     if comment is None:
-        context.job.say(_ANSWERED)
+        context.job.say(_NOTHING_TO_DO)
         return
     for text in (entry, replace(entry, detail="see the log of the job")):
         line = context.job.redact(outcome_line(text, context.event.actor, request))

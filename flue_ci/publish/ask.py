@@ -35,11 +35,11 @@ class AskPublisher:
         """Raises `FlueError` when GitHub is out of reach."""
         changes = target.publishing.changes
         if reason := _refusal(report, target):
-            return refused(changes, reason)
+            return refusal_of(changes, reason)
         try:
             await prepare_push(report, target)
         except PushRefused as refusal:
-            return refused(changes, str(refusal))
+            return refusal_of(changes, str(refusal))
         detail = "waits for somebody who ticks the box in the comment"
         return Published(publisher=changes, state="waiting", detail=detail)
 
@@ -59,14 +59,14 @@ def _refusal(report: Report, target: PublishTarget) -> str:
     return ""
 
 
-def refused(publisher: str, reason: str) -> Published:
+def refusal_of(publisher: str, reason: str) -> Published:
     """The entry for a box that is not offered."""
     return Published(publisher=publisher, state="refused", detail=f"no box is offered: {reason}")
 
 
 def without_boxes(report: Report, reason: str) -> Report:
     """The report after it turned out that no box can be offered."""
-    entries = [refused(each.publisher, reason) if each.state == "waiting" else each for each in report.published]
+    entries = [refusal_of(each.publisher, reason) if each.state == "waiting" else each for each in report.published]
     return replace(report, published=tuple(entries))
 
 

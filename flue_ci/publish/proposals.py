@@ -69,10 +69,10 @@ class LabelsPublisher:
 
     async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
         """`detail` names them. Raises `ForgeError` when the forge is out of reach."""
-        allowed = target.publishing.rules.labels
+        choices = target.publishing.rules.labels
 
         async def write(proposals: list[LabelProposal]) -> Published:
-            names = list(dict.fromkeys(label.name for label in proposals if label.name in allowed))
+            names = list(dict.fromkeys(label.name for label in proposals if label.name in choices))
             if not names:
                 return Published(publisher="labels", state="refused", detail="none of them is in `publish.labels`")
             await _outputs(target).add_labels(_number(target), names)

@@ -73,13 +73,13 @@ async def _suggest(report: Report, target: PublishTarget) -> tuple[str, str]:
     if not fresh:
         return pull.url, f"{detail}. They are there already"
 
-    def body(refused: Sequence[LineComment]) -> str:
-        paths = [*dict.fromkeys([*rest, *(comment.path for comment in refused)])]
-        return target.redact(_review_body(report.agent, len(fresh) - len(refused), paths))
+    def body(leftovers: Sequence[LineComment]) -> str:
+        paths = [*dict.fromkeys([*rest, *(comment.path for comment in leftovers)])]
+        return target.redact(_review_body(report.agent, len(fresh) - len(leftovers), paths))
 
-    review, refused = await post_review(forge, number, commit, fresh, body)
-    paths = [*dict.fromkeys([*rest, *(comment.path for comment in refused)])]
-    return review.url, _describe(len(drafts) - len(refused), paths)
+    review, leftovers = await post_review(forge, number, commit, fresh, body)
+    paths = [*dict.fromkeys([*rest, *(comment.path for comment in leftovers)])]
+    return review.url, _describe(len(drafts) - len(leftovers), paths)
 
 
 def _check(report: Report, target: PublishTarget) -> None:

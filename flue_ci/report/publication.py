@@ -29,7 +29,11 @@ class PublicationRow:
 
 def publication_rows(report: Report) -> list[PublicationRow]:
     """A row for everything that was published, or refused, beside the comment."""
-    return [_row(entry) for entry in report.published if entry.publisher != "comment" and entry.state != "nothing"]
+    return [_row(entry) for entry in _entries(report)]
+
+
+def _entries(report: Report) -> list[Published]:
+    return [entry for entry in report.published if entry.publisher != "comment" and entry.state != "nothing"]
 
 
 def _row(entry: Published) -> PublicationRow:
@@ -52,7 +56,7 @@ def _row(entry: Published) -> PublicationRow:
 def publication_section(report: Report) -> str:
     """The rows as Markdown, and a fold with the proposals that were not accepted; empty for nothing."""
     parts = []
-    if lines := [publication_line(entry) for entry in report.published if entry.publisher != "comment"]:
+    if lines := [publication_line(entry) for entry in _entries(report)]:
         parts.append("#### Published\n\n" + "\\\n".join(lines[:_MAX_ROWS]))
     if entries := [f"- {escape(text)}" for text in rejections(report)]:
         parts.append(details("Proposals that were not accepted", "\n".join(entries[:_MAX_ROWS])))

@@ -55,8 +55,8 @@ def load_config(folder: Path) -> RepositoryConfig:
             is_key = item["type"] in ("extra_forbidden", "missing")
             problems.add_flaw(item["loc"], _describe(item["type"], item["loc"], item), at_key=is_key)
         config = None
-    if found := problems.in_file_order():
-        raise SpecError(found)
+    if flaws := problems.in_file_order():
+        raise SpecError(flaws)
     assert config is not None  # no configuration, then a problem
     return config
 

@@ -70,8 +70,8 @@ async def _apply(checkout: Checkout, source: Source, patch: bytes) -> None:
         if result.code:
             message = f"the changes could not be written, nothing was changed: {result.reason}"
             raise WorkspaceError(message, hint=_REMEDY)
-        if lost := [one_line(str(path)) for path in absent if not _is_entry(checkout.top / path)]:
-            message = f"the changes delete what this sparse checkout leaves out anyway: {first_few(lost, 5)}"
+        if names := [one_line(str(path)) for path in absent if not _is_entry(checkout.top / path)]:
+            message = f"the changes delete what this sparse checkout leaves out anyway: {first_few(names, 5)}"
             raise UsageError(message, hint="git sparse-checkout disable, then git apply; or git apply --index")
         failure.pop_all()
 
@@ -92,8 +92,8 @@ async def _marked_paths(checkout: Checkout, paths: Collection[Path], marks: str)
     skip-worktree."""
     git = Git(cwd=checkout.top, user_config=True)
     lines = split_nul((await git.run("ls-files", "-v", "-z")).out)
-    marked = {os.fsdecode(line[2:]) for line in lines if chr(line[0]) in marks}
-    return [path for path in paths if str(path) in marked]
+    names = {os.fsdecode(line[2:]) for line in lines if chr(line[0]) in marks}
+    return [path for path in paths if str(path) in names]
 
 
 def _smudged_paths(source: Source, top: Path, paths: Collection[Path]) -> list[Path]:

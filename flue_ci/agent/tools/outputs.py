@@ -33,13 +33,13 @@ def _too_many(count: int, limit: int) -> str:
     return f"a run may propose {limit:,} of this kind" if count >= limit else ""
 
 
-def _unknown(kind: str, names: Sequence[str], allowed: Sequence[str]) -> str:
+def _unknown(kind: str, names: Sequence[str], choices: Sequence[str]) -> str:
     """The reason why these names are refused; empty when all are allowed."""
-    others = [name for name in names if name not in allowed]
-    if not others:
+    unknown = [name for name in names if name not in choices]
+    if not unknown:
         return ""
-    choice = first_few(allowed, 20) or "none"
-    return f"{kind} {first_few([one_line(name, 60) for name in others], 3)} may not be used here, only: {choice}"
+    choice = first_few(choices, 20) or "none"
+    return f"{kind} {first_few([one_line(name, 60) for name in unknown], 3)} may not be used here, only: {choice}"
 
 
 def _texts(arguments: Mapping[str, JSON], name: str) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class LedgerCalls:
 
 
 def _name(day: str) -> str:
-    return f"flue-ci budget {day}"
+    return f"budget of flue-ci, {day}"
 
 
 def _output(record: CostRecord) -> dict[str, str]:
@@ -86,7 +86,7 @@ def _record(data: dict[str, Any]) -> CostRecord | None:
     match = _FENCE.search(parse.text(parse.mapping(data, "output"), "text"))
     try:
         values = json.loads(match[1]) if match else {}
-        spent = values["spent_usd"]
+        amount = values["spent_usd"]
         return CostRecord(
             id=parse.number(data, "id"),
             number=int(values["number"]),
@@ -94,7 +94,7 @@ def _record(data: dict[str, Any]) -> CostRecord | None:
             run_url=str(values["run_url"]),
             started=str(values["started"]),
             reserved_usd=_dollars(values["reserved_usd"]),
-            spent_usd=None if spent is None else _dollars(spent),
+            spent_usd=None if amount is None else _dollars(amount),
         )
     except (ValueError, KeyError, TypeError):
         return None
