@@ -403,6 +403,14 @@ def test_an_artifact_that_cannot_be_read_opens_the_box_again(world: World) -> No
     assert world.tick()[1].startswith("✅ ")
 
 
+def test_a_change_that_github_takes_not_leaves_the_box_open_and_the_job_red(world: World) -> None:
+    world.github.faults.add("POST trees", status=422, times=None)
+    before = world.answer["body"]
+    assert world.tick(FLUE_CI_REACTED="true") == (1, "")
+    assert (world.answer["body"], world.commits()) == (before, 0)
+    assert "publishing with" in world.github.ours()[-1]["body"]
+
+
 def test_without_the_permission_to_read_artifacts_the_box_stays_and_the_log_says_what_is_missing(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
