@@ -85,14 +85,21 @@ async def _answer(context: JobContext, box: PushBox) -> int:
         report, patch = await fetch_saved_change(context, box, _saved_folder(context))
         report = await _publish(context, target, agent, report, patch)
     except NothingSaved as nothing:
-        entry = Published(publisher="commit", state="refused", detail=f"not pushed: {nothing}")
+        entry = Published(publisher=_publisher_name(agent), state="refused", detail=f"not pushed: {nothing}")
         await _replace_box(context, entry, agent)
         return job.skip(entry.detail)
     if report.published:
         await _replace_box(context, report.published[0], agent)
     else:
         await _open_again(context)
+        await post_error(context, FlueError(report.reason))
     return _finish(context, report, patch)
+
+
+def _publisher_name(agent: Agent) -> str:
+    if agent.spec and PUBLISHERS.knows(agent.spec.publish.changes):
+        return agent.spec.publish.changes
+    return "commit"
 
 
 def _refusal(context: JobContext, target: Target, agent: Agent | None, roles: policy.ActorRoles) -> str:

@@ -403,6 +403,14 @@ def test_an_artifact_that_cannot_be_read_opens_the_box_again(world: World) -> No
     assert world.tick()[1].startswith("✅ ")
 
 
+def test_a_change_that_github_takes_not_leaves_the_box_open_and_the_job_red(world: World) -> None:
+    world.github.faults.add("POST trees", status=422, times=None)
+    before = world.answer["body"]
+    assert world.tick(FLUE_CI_REACTED="true") == (1, "")
+    assert (world.answer["body"], world.commits()) == (before, 0)
+    assert "publishing with" in world.github.ours()[-1]["body"]
+
+
 def test_without_the_permission_to_read_artifacts_the_box_stays_and_the_log_says_what_is_missing(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -462,3 +470,23 @@ def test_the_second_of_two_jobs_offers_the_box_and_what_cannot_be_pushed_gets_no
     body = publish_in_a_second_job(world, tmp_path / "c")
     assert "no box is offered: it could not be looked for" in body
     assert "flue-ci push" not in body
+
+
+def test_a_tick_on_an_issue_opens_the_pull_request(tmp_path: Path) -> None:
+    with GitHubServer(tmp_path) as github:
+        spec = SPEC | {"publish": {"changes": "pull-request", "when": "ask"}}
+        work = github.repo("ada/tools", {"greeting.txt": "hello\n", ".flue/agents/fix-tests.yml": json.dumps(spec)})
+        command = ["git", "rev-parse", "main"]
+        head = subprocess.run(command, cwd=work, capture_output=True, text=True, check=True).stdout.strip()
+        issue = github.issue() | {"head": {"sha": head}, "base": {"sha": head}}
+        world = make_world(github, work, issue)
+        del issue["head"]
+        assert world.report.trigger
+        waiting = replace(world.report.published[0], publisher="pull-request")
+        trigger = replace(world.report.trigger, is_pull_request=False)
+        world.keep(replace(world.report, trigger=trigger, published=(waiting,)))
+        assert "to a new branch, and open a pull request" in world.answer["body"]
+        github.put("refs/heads/main", github.commit(work, {"other.txt": "x\n"}, "later"))
+        code, line = world.tick()
+        assert (code, line[:20]) == (0, "✅ [**pull request**]"[:20]), line
+        assert [pull["title"] for pull in github.pulls.values()]
