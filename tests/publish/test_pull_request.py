@@ -274,6 +274,26 @@ async def test_the_branch_of_others_is_never_written_to(world: World) -> None:
     assert world.served("show", f"{branch}:a.txt") == "mine"
 
 
+async def test_of_two_runs_at_once_one_loses_cleanly(world: World) -> None:
+    branch = f"flue/fix-tests-{world.number}-write-it-loudly"
+    git(world.work, "push", "-q", "origin", f"main:refs/heads/{branch}")  # after the run has looked for it
+    world.github.faults.add(f"GET {branch.partition('/')[2]}", times=1, status=404)
+    entry = await world.publish()
+    assert (entry.state, world.pulls()) == ("refused", [])
+    assert f"branch {branch} is there already" in entry.detail
+    assert world.served("rev-parse", branch) == world.served("rev-parse", "main")
+
+
+async def test_what_is_redacted_in_the_text_is_no_edit_by_a_person(world: World) -> None:
+    redact = {"redact": lambda text: text.replace("hear", "***")}
+    await world.publish(target=redact)
+    (pull,) = world.pulls()
+    assert "*** it." in pull["body"]
+    entry = await world.publish("LOUD\n", title="Louder still", target=redact)
+    assert pull["title"] == "Louder still"
+    assert "by hand" not in entry.detail
+
+
 async def test_when_all_names_are_taken_nothing_is_pushed(world: World) -> None:
     for name in ("fixed", *(f"fixed-{count}" for count in range(2, 10))):
         git(world.work, "push", "-q", "origin", f"main:refs/heads/{name}")
