@@ -222,6 +222,7 @@ async def test_the_same_changes_again_make_no_commit(world: World) -> None:
     assert world.served("rev-list", "--count", f"main..{pull['head']['ref']}") == "1"
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("step", "fault"),
     [
@@ -295,13 +296,14 @@ async def test_what_is_redacted_in_the_text_is_no_edit_by_a_person(world: World)
 
 
 async def test_when_all_names_are_taken_nothing_is_pushed(world: World) -> None:
-    for name in ("fixed", *(f"fixed-{count}" for count in range(2, 10))):
-        git(world.work, "push", "-q", "origin", f"main:refs/heads/{name}")
+    names = ("fixed", *(f"fixed-{count}" for count in range(2, 10)))
+    git(world.work, "push", "-q", "origin", *(f"main:refs/heads/{name}" for name in names))
     entry = await world.publish(branch="fixed")
     assert (entry.state, world.pulls()) == ("refused", [])
     assert "up to fixed-9" in entry.detail
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("amend", [False, True])
 async def test_what_a_person_pushed_to_our_branch_is_not_overwritten(world: World, amend: bool) -> None:
     await world.publish()
