@@ -29,6 +29,12 @@ from flue_ci.report.report import Published, Report, Trigger
 _GITHUB = "web-flow"  # commits what is made with the API or in GitHub's pages
 _MAX_COMMITS = 250  # that a comparison lists
 _WORKFLOWS = ".github/workflows/"
+# What a pull request itself causes when a token opens and pushes it whose events start workflows.
+_OWN_EVENTS = frozenset(
+    f"{name}.{action}"
+    for name in ("pull_request", "pull_request_target")
+    for action in ("opened", "synchronize", "reopened", "edited", "ready_for_review")
+)
 
 
 @runtime_checkable
@@ -142,6 +148,8 @@ class _Work:
         forge = self.forge
         if pull:
             tip = await forge.branch_head(pull.head_ref)
+            if self._is_asked_about(pull) and self.trigger.event in _OWN_EVENTS:
+                raise PushRefused("the agent's own pull request started the run, and nobody asked for it")
             if self._is_asked_about(pull) and tip == self.changes.source.head:
                 return pull.head_ref, await self._commit_on(pull.head_ref, [tip])
             try:

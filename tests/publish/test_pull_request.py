@@ -387,6 +387,19 @@ async def test_asked_on_its_own_pull_request_the_agent_goes_on_with_it(world: Wo
     assert world.served("show", f"{branch}:b.txt") == "mine"
 
 
+async def test_its_own_pull_request_starts_no_endless_chain_of_commits(world: World) -> None:
+    await world.publish()
+    (pull,) = world.pulls()
+    branch, tip = pull["head"]["ref"], pull["head"]["sha"]
+    trigger = Trigger(
+        event="pull_request.synchronize", repo="ada/tools", number=pull["number"], is_pull_request=True, run_url=RUN
+    )
+    entry = await world.publish("LOUD\n", at=f"refs/served/heads/{branch}", report={"trigger": trigger})
+    assert entry.state == "refused"
+    assert "nobody asked" in entry.detail
+    assert world.served("rev-parse", branch) == tip
+
+
 def fork_trigger(number: int) -> dict[str, Any]:
     trigger = Trigger(event="x", repo="ada/tools", number=number, is_pull_request=True, from_fork=True, run_url=RUN)
     return {"report": {"trigger": trigger}, "target": {"base_branch": "main"}, "at": f"refs/served/pull/{number}/head"}
