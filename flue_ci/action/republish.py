@@ -56,7 +56,7 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
             trusted_branches=job.inputs.trusted_branches,
             command=decision.command if isinstance(decision, Allow) else None,
         )
-        target = await _at_earlier_head(report, context, target)
+        target = await at_earlier_head(report, context, target)
         check_same_target(report, context, target)
         spec = await _trusted_spec(context, target, report.agent)
         report = trusted_report(report, context, target, spec)
@@ -147,7 +147,7 @@ def _trigger(report: Report, context: JobContext, target: Target) -> Trigger:
     return trigger
 
 
-async def _at_earlier_head(report: Report, context: JobContext, target: Target) -> Target:
+async def at_earlier_head(report: Report, context: JobContext, target: Target) -> Target:
     """The target at the commit that the report is about, when the branch has only got more commits since: nobody waits
     with them for an agent that works on an issue. The commit is one of the branch, whoever wrote the report."""
     head = report.trigger.head_sha if report.trigger else ""

@@ -29,6 +29,12 @@ from flue_ci.report.report import Published, Report, Trigger
 _GITHUB = "web-flow"  # commits what is made with the API or in GitHub's pages
 _MAX_COMMITS = 250  # that a comparison lists
 _WORKFLOWS = ".github/workflows/"
+# What a pull request itself causes when a token opens and pushes it whose events start workflows.
+_OWN_EVENTS = frozenset(
+    f"{name}.{action}"
+    for name in ("pull_request", "pull_request_target")
+    for action in ("opened", "synchronize", "reopened", "edited", "ready_for_review")
+)
 
 
 @runtime_checkable
@@ -85,6 +91,8 @@ async def _prepare(report: Report, target: PublishTarget) -> "_Work":
     base = target.base_branch or await forge.default_branch()
     subject = f"#{trigger.number}" if trigger.number is not None else base
     title, body = describe_change(report)
+    text = pull_text(report, subject, server_url=target.server_url)
+    text = replace(text, title=target.redact(text.title), body=target.redact(text.body))
     return _Work(
         target=target,
         trigger=trigger,
@@ -93,7 +101,7 @@ async def _prepare(report: Report, target: PublishTarget) -> "_Work":
         accounts=tuple(await together(forge.me(), opener.me())),
         changes=push,
         base=base,
-        text=pull_text(report, subject, server_url=target.server_url),
+        text=text,
         message=clean_message(report, target, title, body),
         kept_messages=tuple(kept_messages(report, push, target)),
     )
@@ -140,14 +148,16 @@ class _Work:
         forge = self.forge
         if pull:
             tip = await forge.branch_head(pull.head_ref)
+            if self._is_asked_about(pull) and self.trigger.event in _OWN_EVENTS:
+                raise PushRefused("the agent's own pull request started the run, and nobody asked for it")
             if self._is_asked_about(pull) and tip == self.changes.source.head:
                 return pull.head_ref, await self._commit_on(pull.head_ref, [tip])
             try:
                 return pull.head_ref, await self._push_to(pull.head_ref, tip)
             except _ForeignBranch as error:
                 raise PushRefused(f"{error}; close {pull.url} to get a new one") from None
-        number, title = self.trigger.number, self.target.redact(self.text.title)
-        names = branch_names(self.target.publishing.branch, agent=self.text.agent, number=number, title=title)
+        number, text = self.trigger.number, self.text
+        names = branch_names(self.target.publishing.branch, agent=text.agent, number=number, title=text.title)
         for name in names:
             tip = await forge.branch_head(name)
             if tip and await forge.pulls_from(name):
@@ -210,8 +220,7 @@ class _Work:
 
     async def show(self, pull: PullRequest | None, branch: str) -> tuple[PullRequest, str]:
         """The pull request with title and text of now, and what was done, in a sentence."""
-        text, redact = self.text, self.target.redact
-        title, body = redact(text.title), redact(text.with_marker())
+        title, body = self.text.title, self.text.with_marker()
         if pull is None:
             pull = await self._open(branch, title, body)
             return pull, f"#{pull.number} opened, from {branch} to {pull.base_ref}"

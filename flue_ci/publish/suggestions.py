@@ -8,6 +8,7 @@ Source: https://docs.github.com/rest/pulls/reviews#create-a-review-for-a-pull-re
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -142,7 +143,8 @@ def _suggest(path: str, block: _Block, hunks: Sequence[range]) -> Suggestion | N
 
 
 def _is_shown(start: int, end: int, hunks: Sequence[range]) -> bool:
-    return any(start in hunk and end in hunk for hunk in hunks)
+    index = bisect_right(hunks, start, key=lambda hunk: hunk.start) - 1
+    return index >= 0 and start in hunks[index] and end in hunks[index]
 
 
 def _join(suggestions: Sequence[Suggestion], hunks: Sequence[range]) -> list[Suggestion]:

@@ -87,6 +87,7 @@ def test_what_is_missing_is_named_before_anything_is_spent(
     assert find(github, checkout, "pull-request", GITHUB_TOKEN="", GH_TOKEN=TOKEN).repository == "ada/tools"
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("prepare", "kind", "words"),
     [
@@ -106,6 +107,7 @@ def test_a_checkout_that_cannot_be_published_from_says_why(
     assert caught.value.hint
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("prepare", "kind", "words"),
     [

@@ -79,6 +79,7 @@ async def test_one_that_is_there_already_is_taken(github: GitHubServer, forge: G
     assert [pull["title"] for pull in github.pulls.values()] == ["A fix"]
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("changes", "status", "words"),
     [

@@ -222,6 +222,7 @@ async def test_the_same_changes_again_make_no_commit(world: World) -> None:
     assert world.served("rev-list", "--count", f"main..{pull['head']['ref']}") == "1"
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("step", "fault"),
     [
@@ -274,14 +275,35 @@ async def test_the_branch_of_others_is_never_written_to(world: World) -> None:
     assert world.served("show", f"{branch}:a.txt") == "mine"
 
 
+async def test_of_two_runs_at_once_one_loses_cleanly(world: World) -> None:
+    branch = f"flue/fix-tests-{world.number}-write-it-loudly"
+    git(world.work, "push", "-q", "origin", f"main:refs/heads/{branch}")  # after the run has looked for it
+    world.github.faults.add(f"GET {branch.partition('/')[2]}", times=1, status=404)
+    entry = await world.publish()
+    assert (entry.state, world.pulls()) == ("refused", [])
+    assert f"branch {branch} is there already" in entry.detail
+    assert world.served("rev-parse", branch) == world.served("rev-parse", "main")
+
+
+async def test_what_is_redacted_in_the_text_is_no_edit_by_a_person(world: World) -> None:
+    redact = {"redact": lambda text: text.replace("hear", "***")}
+    await world.publish(target=redact)
+    (pull,) = world.pulls()
+    assert "*** it." in pull["body"]
+    entry = await world.publish("LOUD\n", title="Louder still", target=redact)
+    assert pull["title"] == "Louder still"
+    assert "by hand" not in entry.detail
+
+
 async def test_when_all_names_are_taken_nothing_is_pushed(world: World) -> None:
-    for name in ("fixed", *(f"fixed-{count}" for count in range(2, 10))):
-        git(world.work, "push", "-q", "origin", f"main:refs/heads/{name}")
+    names = ("fixed", *(f"fixed-{count}" for count in range(2, 10)))
+    git(world.work, "push", "-q", "origin", *(f"main:refs/heads/{name}" for name in names))
     entry = await world.publish(branch="fixed")
     assert (entry.state, world.pulls()) == ("refused", [])
     assert "up to fixed-9" in entry.detail
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("amend", [False, True])
 async def test_what_a_person_pushed_to_our_branch_is_not_overwritten(world: World, amend: bool) -> None:
     await world.publish()
@@ -363,6 +385,19 @@ async def test_asked_on_its_own_pull_request_the_agent_goes_on_with_it(world: Wo
     assert pull["title"] == "Write it loudly"
     assert world.served("show", f"{branch}:a.txt") == "LOUD"
     assert world.served("show", f"{branch}:b.txt") == "mine"
+
+
+async def test_its_own_pull_request_starts_no_endless_chain_of_commits(world: World) -> None:
+    await world.publish()
+    (pull,) = world.pulls()
+    branch, tip = pull["head"]["ref"], pull["head"]["sha"]
+    trigger = Trigger(
+        event="pull_request.synchronize", repo="ada/tools", number=pull["number"], is_pull_request=True, run_url=RUN
+    )
+    entry = await world.publish("LOUD\n", at=f"refs/served/heads/{branch}", report={"trigger": trigger})
+    assert entry.state == "refused"
+    assert "nobody asked" in entry.detail
+    assert world.served("rev-parse", branch) == tip
 
 
 def fork_trigger(number: int) -> dict[str, Any]:
