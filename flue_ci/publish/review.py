@@ -39,7 +39,7 @@ _UNPROCESSABLE = 422
 _MAX_BODY = 60_000
 _MAX_AGAIN = 1_000  # findings of a report that are looked at
 _WORDS = re.compile(r"\A[^\n]*\n\*\*([^*\n]+)\*\*$", re.MULTILINE)
-_AGAIN = re.compile(r"\n*<sub>🔁 [^\n]*</sub>\s*\Z")
+_AGAIN = "<sub>🔁 "
 _MISSING_RIGHTS = "cannot be resolved: the job needs contents: write besides pull-requests: write"
 
 
@@ -214,8 +214,11 @@ class _Review:
 
     def _update(self, body: str, balance: _Balance) -> str:
         """The last review's text with a line about this one, and a marker that remembers it."""
-        text = _AGAIN.sub("", body.partition("\n")[2].rstrip())
-        line = f"<sub>🔁 Looked again at {self._head[:7]}: {balance.describe()}.</sub>"
+        text = body.partition("\n")[2].rstrip()
+        rest, _, last_line = text.rpartition("\n")
+        if last_line.startswith(_AGAIN):
+            text = rest.rstrip()
+        line = f"{_AGAIN}Looked again at {self._head[:7]}: {balance.describe()}.</sub>"
         return f"{self._marker(None)}\n{text[:_MAX_BODY]}\n\n{line}"
 
     def _marker(self, last: tuple[PostedReview, str, str] | None) -> str:
