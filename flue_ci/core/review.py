@@ -61,7 +61,7 @@ class ReviewThread:
     """A discussion of a line, oldest comment first; `is_complete`: all of its comments are here.
 
     `line` is that of the diff of now, None when it is outdated. `resolved_by` is a login without `[bot]`, "" for nobody
-    that the forge names. `can_resolve`: this token may end it now.
+    that the forge names. `can_resolve`, `can_reopen`: this token may do that now.
     """
 
     id: str
@@ -72,6 +72,7 @@ class ReviewThread:
     is_resolved: bool = False
     resolved_by: str = ""
     can_resolve: bool = False
+    can_reopen: bool = False
     comments: tuple[ThreadComment, ...] = ()
     is_complete: bool = True
 
@@ -105,3 +106,6 @@ class ReviewForge(Protocol):
 
     async def resolve_threads(self, ids: Sequence[str]) -> Mapping[str, ForgeError]:
         """Ends these threads; the error of each that could not be ended."""
+
+    async def reopen_threads(self, ids: Sequence[str]) -> Mapping[str, ForgeError]:
+        """Opens these threads again; the error of each that could not be."""

@@ -76,6 +76,12 @@ class EarlierFinding:
     state: Literal["open", "dismissed", "closed"] = "open"
     by: str = ""
     text: str = ""
+    can_reopen: bool = False
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether the finding needs no other thread when it is found again."""
+        return self.state != "closed" or self.can_reopen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

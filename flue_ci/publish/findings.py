@@ -123,12 +123,10 @@ def _finding(thread: ReviewThread, match: re.Match[str], by: str, moves: Mapping
         text=first.body[match.end() :].replace(HOW_TO_DISMISS, "").strip(),
     )
     if by:
-        return _with_state(finding, "dismissed", by)
-    return _with_state(finding, "closed") if thread.is_resolved else finding
-
-
-def _with_state(finding: EarlierFinding, state: str, by: str = "") -> EarlierFinding:
-    return replace(finding, state=state, by=by)  # type: ignore[arg-type]
+        return replace(finding, state="dismissed", by=by)
+    if thread.is_resolved:
+        finding = replace(finding, state="closed", can_reopen=thread.can_reopen and thread.line is not None)
+    return finding
 
 
 def _dismissers(thread: ReviewThread, agent: str) -> list[str]:

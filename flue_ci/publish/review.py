@@ -39,7 +39,7 @@ _UNPROCESSABLE = 422
 _MAX_BODY = 60_000
 _MAX_AGAIN = 1_000  # findings of a report that are looked at
 _WORDS = re.compile(r"\A[^\n]*\n\*\*([^*\n]+)\*\*$", re.MULTILINE)
-_AGAIN = re.compile(r"\n*<sub>🔁 [^\n]*</sub>\s*\Z")
+_AGAIN = "<sub>🔁 "
 _MISSING_RIGHTS = "cannot be resolved: the job needs contents: write besides pull-requests: write"
 
 
@@ -102,6 +102,7 @@ class _Review:
         last = last_review(history, self._report.agent)
         balance, again = self._balance([own.finding for own in threads], listed_before(history))
         outcomes = {each.finding: each for each in self._report.proposals if isinstance(each, FindingOutcome)}
+        await self._reopen([own for own in threads if own.finding.id in again and own.finding.state == "closed"])
         # Of a head that nobody has reviewed yet, a thread may be outdated by what nobody has looked at.
         is_current = history.head == self._head
         ending = ending_threads(threads, again, self._record, outcomes, is_whole=self._is_whole and is_current)
@@ -124,7 +125,7 @@ class _Review:
         """What of the report is new, by the threads as they are now and the `names` of what stands in reviews; and the
         ids of what was found again."""
         proposals = [each for each in self._report.proposals if isinstance(each, ReviewComment)][:_MAX_AGAIN]
-        ids = {finding.id: finding for finding in findings if finding.state != "closed"}
+        ids = {finding.id: finding for finding in findings if finding.has_thread}
         again = {each.finding for each in proposals if each.finding in ids}
         rest = [each for each in proposals if each.accepted and each.finding not in ids]
         candidates = [finding for finding in ids.values() if finding.id not in again]
@@ -135,9 +136,16 @@ class _Review:
         new = [each for each in new if listed_name(each) not in names]
         again |= {finding.id for finding in matches.values() if finding}
         dismissals = sum(finding.state == "dismissed" for finding in findings)
-        still_open = sum(finding.state == "open" for finding in findings)
+        still_open = sum(finding.state == "open" or finding.id in again for finding in findings)
+        still_open -= sum(finding.state == "dismissed" and finding.id in again for finding in findings)
         comments = new_findings(replace(self._report, proposals=tuple(new)))
         return _Balance(new=tuple(comments), open=still_open, dismissals=dismissals), again
+
+    async def _reopen(self, threads: Sequence[OwnThread]) -> None:
+        """Opens threads again that somebody without a role had ended, or we, and whose finding is still there."""
+        if threads:
+            for error in (await self._reviews.reopen_threads([own.thread.id for own in threads])).values():
+                self._target.notify(f"a thread cannot be opened again: {error}")
 
     async def _resolve(self, balance: _Balance, threads: Sequence[ReviewThread]) -> _Balance:
         """Ends the threads that this token may end. What it may not end is named once, and no failure."""
@@ -206,8 +214,11 @@ class _Review:
 
     def _update(self, body: str, balance: _Balance) -> str:
         """The last review's text with a line about this one, and a marker that remembers it."""
-        text = _AGAIN.sub("", body.partition("\n")[2].rstrip())
-        line = f"<sub>🔁 Looked again at {self._head[:7]}: {balance.describe()}.</sub>"
+        text = body.partition("\n")[2].rstrip()
+        rest, _, last_line = text.rpartition("\n")
+        if last_line.startswith(_AGAIN):
+            text = rest.rstrip()
+        line = f"{_AGAIN}Looked again at {self._head[:7]}: {balance.describe()}.</sub>"
         return f"{self._marker(None)}\n{text[:_MAX_BODY]}\n\n{line}"
 
     def _marker(self, last: tuple[PostedReview, str, str] | None) -> str:

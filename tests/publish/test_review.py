@@ -214,6 +214,10 @@ async def test_strangers_and_authors_without_a_role_dismiss_nothing(world: Revie
             dismiss(world, act, login)
     assert (await world.review(finding(AREA))).detail == "no new finding, 1 still open"
     dismiss(world, "resolve", "author")
+    assert (await world.review(finding(AREA))).detail == "no new finding, 1 still open"
+    assert world.resolved == [""]
+    dismiss(world, "resolve", "author")
+    world.github.permissions["contents"] = "read"
     assert (await world.review(finding(AREA))).detail == "1 new finding (high)"
 
 

@@ -268,6 +268,7 @@ def _thread(handler: Any, pull: JSON, root: JSON, lines: list[JSON]) -> JSON:
         "isOutdated": line is None,
         "resolvedBy": {"login": resolver.removesuffix("[bot]")} if resolver else None,
         "viewerCanResolve": resolver is None and _may_resolve(server),
+        "viewerCanUnresolve": resolver is not None and _may_resolve(server),
         "path": root["path"],
         "line": line,
         "originalLine": root.get("original_line", root["line"]),
@@ -300,7 +301,7 @@ def _resolve_all(handler: Any, given: JSON, tree: JSON) -> JSON:
     server = handler.server
     data, errors = {}, []
     for alias, (name, arguments, inner) in tree.items():
-        assert name == "resolveReviewThread", name
+        assert name in ("resolveReviewThread", "unresolveReviewThread"), name
         variable = re.search(r"threadId:\s*(?:\$(\w+)|\"([^\"]+)\")", arguments)
         assert variable, arguments
         identity = given["variables"][variable[1]] if variable[1] else variable[2]
@@ -312,8 +313,13 @@ def _resolve_all(handler: Any, given: JSON, tree: JSON) -> JSON:
         elif not _may_resolve(server) or root["id"] in server.review_state.refuses_to_resolve:
             errors.append({"type": "FORBIDDEN", "path": [alias], "message": "Resource not accessible by integration"})
         else:
-            server.review_state.resolved.setdefault(root["id"], server.bot["login"])
-            data[alias] = project({"thread": {"id": identity, "isResolved": True}}, inner)
+            if name.startswith("un"):
+                server.review_state.resolved.pop(root["id"], None)
+            else:
+                server.review_state.resolved.setdefault(root["id"], server.bot["login"])
+            data[alias] = project(
+                {"thread": {"id": identity, "isResolved": root["id"] in server.review_state.resolved}}, inner
+            )
     return {"data": data} | ({"errors": errors} if errors else {})
 
 

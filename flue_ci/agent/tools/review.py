@@ -85,11 +85,11 @@ class ReviewCommentTool:
             raise ToolError("This finding is noted already.")
         finding = _find_named(comment, scope)
         if finding is None and comment.finding != NEW:
-            candidates = [each for each in scope.findings if each.id not in self._matches and each.state != "closed"]
+            candidates = [each for each in scope.findings if each.id not in self._matches and each.has_thread]
             (finding,) = match_findings(
                 [(comment.path, comment.line, comment.category, comment.fingerprint)], candidates, scope.files
             )
-        if finding is None or finding.state == "closed":
+        if finding is None or not finding.has_thread:
             words = "Noted."
             if comment.in_summary:
                 words = "Noted for the summary of the review, because its place is not in the diff."
@@ -104,7 +104,7 @@ class ReviewCommentTool:
             other = f'If it is another problem, call again with finding: "{NEW}".'
             answer = f"Not raised again: {reason}. {other}"
             return replace(comment, finding=finding.id, accepted=False, reason=reason), answer
-        answer = f'Noted as {finding.id} again: its thread stays open. If it is another problem, use finding: "{NEW}".'
+        answer = f'Noted as {finding.id} again: its thread is open. If it is another problem, use finding: "{NEW}".'
         return replace(comment, finding=finding.id), answer
 
     def _check_number(self, comment: ReviewComment, context: ToolContext) -> None:

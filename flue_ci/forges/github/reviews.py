@@ -24,12 +24,12 @@ query($owner:String!,$name:String!,$number:Int!,$after:String){repository(owner:
  pullRequest(number:$number){headRefOid
   reviews(last:100){nodes{fullDatabaseId body state url viewerDidAuthor commit{oid}}}
   reviewThreads(first:100,after:$after){pageInfo{hasNextPage endCursor} nodes{
-   id isResolved isOutdated path line diffSide viewerCanResolve resolvedBy{login}
+   id isResolved isOutdated path line diffSide viewerCanResolve viewerCanUnresolve resolvedBy{login}
    comments(first:50){totalCount nodes{
     fullDatabaseId url body viewerDidAuthor author{__typename login}
     reactions(first:20,content:THUMBS_DOWN){nodes{user{login}}}}}}}}}}"""
 
-_RESOLVE = "{name}:resolveReviewThread(input:{{threadId:${name}}}){{thread{{id}}}}"
+_CHANGE_THREAD = "{name}:{verb}(input:{{threadId:${name}}}){{thread{{id}}}}"
 
 
 class ReviewCalls:
@@ -106,22 +106,28 @@ class ReviewCalls:
     async def resolve_threads(self, ids: Sequence[str]) -> Mapping[str, ForgeError]:
         """Ends these threads, 25 with a request. Gives the error of each that GitHub did not end. Raises `ForgeError`
         when GitHub did not answer at all."""
+        return await self._change_threads("resolveReviewThread", ids)
+
+    async def reopen_threads(self, ids: Sequence[str]) -> Mapping[str, ForgeError]:
+        """The same the other way round."""
+        return await self._change_threads("unresolveReviewThread", ids)
+
+    async def _change_threads(self, verb: str, ids: Sequence[str]) -> Mapping[str, ForgeError]:
         errors: dict[str, ForgeError] = {}
         for start in range(0, len(ids), RESOLVED_AT_ONCE):
             batch = ids[start : start + RESOLVED_AT_ONCE]
             names = [f"t{index}" for index in range(len(batch))]
-            fields = " ".join(
-                f"{name}:resolveReviewThread(input:{{threadId:${name}}}){{thread{{id}}}}" for name in names
-            )
-            query = f"mutation({','.join(f'${name}:ID!' for name in names)}){{{fields}}}"
+            types = ",".join(f"${name}:ID!" for name in names)
+            fields = " ".join(_CHANGE_THREAD.format(name=name, verb=verb) for name in names)
+            query = f"mutation({types}){{{fields}}}"
             body = {"query": query, "variables": dict(zip(names, batch, strict=True))}
-            answer = await self._fetch("resolve review threads", self._graphql_url, "POST", body)
+            answer = await self._fetch("change review threads", self._graphql_url, "POST", body)
             data = parse.mapping(answer, "data")
             messages = {error["path"][0]: error for error in parse.items(answer, "errors") if error.get("path")}
             whole = next((error for error in parse.items(answer, "errors") if not error.get("path")), {})
             for name, thread in zip(names, batch, strict=True):
                 if not parse.mapping(data, name):
-                    errors[thread] = _graphql_error("resolve a review thread", messages.get(name, whole))
+                    errors[thread] = _graphql_error("change a review thread", messages.get(name, whole))
         return errors
 
     async def _ask(self, query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -193,6 +199,7 @@ def _thread(node: Mapping[str, Any]) -> ReviewThread:
         is_resolved=parse.flag(node, "isResolved"),
         resolved_by=parse.text(parse.mapping(node, "resolvedBy"), "login"),
         can_resolve=parse.flag(node, "viewerCanResolve"),
+        can_reopen=parse.flag(node, "viewerCanUnresolve"),
         comments=comments,
         is_complete=parse.number(page, "totalCount") <= len(comments),
     )
