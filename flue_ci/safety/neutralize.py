@@ -120,11 +120,11 @@ class _Pass:
         edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values(), key=_place)
         starts = [edit.start for edit in edits]
         self.edits = edits.copy()
-        taken = set(starts)
+        places = set(starts)
         for block in root.walk():
             if block.kind in _LINES:
                 own = edits[bisect_left(starts, block.start) : bisect_right(starts, block.end)]
-                for start in {*misleading_brackets(self.text, block, own)} - taken:
+                for start in {*misleading_brackets(self.text, block, own)} - places:
                     self._replace(start, start + 1, "&#91;", "hidden text")
 
     def touches(self, block: Node) -> bool:
