@@ -29,11 +29,11 @@ def _footnotes(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:
     """Of `[^…]` without a footnote GitHub shows the source: a mention in code would be one that acts."""
     nodes = list(block.walk())[1:]
     last = text.rfind("]", block.start, block.end)
-    others = sorted([node.start for node in nodes if node.kind not in _WORDS] + [edit.start for edit in edits])
+    marks = sorted([node.start for node in nodes if node.kind not in _WORDS] + [edit.start for edit in edits])
     for node in nodes:
         place = text.find("[^", node.start, node.end)
         while node.kind == "text" and place >= 0:
-            index = bisect_right(others, place)
-            if index < len(others) and others[index] < last:
+            index = bisect_right(marks, place)
+            if index < len(marks) and marks[index] < last:
                 yield place
             place = text.find("[^", place + 1, node.end)

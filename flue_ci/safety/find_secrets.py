@@ -51,7 +51,7 @@ class SecretFinder:
         self._multiline = tuple(value for value in self._values if "\n" in value)
         self._forms = tuple({form: None for value in self._values for form in encodings(value)})
         self._all_forms = "\0".join(self._forms)
-        self._encoded = EncodedValues(self._values)
+        self._encodings = EncodedValues(self._values)
         self._clean = set[bytes]()  # words without anything: they come again and again in what agents do
 
     def find(self, text: str) -> list[Span]:
@@ -123,7 +123,7 @@ class SecretFinder:
             yield from occurrences(value, text)
         yield from self._find_around_marks(text)
         for dump in dumps(narrow):
-            for form in self._encoded.forms:
+            for form in self._encodings.forms:
                 yield from map(dump.source, occurrences(form, dump.data))
 
     def _find_in_words(self, data: bytes, words: Sequence[bytes]) -> Iterator[Span]:
@@ -131,14 +131,14 @@ class SecretFinder:
         if not words:
             return
         together = b"\0".join(words)
-        joined, wrap = join_lines(together, are_signed=False)
-        originals, contents = [*words], joined.split(b"\0")
+        content_lines, wrap = join_lines(together, are_signed=False)
+        originals, contents = [*words], content_lines.split(b"\0")
         signed_wrap = wrap
         if b"\n+" in together or b"\n-" in together:
-            signed = [word for word in words if b"\n+" in word or b"\n-" in word]
-            unsigned, signed_wrap = join_lines(b"\0".join(signed), are_signed=True)
-            originals, contents = [*originals, *signed], [*contents, *unsigned.split(b"\0")]
-        hits = [*self._encoded.find(contents), *_find_wrapped(originals, contents, self._wrappable)]
+            diff_words = [word for word in words if b"\n+" in word or b"\n-" in word]
+            diff_contents, signed_wrap = join_lines(b"\0".join(diff_words), are_signed=True)
+            originals, contents = [*originals, *diff_words], [*contents, *diff_contents.split(b"\0")]
+        hits = [*self._encodings.find(contents), *_find_wrapped(originals, contents, self._wrappable)]
         if not hits:
             return
         spans: dict[bytes, list[Span]] = {}  # by word, within it

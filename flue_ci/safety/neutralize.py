@@ -30,6 +30,7 @@ _TAIL = re.compile(r"[^ \t\n<]*")  # of a bare address: GitHub takes it up to a 
 _BOX = re.compile(r"\[[ xX]\][ \t]+\[(?=[^\n]*\]:)")
 _BROKEN_CODE = re.compile(r"\n[ \t>]*```")
 _LONG_TICKS = "`" * 40
+_BELOW_HEAD = re.compile(r"\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
 _HIDDEN_LINE = re.compile(r"\[(?=[^\n]*\]:)")
 _FRAMES = frozenset(("document", "quote", "item", "footnote"))  # `<details>` ends in that in which it begins
 _LINES = frozenset(("paragraph", "heading", "cell"))  # blocks with inline text
@@ -119,11 +120,11 @@ class _Pass:
         edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values(), key=_place)
         starts = [edit.start for edit in edits]
         self.edits = edits.copy()
-        taken = set(starts)
+        places = set(starts)
         for block in root.walk():
             if block.kind in _LINES:
                 own = edits[bisect_left(starts, block.start) : bisect_right(starts, block.end)]
-                for start in {*misleading_brackets(self.text, block, own)} - taken:
+                for start in {*misleading_brackets(self.text, block, own)} - places:
                     self._replace(start, start + 1, "&#91;", "hidden text")
 
     def touches(self, block: Node) -> bool:
@@ -149,7 +150,9 @@ class _Pass:
         elif block.kind == "footnote" and _acts(block.label):
             self._replace(block.start, block.start + 1, "&#91;", "hidden text")
         elif block.kind == "definition":
-            if not (self.policy.allows(block.target) and _is_inert(block)):
+            if _BELOW_HEAD.match(self.text, block.end):  # to GitHub it is the head of a table
+                self._replace(block.start, block.start + 1, "&#91;", "hidden text")
+            elif not (self.policy.allows(block.target) and _is_inert(block)):
                 self._replace(block.start, block.end, "", "links")  # where it is used, the address is shown
         else:
             self._visit_children(block, frame)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from flue_ci.safety.readings import Edit, Span, read_edited
 from flue_ci.safety.redact import MASK, Redactor
 
-_OURS = re.compile(r"(<(style|script)>.*?</\2>)", re.DOTALL)  # the policy of the page names their hashes
+_STATIC = re.compile(r"(<(style|script)>.*?</\2>)", re.DOTALL)  # the policy of the page names their hashes
 _TAG = re.compile(r"<[^<>]*>")
 _MARKUP = re.compile(r"<[^<>]*>|[<>\"']")
 _INLINE = re.compile(r"</?(?:a|b|code|del|em|i|kbd|mark|small|span|strong|sub|sup)(?![\w-])")
@@ -17,7 +17,7 @@ def redact_html(page: str, redact: Redactor) -> str:
     """`page` without secrets, in its text and in the values of attributes."""
     parts = []
     position = 0
-    for match in _OURS.finditer(page):
+    for match in _STATIC.finditer(page):
         parts += [_redact_part(page[position : match.start()], redact), match[0]]
         position = match.end()
     return "".join([*parts, _redact_part(page[position:], redact)])

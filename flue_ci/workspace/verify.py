@@ -159,8 +159,8 @@ async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeS
         problems |= more
         lines = b"".join(entry.lines for entry in entries if entry.path not in more)
         tree = await _changed_tree(source, lines)
-    generated = await read_generated(source, [entry.path for entry in entries])
-    files = tuple(_changed_file(entry, counts, generated.get(entry.path)) for entry in entries)
+    attributes = await read_generated(source, [entry.path for entry in entries])
+    files = tuple(_changed_file(entry, counts, attributes.get(entry.path)) for entry in entries)
     notes = describe_omissions(problems)
     if trouble:
         notes += (f"`git apply` alone does not take the patch, `git apply --index` may: {one_line(trouble, 200)}",)
@@ -231,11 +231,11 @@ async def entries_digest(source: Source, tree: str) -> str:
     return hashlib.sha256(b"".join(sorted(before)) + b"\0" + b"".join(sorted(after))).hexdigest()
 
 
-def _changed_file(entry: Entry, counts: dict[str, tuple[int, int, bool]], generated: bool | None) -> ChangedFile:
+def _changed_file(entry: Entry, counts: dict[str, tuple[int, int, bool]], attribute: bool | None) -> ChangedFile:
     plus, minus, binary = counts.get(entry.path, (0, 0, False))
     kinds: dict[str, ChangeKind] = {"A": "added", "D": "deleted", "R": "renamed", "C": "copied", "T": "type-changed"}
     kind = kinds.get(entry.status, "modified")
     if entry.status == "M" and entry.old_mode != entry.mode and not (plus or minus or binary):
         kind = "mode-changed"
     file = ChangedFile(path=entry.path, old_path=entry.old_path, kind=kind, added=plus, deleted=minus, binary=binary)
-    return replace(file, generated=generated)
+    return replace(file, generated=attribute)

@@ -24,7 +24,7 @@ def test_everything_that_matters_is_there() -> None:
     for words in (
         "### ✅ `parse` returns a list for every input.\n\n> only the parser, please\n\n- Changed: `src/parser.py`",
         "#### 2 files, +2 −1\n\n`src/parser.py` +2 −1\n\n````diff\n@@ -1,3 +1,4 @@",
-        "`old.png` → `new name\\|with pipe.png` renamed · binary",
+        "`old.png` → <code>new name&#124;with pipe&#46;png</code> renamed · binary",
         "✅ **tests** `pytest -q` → 0 · *4 passed* · 1.2s · in a clean sandbox",
         "| root cause | no default |",
         "claude-sonnet-5-5 · 5 turns · 41.9K tokens (31.0K cached, 900 out)",
@@ -40,7 +40,7 @@ def test_protected_paths_are_named_everywhere_in_a_short_line() -> None:
     for text in (markdown(touching, PATCH), report_comment(touching, PATCH, server_url="https://github.com")):
         lines = [line for line in text.splitlines() if "Protected paths" in line]
         assert len(lines) == 1
-        assert "`` .envrc\\|`x` ``, `.github/workflows/w0.yml`" in lines[0]
+        assert "<code>&#46;envrc&#124;&#96;x&#96;</code>, `.github/workflows/w0.yml`" in lines[0]
         assert lines[0].endswith(", 3 more")
     out = io.StringIO()
     closing.print_result(touching, PATCH, None, out=out)

@@ -415,6 +415,8 @@ def test_hosts_alone_can_be_given() -> None:
         "a\n[^<x>]: y",
         "[^<x>]: @v z",
         "[![i](https://evil.example/p)]:x",
+        "[r]:a|b\n-|-\n",
+        "> [r]: a|b\n> -|-\n> c",
         "[^@v]",
         "a [^ `@v`] b",
         "[a [^ *b* #1] c]:x",
