@@ -596,3 +596,15 @@ async def test_an_edit_in_the_second_of_the_upload_is_seen(box: Sandbox, tmp_pat
     assert output == "1\n2\n M it.py\n?? __pycache__/\n"
     age = await shell(box, "echo $(($(date +%s) - $(stat -c %Y use.py)))", workspace.root)
     assert 3_000 < int(age) < 4_200
+
+
+@pytest.mark.parametrize("options", [(), ("--object-format=sha256",)], ids=["sha1", "sha256"])
+@pytest.mark.parametrize("prelude", ["", "perl() { return 1; }"], ids=["perl", "no perl"])
+async def test_git_need_not_read_files_with_a_time_in_the_past_again(
+    plain: Sandbox, tmp_path: Path, scratch: Path, prelude: str, options: tuple[str, ...]
+) -> None:
+    repo = new_repo(tmp_path / "repo", EVERY_KIND, *options)
+    source = await open_checkout(repo.path, history=1, scratch=scratch)
+    workspace = await upload(source, Altered(plain, prelude))
+    commands = "git diff-files; find . -name .git -prune -o -type f -mmin -50 -print; git fsck 2>&1"
+    assert await shell(plain, commands, workspace.root) == ""
