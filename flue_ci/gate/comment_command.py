@@ -23,7 +23,7 @@ _COMMENT = re.compile(
     re.MULTILINE,
 )
 _PLAIN_LINES = re.compile(r"(?:(?:[^\W_][\w ,.!?'’()]*)?\n)*[*_]*")
-_BELOW_HEADER = re.compile(r"[ \t|:-]*-[ \t|:-]*(?:\n|\Z)")  # of a table
+_BELOW_HEADER = re.compile(r"[ \t|:]*-[ \t|:-]*(?:\n|\Z)")  # of a table
 _SHA = re.compile(r"[\s*_~:,]*@([0-9a-f]{7,})(?![\w/@-]|\.\w)[*_~.,:;!?]*", re.IGNORECASE)
 _NAME = re.compile(r"[ \t,:]*([*_~]{0,3})(?=([a-z0-9][a-z0-9-]*))\2\1(?![\w/@*~]|\.\w)[.,:;!?]*", re.IGNORECASE)
 # How mail programs introduce what they quote, in the languages that they speak.

@@ -115,6 +115,8 @@ def test_every_agent_is_started_by_every_workflow_that_names_it(
     for path in workflows:
         (chosen,) = set(re.findall(r"^ +agent: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)) or {""}
         for name, action in occasions(path):
+            if (name, action) == ("issue_comment", "edited"):
+                continue  # a tick of our box starts no agent
             expected = [agent for agent in agents if chosen in ("", agent.name)]
             if action == "labeled":
                 expected = [agent for agent in expected if set(agent.labels) & set(labels_of(path, agents))]
