@@ -42,6 +42,7 @@ LOCAL_PATTERNS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 # What is not linear, and the bound of the texts that it meets.
 SHORT_TEXTS: Mapping[str, str] = {
+    r"publish.push_rules (?:.*/)?ab": "a path has some thousand characters at most, and is matched as a whole",
     r"spec.values \$\{([^}]*)\}": "a header's value has at most `_MAX_VALUE` characters",
     f"gate.comment_command {_AT_TIME.pattern}": "the end of a line that is longer than 500 characters is not looked at",
 }
@@ -86,7 +87,8 @@ def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, frozenset[str]]]:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr="compile")):
                 target = targets.get(id(node))
                 owner = target.id if isinstance(target, ast.Name) else ""
-                methods = uses.get(owner) or {use for methods in uses.values() for use in methods} - {"split"}
+                every = {use for methods in uses.values() for use in methods} - {"split"}  # texts have that, too
+                methods = (owner and uses.get(owner)) or every
                 yield node, frozenset(methods)
             case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=method)) if method in METHODS:
                 yield node, frozenset([method])
