@@ -87,8 +87,8 @@ def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, frozenset[str]]]:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr="compile")):
                 target = targets.get(id(node))
                 owner = target.id if isinstance(target, ast.Name) else ""
-                every = {use for methods in uses.values() for use in methods} - {"split"}  # texts have that, too
-                methods = (owner and uses.get(owner)) or every
+                every = {use for methods in uses.values() for use in methods}
+                methods = (uses.get(owner) or every) - {"split"}  # which texts have, too
                 yield node, frozenset(methods)
             case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=method)) if method in METHODS:
                 yield node, frozenset([method])
