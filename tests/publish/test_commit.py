@@ -298,6 +298,17 @@ async def test_checks_that_failed_keep_the_changes_back_unless_the_spec_says_alw
     assert (await world.publish(greet, **failed)).state == "done"
 
 
+async def test_a_secret_is_found_in_a_text_that_the_patch_shows_as_binary(world: World) -> None:
+    attributes = world.work / ".git/info/attributes"
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text("*.dat binary\n")
+    patch = world.change(touch("key.dat", f"{SECRET}\n"))
+    assert b"GIT binary patch" in patch
+    refused = await world.publish_patch(patch)
+    assert (refused.state, "a secret would be added in key.dat" in refused.detail) == ("refused", True)
+    assert (await world.publish_patch(world.change(touch("key.dat", "no secret\n")))).state == "done"
+
+
 MESSAGES = ("Greet, closes #4\n\nSigned-off-by: eve <e@example.com>", "[skip ci] Say more\n\n@ada asked.")
 
 
