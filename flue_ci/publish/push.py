@@ -105,8 +105,8 @@ async def _verify(
         raise PushRefused(
             f"{count:,} files that are no text are more than the {MAX_BLOBS} that GitHub takes in a while"
         )
-    hidden = {file.path for file in changes.files if file.binary}  # attributes can make any text one
-    if place := secret_in(changes.patch, entries, target.redact, hidden):
+    binary_paths = {file.path for file in changes.files if file.binary}  # attributes can make any text one
+    if place := secret_in(changes.patch, entries, target.redact, binary_paths):
         raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
     return changes.files, changes.tree, entries
 
