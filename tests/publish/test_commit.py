@@ -354,6 +354,16 @@ async def test_commits_that_may_not_be_pushed_become_one_that_may(world: World) 
         world.git("push", "-q", "--force", "origin", f"{before}:refs/heads/{world.branch}")
 
 
+async def test_a_saved_report_with_more_commits_than_are_kept_becomes_one(world: World) -> None:
+    world.publishing = replace(world.publishing, commits="keep")
+    for number in range(1, 22):
+        text = f"{number}\n" if number < 21 else "hello world\n"
+        (world.scratch / f"commit-{number:02}.patch").write_bytes(world.change(touch("greeting.txt", text)))
+    world.commits = (AgentCommit(message="Say it", patch="x"),) * 21
+    published = await world.publish(greet)
+    assert (published.state, "as one commit, because more than 20 are not kept" in published.detail) == ("done", True)
+
+
 async def test_nothing_changed_a_fork_and_no_pull_request_are_refusals(world: World) -> None:
     trigger = Trigger(event="x", repo="ada/tools", number=1, is_pull_request=True, head_sha="", from_fork=True)
     cases: list[tuple[dict[str, Any], str]] = [
