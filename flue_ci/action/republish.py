@@ -6,19 +6,22 @@ where it goes is found out from this job's own event, and how from the spec of t
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from flue_ci.action.authorize import fetch_roles
+from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.job import ActionJob
-from flue_ci.action.target import Target, find_target, read_agents, trigger_of
+from flue_ci.action.target import AFTER_CHECKS, Agent, Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import make_forge
 from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
 from flue_ci.core.text import one_line, plural
 from flue_ci.core.workflow_runs import ActionsForge
-from flue_ci.gate.policy import Allow, decide
+from flue_ci.gate.comment_command import CommentCommand
+from flue_ci.gate.policy import Allow, SelectedAgent, authorize, choose_agent, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.publisher import PublishTarget, publish_report
@@ -48,17 +51,20 @@ def publish_from_job(job: ActionJob, folder: Path, signals: Signals, *, dry_run:
 async def _publish(context: JobContext, report: Report, patch: bytes, folder: Path, *, dry_run: bool) -> int:
     job = context.job
     try:
-        decision = decide(context.event, job.inputs.gate.with_bot(context.event.actor))
+        decision = decide(context.event, job.inputs.gate.with_bot(context.event.actor), read_command)
+        command = decision.command if isinstance(decision, Allow) else None
         target = await find_target(
             context.event,
             context.forge,
             context.remote,
             trusted_branches=job.inputs.trusted_branches,
-            command=decision.command if isinstance(decision, Allow) else None,
+            command=command,
         )
         target = await at_earlier_head(report, context, target)
         check_same_target(report, context, target)
-        spec = await _trusted_spec(context, target, report.agent)
+        agents = await read_agents(context.remote, target, context.trusted_folder)
+        spec = _trusted_spec(agents, report.agent)
+        await _check_request(context, target, command, agents, report.agent)
         report = trusted_report(report, context, target, spec)
         if report.publish.when == "ask" and report.artifact.name:
             report = replace(report, artifact=await _with_digest(context, report))
@@ -122,11 +128,32 @@ async def _with_digest(context: JobContext, report: Report) -> Artifact:
     return replace(artifact, digest=artifacts[0].digest)
 
 
-async def _trusted_spec(context: JobContext, target: Target, name: str) -> AgentSpec:
-    for agent in await read_agents(context.remote, target, context.trusted_folder):
+def _trusted_spec(agents: Sequence[Agent], name: str) -> AgentSpec:
+    for agent in agents:
         if agent.name == name and agent.spec:
             return agent.spec
     raise FlueError(f"the report is of {name!r}, which is no agent of the trusted commit")
+
+
+async def _check_request(
+    context: JobContext, target: Target, command: CommentCommand | None, agents: Sequence[Agent], name: str
+) -> None:
+    """Refuses a report of an agent that this job's event does not start, or not for this person: agents publish by
+    different rules. An event after a workflow or check does not say what was asked for."""
+    event, settings = context.event, context.job.inputs.gate
+    if event.name in AFTER_CHECKS:
+        return
+    triggers = [agent.triggers for agent in agents]
+    choice = choose_agent(event, command, triggers, workflow_agent=settings.agent or name)
+    if not isinstance(choice, SelectedAgent) or choice.agent.name != name:
+        raise FlueError(
+            f"the report is of {name}, which this job's event did not ask for",
+            hint="publish the folder of the job that ran for this very event, with the same inputs as there",
+        )
+    roles = await fetch_roles(event, context.forge)
+    verdict = authorize(event, choice.agent, roles, allowed_bots=settings.allowed_bots, from_fork=target.from_fork)
+    if not isinstance(verdict, Allow):
+        raise FlueError(f"nothing is published: {verdict.reason}")
 
 
 def _trusted_checks(spec: AgentSpec, report: Report) -> tuple[CommandResult, ...]:

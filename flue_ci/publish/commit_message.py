@@ -14,8 +14,8 @@ from flue_ci.safety.active_text import active_spans
 LONGEST_TITLE, LONGEST_BODY = 72, 5_000  # characters
 RUN_TRAILER = "Flue-Run"
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
-# `Co-authored-by:`, `On-behalf-of:`, `Change-Id:`, `skip-checks:`, `Flue-Run:`.
-_TRAILER_NAME = r"(?i:(?:[a-z0-9]+-)+(?:by|of|to|for|id|checks|run)|flue-[a-z0-9-]+)"
+# `Co-authored-by:`, `On-behalf-of:`, `Change-Id:`, `skip-checks:`, `Release-As:`, `Flue-Run:`.
+_TRAILER_NAME = r"(?i:(?:[a-z0-9]+-)+(?:as|by|of|to|for|id|checks|run)|flue-[a-z0-9-]+)"
 _TRAILER = re.compile(rf"(?m)^[^\w\n]*{_TRAILER_NAME}[ \t]*:.*(?:\n[ \t]+\S.*)*\n?")
 _TITLE_TRAILER = re.compile(rf"^(\W*{_TRAILER_NAME})\s*:\s*")
 # `[skip ci]` and its kin, also of other services: `[ci skip]`, `[no ci]`, `[skip netlify]`, `***NO_CI***`.

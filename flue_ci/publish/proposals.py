@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from flue_ci.agent.tools.outputs import MAX_ANNOTATIONS
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.outputs import CheckRun, OutputsForge
 from flue_ci.core.proposals import (
@@ -21,12 +22,12 @@ from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.link_policy import link_policy
 from flue_ci.report.report import Published, Report
-from flue_ci.safety.markdown import escape, untrusted_markdown
+from flue_ci.safety.markdown import escape, untrusted_markdown_within
 
 _NOTHING = "the agent proposed nothing"
 _ENDINGS = ("failed", "cancelled", "skipped")  # of runs whose proposals are not acted on
 _REFUSALS = (403, 404, 410, 422)  # of a forge that is there and does not want it
-_MAX_REPLY = 60_000  # characters
+_MAX_WORDS = 60_000  # characters
 P = TypeVar("P", bound=Proposal)
 
 
@@ -115,7 +116,7 @@ async def _triage(triage: TriageProposal, report: Report, target: PublishTarget,
         await target.forge.issue(duplicate)  # one that is not there is refused
         words = f"This looks like a duplicate of #{duplicate}."
         if triage.explanation.strip():
-            words += f"\n\n{untrusted_markdown(triage.explanation, link_policy(report, target.server_url))}"
+            words += f"\n\n{_words(triage.explanation, report, target)}"
         await _write_once(words, target, _key(report, 1_000 + index))
         steps.append(f"duplicate of issue {duplicate}")
     return steps
@@ -132,8 +133,8 @@ class CheckRunPublisher:
         async def write(proposals: list[CheckRunProposal]) -> Published:
             if report.trigger is None or not report.trigger.head_sha:
                 return Published(publisher="check-run", state="refused", detail="there is no commit to write it for")
-            urls = []
-            for index, check in enumerate(proposals[: target.publishing.rules.check_runs]):
+            urls, proposals = [], proposals[: target.publishing.rules.check_runs]
+            for index, check in enumerate(proposals):
                 urls.append(await _outputs(target).write_check_run(_check_run(check, report, target, index)))
             titles = ", ".join(one_line(check.title, 80) for check in proposals)
             return Published(publisher="check-run", url=urls[0], detail=titles)
@@ -152,8 +153,8 @@ def _check_run(check: CheckRunProposal, report: Report, target: PublishTarget, i
         key=_key(report, index),
         conclusion=check.conclusion,
         title=target.redact(one_line(plain(check.title), 200)),
-        summary=target.redact(untrusted_markdown(check.summary, link_policy(report, target.server_url))),
-        annotations=tuple(_clean(note, target.redact) for note in check.annotations),
+        summary=target.redact(_words(check.summary, report, target)),
+        annotations=tuple(_clean(note, target.redact) for note in check.annotations[:MAX_ANNOTATIONS]),
     )
 
 
@@ -172,12 +173,16 @@ class ReplyPublisher:
         async def write(proposals: list[ReplyProposal]) -> Published:
             urls = []
             for index, reply in enumerate(proposals[: target.publishing.rules.replies]):
-                words = untrusted_markdown(reply.body, link_policy(report, target.server_url))[:_MAX_REPLY]
+                words = _words(reply.body, report, target)
                 signature = f"<sub>Written by the agent {escape(report.agent)}.</sub>"
                 urls.append(await _write_once(f"{words}\n\n{signature}", target, _key(report, index)))
             return Published(publisher="reply", url=urls[0], detail=f"{len(urls)} written")
 
         return await _publish("reply", _accepted(report, ReplyProposal), report, write)
+
+
+def _words(text: str, report: Report, target: PublishTarget) -> str:
+    return untrusted_markdown_within(_MAX_WORDS, text, link_policy(report, target.server_url))
 
 
 def _number(target: PublishTarget) -> int:

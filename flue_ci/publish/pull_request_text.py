@@ -16,7 +16,7 @@ from flue_ci.publish.commit_message import clean_text, describe_change
 from flue_ci.report.markdown import checks_section, footer, make_page
 from flue_ci.report.report import Report
 from flue_ci.report.words import with_smaller_headings
-from flue_ci.safety.markdown import untrusted_markdown
+from flue_ci.safety.markdown import untrusted_markdown_within
 
 _LONGEST_TITLE = 200  # characters; GitHub takes 256
 _LONGEST_WORDS, _LONGEST_BODY = 40_000, 65_000
@@ -60,14 +60,18 @@ def pull_text(report: Report, subject: str, *, server_url: str) -> PullText:
     run."""
     title, words = describe_change(report)
     page = make_page(report, b"", server_url)
-    words = with_smaller_headings(untrusted_markdown(clip(words or report.summary, _LONGEST_WORDS), page.policy))
-    parts = [words, _reference(report), checks_section(report, page), footer(report, page.commit)]
-    body = "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
+    checks = checks_section(report, page)
+    for limit, section in ((_LONGEST_WORDS, checks), (_LONGEST_WORDS // 4, checks), (_LONGEST_WORDS // 4, "")):
+        text = with_smaller_headings(untrusted_markdown_within(limit, words or report.summary, page.policy))
+        parts = [text, _reference(report), section, footer(report, page.commit)]
+        body = "\n\n".join(filter(None, parts)).replace(MARKER, MARKER.replace(" ", ""))
+        if len(body) <= _LONGEST_BODY:
+            break
     return PullText(
         agent=report.agent,
         subject=subject,
         title=clip(one_line(clean_text(one_line(title, 1_000)), 1_000), _LONGEST_TITLE) or f"Changes of {report.agent}",
-        body=clip(body, _LONGEST_BODY),
+        body=body,
     )
 
 

@@ -17,6 +17,7 @@ from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_checks, secret_in
 from flue_ci.report.folder import load_commits
 from flue_ci.report.report import Report
+from flue_ci.workspace.own_commits import MAX_COMMITS
 from flue_ci.workspace.tree_entries import MAX_BLOBS, MAX_BYTES, blobs_to_send, linked_places, tree_entries
 from flue_ci.workspace.verify import verify_patch
 
@@ -67,6 +68,8 @@ async def prepare_push(report: Report, target: PublishTarget) -> Push:
         raise PushRefused("the patch is not the one that the report describes")
     push = Push(source=source, tree=tree, entries=entries)
     if target.publishing.commits == "keep" and report.changes.commits:
+        if len(report.changes.commits) > MAX_COMMITS:
+            return replace(push, note=f"as one commit, because more than {MAX_COMMITS} are not kept")
         try:
             return replace(push, steps=await _keep_commits(report, target, push))
         except FlueError as error:
@@ -105,7 +108,8 @@ async def _verify(
         raise PushRefused(
             f"{count:,} files that are no text are more than the {MAX_BLOBS} that GitHub takes in a while"
         )
-    if place := secret_in(patch, entries, target.redact):
+    binary_paths = {file.path for file in changes.files if file.binary}  # attributes can make any text one
+    if place := secret_in(changes.patch, entries, target.redact, binary_paths):
         raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
     return changes.files, changes.tree, entries
 

@@ -78,9 +78,12 @@ def refused_by_checks(report: Report) -> str:
     return ""
 
 
-def secret_in(patch: bytes, entries: Iterable[TreeEntry], redact: Callable[[str], str]) -> str:
+def secret_in(
+    patch: bytes, entries: Iterable[TreeEntry], redact: Callable[[str], str], binary_paths: Collection[str] = ()
+) -> str:
     """Where the changes add what is a secret of this run or looks like one: a path, or `the patch`; "" for nowhere. Of
-    texts the added lines and the names count, of other files all bytes."""
+    texts the added lines and the names count, of other files all bytes, and of the `binary_paths`, whose lines the
+    patch does not show."""
     parts = re.split(r"(?m)^(?=diff --git )", without_binary(patch))
     if _holds_secret("".join(parts), redact):
         for part in parts:
@@ -88,7 +91,7 @@ def secret_in(patch: bytes, entries: Iterable[TreeEntry], redact: Callable[[str]
                 return read_patch(part)[0].path
         return "the patch"
     for entry in entries:
-        if entry.content is not None and not is_text(entry.content):
+        if entry.content is not None and (entry.path in binary_paths or not is_text(entry.content)):
             text = entry.content.decode("utf-8", "replace")
             if redact(text) != text:
                 return entry.path

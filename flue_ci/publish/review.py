@@ -210,6 +210,8 @@ class _Review:
             parts.append(listed_marker(elsewhere))
         parts.append(f"<sub>{self._coverage()}</sub>")
         text = self._target.redact("\n\n".join(parts))
+        if len(text) > _MAX_BODY and elsewhere:  # a cut in the middle could open the code around a mention
+            return self._body(balance, elsewhere[: len(elsewhere) // 2], last)
         return f"{self._marker(last)}\n{text[:_MAX_BODY]}"
 
     def _update(self, body: str, balance: _Balance) -> str:

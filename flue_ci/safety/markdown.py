@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Collection
 
-from flue_ci.core.text import one_line, plain
+from flue_ci.core.text import clip, one_line, plain
 from flue_ci.safety.active_text import active_spans
 from flue_ci.safety.link_policy import LinkPolicy
 from flue_ci.safety.markdown_code import code_block, code_element, inline_code
@@ -20,6 +20,7 @@ __all__ = [
     "html",
     "inline_code",
     "untrusted_markdown",
+    "untrusted_markdown_within",
 ]
 
 _MAX_PASSES = 8
@@ -50,6 +51,17 @@ def untrusted_markdown(text: str, links: LinkPolicy | Collection[str] = (), coun
     except UnreadableMarkdown:
         counts["unreadable text"] += 1
     return code_block(text)
+
+
+def untrusted_markdown_within(limit: int, text: str, links: LinkPolicy | Collection[str] = ()) -> str:
+    """The same in at most `limit` characters. It is cut before: a cut afterwards would open what is closed, such as the
+    code around a mention."""
+    length = limit
+    markdown = untrusted_markdown(clip(text, length), links)
+    while len(markdown) > limit:
+        length = length * 2 // 3
+        markdown = untrusted_markdown(clip(text, length), links)
+    return markdown
 
 
 def escape(text: str) -> str:

@@ -437,6 +437,29 @@ def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_reques
     assert "earlier answer" not in answer["body"]
 
 
+@pytest.mark.parametrize(("author", "words"), [("ada", "did not ask for"), ("stranger", "role")])
+def test_a_saved_folder_cannot_take_the_rules_of_another_agent_or_the_place_of_a_refusal(
+    make_job: MakeJob, author: str, words: str
+) -> None:
+    """The folder says that it is of the agent that may commit. The comment asked for another, or is a stranger's."""
+    job = make_job()
+    job.github.permissions["contents"] = "write"
+    may_commit = {"publish": {"changes": "commit", "when": "always"}, "triggers": {"comment": "ship"}}
+    pull = job.github.pull(job.start(fix_tests=CHECKED, ship=may_commit), {"other.txt": "new\n"})
+    comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
+    first = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    folder = Path(first.outputs["report-path"]).parent
+    report = json.loads((folder / "report.json").read_text()) | {"agent": "ship"}
+    (folder / "report.json").write_text(json.dumps(report))
+    name = {"ada": "fix-tests", "stranger": "ship"}[author]
+    comment = job.github.say(pull["number"], author, f"/flue {name}")
+    environ = job.github.env("issue_comment", job.github.commented(pull, comment))
+    before = pull["head"]["sha"]
+    second = job.run(["publish", str(folder)], environ)
+    assert (second.code, pull["head"]["sha"]) == (1, before), second.log
+    assert words in second.log
+
+
 @pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("conclusion", "number", "code"),

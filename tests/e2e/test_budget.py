@@ -86,6 +86,22 @@ def test_a_record_without_an_end_counts_in_full_and_nothing_is_started(job: Job)
     assert records(job)[-1]["spent_usd"] == 0.0  # what was refused costs nothing
 
 
+@pytest.mark.parametrize("count", [1_300, 5_000])
+def test_runs_that_cost_nothing_do_not_hide_one_that_did(job: Job, count: int) -> None:
+    """Each refused run leaves a record, so that a day's list can become long."""
+    environ = start(job, "version: 1\nlimits: {per_day_usd: 2.0}\n")
+    assert job.act(environ).code == 0
+    (check,) = job.github.checks
+    texts = [f"```json\n{json.dumps(records(job)[0] | {'spent_usd': cost})}\n```" for cost in (0.0, 1.9)]
+    more = [check | {"id": 10_000 + number, "output": check["output"] | {"text": texts[0]}} for number in range(count)]
+    last = check | {"id": 9_000, "output": check["output"] | {"text": texts[1]}}
+    job.github.checks[:] = [*more, last]
+    before = len(job.model.requests)
+    done = job.act(environ)
+    assert (done.code, len(job.model.requests)) == (1, before), done.log
+    assert "budget" in answer(job)
+
+
 def test_yesterday_counts_and_the_day_before_does_not(job: Job) -> None:
     environ = start(job, "version: 1\nlimits: {per_day_usd: 2.0}\n")
     assert job.act(environ).code == 0

@@ -298,6 +298,17 @@ async def test_checks_that_failed_keep_the_changes_back_unless_the_spec_says_alw
     assert (await world.publish(greet, **failed)).state == "done"
 
 
+async def test_a_secret_is_found_in_a_text_that_the_patch_shows_as_binary(world: World) -> None:
+    attributes = world.work / ".git/info/attributes"
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text("*.dat binary\n")
+    patch = world.change(touch("key.dat", f"{SECRET}\n"))
+    assert b"GIT binary patch" in patch
+    refused = await world.publish_patch(patch)
+    assert (refused.state, "a secret would be added in key.dat" in refused.detail) == ("refused", True)
+    assert (await world.publish_patch(world.change(touch("key.dat", "no secret\n")))).state == "done"
+
+
 MESSAGES = ("Greet, closes #4\n\nSigned-off-by: eve <e@example.com>", "[skip ci] Say more\n\n@ada asked.")
 
 
@@ -341,6 +352,16 @@ async def test_commits_that_may_not_be_pushed_become_one_that_may(world: World) 
         world.git("fetch", "-q", "origin", world.branch)
         assert world.git("rev-list", f"{before}..FETCH_HEAD") == published.commit
         world.git("push", "-q", "--force", "origin", f"{before}:refs/heads/{world.branch}")
+
+
+async def test_a_saved_report_with_more_commits_than_are_kept_becomes_one(world: World) -> None:
+    world.publishing = replace(world.publishing, commits="keep")
+    for number in range(1, 22):
+        text = f"{number}\n" if number < 21 else "hello world\n"
+        (world.scratch / f"commit-{number:02}.patch").write_bytes(world.change(touch("greeting.txt", text)))
+    world.commits = (AgentCommit(message="Say it", patch="x"),) * 21
+    published = await world.publish(greet)
+    assert (published.state, "as one commit, because more than 20 are not kept" in published.detail) == ("done", True)
 
 
 async def test_nothing_changed_a_fork_and_no_pull_request_are_refusals(world: World) -> None:

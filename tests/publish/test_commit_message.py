@@ -71,6 +71,7 @@ def test_what_acts_in_a_title_is_plain_text(words: str, clean: str | None) -> No
         "Reviewed-by: Linus",
         "On-behalf-of: @org <a@example.com>",
         "Change-Id: I1",
+        "Release-As: 9.0.0",
     ],
 )
 @pytest.mark.parametrize("place", ["{}", "Because.\n\n{}", "{}\n\nBecause.", "Because.\n{}\nMore."])

@@ -142,6 +142,8 @@ def test_a_secret_counts_where_it_is_added_and_not_where_it_was() -> None:
     assert secret_in(patch_of(*["+x"] * 60_000, f"+{token}"), (), redact) == "a.txt"
     for content, place in ((b"\0canary-secret-5c1f0e", "b"), (b"\xff\xfe" + token.encode(), "b"), (b"\0x", "")):
         assert secret_in(b"", [TreeEntry(path="b", mode="100644", content=content)], redact) == place
+    text = [TreeEntry(path="b", mode="100644", content=token.encode())]
+    assert [secret_in(b"", text, redact, paths) for paths in ({"b"}, {"a"})] == ["b", ""]
 
 
 def test_a_blob_is_counted_once_and_a_text_is_none() -> None:

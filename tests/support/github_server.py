@@ -449,6 +449,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     return 204, b"", {}
                 if isinstance(answer, list):
                     return self._paged(answer)
+                if isinstance(answer, dict) and "check_runs" in answer:
+                    status, items, headers = self._paged(answer["check_runs"])
+                    return status, answer | {"check_runs": items}, headers
                 return 201 if verb == "POST" and not path.endswith("/reviews") else 200, answer, {}
         raise _Refusal(404, "Not Found")
 

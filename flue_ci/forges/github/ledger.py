@@ -16,10 +16,12 @@ from flue_ci.core.concurrency import together
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import human_cost
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.pages import PER_PAGE
 
 PATH = ".flue/config.yml"
 _FENCE = re.compile(r"```json\n(\{.{0,4000}\})\n```", re.DOTALL)
 _MAX_USD = 1e9
+_MAX_PAGES = 50  # of a day's records
 
 
 class LedgerCalls:
@@ -62,7 +64,11 @@ class LedgerCalls:
         path = f"/commits/{ledger}/check-runs"
 
         async def read(name: str) -> list[dict[str, Any]]:
-            return await self._list("read the budget's records", path, key="check_runs", check_name=name, filter="all")
+            query = {"check_name": name, "filter": "all"}
+            items = await self._list("read the budget's records", path, key="check_runs", max_pages=_MAX_PAGES, **query)
+            if len(items) >= _MAX_PAGES * PER_PAGE:  # what is not read would count as nothing
+                raise ForgeError(f"there are more than {len(items) - 1:,} records of one day")
+            return items
 
         items = [item for items in await together(*(read(_name(day)) for day in days)) for item in items]
         records = [record for item in items if (record := _record(item))]
