@@ -227,7 +227,8 @@ def list_(repo: Path, as_json: bool) -> int:
 @click.option("--github", is_flag=True, help="Also write a workflow that answers comments on GitHub.")
 def init(name: str, repo: Path, github: bool) -> None:
     """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml, with the least
-    permissions for what the checkout's agents publish; in two jobs where one of them writes code.
+    permissions for what the checkout's agents publish; in two jobs where one of them writes code, with one more for a
+    box that pushes.
 
     Ready to use are docs, explain, fix-tests, review and triage; another name gives an agent that does what it is
     asked. Editors check the spec by .flue/schema.json, which is written, too.
@@ -244,7 +245,7 @@ def init(name: str, repo: Path, github: bool) -> None:
     path = printable(display_path(write_starter(root, name)))
     lines = [Line(f"Wrote {path}. Try it: ", copy=trial_command(name))]
     if github:
-        workflow = printable(display_path(write_workflow(root, local_publishers(root))))
+        workflow = printable(display_path(write_workflow(root, *local_publishers(root))))
         advice = (
             f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge the files, "
             "see with `flue-ci doctor --github` that nothing is missing, then comment on a pull request: "

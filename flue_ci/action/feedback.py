@@ -12,12 +12,13 @@ from flue_ci.action.target import Target, trigger_of
 from flue_ci.assembly import make_forge
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
-from flue_ci.core.ports import Discussions, Reaction
+from flue_ci.core.ports import Discussions, Forge, Reaction, Rereading
 from flue_ci.core.text import one_line, plural
 from flue_ci.gate.event import Event, run_page
+from flue_ci.gate.push_box import find_tick, is_same_text
 from flue_ci.gate.workflow_commands import workflow_command
-from flue_ci.publish.comment import error_reply, killed_reply
-from flue_ci.publish.progress_comment import finish_killed_comments
+from flue_ci.publish.comment import error_reply, killed_push_reply, killed_reply
+from flue_ci.publish.progress_comment import finish_killed_comments, is_same_account
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import read_settings
 
@@ -130,9 +131,27 @@ async def _finish_comments(job: ActionJob, event: Event, number: int) -> None:
     """Ends the run's comment; where the gate promised an answer and there is none yet, it is written now."""
     forge = make_forge(job.settings, job.say, retry_timeout=_RETRY_SECONDS)
     try:
+        if find_tick(event.text_before, event.text):
+            is_open = await _open_box(forge, event)
+            if is_open and job.inputs.has_reacted:
+                await _answer(forge, event, job.redact(killed_push_reply(job.run_url)), job.say)
+            return
         count, total = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url, job.redact)
         job.say(f"finished {plural(count, 'progress comment')}")
         if not total and job.inputs.has_reacted and not job.inputs.report:
             await _answer(forge, event, job.redact(killed_reply(job.run_url)), job.say)
     finally:
         await forge.close()
+
+
+async def _open_box(forge: Forge, event: Event) -> bool:
+    """The box that was ticked as it was before, for another try; False when it was answered or changed meanwhile. A
+    change that was pushed already is found there, and not pushed again."""
+    assert event.comment_id and isinstance(forge, Rereading)
+    if not is_same_account(Account(id=event.author_id, login=event.author), await forge.me()):
+        return False
+    comment = await forge.reread(Comment(id=event.comment_id, author=Account(), body=""))
+    is_ticked = is_same_text(comment.body, event.text)
+    if is_ticked:
+        await forge.edit(comment, event.text_before)
+    return is_ticked

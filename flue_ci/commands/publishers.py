@@ -1,27 +1,43 @@
 """What the agents of a checkout publish, and so which permissions their workflow needs."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from flue_ci.core.errors import SpecError
+from flue_ci.core.permissions import TICK
 from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.registry import publisher_names
 from flue_ci.spec.load import find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec
 
 
-def publishers_of(specs: Iterable[AgentSpec]) -> tuple[str, ...]:
-    """The publishers that these specs name, each once."""
+def publishers_of(specs: Collection[AgentSpec]) -> tuple[str, ...]:
+    """The publishers that these specs name, each once; with `TICK` where one waits for a tick."""
     names = (name for spec in specs for name in publisher_names(publishing(spec)))
-    return tuple(dict.fromkeys(names))
+    ticks = (TICK for spec in specs if waiting_changes(spec))
+    return tuple(dict.fromkeys([*names, *ticks]))
 
 
-def local_publishers(root: Path) -> tuple[str, ...]:
-    """Those of the specs in a checkout, as far as they can be read."""
+def waiting_changes(spec: AgentSpec) -> str:
+    """The publisher of the changes that waits for a tick; "" for none."""
+    changes = spec.publish.changes
+    if spec.publish.when == "ask" and changes in publisher_names(publishing(spec)):
+        return changes
+    return ""
+
+
+def local_publishers(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of the specs in a checkout, as far as they can be read: what is published at once, and what waits for a
+    tick."""
     specs = []
     for path in find_specs(root):
         try:
             specs.append(load_spec(path))
         except SpecError:
             continue  # `validate` says what is wrong
-    return publishers_of(specs)
+    at_once = []
+    for spec in specs:
+        names = publisher_names(publishing(spec))
+        at_once += [name for name in names if name != waiting_changes(spec)]
+    waiting = filter(None, map(waiting_changes, specs))
+    return tuple(dict.fromkeys(at_once)), tuple(dict.fromkeys(waiting))

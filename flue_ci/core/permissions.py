@@ -7,6 +7,9 @@ Source: https://docs.github.com/rest/authentication/permissions-required-for-git
 from collections.abc import Iterable, Mapping
 
 _LEVELS = ("none", "read", "write")
+TICK = (
+    "tick"  # no publisher of its own: the saved change of a box (`publish.when: ask`) is fetched by the job that pushes
+)
 # What a job reads before it publishes anything: in a private repository each of them has to be given.
 READS = {"contents": "read", "checks": "read", "issues": "read", "pull-requests": "read"}
 PERMISSIONS: Mapping[str, Mapping[str, str]] = {
@@ -18,6 +21,7 @@ PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     "labels": {"issues": "write", "pull-requests": "write"},
     "triage": {"issues": "write"},
     "check-run": {"checks": "write"},
+    TICK: {"actions": "read"},
     "reply": {"issues": "write", "pull-requests": "write"},
 }
 _REASONS = {
@@ -27,6 +31,7 @@ _REASONS = {
     ("checks", "write"): "check runs, and what fails",
     ("issues", "read"): "the discussion",
     ("issues", "write"): "comments on issues, and reactions",
+    ("actions", "read"): "the saved report, an artifact of the run that made it",
     ("pull-requests", "read"): "what the pull request is about",
     ("pull-requests", "write"): "comments on pull requests",
 }

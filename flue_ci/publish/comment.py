@@ -227,6 +227,15 @@ def killed_reply(run_url: str) -> str:
     return f"{MARKER} help -->\n### 🛑 The job ended before it could answer · {_log_link(run_url)}\n\n{_KILL_TEXT}"
 
 
+def killed_push_reply(run_url: str) -> str:
+    """The answer to a ticked box whose job was killed; the box is open again."""
+    text = (
+        "It was to push the saved change, and cannot say whether it did. Nothing is lost: tick the box again. What is "
+        "pushed already is not pushed twice."
+    )
+    return f"{MARKER} help -->\n### 🛑 The job ended before it could answer · {_log_link(run_url)}\n\n{text}"
+
+
 def _log_link(run_url: str) -> str:
     return f"[log of the job]({run_url})"
 

@@ -14,6 +14,7 @@ from flue_ci.report.links import Commit
 from flue_ci.report.report import Report
 from flue_ci.report.words import shorten_markdown, with_smaller_headings
 from flue_ci.safety.markdown import LinkPolicy, code_block, escape, inline_code, untrusted_markdown
+from flue_ci.safety.suggestion_blocks import without_suggestions
 
 SEVERITY_MARKS = {"critical": "🔴", "high": "🟠", "medium": "🟡", "low": "🔵"}
 _MAX_LISTED = 30
@@ -110,4 +111,4 @@ def _item(comment: ReviewComment, commit: Commit, policy: LinkPolicy) -> str:
 def _words(body: str, policy: LinkPolicy) -> str:
     if not body.strip():
         return ""
-    return with_smaller_headings(untrusted_markdown(body, policy))
+    return with_smaller_headings(without_suggestions(untrusted_markdown(body, policy)))

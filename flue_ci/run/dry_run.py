@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from flue_ci.agent.system_prompt import build_task
 from flue_ci.agent.tools.toolbox import make_tools
-from flue_ci.core.permissions import permissions_of
+from flue_ci.core.permissions import TICK, permissions_of
 from flue_ci.core.ports import Limits
 from flue_ci.core.text import human_bytes, human_cost, human_seconds, one_line
 from flue_ci.git.source import Source
@@ -60,7 +60,8 @@ def describe_publishing(publishing: Publishing, place: str = "") -> str:
     text = ", ".join(parts)
     if place:
         text += f", on {place}"
-    return f"{text}; needs {needs(names)}" if names else text
+    ticks = [TICK] if publishing.when == "ask" and publishing.changes in names else []
+    return f"{text}; needs {needs([*names, *ticks])}" if names else text
 
 
 def needs(publishers: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from flue_ci.core.errors import UsageError
-from flue_ci.core.permissions import READS, permission_lines, permissions_of, writes_contents
+from flue_ci.core.permissions import READS, TICK, permission_lines, permissions_of, writes_contents
 from flue_ci.core.text import AGENT_NAME, one_line
 from flue_ci.spec.json_schema import config_schema, json_schema
 
@@ -23,6 +23,18 @@ _TASKS = {  # of agents whose task is what they are asked
     "triage": "It crashes when the file is empty.",
 }
 _PERMISSIONS = re.compile(r"^    permissions:\n(?:      .*\n)+", re.MULTILINE)  # of a job
+_REQUEST = "contains(github.event.comment.body || github.event.review.body, '/flue')"
+_NO_TICK = "github.event.action != 'edited'"
+_BOX = "contains(github.event.changes.body.from, '<!-- flue-ci push')"
+_TICK_LINES = {  # what is otherwise in a workflow that also answers ticks
+    "issue_comment: {types: [created]}": "issue_comment: {types: [created, edited]}",
+    "on the runner\n": "here\n",
+    f"    {_REQUEST} && github.actor || github.run_id": (
+        f"    ({_BOX} && github.event.comment.id) ||\n"
+        f"    ({_NO_TICK} && {_REQUEST} && github.actor) ||\n    github.run_id"
+    ),
+    f"if: ${{{{ {_REQUEST} }}}}": f"if: ${{{{ {_NO_TICK} && {_REQUEST} }}}}",
+}
 _TASK = "Correct the spelling in README.md."
 
 
@@ -40,14 +52,30 @@ def starter_spec(name: str) -> str:
     return _read("agent.yml").replace("{name}", name)
 
 
-def starter_workflow(publishers: Collection[str] = ("comment",)) -> str:
+def starter_workflow(publishers: Collection[str] = ("comment",), waiting: Collection[str] = ()) -> str:
     """The text of the workflow for agents that publish so, with the least permissions for that. Where one writes code,
-    it has two jobs: no job has both the model's key and the right to write code."""
-    if not writes_contents(publishers):
-        return _with_permissions(_read("workflow.yml"), permissions_of({*publishers, "comment"}))
+    it has two jobs: no job has both the model's key and the right to write code. `waiting` are the publishers that wait
+    for a tick, which one more job answers."""
     reads = {name: level for name, level in READS.items() if name != "checks"}  # those are for the agent
-    publishing = permissions_of({*publishers, "comment"}, reads)
-    return _with_permissions(_read("workflow-two-jobs.yml"), permissions_of(["comment"]), publishing)
+    tick = [TICK] if waiting else []
+    if writes_contents(publishers):
+        jobs = [permissions_of(["comment"]), permissions_of([*publishers, "comment", *tick], reads)]
+        text = _read("workflow-two-jobs.yml")
+    else:
+        jobs = [permissions_of({*publishers, "comment"})]
+        text = _read("workflow.yml")
+    if waiting:
+        jobs.append(permissions_of([*waiting, "comment", *tick], reads))
+        text = _with_tick(text)
+    return _with_permissions(text, *jobs)
+
+
+def _with_tick(workflow: str) -> str:
+    """A workflow that also answers the tick of a box, in a job that has no keys and runs no agent."""
+    for old, new in _TICK_LINES.items():
+        assert old in workflow
+        workflow = workflow.replace(old, new, 1)
+    return f"{workflow}\n{_read('tick-job.yml')}"
 
 
 def _with_permissions(workflow: str, *jobs: Mapping[str, str]) -> str:
@@ -101,10 +129,10 @@ def workflow_path(repo: Path) -> Path:
     return path
 
 
-def write_workflow(repo: Path, publishers: Collection[str] = ("comment",)) -> Path:
+def write_workflow(repo: Path, publishers: Collection[str] = ("comment",), waiting: Collection[str] = ()) -> Path:
     """Write `.github/workflows/flue.yml` for agents that publish so, and return its path. Raises `UsageError`, also
     when there is one already."""
-    return _write_new(workflow_path(repo), starter_workflow(publishers))
+    return _write_new(workflow_path(repo), starter_workflow(publishers, waiting))
 
 
 def _write_new(path: Path, text: str) -> Path:

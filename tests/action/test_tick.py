@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from flue_ci.action.context import open_context, read_event
+from flue_ci.action.feedback import finish_killed_run
 from flue_ci.action.job import start_job
 from flue_ci.action.republish import publish_from_job
 from flue_ci.action.saved_change import NothingSaved, fetch_saved_change
@@ -490,3 +491,19 @@ def test_a_tick_on_an_issue_opens_the_pull_request(tmp_path: Path) -> None:
         code, line = world.tick()
         assert (code, line[:20]) == (0, "✅ [**pull request**]"[:20]), line
         assert [pull["title"] for pull in github.pulls.values()]
+
+
+def test_a_tick_whose_job_was_killed_opens_the_box_again_and_says_that_nothing_is_lost(saved: World) -> None:
+    before = saved.answer["body"]
+    assert finish_killed_run(saved.event("mona") | {"FLUE_CI_REACTED": "true"}) == 0
+    assert saved.answer["body"] == before
+    (_, reply) = saved.github.comments
+    assert "Nothing is lost: tick the box again." in reply["body"]
+
+
+def test_a_killed_job_says_nothing_about_a_box_that_is_answered_already(saved: World) -> None:
+    environ = saved.event("mona") | {"FLUE_CI_REACTED": "true"}
+    saved.answer["body"] = answered = saved.answer["body"].replace("- [x]", "Pushed:")
+    assert finish_killed_run(environ) == 0
+    assert saved.answer["body"] == answered
+    assert len(saved.github.comments) == 1

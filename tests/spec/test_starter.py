@@ -94,6 +94,31 @@ def test_who_writes_code_has_no_key_and_who_has_a_key_writes_no_code(publishers:
     assert jobs["answer"]["permissions"] == permissions_of(["comment"])
 
 
+@pytest.mark.parametrize("publishers", [["comment"], ["comment", "pull-request"]])
+def test_a_box_is_answered_by_a_job_of_its_own(publishers: list[str]) -> None:
+    workflow = yaml.load(starter_workflow(publishers, ["commit"]), yaml.BaseLoader)
+    jobs = workflow["jobs"]
+    assert workflow["on"]["issue_comment"]["types"] == ["created", "edited"]
+    assert "changes.body.from" in workflow["concurrency"]["group"]
+    assert "action != 'edited'" in jobs["answer"]["if"]
+    assert jobs["answer"]["permissions"]["contents"] == "read"
+    example = yaml.load(EXAMPLE.with_name("push.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
+    assert jobs["push"] == example["jobs"]["push"]
+    if "publish" in jobs:  # it looks up the digest of the artifact that the box names
+        assert jobs["publish"]["permissions"]["actions"] == "read"
+
+
+def test_init_reads_which_agents_wait_for_a_tick(tmp_path: Path) -> None:
+    folder = tmp_path / ".flue" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "tidy.yml").write_text("version: 1\nprompt: x\npublish: {changes: commit, when: ask}\n")
+    assert CliRunner().invoke(cli, ["init", "explain", "--github", "--repo", str(tmp_path)]).exit_code == 0
+    workflow = (tmp_path / ".github" / "workflows" / "flue.yml").read_text()
+    assert workflow == starter_workflow(["comment"], ["commit"])
+    done = CliRunner().invoke(cli, ["validate", "--repo", str(tmp_path)])
+    assert "note:" not in done.output
+
+
 @pytest.mark.parametrize("publishers", [[], ["comment"], ["suggest"], ["review", "labels"], ["check-run"]])
 def test_one_job_has_exactly_the_permissions_of_its_publishers(publishers: list[str]) -> None:
     (job,) = yaml.safe_load(starter_workflow(publishers))["jobs"].values()
