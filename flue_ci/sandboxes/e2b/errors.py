@@ -77,8 +77,9 @@ class VendorError(Exception):
     `status` is the HTTP status of the control plane's answer (0: none, or unknown). `is_gone`: the sandbox has
     ended. `is_mismatch`: the SDK is not the one we know, or the server does not speak its protocol. `is_refusal`:
     E2B understood the request and declined it, or cannot be understood; `is_permanent`: the sandbox would answer
-    the same again. `is_full`: its disk has no room, in bytes or in files. `is_turned_away`: the request surely did nothing. `exit_code` is what a command ended with, -1
-    after a signal or at E2B's deadline; None: it did not end.
+    the same again. `is_full`: its disk has no room, in bytes or in files. `is_turned_away`: the request surely
+    did nothing. `exit_code` is what a command ended with, -1 after a signal or at E2B's deadline; None: it did not
+    end.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -148,7 +149,8 @@ def refusal_error(error: VendorError, text: str, template: str = "") -> RequestR
     """What E2B refused, for the person who can do something about it. `text` describes the error."""
     if error.is_mismatch and ("envdVersion" in text or isinstance(error.cause, ValueError)):
         hint = "bring the server that E2B_API_URL or E2B_DOMAIN names up to date, or build the template again"
-        return RequestRefusal(f"E2B's answer does not say which daemon the sandbox has (envdVersion): {text}", hint=hint)
+        message = "E2B's answer does not say which daemon the sandbox has (envdVersion)"
+        return RequestRefusal(f"{message}: {text}", hint=hint)
     if error.is_mismatch:
         hint = "install the e2b package that flue-ci asks for; the server may also not speak E2B's protocol"
         return RequestRefusal(f"the E2B SDK failed: {type(error.cause).__name__}: {text}", hint=hint)
