@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from flue_ci.core.errors import SandboxError
+from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.core.network_variables import lasting_fault, route
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
@@ -173,6 +173,15 @@ def refusal_error(error: VendorError, text: str, template: str = "") -> RequestR
         message = "E2B refused the sandbox's lifetime"
         hint = "lower `sandbox.timeout`: a Hobby plan allows 1h, a Pro plan 24h"
     return RequestRefusal(f"{message}: {text}", hint=hint)
+
+
+def template_error(error: SandboxLost) -> SandboxError | None:
+    """For a sandbox that cannot run its first command: what its template lacks, or None."""
+    cause = error.__cause__
+    if isinstance(cause, VendorError) and cause.is_invalid_argument and "bash" in str(cause):
+        hint = "use a template with bash in /bin; `base` has it"
+        return SandboxError(f"the template of the sandbox has no bash: {one_line(str(cause), 200)}", hint=hint)
+    return None
 
 
 def network_error(error: VendorError, url: str) -> RequestRefusal | None:

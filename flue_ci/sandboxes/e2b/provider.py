@@ -152,7 +152,10 @@ class E2BProvider:
             )
             cleanup.pop_all()
             cleanup.push_async_callback(sandbox.close)
-            await sandbox.initialize()
+            try:
+                await sandbox.initialize()
+            except SandboxLost as error:
+                raise errors.template_error(error) or error from error.__cause__
             cleanup.pop_all()
         return sandbox
 
