@@ -22,8 +22,10 @@ from flue_ci.git.submodules import Submodule, is_on, list_submodules, public_add
 from flue_ci.settings import GitHubSettings
 
 MAX_SUBMODULES = 100
+MAX_NOTES = 20  # on the submodules of one repository
 MAX_LEVELS = 5  # of submodules in submodules
 MAX_BYTES = 4_000_000_000  # of all submodules together
+MAX_LFS_BYTES = 1_000_000_000  # of all contents of Git LFS together
 _AT_ONCE = 4
 
 
@@ -57,6 +59,8 @@ class Origin:
 class _Budget:
     count: int = MAX_SUBMODULES
     size: int = MAX_BYTES
+    lfs_size: int = field(default_factory=lambda: MAX_LFS_BYTES)
+    lfs_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
@@ -95,7 +99,10 @@ async def _add(source: Source, options: ContentOptions, origin: Origin, budget: 
         rest = (note for note in source.notes if note != SUBMODULES_NOTE)
         source = replace(source, submodules=submodules, notes=(*rest, *notes))
     if options.lfs:
-        files, notes = await fetch_lfs_files(source, origin.checkout, origin.git_dirs, origin.remote)
+        async with budget.lfs_lock:
+            places = (origin.checkout, origin.git_dirs, origin.remote)
+            files, notes = await fetch_lfs_files(source, *places, limit=budget.lfs_size)
+            budget.lfs_size -= sum(path.stat().st_size for path in {file.content for file in files})
         rest = (note for note in source.notes if note != LFS_NOTE)
         source = replace(source, lfs_files=files, notes=(*rest, *notes))
     return source
@@ -133,8 +140,20 @@ async def _submodules(
         notes.extend(f"{name}: {note}" for note in child.notes)
         submodules[link.path] = child
 
-    await together(*(bring(number, link) for number, link in enumerate(links)))
-    return {path: submodules[path] for path in sorted(submodules)}, sorted(notes)
+    await together(*(bring(number, link) for number, link in enumerate(links[:MAX_SUBMODULES])))
+    notes = _bound(sorted(notes), len(links))
+    return {path: submodules[path] for path in sorted(submodules)}, notes
+
+
+def _bound(notes: list[str], count: int) -> list[str]:
+    """At most `MAX_NOTES` of them, and one on the rest; `count` is the number of submodules."""
+    surplus: list[str] = []
+    if len(notes) > MAX_NOTES:
+        surplus.append(f"{len(notes) - MAX_NOTES:,} more notes on submodules are left out")
+    if count > MAX_SUBMODULES:
+        rest = count - MAX_SUBMODULES
+        surplus.append(f"{rest:,} more submodules are empty directories inside: only {MAX_SUBMODULES} come along")
+    return notes[:MAX_NOTES] + surplus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,13 +190,11 @@ class _Fetch:
         source = await open_checkout(place, history=1, scratch=scratch, git_dirs=git_dirs)
         origin = replace(self.origin, checkout=place, trusted_commit="", remote=None)
         with suppress(WorkspaceError):
-            origin = replace(origin, remote=self._remote(link, scratch)[0])
+            origin = replace(origin, remote=(await self._remote(link, scratch))[0])
         return source, origin
 
     async def _open_remote(self, link: Submodule, scratch: Path) -> tuple[Source, Origin]:
-        remote, is_same = self._remote(link, scratch)
-        if not is_on(self.origin.server_url, remote.url):
-            remote = replace(remote, addresses=await public_addresses(remote.url))
+        remote, is_same = await self._remote(link, scratch)
         try:
             source = await _open(remote, link)
         except ForgeError as error:  # GitLab redirects to the address with its ending
@@ -190,7 +207,7 @@ class _Fetch:
             trusted_commit = link.commit
         return source, replace(self.origin, checkout=None, remote=remote, trusted_commit=trusted_commit)
 
-    def _remote(self, link: Submodule, scratch: Path) -> tuple[Remote, bool]:
+    async def _remote(self, link: Submodule, scratch: Path) -> tuple[Remote, bool]:
         """Its repository, and whether the trusted commit has the same submodule at the same commit."""
         parent, server_url = self.origin.remote, self.origin.server_url
         base, token = "", ""
@@ -202,6 +219,8 @@ class _Fetch:
         remote = Remote(url=address, token=token, scratch=scratch, max_bytes=max(self.budget.size, 0))
         if parent:
             remote = replace(remote, retry=parent.retry, notify=parent.notify)
+        if not is_on(server_url, address):
+            remote = replace(remote, addresses=await public_addresses(address))
         return remote, link in self.trusted_links
 
     def _address(self, url: str, base: str) -> str:

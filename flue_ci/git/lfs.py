@@ -21,7 +21,6 @@ from flue_ci.git.path_rules import display_name
 from flue_ci.git.snapshot import LFS_POINTER, POINTER_SIZE
 from flue_ci.git.source import LfsFile, Source, new_repository
 
-MAX_BYTES = 1_000_000_000  # of all contents together
 _SHORTEST = 120  # bytes of a pointer
 _LIST_BYTES = 200_000_000
 _CHUNK = 1 << 20
@@ -36,10 +35,11 @@ class _Pointer:
 
 
 async def fetch_lfs_files(
-    source: Source, checkout: Path | None, git_dirs: tuple[Path, ...], remote: Remote | None
+    source: Source, checkout: Path | None, git_dirs: tuple[Path, ...], remote: Remote | None, *, limit: int
 ) -> tuple[tuple[LfsFile, ...], list[str]]:
     """The files of `source` with what their pointers stand for, and notes on those that stay pointers: one for each
-    reason. `checkout` is the work tree on this host, `remote` the repository on its forge."""
+    reason. `checkout` is the work tree on this host, `remote` the repository on its forge; `limit`: bytes of all
+    contents together."""
     pointers = sorted(await _pointers(source), key=lambda pointer: (pointer.size, pointer.path))
     if not pointers:
         return (), []
@@ -49,8 +49,8 @@ async def fetch_lfs_files(
     total, by_oid = 0, dict[str, _Pointer]()
     for pointer in pointers:
         total += pointer.size
-        if total > MAX_BYTES:
-            problems.setdefault(pointer.oid, f"all of them are more than {human_bytes(MAX_BYTES)}")
+        if total > limit:
+            problems.setdefault(pointer.oid, f"all of them are more than {human_bytes(limit)}")
         else:
             by_oid.setdefault(pointer.oid, pointer)
     if checkout:

@@ -23,6 +23,7 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import Retry
 from flue_ci.core.text import one_line
 from flue_ci.git.fetch import Remote
+from flue_ci.git.submodules import is_public
 
 _TYPE = "application/vnd.git-lfs+json"
 _BATCH = 100  # objects in one request, which GitHub takes
@@ -59,6 +60,31 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+class _PublicConnection(http.client.HTTPSConnection):
+    """Asks no address that is not public. Behind a proxy it is the proxy that has the address."""
+
+    is_direct = True
+
+    def set_tunnel(self, *arguments: Any, **options: Any) -> None:
+        self.is_direct = False
+        super().set_tunnel(*arguments, **options)
+
+    def connect(self) -> None:
+        super().connect()
+        address = self.sock.getpeername()[0]
+        if self.is_direct and not is_public(address):
+            self.close()
+            raise ForgeError(f"{self.host} is at {address}, an address that is not public")
+
+
+class _PublicHandler(urllib.request.HTTPSHandler):
+    """For servers other than the forge: what a stranger's file names is not to lead into the network of this machine,
+    nor are the places that such a server names."""
+
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(_PublicConnection, request)
 
 
 async def download(remote: Remote, objects: Sequence[LfsObject], folder: Path) -> dict[str, str]:
@@ -104,7 +130,8 @@ def _ask(remote: Remote, batch: Sequence[LfsObject]) -> Any:
     body = {"operation": "download", "transfers": ["basic"], "hash_algo": "sha256", "objects": wishes}
     headers = {"Accept": _TYPE, "Content-Type": _TYPE} | _authorization(remote)
     url = f"{remote.url.removesuffix('.git')}.git/info/lfs/objects/batch"
-    with _open(urllib.request.Request(url, json.dumps(body).encode(), headers)) as answer:  # noqa: S310 (see `_open`)
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 (an address that git takes)
+    with _open(remote, request) as answer:
         if answer.status != 200:
             raise ForgeError(_describe(answer.status, url))
         text = answer.read(_ANSWER_BYTES)
@@ -172,7 +199,7 @@ def _follow(remote: Remote, place: _Place) -> Any:
     for _ in range(_REDIRECTS):
         try:
             request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 (see `_may_ask`)
-            answer = _open(request)
+            answer = _open(remote, request)
         except ValueError:
             raise ForgeError("the forge names an address or a header that cannot be asked with") from None
         if answer.status == 200:
@@ -187,11 +214,14 @@ def _follow(remote: Remote, place: _Place) -> Any:
     raise ForgeError("the forge redirects again and again")
 
 
-def _open(request: urllib.request.Request) -> Any:
+def _open(remote: Remote, request: urllib.request.Request) -> Any:
     """The answer, whatever its status. Raises `_Temporary` for a server out of reach, or in trouble."""
     url = request.full_url
+    handlers: list[Any] = [_NoRedirect]
+    if remote.addresses:
+        handlers.append(_PublicHandler)
     try:
-        answer = urllib.request.build_opener(_NoRedirect).open(request, timeout=_SECONDS)
+        answer = urllib.request.build_opener(*handlers).open(request, timeout=_SECONDS)
     except urllib.error.HTTPError as error:
         answer = error
     except (OSError, http.client.HTTPException) as error:

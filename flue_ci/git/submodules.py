@@ -17,6 +17,7 @@ _LIST_BYTES = 200_000_000
 _MODULES_BYTES = 1_000_000
 _KEYS = r"^submodule\..*\.(path|url)$"
 _SSH = re.compile(r"(?:[\w.-]+@)?([A-Za-z0-9][\w.-]*):(?!/{2})(.+)")  # as scp writes it
+_HOST = re.compile(r"[a-z0-9_.-]+")
 _PATH = re.compile(r"/(?!/)[\w.~/%+-]+")
 _PORTS = {"http": 80, "https": 443}
 _HOSTS_HINT = "name it in the spec: workspace: {{submodules: {{hosts: [{}]}}}}"
@@ -72,7 +73,7 @@ def submodule_address(url: str, *, parent: str, server_url: str, hosts: Collecti
         raise WorkspaceError(".gitmodules has no address of it")
     name = one_line(url, 100)
     parts = _split(_absolute(url, parent))
-    if not parts or not parts.hostname:
+    if not parts or not parts.hostname or not _HOST.fullmatch(parts.hostname):
         raise WorkspaceError(f"its address {name} is none for https or ssh")
     path = parts.path.rstrip("/")
     if not _PATH.fullmatch(path) or {"", ".", ".."} & set(path[1:].split("/")) or parts.query or parts.fragment:

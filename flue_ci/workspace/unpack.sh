@@ -51,7 +51,7 @@ if [ "$staged" != "$tree" ]; then
   trust_contents
 fi
 if [ -s .git/flue-ci/intent-to-add ]; then
-  GIT_LITERAL_PATHSPECS=1 git add -f -N --pathspec-from-file=.git/flue-ci/intent-to-add --pathspec-file-nul
+  GIT_LITERAL_PATHSPECS=1 xargs -0 git add -f -N -- <.git/flue-ci/intent-to-add # an old git reads no file of paths
 fi
 rm -f .git/info/attributes
 printf 'flue-ci-root=%s\n' "$root"

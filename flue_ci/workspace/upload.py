@@ -24,7 +24,7 @@ UPLOAD_SECONDS = 600.0
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
 WORK_TREE_MISSING = 93  # exit code of scripts that work on a work tree of others
 _SIMPLE_PROGRAMS = 92  # exit code of create_store.sh
-_FULL = re.compile("No space left|quota exceeded|Read-only file system|Permission denied")
+_FULL = re.compile(".*(?:No space left|quota exceeded|Read-only file system|Permission denied).*")
 _MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 
 
@@ -142,7 +142,8 @@ def _printed_value(result: ExecResult, name: str) -> str:
     message = f"the repository could not be unpacked in the sandbox: {last_line(result)}"
     if result.exit_code == _SIMPLE_PROGRAMS:
         message = f"programs of the sandbox lack what flue-ci needs to bring changes back: {last_line(result)}"
-    elif _FULL.search(message):
+    elif match := _FULL.search(plain(result.output.decode("utf-8", "replace"))):
+        message = f"the repository could not be unpacked in the sandbox: {one_line(match[0], 200)}"
         hint = "Is its disk full, or does its home belong to root or lie on a read-only file system?"
     raise WorkspaceError(message, hint=hint)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from flue_ci.core.errors import WorkspaceError
+from flue_ci.core.errors import ForgeError, WorkspaceError
 from flue_ci.core.retry import RetryPolicy
+from flue_ci.git import contents
 from flue_ci.git.contents import CheckoutContents, ContentOptions, Origin, add_contents
 from flue_ci.git.fetch import Remote, fetch_commit, open_remote
 from flue_ci.git.lfs_api import LfsObject, download
@@ -22,6 +23,7 @@ from flue_ci.settings import GitHubSettings
 from tests.git.test_fetch import BASIC, TOKEN, GitServer
 from tests.git.test_fetch import _Handler as GitHandler
 from tests.support.repos import Repo, new_repo
+from tests.support.tunnel import Company
 
 PARENT = "https://github.com/ada/tools.git"
 RETRY = RetryPolicy(attempts=2, first_wait=0.01)
@@ -64,12 +66,14 @@ def test_an_address_of_a_submodule_is_one_for_https(url: str, result: str) -> No
         *("https://git.example.net/a", "https://github.com.example.net/o/n", "https://github.com@example.net/o/n"),
         *("https://github.com/o/../n", "https://github.com/o/n?x=1", "https://github.com/o/n#x", "https://github.com/"),
         *("https://github.com:8443/o/n", "https://github.com:x/o/n", "https://github.com/o n", "-oProxyCommand=x:y"),
+        *("https://git.net\\.x.example.com/a", "https://git.net%2f.x.example.com/a", "https://[::1]/a"),
+        *("https://1.2.3.4;.x.example.com/a", "https://git.net&.x.example.com/a", "https://\u0131.x.example.com/a"),
         *("../../../../etc/passwd", "https://github.com//o", "https://github.com/ä/n"),
     ],
 )
 def test_other_addresses_are_not_asked(url: str) -> None:
     with pytest.raises(WorkspaceError):
-        address(url, "git.example.org")
+        address(url, "git.example.org", "*.x.example.com", "::1")
 
 
 def test_a_relative_address_needs_a_repository_on_the_forge() -> None:
@@ -275,6 +279,40 @@ async def test_a_checkout_fetches_what_it_lacks_without_a_token_for_others(
     assert source.notes[0].endswith("; git submodule update --init brings it")
 
 
+async def test_of_very_many_submodules_some_come_and_the_notes_stay_short(
+    forge: Forge, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "MAX_SUBMODULES", 30)
+    repo = new_repo(forge.root / "ada/tools.git", {"o": ("file", b"o")})
+    repo.git("update-index", "--index-info", stdin=b"".join(b"160000 %040d\td/%06d\n" % (1, n) for n in range(20_000)))
+    repo.git("commit", "-qm", "very many")
+    source = await open_all(forge, scratch, repo.line("rev-parse", "HEAD"))
+    assert len(source.notes) == 22
+    assert source.notes[-2:] == (
+        "10 more notes on submodules are left out",
+        "19,970 more submodules are empty directories inside: only 30 come along",
+    )
+
+
+async def test_the_contents_of_all_submodules_share_one_limit(
+    forge: Forge, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "MAX_LFS_BYTES", 700)
+    files = {name: ("file", pointer(name.encode() * 500)) for name in "abc"}
+    for name in "abc":
+        forge.keep(name.encode() * 500)
+    attributes = {".gitattributes": ("file", b"* filter=lfs\n.git* -filter\n")}
+    commits = {}
+    for name in "bc":
+        inner = new_repo(forge.root / f"ada/{name}.git", {name: files[name], **attributes})
+        commits[name] = (f"../{name}.git", inner.line("rev-parse", "HEAD"))
+    repo = new_repo(forge.root / "ada/tools.git", {"o": ("file", b"o")})
+    head = with_submodules(repo, commits)
+    source = await open_all(forge, scratch, head, ContentOptions(submodules=True, lfs=True), trusted=head)
+    assert sorted(len(child.lfs_files) for child in source.submodules.values()) == [0, 1]
+    assert "all of them are more than 200 B" in source.notes[0]
+
+
 async def fetch(forge: Forge, folder: Path, *objects: LfsObject, token: str = TOKEN) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     remote = Remote(url=forge.url(), token=token, scratch=folder, retry=RETRY)
@@ -292,6 +330,22 @@ async def test_contents_come_from_where_the_forge_says_with_its_headers_alone(fo
     for each in wanted:
         assert len((scratch / each.oid).read_bytes()) == each.size
     assert all('"X-Signature": "abc"' in header for path, header in forge.requests if path.startswith("/content/"))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "message"),
+    [(("140.82.112.3",), "localhost is at .*, an address that is not public"), ((), "localhost answers 501")],
+    ids=["other", "forge"],
+)
+async def test_a_server_that_is_not_the_forge_leads_nowhere_in_this_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], message: str
+) -> None:
+    with Company(tmp_path) as company:
+        monkeypatch.setenv("SSL_CERT_FILE", str(company.authority))
+        url = f"https://localhost:{company.port}/a.git"
+        remote = Remote(url=url, scratch=tmp_path, retry=RETRY, addresses=addresses)
+        with pytest.raises(ForgeError, match=message):
+            await download(remote, [LfsObject("0" * 64, 1)], tmp_path)
 
 
 async def test_a_redirect_takes_no_header_along(forge: Forge, scratch: Path) -> None:

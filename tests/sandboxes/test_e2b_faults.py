@@ -14,12 +14,13 @@ import pytest
 
 from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.core.events import Notice, ProgressEvent
-from flue_ci.core.ports import HeaderRule, Network, SandboxRequest
+from flue_ci.core.ports import HeaderRule, Network, SandboxRequest, User
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.sandboxes.e2b.command import classify_exit
 from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, vendor_call
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.e2b.sandbox import E2BSandbox
+from tests.support import e2b_control
 from tests.support.e2b_server import E2BServer
 
 FAST = Timeouts(
@@ -492,11 +493,42 @@ async def test_trouble_that_does_not_pass_is_a_lost_sandbox(server: E2BServer, b
             await asyncio.wait_for(call(), HANG_GUARD)
 
 
-async def test_a_full_disk_is_said_at_once(server: E2BServer, box: E2BSandbox) -> None:
-    server.faults.add("write", status=507, message="not enough disk space available", times=None)
-    with pytest.raises(SandboxLost, match="not enough disk space"):
-        await box.write("x", b"y" * 200_000)
+@pytest.mark.parametrize("user", ["user", "root"])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (507, "not enough disk space available"),
+        (507, "not enough inodes available: open /home/user/x: no space left on device"),
+        (500, "error writing file: write /home/user/x: disk quota exceeded"),
+    ],
+)
+async def test_a_full_disk_is_said_at_once_and_the_sandbox_lives(
+    server: E2BServer, box: E2BSandbox, user: User, status: int, message: str
+) -> None:
+    server.faults.add("write", status=status, message=message, times=1)
+    with pytest.raises(PermissionError, match="No space left on device"):
+        await box.write("x", b"y" * 200_000, user=user)
     assert len(server.recorded("write")) == 1
+    await box.write("x", b"y" * 200_000, user=user)
+
+
+async def test_a_long_command_on_a_full_disk_fails_and_says_why(server: E2BServer, box: E2BSandbox) -> None:
+    server.faults.add("write", status=507, message="not enough disk space available", times=1)
+    result = await box.exec("true " + "x" * 300_000, timeout=20)
+    assert (result.exit_code, result.output) == (126, b"[the command was not started: No space left on device]\n")
+
+
+@pytest.mark.parametrize("version", [None, ""])
+async def test_a_sandbox_without_a_version_is_a_clear_error(
+    server: E2BServer, monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    monkeypatch.setattr(e2b_control, "ENVD_VERSION", version)
+    error = await refused(provider_of(server))
+    assert "which daemon the sandbox has (envdVersion)" in str(error)
+    assert "E2B_API_URL" in error.hint
+    assert len(server.recorded("create")) == 1
+    if version is not None:  # otherwise the list is not read either, and E2B ends it
+        assert server.sandboxes == {}
 
 
 async def test_a_sandbox_that_goes_away_during_an_upload_is_lost(

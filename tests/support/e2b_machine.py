@@ -42,12 +42,14 @@ exec /usr/lib/sudo-shell -p -c 'exec setpriv --reuid 0 --regid 0 --clear-groups 
 class MachineOptions:
     """What differs between templates. `isolate`: with namespaces of its own, as far as possible. `sudo`: without a
     password. `user`: the template's default user, `user` or `root`. `daemon`: the name of the first process; empty: the
-    processes are among those of the machine that the server runs on."""
+    processes are among those of the machine that the server runs on. `without`: programs of `/usr/bin` that are not
+    there."""
 
     isolate: bool = True
     sudo: bool = False
     user: str = "user"
     daemon: str = "envd"
+    without: tuple[str, ...] = ()
 
 
 class Machine:
@@ -110,6 +112,8 @@ class Machine:
             (self._directory / "etc" / name).write_text(line + Path("/etc", name).read_text())
         (self._directory / "etc/shadow").write_text("user:*:20000:0:99999:7:::\nroot:*:20000:0:99999:7:::\n")
         (self._directory / "etc/shadow").chmod(0o600)
+        for name in self.options.without:  # a file that is not there, as overlayfs writes it
+            os.mknod(self._directory / "usr/bin" / name, stat.S_IFCHR, 0)
         os.chown(self._directory / "home/user", _UID, _UID)
         for name in _PLACES:
             (self._directory / name[1:]).chmod(0o1777)

@@ -22,6 +22,7 @@ EDIT_BYTES = 10_000_000
 _CREATE_BYTES = 60_000  # of a new file that travels with its command
 _EDIT_ATTEMPTS = 3  # for a file that something else writes at the same time
 LINE_CHARS = 2_000
+_BINARY = "This is a binary file ({}); look at it with bash (file, xxd, strings)."
 
 
 class Read:
@@ -45,8 +46,7 @@ class Read:
         except ValueError:
             return await self._read_part(path, first, count, context)
         if b"\0" in data[:8_192]:
-            size = human_bytes(len(data))
-            raise ToolError(f"This is a binary file ({size}); look at it with bash (file, xxd, strings).")
+            raise ToolError(_BINARY.format(human_bytes(len(data))))
         lines = source_lines(data.decode("utf-8", "replace").removeprefix(BOM))
         if not lines:
             return ToolOutput(text="[the file is empty]", note="empty")
@@ -58,11 +58,15 @@ class Read:
         """The same for a file that is too large to be transferred."""
         source = shlex.quote(path)
         script = (
-            f"wc -l < {source}; sed -n '{first},{first + count - 1}p;{first + count}q' -- {source} "
+            f"head -c 8192 -- {source} | tr -dc '\\0' | wc -c; wc -l < {source}; "
+            f"sed -n '{first},{first + count - 1}p;{first + count}q' -- {source} "
             f"| cut -b 1-{LINE_CHARS} | head -c 200000"
         )
         result = await context.sandbox.exec(script, timeout=60, limit=300_000)
-        total, _, body = result.output.decode("utf-8", "replace").partition("\n")
+        zeros, _, rest = result.output.decode("utf-8", "replace").partition("\n")
+        if zeros.strip().isdigit() and int(zeros):
+            raise ToolError(_BINARY.format(f"more than {human_bytes(READ_WHOLE_BYTES)}"))
+        total, _, body = rest.partition("\n")
         if not total.strip().isdigit():
             raise ToolError(f"The file cannot be read: {one_line(total)}")
         return _number_lines(source_lines(body), first, max(int(total), first + body.count("\n") - 1))

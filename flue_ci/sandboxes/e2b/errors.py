@@ -5,12 +5,14 @@ imported late, because `--help` and the other sandboxes do not need it.
 """
 
 import asyncio
+import errno
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from flue_ci.core.errors import SandboxError
+from flue_ci.core.errors import SandboxError, SandboxLost
 from flue_ci.core.network_variables import lasting_fault, route
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
@@ -18,6 +20,7 @@ from flue_ci.core.text import one_line
 _NO_FILE = re.compile(
     "no such file|not a directory|path is a file|file name too long|too many levels of symbolic links|does not exist"
 )
+_NO_SPACE = re.compile("no space left on device|disk quota exceeded|input/output error")
 _NO_ACCESS = re.compile("permission denied|operation not permitted|read-only file system")
 KEY_HINT = "set E2B_API_KEY; a key is made at https://e2b.dev/dashboard under API Keys"
 REACH_HINT = "check the network, E2B_DOMAIN and E2B_API_URL; https://status.e2b.dev shows whether E2B has trouble"
@@ -74,8 +77,9 @@ class VendorError(Exception):
     `status` is the HTTP status of the control plane's answer (0: none, or unknown). `is_gone`: the sandbox has
     ended. `is_mismatch`: the SDK is not the one we know, or the server does not speak its protocol. `is_refusal`:
     E2B understood the request and declined it, or cannot be understood; `is_permanent`: the sandbox would answer
-    the same again. `is_turned_away`: the request surely did nothing. `exit_code` is what a command ended with, -1
-    after a signal or at E2B's deadline; None: it did not end.
+    the same again. `is_full`: its disk has no room, in bytes or in files. `is_turned_away`: the request surely
+    did nothing. `exit_code` is what a command ended with, -1 after a signal or at E2B's deadline; None: it did not
+    end.
     """
 
     def __init__(self, cause: Exception) -> None:
@@ -85,8 +89,11 @@ class VendorError(Exception):
         self.status = 0
         self.exit_code: int | None = None
         self.is_gone = self.is_permanent = self.is_missing_file = self.is_invalid_argument = False
-        self.is_turned_away = False
-        self.is_mismatch = self.is_refusal = isinstance(cause, TypeError | AttributeError | KeyError | ImportError)
+        self.is_turned_away = self.is_full = False
+        # `InvalidVersion` is of a library that only the SDK knows.
+        is_odd_version = type(cause).__name__ == "InvalidVersion"
+        self.is_mismatch = isinstance(cause, TypeError | AttributeError | KeyError | ImportError) or is_odd_version
+        self.is_refusal = self.is_mismatch
         if self.is_mismatch:
             return
         import e2b
@@ -97,8 +104,8 @@ class VendorError(Exception):
         is_closed = isinstance(cause, e2b.SandboxUnreachableException) and "port is not open" in str(cause)
         self.is_turned_away = is_closed or isinstance(cause, e2b.RateLimitException)
         is_wrong_key = isinstance(cause, e2b.AuthenticationException)
-        is_full = isinstance(cause, e2b.NotEnoughSpaceException)
-        self.is_permanent = self.is_gone or self.is_invalid_argument or is_wrong_key or is_full
+        self.is_full = isinstance(cause, e2b.NotEnoughSpaceException)
+        self.is_permanent = self.is_gone or self.is_invalid_argument or is_wrong_key or self.is_full
         if is_wrong_key:
             self.status = 401
         elif self.is_gone:
@@ -124,6 +131,8 @@ class VendorError(Exception):
             return FileNotFoundError(f"no such file in the sandbox: {path}")
         if "is a directory" in text:
             return IsADirectoryError(f"is a directory in the sandbox: {path}")
+        if self.is_full or _NO_SPACE.search(text):
+            return PermissionError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if _NO_ACCESS.search(text):
             return PermissionError(f"not allowed in the sandbox: {path}")
         return None
@@ -138,6 +147,10 @@ def mask(text: str, secrets: tuple[str, ...]) -> str:
 
 def refusal_error(error: VendorError, text: str, template: str = "") -> RequestRefusal:
     """What E2B refused, for the person who can do something about it. `text` describes the error."""
+    if error.is_mismatch and ("envdVersion" in text or isinstance(error.cause, ValueError)):
+        hint = "bring the server that E2B_API_URL or E2B_DOMAIN names up to date, or build the template again"
+        message = "E2B's answer does not say which daemon the sandbox has (envdVersion)"
+        return RequestRefusal(f"{message}: {text}", hint=hint)
     if error.is_mismatch:
         hint = "install the e2b package that flue-ci asks for; the server may also not speak E2B's protocol"
         return RequestRefusal(f"the E2B SDK failed: {type(error.cause).__name__}: {text}", hint=hint)
@@ -160,6 +173,15 @@ def refusal_error(error: VendorError, text: str, template: str = "") -> RequestR
         message = "E2B refused the sandbox's lifetime"
         hint = "lower `sandbox.timeout`: a Hobby plan allows 1h, a Pro plan 24h"
     return RequestRefusal(f"{message}: {text}", hint=hint)
+
+
+def template_error(error: SandboxLost) -> SandboxError | None:
+    """For a sandbox that cannot run its first command: what its template lacks, or None."""
+    cause = error.__cause__
+    if isinstance(cause, VendorError) and cause.is_invalid_argument and "bash" in str(cause):
+        hint = "use a template with bash in /bin; `base` has it"
+        return SandboxError(f"the template of the sandbox has no bash: {one_line(str(cause), 200)}", hint=hint)
+    return None
 
 
 def network_error(error: VendorError, url: str) -> RequestRefusal | None:

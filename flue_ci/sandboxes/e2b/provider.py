@@ -143,15 +143,19 @@ class E2BProvider:
                 vendor, attempts = await self._create(request, mark, secrets, observe)
                 if attempts > 1:  # servers that ignore the key have made one for each
                     await finish(self._kill_attempt(mark, but=vendor.sandbox_id))
-            except RequestRefusal:
-                cleanup.pop_all()  # nothing was started
+            except RequestRefusal as error:
+                if not (isinstance(error.__cause__, VendorError) and error.__cause__.is_mismatch):
+                    cleanup.pop_all()  # nothing was started
                 raise
             sandbox = E2BSandbox(
                 vendor, request, timeouts=self.timeouts, observe=observe, secrets=secrets, firewall=self._firewall
             )
             cleanup.pop_all()
             cleanup.push_async_callback(sandbox.close)
-            await sandbox.initialize()
+            try:
+                await sandbox.initialize()
+            except SandboxLost as error:
+                raise errors.template_error(error) or error from error.__cause__
             cleanup.pop_all()
         return sandbox
 

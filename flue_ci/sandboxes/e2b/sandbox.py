@@ -134,7 +134,10 @@ class E2BSandbox:
             if user == "root":
                 remote.apart = replace(self._account, name="root", home="/root")
         if remote.file:
-            await self._upload(remote.file, remote.text.encode(), remote.starter)
+            try:
+                await self._upload(remote.file, remote.text.encode(), remote.starter)
+            except PermissionError as error:  # a full disk is no trouble with `cwd`
+                return ExecResult(exit_code=126, output=f"[the command was not started: {error.strerror}]\n".encode())
         start = time.monotonic()
         await self._supervise(remote)
         return remote.result(cwd, time.monotonic() - start)
@@ -232,7 +235,15 @@ class E2BSandbox:
                 await self._send(source, data, user)
             await write_file(self._run, target, content, uploads)
 
-        await self._repeat(attempt, f"{path} could not be written", path=target, seconds=600 + _upload_seconds(data))
+        doing = f"{path} could not be written"
+        try:
+            await self._repeat(attempt, doing, path=target, seconds=600 + _upload_seconds(data))
+        except PermissionError:
+            if uploads:  # the part that came must not fill the disk
+                with suppress(VendorError):
+                    async with vendor_call(_KILL_SECONDS):
+                        await self._run(f"rm -f -- {' '.join(uploads)}", cwd="/", timeout=5, request_timeout=5)
+            raise
 
     async def _upload(self, path: str, data: bytes | Path, user: User) -> None:
         """By E2B's file API, which acts as root whatever user is named, and gives the file to that user."""
