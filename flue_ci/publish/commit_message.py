@@ -16,12 +16,12 @@ RUN_TRAILER = "Flue-Run"
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 # `Co-authored-by:`, `On-behalf-of:`, `Change-Id:`, `skip-checks:`, `Flue-Run:`.
 _TRAILER_NAME = r"(?i:(?:[a-z0-9]+-)+(?:by|of|to|for|id|checks|run)|flue-[a-z0-9-]+)"
-_TRAILER = re.compile(rf"(?m)^\W*{_TRAILER_NAME}[ \t]*:.*(?:\n[ \t]+\S.*)*\n?")
+_TRAILER = re.compile(rf"(?m)^[^\w\n]*{_TRAILER_NAME}[ \t]*:.*(?:\n[ \t]+\S.*)*\n?")
 _TITLE_TRAILER = re.compile(rf"^(\W*{_TRAILER_NAME})\s*:\s*")
 # `[skip ci]` and its kin, also of other services: `[ci skip]`, `[no ci]`, `[skip netlify]`, `***NO_CI***`.
 _SKIP_WORD = r"(?<![a-z])(?:skip|no[-_ ]*(?:ci|actions|build))(?![a-z])"
 _SKIP = re.compile(rf"\[([^\[\]\n]{{0,60}}?{_SKIP_WORD}[^\[\]\n]{{0,60}})\]", re.IGNORECASE)
-_NO_CI = re.compile(r"\*{2,}\s*(no)[-_ ]*(ci)\s*\*{2,}", re.IGNORECASE)
+_NO_CI = re.compile(r"(?<!\*)\*{2,}\s*(no)[-_ ]*(ci)\s*\*{2,}", re.IGNORECASE)
 _AUTOSQUASH = re.compile(r"^(?:(?:fixup|squash|amend)!\s*)+", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:[a-z]+://|xmpp:)?(?:www\.)?", re.IGNORECASE)
 _MAX_PASSES = 20
