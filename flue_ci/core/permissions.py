@@ -1,4 +1,4 @@
-"""What each way of publishing needs on GitHub: the one table of the least `permissions:` of a job.
+"""What each way of publishing needs on GitHub, and repairing CI: the one table of the least `permissions:` of a job.
 
 `init --github` writes them, `doctor --github` and `--dry-run` compare with them, and a refusal names what is missing.
 Source: https://docs.github.com/rest/authentication/permissions-required-for-github-apps
@@ -19,8 +19,10 @@ PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     "triage": {"issues": "write"},
     "check-run": {"checks": "write"},
     "reply": {"issues": "write", "pull-requests": "write"},
+    "repair": {"actions": "write"},
 }
 _REASONS = {
+    ("actions", "write"): "the failed jobs run again, and their logs",
     ("contents", "read"): "the commit that was asked about, and the specs",
     ("contents", "write"): "the commit, and its branch",
     ("checks", "read"): "what fails, so that the agent knows",
