@@ -9,10 +9,16 @@ from flue_ci.publish.registry import publisher_names
 from flue_ci.spec.load import find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec
 
+REPAIR_WORKFLOW = "https://github.com/flue-ci/flue-ci/blob/main/examples/workflows/repair-ci.yml"
+
 
 def publishers_of(specs: Iterable[AgentSpec]) -> tuple[str, ...]:
-    """The publishers that these specs name, each once."""
-    names = (name for spec in specs for name in publisher_names(publishing(spec)))
+    """The publishers that these specs name, and `repair` where CI is repaired, each once."""
+    names = []
+    for spec in specs:
+        names += publisher_names(publishing(spec))
+        if spec.repair:
+            names.append("repair")
     return tuple(dict.fromkeys(names))
 
 

@@ -60,6 +60,8 @@ def describe_publishing(publishing: Publishing, place: str = "") -> str:
     text = ", ".join(parts)
     if place:
         text += f", on {place}"
+    if publishing.repair:
+        text, names = f"{text}, repairs of CI: at most {publishing.repair} in a row", [*names, "repair"]
     return f"{text}; needs {needs(names)}" if names else text
 
 

@@ -42,7 +42,9 @@ def starter_spec(name: str) -> str:
 
 def starter_workflow(publishers: Collection[str] = ("comment",)) -> str:
     """The text of the workflow for agents that publish so, with the least permissions for that. Where one writes code,
-    it has two jobs: no job has both the model's key and the right to write code."""
+    it has two jobs: no job has both the model's key and the right to write code. It answers comments only, and so has
+    no permission for repairing CI."""
+    publishers = set(publishers) - {"repair"}
     if not writes_contents(publishers):
         return _with_permissions(_read("workflow.yml"), permissions_of({*publishers, "comment"}))
     reads = {name: level for name, level in READS.items() if name != "checks"}  # those are for the agent
