@@ -20,7 +20,9 @@ from flue_ci.core.screen_text import screen_text
 from flue_ci.core.text import first_few, one_line, plural
 from flue_ci.core.workflow_runs import ActionsForge, WorkflowJob, WorkflowRun, WorkflowStep
 from flue_ci.gate.event import Event
+from flue_ci.publish.comment import error_reply
 from flue_ci.publish.commit_message import run_of
+from flue_ci.publish.progress_comment import is_same_account
 
 MAX_LOGS, LOG_CHARS = 5, 15_000  # logs of one run, and characters of each
 _FAILURES = ("failure", "timed_out")
@@ -54,6 +56,7 @@ async def plan_repair(context: JobContext, target: Target, request: AgentRequest
         await forge.rerun_failed_jobs(run.id)
         return Rejection(reason="the failed jobs run once more; an agent starts when they fail again")
     if refusal := await _refuse_attempt(context, target, request):
+        await _announce_end(context, target, refusal)
         return Rejection(reason=refusal)
     jobs = [job for job in await forge.jobs(run.id, run.attempt) if job.conclusion in _FAILURES]
     logs = await together(*(_read_log(context, forge, job) for job in jobs[:MAX_LOGS]))
@@ -150,9 +153,20 @@ async def _refuse_attempt(context: JobContext, target: Target, request: AgentReq
     if count < spec.repair.attempts:
         return ""
     return (
-        f"{plural(count, 'commit')} of an agent since a person's last one, and CI still fails (`repair.attempts: "
-        f"{spec.repair.attempts}`): no further repair is tried until a person has pushed a commit"
+        f"{plural(count, 'commit')} of an agent since a person's last one, and CI still fails at {target.head[:7]} "
+        f"(repair.attempts: {spec.repair.attempts}): no further repair is tried until a person has pushed a commit"
     )
+
+
+async def _announce_end(context: JobContext, target: Target, reason: str) -> None:
+    """A comment in the pull request, once for a commit, however many runs of CI fail on it."""
+    job, forge = context.job, context.forge
+    if target.number is None or not job.inputs.comment or job.inputs.dry_run:
+        return
+    text, me = job.redact(error_reply(reason, "")), await forge.me()
+    comments = await forge.comments(target.number)
+    if not any(is_same_account(each.author, me) and each.body.strip() == text.strip() for each in comments):
+        await forge.comment(target.number, text)
 
 
 async def _read_log(context: JobContext, forge: ActionsForge, job: WorkflowJob) -> JobLog | str:
