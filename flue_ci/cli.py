@@ -233,7 +233,7 @@ def init(name: str, repo: Path, github: bool) -> None:
     Ready to use are docs, explain, fix-tests, review and triage; another name gives an agent that does what it is
     asked. Editors check the spec by .flue/schema.json, which is written, too.
     """
-    from flue_ci.commands.publishers import local_publishers
+    from flue_ci.commands.publishers import REPAIR_WORKFLOW, local_publishers
     from flue_ci.core.text import printable
     from flue_ci.spec.load import display_path, find_root
     from flue_ci.spec.starter import trial_command, workflow_path, write_starter, write_workflow
@@ -245,12 +245,15 @@ def init(name: str, repo: Path, github: bool) -> None:
     path = printable(display_path(write_starter(root, name)))
     lines = [Line(f"Wrote {path}. Try it: ", copy=trial_command(name))]
     if github:
-        workflow = printable(display_path(write_workflow(root, *local_publishers(root))))
+        publishers, waiting = local_publishers(root)
+        workflow = printable(display_path(write_workflow(root, publishers, waiting)))
         advice = (
             f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge the files, "
             "see with `flue-ci doctor --github` that nothing is missing, then comment on a pull request: "
         )
         lines.append(Line(advice, copy=f"/flue {name}"))
+        if "repair" in publishers:
+            lines.append(Line(f"CI is repaired by a workflow of its own, to copy: {REPAIR_WORKFLOW}"))
     Screen(sys.stdout).show(lines)
 
 

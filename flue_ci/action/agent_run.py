@@ -19,6 +19,7 @@ from flue_ci.action.model_hosts import check_model_host
 from flue_ci.action.review_scope import read_review_scope
 from flue_ci.action.target import Agent, Target, trigger_of
 from flue_ci.assembly import contents, prepare_run
+from flue_ci.core.discussion import JobLog
 from flue_ci.core.errors import FlueError, SpecError, UsageError
 from flue_ci.core.events import Observer
 from flue_ci.core.review_scope import ReviewScope
@@ -49,12 +50,13 @@ _FEWEST_MINUTES = 0.5  # of an agent, however late the job is
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequestInputs(RunInputs):
     """The inputs of an event, be it about a pull request, an issue, or neither: the fetched commit, the files of the
-    trusted commit, and the discussion. `request_notes` are about the request itself."""
+    trusted commit, and the discussion. `request_notes` are about the request itself, `logs` of CI that failed."""
 
     context: JobContext
     target: Target
     spec: AgentSpec
     request_notes: tuple[str, ...] = ()
+    logs: tuple[JobLog, ...] = ()
 
     async def source(self) -> Source:
         target, remote, options = self.target, self.context.remote, contents(self.spec)
@@ -81,6 +83,7 @@ class PullRequestInputs(RunInputs):
         if self.target.head_has_moved:  # GitHub shows the changes of the head of now
             notes = (*discussion.notes, "the changed files are not listed: the pull request has another head by now")
             discussion = replace(discussion, files=(), notes=notes)
+        discussion = replace(discussion, logs=self.logs)
         text = render_discussion(discussion, before=before, include=rules.include, exclude=rules.exclude)
         return text.text, (*self.request_notes, *text.notes)
 
@@ -183,7 +186,7 @@ def _prepare(
     sandbox starts. Raises `SpecError` and `UsageError`."""
     inputs, agent = context.job.inputs, request.agent
     text = sanitize_request(request.instruction or inputs.instruction)
-    notes = target.notes
+    notes = (*target.notes, *request.notes)
     if text.removals:
         notes = (*notes, f"taken out of the request: {summarize_removals(text.removals)}")
     options = RunOptions(
@@ -204,7 +207,7 @@ def _prepare(
     run = prepare_run(
         spec,
         spec_path=agent.path,
-        inputs=pull_request_inputs(context, target, spec, trigger, notes),
+        inputs=replace(pull_request_inputs(context, target, spec, trigger, notes), logs=request.logs),
         options=options,
         settings=inputs.settings,
         signal=lambda: context.signals.first,

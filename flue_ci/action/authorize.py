@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext
 from flue_ci.action.target import Agent, Target
+from flue_ci.core.discussion import JobLog
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.ports import Forge
 from flue_ci.gate import policy
@@ -20,10 +21,13 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRequest:
-    """An agent, the instruction for it, and a person who may start it."""
+    """An agent, the instruction for it, and a person who may start it. `logs` are those of CI that it is to repair,
+    `notes` about them for people."""
 
     agent: Agent
     instruction: str
+    logs: tuple[JobLog, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from flue_ci.core.discussion import Comment, Discussion, FailedCheck, FileDiff, Issue, PullRequest, Review
+from flue_ci.core.discussion import Comment, Discussion, FailedCheck, FileDiff, Issue, JobLog, PullRequest, Review
 from flue_ci.core.hidden_characters import remove_hidden
 from flue_ci.core.text import one_line, plural
 from flue_ci.gate.policy import MARKER
@@ -18,6 +18,7 @@ from flue_ci.safety.sanitize import sanitize_for_model, sanitize_title, summariz
 Block = Callable[..., str]  # an untrusted block: its source, text, limit, and attributes
 BUDGET = 60_000  # characters of everything together
 _BODY, _ONE, _HUNK, _ANNOTATION = 12_000, 6_000, 1_500, 500  # characters of a body, a comment, a hunk, an annotation
+_LOG, _LOGS = 16_000, 48_000  # characters of one job's log and of all, besides the budget
 _TALK, _DIFF, _CHECKS = 0.45, 0.35, 0.1  # their parts of the budget; what one leaves over the next may use
 _INTRODUCTION = """\
 # About this {kind}
@@ -86,6 +87,7 @@ def render_discussion(
     talk_room = int(room * _TALK) if diffs or checks else room
     sections = (
         ("Discussion, oldest first", "older comment", _newest(pieces, talk_room)),
+        ("Logs of the failed jobs", "log", _first([_log(each, block) for each in discussion.logs], _LOGS)),
         ("Failed checks of the head", "failed check", _first(checks, int(room * _CHECKS) + _ONE)),
         ("Changed files (the whole diff is in git)", "changed file", _first(diffs, int(room * _DIFF))),
     )
@@ -155,6 +157,10 @@ def _check(check: FailedCheck, block: Block) -> str:
     ]
     before, after = f"{check.conclusion}\n", "".join(f"\n{line}" for line in lines)
     return block("check", check.summary, _ONE, before=before, after=after, name=check.name)
+
+
+def _log(log: JobLog, block: Block) -> str:
+    return block("log", "", _LOG, before=log.text, job=log.name, failed=", ".join(log.steps))
 
 
 def _newest(pieces: list[tuple[str, str]], room: int) -> tuple[list[str], int]:

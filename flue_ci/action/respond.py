@@ -13,11 +13,13 @@ from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.feedback import acknowledge, answer_wrong_inputs, post_error, react, reply
 from flue_ci.action.job import ActionJob
+from flue_ci.action.repair import plan_repair, repairs
 from flue_ci.action.target import Target, find_target, read_agents
 from flue_ci.assembly import preload_adapters
 from flue_ci.core.errors import FlueError
 from flue_ci.gate.policy import NOT_FOR_US, Allow, Skip, decide
 from flue_ci.run.session import Signals
+from flue_ci.safety.markdown import escape
 
 
 def run_action(environ: Mapping[str, str]) -> int:
@@ -67,6 +69,11 @@ async def _respond(context: JobContext, decision: Allow) -> int:
             request = await authorize_request(context, decision.command, target, agents, roles)
             if isinstance(request, Rejection):
                 return await _skip(context, target, request)
+            if repairs(context.event, request):
+                plan = await plan_repair(context, target, request)
+                if isinstance(plan, Rejection):
+                    return context.job.skip(plan.reason, f"### CI\n\n{escape(plan.reason)}\n")
+                request = plan
             await acknowledge(context)
             return await run_for_event(context, target, request)
         except FlueError as error:

@@ -207,7 +207,7 @@ class _Search:
         # Anybody can open a pull request with the commit of somebody else's. Where GitHub does not name the repository
         # of what was checked, it is a fork's.
         pulls = [pull for pull in pulls if event.checked_repo_id in (None, pull.head_repo_id)]
-        pulls.sort(key=lambda pull: not pull.from_fork)
+        pulls.sort(key=lambda pull: (not pull.from_fork, pull.head_ref != event.checked_branch))
         if pulls:
             changes = await changes_since(event, pulls[0].number, self.forge)
             return await self.find_pull(pulls[0], PullHead(sha=sha), changes)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.assembly import examine_github
-from flue_ci.commands.publishers import publishers_of
+from flue_ci.commands.publishers import REPAIR_WORKFLOW, publishers_of
 from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.errors import Diagnostic, FlueError, UsageError
 from flue_ci.core.permissions import READS, missing_permissions
@@ -86,6 +86,9 @@ def _publishing(
         if workflows and lacking and publisher != "comment":  # that one is examined with each workflow
             message = f"agents publish with `{publisher}`, for which no workflow has the permission"
             hint = f"in the job that publishes:\n{lacking}"
+            if publisher == "repair":
+                message = "agents repair CI, for which no workflow has the permission"
+                hint = f"copy {REPAIR_WORKFLOW}, or in the job that runs the agent:\n{lacking}"
             rows.append(Diagnostic(key="permissions", message=message, hint=hint))
     if "pull-request" in publishers:
         rows.append(_pull_request_setting(may_open_pulls, settings_url))

@@ -10,12 +10,16 @@ from flue_ci.publish.registry import publisher_names
 from flue_ci.spec.load import find_specs, load_spec
 from flue_ci.spec.schema import AgentSpec
 
+REPAIR_WORKFLOW = "https://github.com/flue-ci/flue-ci/blob/main/examples/workflows/repair-ci.yml"
+
 
 def publishers_of(specs: Collection[AgentSpec]) -> tuple[str, ...]:
-    """The publishers that these specs name, each once; with `TICK` where one waits for a tick."""
+    """The publishers that these specs name, each once; with `TICK` where one waits for a tick, and `repair` where CI is
+    repaired."""
     names = (name for spec in specs for name in publisher_names(publishing(spec)))
     ticks = (TICK for spec in specs if waiting_changes(spec))
-    return tuple(dict.fromkeys([*names, *ticks]))
+    repairs = ("repair" for spec in specs if spec.repair)
+    return tuple(dict.fromkeys([*names, *ticks, *repairs]))
 
 
 def waiting_changes(spec: AgentSpec) -> str:
@@ -27,8 +31,8 @@ def waiting_changes(spec: AgentSpec) -> str:
 
 
 def local_publishers(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those of the specs in a checkout, as far as they can be read: what is published at once, and what waits for a
-    tick."""
+    """Those of the specs in a checkout, as far as they can be read: what is published at once (and `repair`), and what
+    waits for a tick."""
     specs = []
     for path in find_specs(root):
         try:
@@ -39,5 +43,6 @@ def local_publishers(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for spec in specs:
         names = publisher_names(publishing(spec))
         at_once += [name for name in names if name != waiting_changes(spec)]
+        at_once += ["repair"] if spec.repair else []
     waiting = filter(None, map(waiting_changes, specs))
     return tuple(dict.fromkeys(at_once)), tuple(dict.fromkeys(waiting))

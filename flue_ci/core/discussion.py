@@ -123,6 +123,15 @@ class FailedCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobLog:
+    """What a failed job of CI has printed: the part of its failed steps."""
+
+    name: str
+    text: str
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Discussion:
     """Everything about one pull request or issue, newest last in every list. `notes` say what could not be read."""
 
@@ -132,4 +141,5 @@ class Discussion:
     reviews: tuple[Review, ...] = ()
     files: tuple[FileDiff, ...] = ()
     checks: tuple[FailedCheck, ...] = ()
+    logs: tuple[JobLog, ...] = ()
     notes: tuple[str, ...] = ()

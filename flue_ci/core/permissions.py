@@ -1,4 +1,4 @@
-"""What each way of publishing needs on GitHub: the one table of the least `permissions:` of a job.
+"""What each way of publishing needs on GitHub, and repairing CI: the one table of the least `permissions:` of a job.
 
 `init --github` writes them, `doctor --github` and `--dry-run` compare with them, and a refusal names what is missing.
 Source: https://docs.github.com/rest/authentication/permissions-required-for-github-apps
@@ -7,9 +7,7 @@ Source: https://docs.github.com/rest/authentication/permissions-required-for-git
 from collections.abc import Iterable, Mapping
 
 _LEVELS = ("none", "read", "write")
-TICK = (
-    "tick"  # no publisher of its own: the saved change of a box (`publish.when: ask`) is fetched by the job that pushes
-)
+TICK = "tick"  # no publisher: the job that pushes the saved change of a box (`publish.when: ask`) fetches it
 # What a job reads before it publishes anything: in a private repository each of them has to be given.
 READS = {"contents": "read", "checks": "read", "issues": "read", "pull-requests": "read"}
 PERMISSIONS: Mapping[str, Mapping[str, str]] = {
@@ -23,8 +21,10 @@ PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     "check-run": {"checks": "write"},
     TICK: {"actions": "read"},
     "reply": {"issues": "write", "pull-requests": "write"},
+    "repair": {"actions": "write"},
 }
 _REASONS = {
+    ("actions", "write"): "the failed jobs run again, and their logs",
     ("contents", "read"): "the commit that was asked about, and the specs",
     ("contents", "write"): "the commit, and its branch",
     ("checks", "read"): "what fails, so that the agent knows",

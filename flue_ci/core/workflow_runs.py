@@ -34,14 +34,23 @@ class StoredArtifact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowStep:
+    """A step of a job. The times are RFC 3339 in whole seconds, "" where the forge names none."""
+
+    name: str
+    started_at: str = ""
+    completed_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowJob:
-    """A job of a run, and the names of its steps that failed, in order."""
+    """A job of a run, and its steps that failed, in order."""
 
     id: int
     name: str
     conclusion: str = ""
     url: str = ""
-    failed_steps: tuple[str, ...] = ()
+    failed_steps: tuple[WorkflowStep, ...] = ()
 
 
 @runtime_checkable

@@ -50,7 +50,8 @@ class Event:
     was written, or when the checks came to their state (RFC 3339); later comments are no part of the request.
     `head_sha` and `base_ref` are the pull request's at the time of the event, where the payload has them; of a merge
     group, `base_ref` is the branch that it is to go into. `checked_sha` is the commit that a workflow run, check run or
-    check suite ran on, `checked_repo_id` the repository that it belongs to.
+    check suite ran on, `checked_repo_id` the repository that it belongs to, `checked_branch` its branch there. `run_id`
+    and `run_attempt` are of the workflow run that the event is about (of a check run or suite its own id, and 0).
     """
 
     name: str
@@ -82,7 +83,10 @@ class Event:
     sha: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     checked_sha: str = ""
+    checked_branch: str = ""
     checked_repo_id: int | None = None
+    run_id: int = 0
+    run_attempt: int = 0
     workflow: str = ""  # the name of its file
 
     @property
@@ -123,6 +127,9 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
     repository, pull, sender = top.part("repository"), top.part("pull_request"), top.part("sender")
     issue = top.part("issue")
     subject, comment, checks = pull or issue, top.part_of(name, _COMMENT_KEYS), top.part_of(name, _CHECKS_KEYS)
+    actor, triggering_actor = sender, environ.get("GITHUB_TRIGGERING_ACTOR", "")
+    if _is_rerun_by_a_job(checks):
+        actor, triggering_actor = checks.part("actor"), ""
     is_pull_request = bool(pull or issue.part("pull_request"))
     author = (comment or subject).part("user")
     written_at = comment.text("created_at") or comment.text("submitted_at") or subject.text("updated_at")
@@ -135,10 +142,10 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         default_branch=repository.text("default_branch"),
         number=subject.number("number") or top.number("number"),
         is_pull_request=is_pull_request,
-        actor=sender.text("login") or environ.get("GITHUB_ACTOR", ""),
-        actor_id=sender.number("id") or 0,
-        actor_kind=sender.text("type"),
-        triggering_actor=environ.get("GITHUB_TRIGGERING_ACTOR", ""),
+        actor=actor.text("login") or environ.get("GITHUB_ACTOR", ""),
+        actor_id=actor.number("id") or 0,
+        actor_kind=actor.text("type"),
+        triggering_actor=triggering_actor,
         author=author.text("login"),
         author_id=author.number("id") or 0,
         author_kind=author.text("type"),
@@ -157,6 +164,9 @@ def parse_event(name: str, payload: object, environ: Mapping[str, str]) -> Event
         sha=environ.get("GITHUB_SHA", "") or top.text("after"),
         inputs=top.part_of(name, _INPUT_KEYS).texts(),
         checked_sha=checks.text("head_sha"),
+        checked_branch=checks.text("head_branch"),
+        run_id=checks.number("id") or 0,
+        run_attempt=checks.number("run_attempt") or 0,
         checked_repo_id=_checked_repo_id(name, checks, repository),
         workflow=workflow_file(environ),
     )
@@ -211,6 +221,13 @@ class _Part:
 
     def texts(self) -> dict[str, str]:
         return {str(key): value[:_MAX_TEXT] for key, value in self._value.items() if isinstance(value, str)}
+
+
+def _is_rerun_by_a_job(checks: _Part) -> bool:
+    """Whether a job's own token has started this attempt of a workflow run, as `repair` does: nobody is behind it but
+    whoever has started the run."""
+    attempt = checks.number("run_attempt") or 0
+    return attempt > 1 and checks.part("triggering_actor").text("login") == "github-actions[bot]"
 
 
 def _checked_repo_id(name: str, checks: _Part, repository: _Part) -> int | None:

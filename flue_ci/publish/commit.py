@@ -46,6 +46,8 @@ def describe_commit(push: Push, commit: CommitRecord, target: PublishTarget) -> 
     if push.note:
         place = f"{place}, {push.note}"
     if target.push_forge is None:
+        if target.publishing.repair:
+            return f"{place}. {NO_CI}. Without CI the repair stops after this one commit"
         return f"{place}. {NO_CI}"
     return f"{place}. CI starts on it"
 

@@ -28,6 +28,7 @@ def publishing(spec: AgentSpec) -> Publishing:
         pull_request=NewPullRequest(**wishes.pull_request.model_dump()),
         rules=proposal_rules(spec),
         roles=spec.triggers.roles,
+        repair=getattr(spec.repair, "attempts", 0),
     )
 
 

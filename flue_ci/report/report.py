@@ -178,7 +178,8 @@ class NewPullRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publishing:
     """How the spec wants the report to be published, see `PublishSpec`. `links` are hosts that links may lead to,
-    besides the forge; `rules` what the agent may propose; `roles` who may tick the box of `when: ask`."""
+    besides the forge; `rules` what the agent may propose; `roles` who may tick the box of `when: ask`. `repair` is how
+    often CI may be repaired in a row, 0 for no repair."""
 
     comment: Literal["sticky", "new", "none"] = "sticky"
     links: tuple[str, ...] = ()
@@ -191,6 +192,7 @@ class Publishing:
     pull_request: NewPullRequest = field(default_factory=NewPullRequest)
     rules: ProposalRules = field(default_factory=ProposalRules)
     roles: tuple[str, ...] = ()
+    repair: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,8 +60,10 @@ def describe_publishing(publishing: Publishing, place: str = "") -> str:
     text = ", ".join(parts)
     if place:
         text += f", on {place}"
-    ticks = [TICK] if publishing.when == "ask" and publishing.changes in names else []
-    return f"{text}; needs {needs([*names, *ticks])}" if names else text
+    more = [TICK] if publishing.when == "ask" and publishing.changes in names else []
+    if publishing.repair:
+        text, more = f"{text}, repairs of CI: at most {publishing.repair} in a row", [*more, "repair"]
+    return f"{text}; needs {needs([*names, *more])}" if names else text
 
 
 def needs(publishers: Iterable[str]) -> str:

@@ -89,7 +89,6 @@ def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:
     candidates = (
         (isinstance(spec.engine, ProgramSpec), "engine", "running another agent's program is", "use `engine: agent`"),
         (provider in NOT_SUPPORTED_YET, "model.provider", f"the provider `{provider}` is", "use anthropic"),
-        (spec.repair, "repair", "repairing CI is", "remove the key"),
     )
     problems = Problems(spec.document)
     for is_set, key, subject, hint in candidates:

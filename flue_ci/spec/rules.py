@@ -298,6 +298,18 @@ def publish(spec: AgentSpec, problems: Problems) -> None:
         problems.add(("publish", "when"), "`comment: none` has no place for the box of `ask`", "use comment: sticky")
 
 
+def repair(spec: AgentSpec, problems: Problems) -> None:
+    """What starts a repair, and where it goes."""
+    if spec.repair is None:
+        return
+    if "workflow_run.completed" not in spec.triggers.events:
+        message = "CI is repaired when a run of it has completed, to which the agent does not listen"
+        problems.add(("repair",), message, "add workflow_run.completed to `triggers.events`", at_key=True)
+    if spec.publish.changes != "commit":
+        message = f"a repair goes to the branch, which `publish.changes: {one_line(spec.publish.changes, 60)}` does not"
+        problems.add(("repair",), message, "write `changes: commit`", at_key=True)
+
+
 def _check_logins(path: KeyPath, logins: Sequence[str], problems: Problems, *, teams: bool = False) -> None:
     _check_unique(path, logins, "login", problems)
     for index, login in enumerate(logins):
@@ -322,11 +334,13 @@ RULES: tuple[Rule, ...] = (
     result,
     engine,
     publish,
+    repair,
 )
 # Keys whose values a rule relies on when it judges others: it is not applied when one of them is wrong.
 NEEDS: Mapping[Rule, tuple[KeyPath, ...]] = {
     inject: (("sandbox", "secrets"), ("sandbox", "network", "setup"), ("sandbox", "network", "agent")),
     variables: (("triggers", "events"),),
+    repair: (("repair",), ("triggers", "events"), ("publish", "changes")),
     limits: (("limits", "minutes"), ("sandbox", "timeout")),
     cost: (("limits", "cost_usd"), ("model",)),
 }

@@ -55,7 +55,8 @@ def starter_spec(name: str) -> str:
 def starter_workflow(publishers: Collection[str] = ("comment",), waiting: Collection[str] = ()) -> str:
     """The text of the workflow for agents that publish so, with the least permissions for that. Where one writes code,
     it has two jobs: no job has both the model's key and the right to write code. `waiting` are the publishers that wait
-    for a tick, which one more job answers."""
+    for a tick, which one more job answers. It answers comments only, and so has no permission for repairing CI."""
+    publishers = set(publishers) - {"repair"}
     reads = {name: level for name, level in READS.items() if name != "checks"}  # those are for the agent
     tick = [TICK] if waiting else []
     if writes_contents(publishers):

@@ -63,6 +63,7 @@ def test_there_is_an_example_for_each_way_of_working() -> None:
         "nightly",
         "pull-request",
         "push",
+        "repair-ci",
         "review",
         "triage",
     ]
@@ -220,7 +221,7 @@ def test_a_comment_that_asks_for_nothing_is_in_a_group_of_its_own(path: Path) ->
 def test_nobody_takes_the_place_of_another_persons_request(path: Path) -> None:
     # GitHub keeps one waiting run of a group and cancels the one that waited before.
     document = read(path)
-    if set(document["on"]) - {"schedule", "workflow_dispatch"}:
+    if set(document["on"]) - {"schedule", "workflow_dispatch", "workflow_run"}:
         group = document["concurrency"]["group"]
         assert ".number" in group
         assert "github.actor" in group
@@ -232,6 +233,20 @@ def test_the_job_that_writes_about_forks_has_no_keys_and_the_one_with_keys_canno
     assert "secrets." in str(run)
     assert publish["permissions"]["pull-requests"] == "write"
     assert "secrets." not in str(publish)
+
+
+def test_of_repairs_only_those_of_one_branch_wait_and_its_own_runs_start_none() -> None:
+    path = ROOT / "examples" / "workflows" / "repair-ci.yml"
+    document = read(path)
+    event = "github.event.workflow_run"
+    expected = f"flue-repair-${{{{ {event}.run_attempt > 1 && {event}.head_branch || github.run_id }}}}"
+    assert document["concurrency"]["group"] == expected
+    assert document["name"] not in document["on"]["workflow_run"]["workflows"]
+    repair, publish = jobs(path)
+    assert repair["permissions"]["actions"] == "write"
+    assert f"{event}.head_repository.full_name == github.repository" in repair["if"]
+    assert "_API_KEY" not in str(publish)
+    assert "push-token" not in str(repair)
 
 
 def test_a_tick_is_answered_by_a_job_without_keys_and_nothing_else_starts_it() -> None:

@@ -110,6 +110,7 @@ def test_what_is_not_set_up_is_one_line_with_a_remedy(
     assert text in problems(rows)[name]
 
 
+REPAIRS = {AGENT: (Path(__file__).parents[2] / "examples/agents/repair-ci.yml").read_text(encoding="utf-8")}
 OPENS_PULLS = {AGENT: "version: 1\nprompt: x\npublish: {changes: pull-request}\n"}
 
 
@@ -122,6 +123,11 @@ OPENS_PULLS = {AGENT: "version: 1\nprompt: x\npublish: {changes: pull-request}\n
             OPENS_PULLS | {WORKFLOW: starter_workflow(["pull-request"])},
             False,
             {"pull requests": "“Allow GitHub Actions to create and approve pull requests” is off → allow it: "},
+        ),
+        (
+            REPAIRS | {WORKFLOW: starter_workflow(["commit"])},
+            True,
+            {"permissions": "agents repair CI, for which no workflow has the permission"},
         ),
         (OPENS_PULLS, True, {"permissions": "for which no workflow has the permission → in the job that publishes:"}),
         (

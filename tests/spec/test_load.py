@@ -609,9 +609,24 @@ def test_what_is_for_github_only_is_noted_and_not_refused() -> None:
 
 
 def test_a_spec_made_in_memory_has_problems_without_places() -> None:
-    spec = AgentSpec.model_validate({"version": 1, "repair": {}})
+    spec = AgentSpec.model_validate({"version": 1, "engine": {"program": "claude-code"}})
     assert [str(problem) for problem in not_supported_yet(spec)] == [
-        ": repair: repairing CI is not supported yet (remove the key)"
+        ": engine: running another agent's program is not supported yet (use `engine: agent`)"
+    ]
+
+
+def test_a_repair_of_ci_needs_what_starts_it_and_a_branch_to_go_to() -> None:
+    good = (
+        "version: 1\nrepair: {attempts: 3}\ntriggers: {events: [workflow_run.completed]}\npublish: {changes: commit}\n"
+    )
+    spec = load(good)
+    assert spec.repair is not None
+    assert (spec.repair.attempts, not_supported_yet(spec)) == (3, ())
+    with pytest.raises(SpecError) as caught:
+        load("version: 1\nrepair: {}\ntriggers: {events: [workflow_run.requested]}\n")
+    assert [(each.key, each.line, each.hint) for each in caught.value.diagnostics] == [
+        ("repair", 2, "add workflow_run.completed to `triggers.events`"),
+        ("repair", 2, "write `changes: commit`"),
     ]
 
 

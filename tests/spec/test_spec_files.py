@@ -101,7 +101,17 @@ def test_an_example_is_valid_for_us_and_for_editors_and_can_be_rendered(path: Pa
 
 def test_there_are_examples() -> None:
     names = {path.stem for path in EXAMPLES}
-    assert names == {"docs", "explain", "fix-tests", "implement", "review", "tidy", "triage", "upgrade-deps"}
+    assert names == {
+        "docs",
+        "explain",
+        "fix-tests",
+        "implement",
+        "repair-ci",
+        "review",
+        "tidy",
+        "triage",
+        "upgrade-deps",
+    }
 
 
 def test_the_starter_is_valid_for_us_and_for_editors(tmp_path: Path) -> None:

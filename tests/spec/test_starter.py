@@ -144,6 +144,15 @@ def test_init_reads_what_the_agents_of_the_checkout_publish(tmp_path: Path) -> N
     assert "contents: write # the commit, and its branch" in workflow
 
 
+def test_init_names_the_workflow_that_repairs_ci_and_gives_the_one_for_comments_no_more_rights(tmp_path: Path) -> None:
+    spec = tmp_path / ".flue" / "agents" / "repair-ci.yml"
+    spec.parent.mkdir(parents=True)
+    spec.write_bytes((ROOT / "examples" / "agents" / "repair-ci.yml").read_bytes())
+    done = CliRunner().invoke(cli, ["init", "review", "--github", "--repo", str(tmp_path)])
+    assert "examples/workflows/repair-ci.yml" in done.output
+    assert (tmp_path / ".github" / "workflows" / "flue.yml").read_text() == starter_workflow(["commit"])
+
+
 def test_a_workflow_is_written_where_github_looks_for_it(tmp_path: Path) -> None:
     path = write_workflow(tmp_path)
     assert path == tmp_path / ".github" / "workflows" / "flue.yml"

@@ -149,7 +149,13 @@ def read_log(handler: _Handler, _: JSON, number: str) -> Any:
 def rerun(handler: _Handler, _: JSON, number: str) -> JSON:
     _there(handler, handler.server.actions_runs.runs.values(), number)
     _may_read(handler, "write")
-    handler.server.actions_runs.reruns.append(int(number))
+    actions = handler.server.actions_runs
+    run = actions.runs[int(number)]
+    if run["status"] != "completed":
+        raise Refusal(403, "This workflow is already running")
+    run |= {"run_attempt": run["run_attempt"] + 1, "status": "queued", "conclusion": None}
+    run |= {"triggering_actor": handler.server.accounts.get("github-actions[bot]", handler.server.bot)}
+    actions.reruns.append(int(number))
     return {}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import Retry, RetryPolicy
-from flue_ci.core.workflow_runs import StoredArtifact, WorkflowJob, WorkflowRun
+from flue_ci.core.workflow_runs import StoredArtifact, WorkflowJob, WorkflowRun, WorkflowStep
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.download import TRY_AGAIN, check_location, download
 from flue_ci.forges.github.http import ApiRequest, ApiResponse
@@ -111,7 +111,12 @@ def artifact(data: Any) -> StoredArtifact:
 
 def job(data: Any) -> WorkflowJob:
     """Source: https://docs.github.com/rest/actions/workflow-jobs"""
-    steps = [parse.text(step, "name") for step in parse.items(data, "steps") if step.get("conclusion") == "failure"]
+    names = ("name", "started_at", "completed_at")
+    steps = [
+        WorkflowStep(**{name: parse.text(step, name) for name in names})
+        for step in parse.items(data, "steps")
+        if step.get("conclusion") == "failure"
+    ]
     return WorkflowJob(
         id=parse.number(data, "id"),
         name=parse.text(data, "name"),
