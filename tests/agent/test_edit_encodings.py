@@ -11,9 +11,9 @@ from flue_ci.agent.tools.files import Edit, Read, Write
 from flue_ci.agent.tools.text_format import check_encoding, keep_format
 from flue_ci.agent.tools.tool import ToolContext, ToolError
 from flue_ci.agent.tools.toolbox import Toolbox
-from flue_ci.core.ports import Sandbox
+from flue_ci.core.ports import ExecResult, Sandbox
 from flue_ci.sandboxes.e2b.user_files import _raise_problem
-from tests.support.repos import open_box
+from tests.support.repos import Altered, open_box
 from tests.support.scripted import call
 
 
@@ -114,6 +114,34 @@ async def test_write_keeps_the_file_that_was_there_seen_or_not(box: Sandbox) -> 
     assert result.output == b"750\ncrlf\nx0\n"
     await Edit().call({"path": "hard", "old": "four", "new": "4"}, context)
     assert await box.read("crlf") == b"4\r\nfive\r\n"
+
+
+async def test_write_of_an_unseen_file_of_plain_lines_is_one_request(box: Sandbox) -> None:
+    await box.exec(
+        "printf 'a\\n' > a; chmod 750 a; ln a hard; ln -s a link; printf 'a\\n\\303\\244\\n' > other", timeout=20
+    )
+    requests: list[str] = []
+
+    class Counted(Altered):
+        async def exec(self, command: str, **options: object) -> ExecResult:
+            requests.append(command)
+            return await super().exec(command, **options)
+
+        async def put(self, path: str, data: bytes | Path, *, user: str = "user") -> None:
+            requests.append(path)
+            await box.write(path, data)
+
+    counted = Counted(box, "")
+    counted.write = counted.put  # type: ignore[assignment]
+    numbers = []
+    for path in ("a", "link", "new", "other"):
+        requests.clear()
+        context = ToolContext(sandbox=counted, workdir=box.info.home, command_seconds=30)
+        await Write().call({"path": path, "content": f"of {path}\n"}, context)
+        numbers.append(len(requests))
+    assert numbers == [1, 1, 1, 2]
+    result = await box.exec("cat a hard link new other; stat -c %a a; readlink link; ls -A | grep flue-", timeout=20)
+    assert result.output == b"of link\nof link\nof link\nof new\nof other\n750\na\n"
 
 
 async def test_a_full_disk_is_the_models_to_know_and_no_end_of_the_run(tmp_path: Path) -> None:

@@ -106,11 +106,15 @@ def _encode(text: str) -> bytes:
 
 
 async def _create(path: str, data: bytes, context: ToolContext) -> tuple[bool, bytes, bytes]:
-    """Whether the file was not there, and is now `data`; else the beginning of what it holds, and its last byte."""
-    values = {"path": path, "content": base64.b64encode(data).decode(), "large": ""}
+    """Whether the file is now `data`, because it was not there or has no format to keep; else the beginning of what it
+    holds, and its last byte."""
+    values = {"path": path, "content": base64.b64encode(data).decode(), "large": "", "whole_lines": ""}
+    if data.endswith(b"\n"):
+        values["whole_lines"] = "yes"
     if len(data) > _CREATE_BYTES:
         values |= {"content": "", "large": "yes"}
-    script = shell_script(values, load_script("flue_ci.agent.tools", "create.sh"))
+    body = "".join(load_script("flue_ci.agent.tools", name) for name in ("in_place.sh", "create.sh"))
+    script = shell_script(values, body)
     result = await context.sandbox.exec(script, timeout=60, limit=200_000)
     if result.exit_code != 3:
         return result.output == b"created\n", b"", b""
