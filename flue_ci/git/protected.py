@@ -12,6 +12,9 @@ from pathlib import Path
 from flue_ci.core.changes import ChangedFile
 from flue_ci.git.path_rules import fold_path
 
+# Windows' short names, such as `VSCODE~1` for `.vscode`: what is written to one lands in the file of the long name.
+_SHORT_NAME = r"[^/.~]{1,6}~[1-9][0-9]{0,5}(?:\.[^/.]{1,3})?"
+
 
 def protected_paths(files: Iterable[ChangedFile], folders: Collection[str] = ()) -> tuple[str, ...]:
     """The protected ones among the paths of `files`, the old names of renames and copies included, each once.
@@ -52,4 +55,4 @@ def _inside(top: Path, places: Iterable[str]) -> Iterator[str]:
 def _table() -> re.Pattern[str]:
     lines = (package_files("flue_ci.git") / "protected_paths.txt").read_text(encoding="utf-8").splitlines()
     patterns = [re.escape(line).replace(r"\*", "[^/]*") for line in lines if line and not line.startswith("#")]
-    return re.compile(f"(?:^|/)(?:{'|'.join(patterns)})(?:/|$)")
+    return re.compile(f"(?:^|/)(?:{'|'.join([*patterns, _SHORT_NAME])})(?:/|$)")

@@ -23,11 +23,13 @@ x.code-workspace .idea/workspace.xml .devcontainer/devcontainer.json .devcontain
 .cargo/config.toml rust-toolchain.toml .gitattributes .gitmodules .exrc .dir-locals.el sitecustomize.py a/evil.pth
 .VSCODE/Tasks.JSON .Flue/agents/go.yml agents.md .ENVRC .vscode./tasks.json .vscode/tasks.json::$DATA
 .vs\u200ccode/tasks.json .vscode\\tasks.json .vscode .flue
+VSCODE~1/tasks.json sub/github~2/workflows/ci.yml PRE-CO~1.YAM
 """
 FREE = """
 src/flue.py flue/agents.py docs/agents.txt README.md src/hooks/use.ts github/x envrc .gitignore .editorconfig
 package.json pyproject.toml Makefile tests/test_agents.py src/.envrc.example .env.example my.flue.d/x
 rules/x vscode/tasks.json
+src/a.py~ notes.~1~ ~1 home~old/x version~1.2.3 longname~1.txt
 """
 
 
