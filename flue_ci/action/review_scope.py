@@ -39,7 +39,18 @@ async def read_review_scope(  # noqa: PLR0913 (a pull request on the forge, and 
     for own in threads:
         if any(comment.id == trigger.in_thread for comment in own.thread.comments):
             asked_about = own.finding.id
+    scope = _without_merges(scope, {path for own in threads for path in (own.thread.path, own.finding.path)})
+    if scope.since and scope.since != scope.head:
+        files = plural(len(scope.changed_paths), "file")
+        notes = (f"reviewed: what changed since {scope.since[:9]} ({files}), the rest as context",)
     return replace(scope, findings=findings, moves=moves, asked_about=asked_about), notes
+
+
+def _without_merges(scope: ReviewScope, own_paths: Collection[str]) -> ReviewScope:
+    """The scope without the changes that a merge of the base branch brought: they are none of the pull request's.
+    `own_paths` are those with findings."""
+    own = {*(scope.files or ()), *own_paths}
+    return replace(scope, changed_paths=tuple(path for path in scope.changed_paths if path in own))
 
 
 def _moves(scope: ReviewScope, missing: Collection[str]) -> dict[str, str]:
@@ -58,7 +69,4 @@ async def _since(scope: ReviewScope, last: str, remote: Remote, git: Git) -> tup
         paths, moves = await changed_paths(git, last, scope.head)
     except FlueError:
         return scope, (f"the last review was of {last[:9]}, which is gone: all of the pull request is reviewed again",)
-    scope = replace(scope, since=last, changed_paths=tuple(paths), moves=moves)
-    if last == scope.head:
-        return scope, ()
-    return scope, (f"reviewed: what changed since {last[:9]} ({plural(len(paths), 'file')}), the rest as context",)
+    return replace(scope, since=last, changed_paths=tuple(paths), moves=moves), ()

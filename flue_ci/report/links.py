@@ -34,7 +34,9 @@ class Commit:
         return f"[`{self.sha[:7]}`]({self.url}/commit/{self.sha})"
 
     def blob_url(self, path: str, line: str = "", last: str = "") -> str:
-        """The page of a file, at these lines."""
+        """The page of a file, at these lines; the commit's for a path that a browser would leave the commit by."""
+        if not {".", ".."}.isdisjoint(path.split("/")):
+            return f"{self.url}/commit/{self.sha}"
         url = f"{self.url}/blob/{self.sha}/{quote(path)}"
         if line:
             url += f"#L{int(line)}"

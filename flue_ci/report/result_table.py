@@ -10,8 +10,9 @@ from flue_ci.core.text import plural
 from flue_ci.report.words import shorten_markdown
 from flue_ci.safety.markdown import code_block, details, inline_code
 
-_MARKS = {"🔴": "critical blocker fatal severe high error", "🟠": "major medium moderate warning warn"}
-_MARKS |= {"🟡": "low minor", "⚪": "info information informational note nit trivial style suggestion none"}
+# The marks of `report.findings`, and the words that others have for the same.
+_MARKS = {"🔴": "critical blocker fatal severe error", "🟠": "high major", "🟡": "medium moderate warning warn"}
+_MARKS |= {"🔵": "low minor", "⚪": "info information informational note nit trivial style suggestion none"}
 _RANKS = {word: (rank, mark) for rank, (mark, words) in enumerate(_MARKS.items()) for word in words.split()}
 _SEVERITY_KEYS = ("severity", "level", "priority", "impact", "risk", "importance")
 _FINDINGS = re.compile(

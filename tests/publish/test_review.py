@@ -294,3 +294,20 @@ async def test_a_hundred_threads_cost_few_requests(world: Reviewing) -> None:
     published = await world.review(finding(1, path="app.py"))
     assert published.detail.endswith("100 resolved")
     assert world.requests <= 12
+
+
+async def test_a_merge_of_the_base_is_no_change_of_the_pull_request(world: Reviewing) -> None:
+    await world.review(finding(2))
+    (world.work / "other.py").write_text("of main\n")
+    world.git("add", "other.py")
+    world.git("-c", "maintenance.auto=false", "commit", "-q", "-m", "main moves on")
+    world.git("push", "-q", "origin", "main")
+    world.git("checkout", "-q", world.pull["head"]["sha"])
+    world.git("merge", "-q", "--no-edit", "main")
+    world.pull["head"]["sha"] = sha = world.git("rev-parse", "HEAD")
+    world.git("push", "-q", "--force", "origin", f"{sha}:refs/pull/{world.pull['number']}/head")
+    world.git("checkout", "-q", "main")
+    await world.review(looked_at=("app.py",))
+    assert world.scope.changed_paths == ()
+    assert "these changed: no file." in world.text
+    assert "(0 files)" in world.notes[0]

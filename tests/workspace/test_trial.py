@@ -81,4 +81,5 @@ async def test_attributes_and_filters_of_the_repository_change_nothing(tmp_path:
     source, patch, _ = await make(tmp_path, {".gitattributes": attributes, "n.bin": ("file", b"\0$Id$\n")})
     changes = await verify_patch(source, patch)
     assert changes.notes == ()
-    assert [file.path for file in changes.files] == [".gitattributes", "crlf", "n.bin"]
+    # Whether git looks at a file that nobody touched, after its attributes changed, depends on the times in the index.
+    assert [file.path for file in changes.files if file.path != "crlf"] == [".gitattributes", "n.bin"]
