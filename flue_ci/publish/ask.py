@@ -11,7 +11,7 @@ from dataclasses import replace
 from flue_ci.core.text import one_line
 from flue_ci.gate.push_box import PushBox, box_line
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import PushRefused, prepare_push, refused_by_place
+from flue_ci.publish.push import PushRefused, check_suggestions, prepare_push, refused_by_place
 from flue_ci.report.publication import publication_line
 from flue_ci.report.report import Published, Report
 from flue_ci.safety.markdown import escape, inline_code
@@ -37,7 +37,10 @@ class AskPublisher:
         if reason := _refusal(report, target):
             return refusal_of(changes, reason)
         try:
-            await prepare_push(report, target)
+            if changes == "suggest":  # which leaves out what may not be pushed
+                check_suggestions(report, target)
+            else:
+                await prepare_push(report, target)
         except PushRefused as refusal:
             return refusal_of(changes, str(refusal))
         detail = "waits for somebody who ticks the box in the comment"

@@ -77,6 +77,14 @@ async def prepare_push(report: Report, target: PublishTarget) -> Push:
     return push
 
 
+def check_suggestions(report: Report, target: PublishTarget) -> None:
+    """Raises `PushRefused` for what people should not be led to take over with a click."""
+    if reason := refused_by_report(report, target.publishing, target.patch):
+        raise PushRefused(reason)
+    if place := secret_in(target.patch, (), target.redact):
+        raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
+
+
 def refused_by_place(report: Report, target: PublishTarget) -> str:
     """Why the changes of this run cannot go where `publish.changes` wants them, whatever they are; "" for no reason."""
     trigger, wishes = report.trigger, target.publishing

@@ -15,8 +15,8 @@ from flue_ci.gate.policy import MARKER
 from flue_ci.publish.post_review import post_review
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import PushRefused
-from flue_ci.publish.push_rules import protected_changes, refused_by_report, secret_in
+from flue_ci.publish.push import PushRefused, check_suggestions
+from flue_ci.publish.push_rules import protected_changes
 from flue_ci.publish.suggestions import Suggestions, find_suggestions
 from flue_ci.report.diffs import without_binary
 from flue_ci.report.findings import applied_block
@@ -50,7 +50,7 @@ async def _suggest(report: Report, target: PublishTarget) -> tuple[str, str]:
         raise PushRefused("there is no pull request with a diff")
     if not isinstance(forge, _SuggestForge):
         raise PushRefused("this forge takes no reviews")
-    _check(report, target)
+    check_suggestions(report, target)
     pull, files, comments, me = await together(
         forge.pull(number), forge.changed_files(number), forge.comments(number, "review"), forge.me()
     )
@@ -81,14 +81,6 @@ async def _suggest(report: Report, target: PublishTarget) -> tuple[str, str]:
     review, leftovers = await post_review(forge, number, commit, fresh, body)
     paths = [*dict.fromkeys([*rest, *(comment.path for comment in leftovers)])]
     return review.url, _describe(len(drafts) - len(leftovers), paths)
-
-
-def _check(report: Report, target: PublishTarget) -> None:
-    """Raises `PushRefused` for what people should not be led to take over with a click."""
-    if reason := refused_by_report(report, target.publishing, target.patch):
-        raise PushRefused(reason)
-    if place := secret_in(target.patch, (), target.redact):
-        raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
 
 
 def _drafts(agent: str, suggestions: Suggestions, protected: Sequence[str] | dict[str, str]) -> list[LineComment]:

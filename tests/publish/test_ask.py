@@ -177,3 +177,11 @@ async def test_what_could_not_be_pushed_gets_no_box(parts: dict[str, Any], place
     assert entry.state == "refused"
     assert entry.detail.startswith("no box is offered: ")
     assert words in entry.detail
+
+
+async def test_suggestions_of_a_fork_get_a_box_without_a_commit_to_push_them_on() -> None:
+    report = replace(REPORT, trigger=replace(PULL, from_fork=True), publish=replace(REPORT.publish, changes="suggest"))
+    target = PublishTarget(publishing=report.publish, notify=print, show_error=print, patch=PATCH)
+    assert (await AskPublisher().publish(report, PATCH, target)).state == "waiting"
+    failure = replace(report, checks=(replace(FULL.checks[0], exit_code=1),))
+    assert (await AskPublisher().publish(failure, PATCH, target)).state == "refused"
