@@ -7,12 +7,12 @@ as over.
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from flue_ci.core.budgets import CostRecord, LedgerForge
+from flue_ci.core.budgets import CONFIG, CostRecord, LedgerForge
 from flue_ci.core.errors import FlueError, ForgeError, SpecError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import human_cost
 from flue_ci.report.report import Report, Trigger
-from flue_ci.spec.repository_config import CONFIG, BudgetSpec
+from flue_ci.spec.repository_config import BudgetSpec
 from flue_ci.spec.schema import AgentSpec
 
 SANDBOX_USD_PER_HOUR = 0.109  # E2B's price of a default template: 2 vCPU and 0.5 GiB

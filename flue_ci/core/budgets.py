@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+CONFIG = ".flue/config.yml"  # where a repository says what its runs may cost
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRecord:

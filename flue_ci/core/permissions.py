@@ -7,7 +7,7 @@ Source: https://docs.github.com/rest/authentication/permissions-required-for-git
 from collections.abc import Iterable, Mapping
 
 _LEVELS = ("none", "read", "write")
-TICK = "tick"  # no publisher: the job that pushes the saved change of a box (`publish.when: ask`) fetches it
+TICK = "tick"  # no publisher: the job that pushes fetches the saved change of a box (`publish.when: ask`)
 # What a job reads before it publishes anything: in a private repository each of them has to be given.
 READS = {"contents": "read", "checks": "read", "issues": "read", "pull-requests": "read"}
 PERMISSIONS: Mapping[str, Mapping[str, str]] = {

@@ -1,6 +1,6 @@
 """The words for reviews on a forge: what is posted, and the threads that people and we wrote on lines of a diff.
 
-Values as they came, uncleaned. Which thread is ours and what it says of a finding is read in `publish.review`.
+Values as they came, uncleaned. Which thread is ours and what it says of a finding is read in `publish.findings`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_FIRST = re.compile(r"<!-- flue-ci agent=([a-z0-9][a-z0-9-]{0,63}) -->\n")
+from flue_ci.core.text import AGENT_NAME
+
+_FIRST = re.compile(rf"<!-- flue-ci agent=({AGENT_NAME}) -->\n")
 _BOX = re.compile(
     r"^- \[(?P<sign>[ x])\] <!-- flue-ci push workflow=(?P<workflow>[A-Za-z0-9_.-]{1,100}) "
     r"run=(?P<run>[1-9][0-9]{0,18}) attempt=(?P<attempt>[1-9][0-9]{0,5}) head=(?P<head>[0-9a-f]{40}) "

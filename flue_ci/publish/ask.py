@@ -11,7 +11,7 @@ from dataclasses import replace
 from flue_ci.core.text import one_line
 from flue_ci.gate.push_box import PushBox, box_line
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import PushRefused, prepare_push
+from flue_ci.publish.push import PushRefused, check_suggestions, prepare_push, refused_by_place
 from flue_ci.report.publication import publication_line
 from flue_ci.report.report import Published, Report
 from flue_ci.safety.markdown import escape, inline_code
@@ -37,7 +37,10 @@ class AskPublisher:
         if reason := _refusal(report, target):
             return refusal_of(changes, reason)
         try:
-            await prepare_push(report, target)
+            if changes == "suggest":  # which leaves out what may not be pushed
+                check_suggestions(report, target)
+            else:
+                await prepare_push(report, target)
         except PushRefused as refusal:
             return refusal_of(changes, str(refusal))
         detail = "waits for somebody who ticks the box in the comment"
@@ -46,17 +49,11 @@ class AskPublisher:
 
 def _refusal(report: Report, target: PublishTarget) -> str:
     """Why no box can be offered, as far as that is known without a look at the changes; "" for no reason."""
-    trigger, wishes = report.trigger, target.publishing
     if target.ask_refusal or report.artifact.missing:
         return target.ask_refusal or report.artifact.missing
-    if trigger is None or not report.artifact.name:
+    if report.trigger is None or not report.artifact.name:
         return "the report is no artifact of the run"
-    if wishes.changes == "commit" and not trigger.is_pull_request:
-        return "there is no pull request with a branch to commit to"
-    is_barred = {"commit": True, "pull-request": not wishes.pull_request.forks}.get(wishes.changes, False)
-    if trigger.from_fork and is_barred:
-        return "the pull request comes from a fork, where nothing is ever pushed"
-    return ""
+    return refused_by_place(report, target)
 
 
 def refusal_of(publisher: str, reason: str) -> Published:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from flue_ci.core.messages import Usage
-from flue_ci.core.text import clip, human_seconds, one_line, plain, plural
+from flue_ci.core.text import AGENT_NAME, clip, human_seconds, one_line, plain, plural
 from flue_ci.gate.policy import MARKER, AgentTriggers
 from flue_ci.gate.push_box import replace_boxes
 from flue_ci.publish.ask import box_of
@@ -27,7 +27,7 @@ LONGEST_BODY = 65_400  # characters; GitHub takes 65,536
 _LONGEST_ANSWER = 65_000  # so that a line about earlier answers always has room
 _LONG_TEXT = 20_000  # characters of a text, in a report that has to be shortened
 LONGEST_SUMMARY = 1_000_000  # bytes; GitHub takes 1 MiB a step
-_MARKER = re.compile(rf"{MARKER} agent=([a-z0-9][a-z0-9-]{{0,63}})(?: to=\d+)? -->")
+_MARKER = re.compile(rf"{MARKER} agent=({AGENT_NAME})(?: to=\d+)? -->")
 _AT_WORK = "### ⏳"
 _KILL_TEXT = (
     "It ran out of time or memory, somebody cancelled it twice, or it met a bug of flue-ci: the log says which. "

@@ -7,7 +7,15 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import one_line
 from flue_ci.publish.commit_message import commit_message, describe_change, run_name, run_of
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import Push, PushRefused, create_commit, create_kept_commits, explain, prepare_push
+from flue_ci.publish.push import (
+    Push,
+    PushRefused,
+    create_commit,
+    create_kept_commits,
+    explain,
+    prepare_push,
+    refused_by_place,
+)
 from flue_ci.report.report import Published, Report
 
 NO_CI = (
@@ -53,13 +61,11 @@ def describe_commit(push: Push, commit: CommitRecord, target: PublishTarget) -> 
 
 
 async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRecord]:
-    trigger, forge = report.trigger, target.forge
-    if trigger is None or not trigger.is_pull_request:
-        raise PushRefused("there is no pull request with a branch to commit to; changes: pull-request would open one")
-    if trigger.from_fork:
-        raise PushRefused("the pull request comes from a fork, where nothing is ever pushed")
-    if not isinstance(forge, ChangesForge) or not target.branch:
-        raise PushRefused("the pull request's branch takes no commit: nothing is pushed to a default branch")
+    forge = target.forge
+    if reason := refused_by_place(report, target):
+        raise PushRefused(reason)
+    if not isinstance(forge, ChangesForge):
+        raise PushRefused("this forge takes no commits")
     push = await prepare_push(report, target)
     head = await forge.branch_head(target.branch)
     if head != push.source.head:

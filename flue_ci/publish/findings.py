@@ -14,16 +14,17 @@ from flue_ci.core.ports import Forge
 from flue_ci.core.proposals import SEVERITIES, FindingOutcome, ReviewComment
 from flue_ci.core.review import PostedReview, ReviewHistory, ReviewThread
 from flue_ci.core.review_scope import CATEGORY, FINGERPRINT, EarlierFinding, category_name
+from flue_ci.core.text import AGENT_NAME
 from flue_ci.gate.policy import MARKER
 from flue_ci.report.findings import HOW_TO_DISMISS
 from flue_ci.report.report import ReviewRecord
 
 _FINDING = re.compile(
-    rf"{MARKER} finding agent=(?P<agent>[a-z0-9][a-z0-9-]{{0,63}}) severity=(?P<severity>[a-z]+)"
+    rf"{MARKER} finding agent=(?P<agent>{AGENT_NAME}) severity=(?P<severity>[a-z]+)"
     rf" category=(?P<category>{CATEGORY})(?: code=(?P<code>[0-9a-f:.]+))? -->"
 )
 _REVIEW = re.compile(
-    rf"{MARKER} review agent=(?P<agent>[a-z0-9][a-z0-9-]{{0,63}}) head=(?P<head>[0-9a-f]{{40,64}})"
+    rf"{MARKER} review agent=(?P<agent>{AGENT_NAME}) head=(?P<head>[0-9a-f]{{40,64}})"
     r" key=(?P<key>[0-9a-f]{12}) -->"
 )
 _LISTED = re.compile(rf"{MARKER} listed((?: [0-9a-f]{{12}})+) -->")

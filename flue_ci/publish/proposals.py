@@ -18,6 +18,7 @@ from flue_ci.core.proposals import (
 )
 from flue_ci.core.text import one_line, plain
 from flue_ci.gate.policy import MARKER
+from flue_ci.publish.commit_message import run_name
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.report.link_policy import link_policy
@@ -59,8 +60,7 @@ def _outputs(target: PublishTarget) -> OutputsForge:
 
 def _key(report: Report, index: int) -> str:
     """The same for the same proposal of the same run, also when it is published again."""
-    run = report.trigger.run_url if report.trigger else report.started
-    return hashlib.sha256(f"{run} {report.agent} {index}".encode()).hexdigest()[:24]
+    return hashlib.sha256(f"{run_name(report)} {report.agent} {index}".encode()).hexdigest()[:24]
 
 
 class LabelsPublisher:

@@ -23,7 +23,15 @@ from flue_ci.publish.commit_message import describe_change, run_of
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.pull_request_text import PullText, is_edited, pull_text
-from flue_ci.publish.push import Push, PushRefused, create_commit, create_kept_commits, explain, prepare_push
+from flue_ci.publish.push import (
+    Push,
+    PushRefused,
+    create_commit,
+    create_kept_commits,
+    explain,
+    prepare_push,
+    refused_by_place,
+)
 from flue_ci.report.report import Published, Report, Trigger
 
 _GITHUB = "web-flow"  # commits what is made with the API or in GitHub's pages
@@ -80,10 +88,8 @@ async def _prepare(report: Report, target: PublishTarget) -> "_Work":
     forge, trigger = target.forge, report.trigger
     if not isinstance(forge, _PullsForge) or trigger is None:
         raise PushRefused("there is no repository on GitHub that it could be opened in")
-    if trigger.from_fork and not target.publishing.pull_request.forks:
-        raise PushRefused(
-            "the run was about a fork's pull request, and `publish.pull_request.forks` of the spec is not true"
-        )
+    if reason := refused_by_place(report, target):
+        raise PushRefused(reason)
     push = await prepare_push(report, target)
     opener = forge
     if isinstance(target.push_forge, _PullsForge):  # so that workflows start for the pull request, too

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from flue_ci.core.discussion import PullRequest
-from flue_ci.core.text import clip, one_line
+from flue_ci.core.text import AGENT_NAME, clip, one_line
 from flue_ci.gate.policy import MARKER
 from flue_ci.publish.commit_message import clean_text, describe_change
 from flue_ci.report.markdown import checks_section, footer, make_page
@@ -20,7 +20,7 @@ from flue_ci.safety.markdown import untrusted_markdown_within
 
 _LONGEST_TITLE = 200  # characters; GitHub takes 256
 _LONGEST_WORDS, _LONGEST_BODY = 40_000, 65_000
-_MARKER = re.compile(rf"{MARKER} pull agent=([a-z0-9-]+) for=(\S+) text=([0-9a-f]{{16}}) -->")
+_MARKER = re.compile(rf"{MARKER} pull agent=({AGENT_NAME}) for=(\S+) text=([0-9a-f]{{16}}) -->")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from flue_ci.core.text import human_bytes, one_line
 from flue_ci.git.command import TooMuchOutput
 from flue_ci.git.source import Source
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_checks, secret_in
+from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_report, secret_in
 from flue_ci.report.folder import load_commits
 from flue_ci.report.report import Report
 from flue_ci.workspace.own_commits import MAX_COMMITS
@@ -53,7 +53,7 @@ class Push:
 async def prepare_push(report: Report, target: PublishTarget) -> Push:
     """Raises `PushRefused` with the reason, and `FlueError` when the commit cannot be fetched. The forge's API is not
     asked."""
-    if reason := _refused_by_report(report, target):
+    if reason := refused_by_report(report, target.publishing, target.patch):
         raise PushRefused(reason)
     if target.open_source is None:
         raise PushRefused("there is no commit that the changes could be put on")
@@ -77,15 +77,30 @@ async def prepare_push(report: Report, target: PublishTarget) -> Push:
     return push
 
 
-def _refused_by_report(report: Report, target: PublishTarget) -> str:
-    """Why nothing of this run is to be pushed; "" for no reason."""
-    if report.changes.refused:
-        return "the changes were refused"
-    if not report.changes.files or not target.patch:
-        return "nothing was changed"
-    if target.publishing.when != "always":
-        return refused_by_checks(report)
-    return {"cancelled": "the run was interrupted"}.get(report.conclusion, "")
+def check_suggestions(report: Report, target: PublishTarget) -> None:
+    """Raises `PushRefused` for what people should not be led to take over with a click."""
+    if reason := refused_by_report(report, target.publishing, target.patch):
+        raise PushRefused(reason)
+    if place := secret_in(target.patch, (), target.redact):
+        raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
+
+
+def refused_by_place(report: Report, target: PublishTarget) -> str:
+    """Why the changes of this run cannot go where `publish.changes` wants them, whatever they are; "" for no reason."""
+    trigger, wishes = report.trigger, target.publishing
+    if wishes.changes == "commit" and (trigger is None or not trigger.is_pull_request):
+        return "there is no pull request with a branch to commit to; changes: pull-request would open one"
+    if trigger is None:
+        return "the run was about nothing on GitHub"
+    if wishes.changes == "pull-request" and trigger.from_fork and not wishes.pull_request.forks:
+        return "the run was about a fork's pull request, and `publish.pull_request.forks` of the spec is not true"
+    if wishes.changes != "commit":
+        return ""
+    if trigger.from_fork:
+        return "the pull request comes from a fork, where nothing is ever pushed"
+    if not target.branch:
+        return "the pull request's branch takes no commit: nothing is pushed to a default branch"
+    return ""
 
 
 async def _verify(

@@ -62,6 +62,19 @@ def _compile(glob: str, flags: int) -> re.Pattern[str]:
         return re.compile(r"(?!)")
 
 
+def refused_by_report(report: Report, publishing: Publishing, patch: bytes) -> str:
+    """Why nothing of this run is to be pushed or suggested; "" for no reason."""
+    if report.changes.refused:
+        return "the changes were refused"
+    if not report.changes.files or not patch:
+        return "nothing was changed"
+    if publishing.when != "always":
+        return refused_by_checks(report)
+    if report.conclusion == "cancelled":
+        return "the run was interrupted"
+    return ""
+
+
 def refused_by_checks(report: Report) -> str:
     """Why `when: checks-pass` does not let these changes through; "" when it does."""
     if report.conclusion in ("failed", "partial", "cancelled") and all(check.passed for check in report.checks):

@@ -34,7 +34,7 @@ def publisher_names(publishing: Publishing) -> list[str]:
         "check-run": rules.check_runs,
         "reply": rules.replies,
     }
-    names = [name for name, is_wanted in proposals.items() if is_wanted and PUBLISHERS.knows(name)]
+    names = [name for name, is_wanted in proposals.items() if is_wanted]
     if changes not in ("patch", "none") and PUBLISHERS.knows(changes):
         names.insert(0, changes)
     if publishing.comment != "none":

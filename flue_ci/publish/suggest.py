@@ -15,10 +15,11 @@ from flue_ci.gate.policy import MARKER
 from flue_ci.publish.post_review import post_review
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import PushRefused
-from flue_ci.publish.push_rules import protected_changes, refused_by_checks, secret_in
-from flue_ci.publish.suggestions import Suggestions, find_suggestions, suggestion_block
+from flue_ci.publish.push import PushRefused, check_suggestions
+from flue_ci.publish.push_rules import protected_changes
+from flue_ci.publish.suggestions import Suggestions, find_suggestions
 from flue_ci.report.diffs import without_binary
+from flue_ci.report.findings import applied_block
 from flue_ci.report.report import Published, Report
 from flue_ci.safety.markdown import escape, inline_code
 
@@ -49,7 +50,7 @@ async def _suggest(report: Report, target: PublishTarget) -> tuple[str, str]:
         raise PushRefused("there is no pull request with a diff")
     if not isinstance(forge, _SuggestForge):
         raise PushRefused("this forge takes no reviews")
-    _check(report, target)
+    check_suggestions(report, target)
     pull, files, comments, me = await together(
         forge.pull(number), forge.changed_files(number), forge.comments(number, "review"), forge.me()
     )
@@ -82,18 +83,6 @@ async def _suggest(report: Report, target: PublishTarget) -> tuple[str, str]:
     return review.url, _describe(len(drafts) - len(leftovers), paths)
 
 
-def _check(report: Report, target: PublishTarget) -> None:
-    """Raises `PushRefused` for what people should not be led to take over with a click."""
-    if report.changes.refused:
-        raise PushRefused("the changes were refused")
-    if not report.changes.files or not target.patch:
-        raise PushRefused("nothing was changed")
-    if target.publishing.when != "always" and (reason := refused_by_checks(report)):
-        raise PushRefused(reason)
-    if place := secret_in(target.patch, (), target.redact):
-        raise PushRefused(f"what looks like a secret would be added in {one_line(place)}")
-
-
 def _drafts(agent: str, suggestions: Suggestions, protected: Sequence[str] | dict[str, str]) -> list[LineComment]:
     marker = f"{MARKER} suggestion agent={agent} -->"
     return [
@@ -101,7 +90,7 @@ def _drafts(agent: str, suggestions: Suggestions, protected: Sequence[str] | dic
             path=item.path,
             line=item.end,
             start_line=item.start,
-            body=f"{marker}\n{suggestion_block(item)}",
+            body=f"{marker}\n{applied_block(item.lines)}",
         )
         for item in suggestions.items
         if item.path not in protected

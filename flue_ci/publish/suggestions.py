@@ -77,14 +77,6 @@ def find_suggestions(patch: str, files: Iterable[FileDiff]) -> Suggestions:
     return Suggestions(items=tuple(items), rest=tuple(dict.fromkeys(rest)))
 
 
-def suggestion_block(suggestion: Suggestion) -> str:
-    """The block as it stands in a comment; without lines it deletes those that it is about."""
-    text = "".join(f"{line}\n" for line in suggestion.lines)
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(longest + 1, 3)
-    return f"{fence}suggestion\n{text}{fence}"
-
-
 def _lines_of_hunks(patch: str) -> tuple[range, ...]:
     """The lines of the new file that each hunk of a diff shows."""
     matches = (match for line in patch.split("\n") if (match := _HUNK.match(line)))

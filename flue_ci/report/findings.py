@@ -60,10 +60,17 @@ def suggestion_block(text: str) -> str:
     text = text.replace("\r\n", "\n")
     if remove_hidden(text) != text:
         return code_block(text)
+    if not text:  # the lines are to be deleted
+        return applied_block(())
+    return applied_block(text.split("\n"))
+
+
+def applied_block(lines: Sequence[str]) -> str:
+    """What GitHub puts in the place of the commented lines at a click; without lines it deletes them."""
+    text = "".join(f"{line}\n" for line in lines)
     longest = max(map(len, re.findall(r"`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
-    lines = f"{text}\n" if text else ""  # nothing: the lines are to be deleted
-    return f"{fence}suggestion\n{lines}{fence}"
+    return f"{fence}suggestion\n{text}{fence}"
 
 
 def findings_list(comments: Sequence[ReviewComment], commit: Commit, policy: LinkPolicy) -> str:

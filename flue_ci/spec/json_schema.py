@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from flue_ci.core.budgets import CONFIG
 from flue_ci.spec.parts import Part
-from flue_ci.spec.repository_config import CONFIG, RepositoryConfig
+from flue_ci.spec.repository_config import RepositoryConfig
 from flue_ci.spec.schema import DURATION, AgentSpec, read_texts
 
 

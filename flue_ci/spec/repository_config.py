@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from flue_ci.core.budgets import CONFIG
 from flue_ci.core.errors import Diagnostic, SpecError
 from flue_ci.core.text import did_you_mean, one_line
 from flue_ci.spec.parts import Part, all_defaults, exactly_an_int
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.yaml_document import KeyPath, parse
 
-CONFIG = ".flue/config.yml"
 MAX_BYTES = 100_000
 MAX_USD = 1_000_000
 

@@ -150,7 +150,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a fork's own pull request": (
         {"trigger": replace(TRIGGER, is_pull_request=True, from_fork=True)},
         {"publishing": replace(REPORT.publish, changes="pull-request")},
-        "from a fork",
+        "a fork's pull request",
+    ),
+    "a pull request of the default branch": (
+        {"trigger": PULL},
+        {"branch": ""},
+        "nothing is pushed to a default branch",
     ),
     "a failed check": (
         {"trigger": PULL, "checks": (replace(FULL.checks[0], exit_code=1),)},
@@ -167,8 +172,16 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("parts", "place", "words"), REFUSALS.values(), ids=REFUSALS)
 async def test_what_could_not_be_pushed_gets_no_box(parts: dict[str, Any], place: dict[str, Any], words: str) -> None:
-    target = PublishTarget(publishing=REPORT.publish, notify=print, show_error=print, patch=PATCH)
+    target = PublishTarget(publishing=REPORT.publish, notify=print, show_error=print, patch=PATCH, branch="topic")
     entry = await AskPublisher().publish(replace(REPORT, **parts), PATCH, replace(target, **place))
     assert entry.state == "refused"
     assert entry.detail.startswith("no box is offered: ")
     assert words in entry.detail
+
+
+async def test_suggestions_of_a_fork_get_a_box_without_a_commit_to_push_them_on() -> None:
+    report = replace(REPORT, trigger=replace(PULL, from_fork=True), publish=replace(REPORT.publish, changes="suggest"))
+    target = PublishTarget(publishing=report.publish, notify=print, show_error=print, patch=PATCH)
+    assert (await AskPublisher().publish(report, PATCH, target)).state == "waiting"
+    failure = replace(report, checks=(replace(FULL.checks[0], exit_code=1),))
+    assert (await AskPublisher().publish(failure, PATCH, target)).state == "refused"

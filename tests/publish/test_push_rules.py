@@ -9,7 +9,13 @@ import pytest
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.commits import TreeEntry
-from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_checks, secret_in
+from flue_ci.publish.push_rules import (
+    describe_protected,
+    protected_changes,
+    refused_by_checks,
+    refused_by_report,
+    secret_in,
+)
 from flue_ci.report.report import CommandResult, Publishing, Verification
 from flue_ci.safety.redact import Redactor
 from flue_ci.workspace.tree_entries import blobs_to_send
@@ -129,6 +135,12 @@ def patch_of(*lines: str, path: str = "a.txt") -> bytes:
         f"diff --git a/{path} b/{path}\nindex {'0' * 40}..{'f' * 40} 100644\n--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n"
     )
     return (head + "".join(f"{line}\n" for line in lines)).encode()
+
+
+def test_an_interrupted_run_is_no_change_for_anybody() -> None:
+    report = replace(FULL, conclusion="cancelled")
+    assert refused_by_report(report, Publishing(when="always"), b"x") == "the run was interrupted"
+    assert refused_by_report(FULL, Publishing(when="always"), b"x") == ""
 
 
 def test_a_secret_counts_where_it_is_added_and_not_where_it_was() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from flue_ci.core.discussion import FileDiff
 from flue_ci.gate.policy import MARKER
-from flue_ci.publish.suggestions import MAX_SUGGESTIONS, Suggestion, Suggestions, find_suggestions, suggestion_block
+from flue_ci.publish.suggestions import MAX_SUGGESTIONS, Suggestion, Suggestions, find_suggestions
+from flue_ci.report.findings import applied_block
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "", "```", "    x = 1"]), min_size=1, max_size=14)
 
@@ -41,7 +42,7 @@ def apply(head: str, suggestions: Suggestions) -> str:
     """Each in the place of its lines, as the button in the pull request does."""
     lines = head.split("\n")
     for item in reversed(suggestions.items):
-        block = re.fullmatch(r"(`{3,})suggestion\n(.*)\1", suggestion_block(item), re.DOTALL)
+        block = re.fullmatch(r"(`{3,})suggestion\n(.*)\1", applied_block(item.lines), re.DOTALL)
         assert block
         assert block[1] not in block[2]
         lines[item.start - 1 : item.end] = block[2].split("\n")[:-1]

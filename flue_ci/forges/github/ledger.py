@@ -11,14 +11,13 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flue_ci.core.budgets import CostRecord
+from flue_ci.core.budgets import CONFIG, CostRecord
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import human_cost
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.pages import PER_PAGE
 
-PATH = ".flue/config.yml"
 _FENCE = re.compile(r"```json\n(\{.{0,4000}\})\n```", re.DOTALL)
 _MAX_USD = 1e9
 _MAX_PAGES = 50  # of a day's records
@@ -32,9 +31,9 @@ class LedgerCalls:
 
     async def ledger(self) -> str:
         """The newest commit of the default branch that changed the file. A file that changes begins a new ledger."""
-        commits = await self._list("find the budget's records", "/commits", path=PATH, max_pages=1)
+        commits = await self._list("find the budget's records", "/commits", path=CONFIG, max_pages=1)
         if not commits:
-            raise ForgeError(f"{PATH} is not on the default branch", status=404)
+            raise ForgeError(f"{CONFIG} is not on the default branch", status=404)
         return parse.text(commits[0], "sha")
 
     async def write_record(self, ledger: str, record: CostRecord) -> CostRecord:
@@ -83,7 +82,7 @@ def _output(record: CostRecord) -> dict[str, str]:
     title = f"{record.agent}: at most {human_cost(record.reserved_usd)}"
     if record.spent_usd is not None:
         title = f"{record.agent}: {human_cost(record.spent_usd)}"
-    summary = f"What a run costs, for the limits of `{PATH}`: {record.run_url}"
+    summary = f"What a run costs, for the limits of `{CONFIG}`: {record.run_url}"
     return {"title": title, "summary": summary, "text": f"```json\n{json.dumps(asdict(replace(record, id=0)))}\n```"}
 
 
