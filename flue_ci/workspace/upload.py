@@ -24,7 +24,7 @@ UPLOAD_SECONDS = 600.0
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
 WORK_TREE_MISSING = 93  # exit code of scripts that work on a work tree of others
 _SIMPLE_PROGRAMS = 92  # exit code of create_store.sh
-_FULL = re.compile(".*(?:No space left|quota exceeded|Read-only file system|Permission denied).*")
+_FULL = re.compile("(?m)^.*(?:No space left|quota exceeded|Read-only file system|Permission denied).*")
 _MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.flow import Flow, counting
 from tests.support.e2b_server import E2BServer
 from tests.support.messages_server import MessagesServer
+from tests.support.starter import Starter, running_starter
 
 MakeFlow = Callable[..., Flow]
 
@@ -29,3 +30,9 @@ def make_flow(tmp_path: Path) -> Iterator[MakeFlow]:
             return Flow(home=tmp_path / "flow", model=model, sandboxes=sandboxes)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Starter]:
+    with running_starter() as server:
+        yield server

@@ -11,13 +11,9 @@ import os
 import re
 import shutil
 import signal
-import socket
-import socketserver
 import subprocess
 import sys
 import sysconfig
-import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,9 +27,10 @@ from tests.action.test_tick import SPEC, make_world
 from tests.e2e.flow import bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
-from tests.support.fork_server import PROJECT, Process, fork_server
+from tests.support.fork_server import PROJECT
 from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
+from tests.support.starter import Starter
 
 ACT = Path(sysconfig.get_path("scripts")) / "act"
 WORKFLOW = """
@@ -86,14 +83,6 @@ echo installed
 REAL_START = """#!/bin/sh
 exec "{python}" -P -c 'import sys; sys.path.insert(0, "{project}"); from flue_ci.__main__ import main; main()' "$@"
 """
-CLIENT = """#!{python} -IS
-import json, os, socket, sys
-server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-server.connect({address!r})
-request = {{"arguments": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
-socket.send_fds(server, [json.dumps(request).encode()], [1, 2])
-sys.exit(int(server.recv(16) or 70))
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,39 +94,6 @@ class Ran:
     def conclusion(self) -> str:
         found = re.search(r"ended=([a-z-]+)", self.log)
         return found[1] if found else ""
-
-
-class Starter(socketserver.ThreadingUnixStreamServer):
-    """Starts `flue-ci` in a fork for each `CLIENT`, with its arguments, environment, directory and streams, and sends
-    the exit code back. `processes` are those that were started."""
-
-    socket_type = socket.SOCK_SEQPACKET  # a request arrives as a whole
-    daemon_threads = True
-
-    def __init__(self, address: str) -> None:
-        super().__init__(address, socketserver.BaseRequestHandler)
-        self.address = address
-        self.processes: list[Process] = []
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        data, streams, _, _ = socket.recv_fds(request, 1_000_000, 2)
-        parts = json.loads(data)
-        stdout, stderr = streams
-        process = fork_server().start(
-            parts["arguments"], env=parts["env"], cwd=Path(parts["cwd"]), stdout=stdout, stderr=stderr
-        )
-        self.processes.append(process)
-        for stream in streams:
-            os.close(stream)
-        request.send(str(process.wait(120)).encode())
-
-
-@pytest.fixture(scope="module")
-def starter() -> Iterator[Starter]:
-    with tempfile.TemporaryDirectory() as folder, Starter(f"{folder}/starter") as server:  # an address is short
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @dataclass(kw_only=True)
@@ -211,7 +167,7 @@ def act(tmp_path: Path, starter: Starter) -> Iterator[Act]:
             e2b=stack.enter_context(E2BServer()),
             home=tmp_path,
         )
-        yield Act(job=job, root=tmp_path, command=CLIENT.format(python=sys.executable, address=starter.address))
+        yield Act(job=job, root=tmp_path, command=starter.client)
 
 
 def asked(act: Act, words: str, *, who: str = "ada", fork: bool = False, **agents: Any) -> tuple[str, dict[str, Any]]:

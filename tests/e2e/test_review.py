@@ -15,6 +15,7 @@ from tests.e2e.test_act import Act
 from tests.support.e2b_server import E2BServer
 from tests.support.github_server import BOT, GitHubServer
 from tests.support.messages_server import MessagesServer, Turn, tool
+from tests.support.starter import Starter
 
 BEFORE = "def area(width, height):\n    return width * height\n"
 AFTER = BEFORE.replace("*", "+")
@@ -52,7 +53,7 @@ SCRIPTS: list[list[Turn]] = [
 
 
 @pytest.fixture
-def act(tmp_path: Path) -> Iterator[Act]:
+def act(tmp_path: Path, starter: Starter) -> Iterator[Act]:
     with ExitStack() as stack:
         job = Job(
             github=stack.enter_context(GitHubServer(tmp_path)),
@@ -60,7 +61,7 @@ def act(tmp_path: Path) -> Iterator[Act]:
             e2b=stack.enter_context(E2BServer()),
             home=tmp_path,
         )
-        yield Act(job=job, root=tmp_path)
+        yield Act(job=job, root=tmp_path, command=starter.client)
 
 
 def test_a_review_and_the_next_one_after_a_push(act: Act) -> None:

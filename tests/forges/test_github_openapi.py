@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,17 @@ def strange(value: Any, schema: JSON, description: JSON, place: str = "$") -> li
     return []
 
 
+@cache
+def route(template: str) -> re.Pattern[str]:
+    """The paths of a template. (There are more of them than `re` remembers.)"""
+    pattern = re.sub(r"\{path\}|(?<=ref/)\{ref\}|(?<=refs/)\{ref\}", ".+", template)
+    return re.compile(re.sub(r"\{[^}]+\}", "[^/]+", pattern))
+
+
 def described(description: JSON, verb: str, path: str, status: int) -> JSON:
     """The schema of an answer. Raises `AssertionError` for a route or status that GitHub does not have."""
     for template, item in description["paths"].items():
-        pattern = re.sub(r"\{path\}|(?<=ref/)\{ref\}|(?<=refs/)\{ref\}", ".+", template)
-        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", pattern), path) and verb.lower() in item:
+        if verb.lower() in item and route(template).fullmatch(path):
             responses = item[verb.lower()]["responses"]
             assert str(status) in responses, f"{verb} {template} does not answer {status}"
             answer = resolved(responses[str(status)], description)
