@@ -14,13 +14,14 @@ from flue_ci.action.authorize import fetch_roles
 from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.job import ActionJob
-from flue_ci.action.target import AFTER_CHECKS, Agent, Target, find_target, read_agents, trigger_of
+from flue_ci.action.target import Agent, Target, find_target, read_agents, trigger_of
 from flue_ci.assembly import make_forge
 from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
 from flue_ci.core.text import one_line, plural
 from flue_ci.core.workflow_runs import ActionsForge
 from flue_ci.gate.comment_command import CommentCommand
+from flue_ci.gate.event import AFTER_CHECKS
 from flue_ci.gate.policy import Allow, SelectedAgent, authorize, choose_agent, decide
 from flue_ci.git.protected import protected_paths
 from flue_ci.publish.from_spec import publishing
