@@ -109,7 +109,7 @@ reads no other git directory either.
 
 ## Parts that this version reads but does not run
 
-`engine: {program: …}`, `model.provider: bedrock | vertex` and `repair` are refused with “not
+`engine: {program: …}` and `model.provider: bedrock | vertex` are refused with “not
 supported yet”. `triggers` and `publish.comment` concern GitHub and change nothing in a run over a checkout.
 
 ## Changing a value for one run
