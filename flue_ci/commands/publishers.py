@@ -8,6 +8,7 @@ from flue_ci.core.permissions import TICK
 from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.registry import publisher_names
 from flue_ci.spec.load import find_specs, load_spec
+from flue_ci.spec.repository_config import load_config
 from flue_ci.spec.schema import AgentSpec
 
 REPAIR_WORKFLOW = "https://github.com/flue-ci/flue-ci/blob/main/examples/workflows/repair-ci.yml"
@@ -31,8 +32,8 @@ def waiting_changes(spec: AgentSpec) -> str:
 
 
 def local_publishers(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those of the specs in a checkout, as far as they can be read: what is published at once (and `repair`), and what
-    waits for a tick."""
+    """Those of the specs in a checkout, as far as they can be read: what is published at once (and `repair` and
+    `budget`), and what waits for a tick."""
     specs = []
     for path in find_specs(root):
         try:
@@ -44,5 +45,14 @@ def local_publishers(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         names = publisher_names(publishing(spec))
         at_once += [name for name in names if name != waiting_changes(spec)]
         at_once += ["repair"] if spec.repair else []
+    if _has_budget(root):
+        at_once.append("budget")
     waiting = filter(None, map(waiting_changes, specs))
     return tuple(dict.fromkeys(at_once)), tuple(dict.fromkeys(waiting))
+
+
+def _has_budget(root: Path) -> bool:
+    try:
+        return load_config(root).has_budget
+    except SpecError:
+        return False  # `validate` says what is wrong

@@ -22,13 +22,14 @@ PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     TICK: {"actions": "read"},
     "reply": {"issues": "write", "pull-requests": "write"},
     "repair": {"actions": "write"},
+    "budget": {"checks": "write"},
 }
 _REASONS = {
     ("actions", "write"): "the failed jobs run again, and their logs",
     ("contents", "read"): "the commit that was asked about, and the specs",
     ("contents", "write"): "the commit, and its branch",
     ("checks", "read"): "what fails, so that the agent knows",
-    ("checks", "write"): "check runs, and what fails",
+    ("checks", "write"): "what fails, and check runs, also those that keep the budget",
     ("issues", "read"): "the discussion",
     ("issues", "write"): "comments on issues, and reactions",
     ("actions", "read"): "the saved report, an artifact of the run that made it",

@@ -56,14 +56,15 @@ def starter_workflow(publishers: Collection[str] = ("comment",), waiting: Collec
     """The text of the workflow for agents that publish so, with the least permissions for that. Where one writes code,
     it has two jobs: no job has both the model's key and the right to write code. `waiting` are the publishers that wait
     for a tick, which one more job answers. It answers comments only, and so has no permission for repairing CI."""
-    publishers = set(publishers) - {"repair"}
+    budget = {"budget"} & set(publishers)
+    publishers = set(publishers) - {"repair", "budget"}
     reads = {name: level for name, level in READS.items() if name != "checks"}  # those are for the agent
     tick = [TICK] if waiting else []
     if writes_contents(publishers):
-        jobs = [permissions_of(["comment"]), permissions_of([*publishers, "comment", *tick], reads)]
+        jobs = [permissions_of(["comment", *budget]), permissions_of([*publishers, "comment", *tick], reads)]
         text = _read("workflow-two-jobs.yml")
     else:
-        jobs = [permissions_of({*publishers, "comment"})]
+        jobs = [permissions_of({*publishers, *budget, "comment"})]
         text = _read("workflow.yml")
     if waiting:
         jobs.append(permissions_of([*waiting, "comment", *tick], reads))

@@ -194,3 +194,13 @@ def test_both_files_of_a_start_are_written_or_none(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["init", "--github", "--repo", str(tmp_path)]).exit_code == 0
     assert workflow.exists()
     assert (tmp_path / ".flue" / "agents" / "fix-tests.yml").exists()
+
+
+def test_only_the_job_with_the_keys_keeps_the_budget(tmp_path: Path) -> None:
+    folder = tmp_path / ".flue" / "agents"
+    folder.mkdir(parents=True)
+    (folder / "mend.yml").write_text("version: 1\nprompt: x\npublish: {changes: commit}\nlimits: {cost_usd: 1}\n")
+    (tmp_path / ".flue" / "config.yml").write_text("version: 1\nlimits: {per_day_usd: 5}\n")
+    assert CliRunner().invoke(cli, ["init", "review", "--github", "--repo", str(tmp_path)]).exit_code == 0
+    jobs = yaml.safe_load((tmp_path / ".github" / "workflows" / "flue.yml").read_text())["jobs"].values()
+    assert [job["permissions"].get("checks", "none") for job in jobs] == ["write", "none"]
