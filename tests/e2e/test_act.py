@@ -28,6 +28,7 @@ from tests.e2e.flow import bash, say
 from tests.e2e.job import Job
 from tests.support.e2b_server import E2BServer
 from tests.support.fork_server import PROJECT
+from tests.support.github_app import APP_TOKEN
 from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
 from tests.support.starter import Starter
@@ -42,14 +43,14 @@ jobs:
       - id: flue
         uses: flue-ci/flue-ci@v1
         with:
-          anthropic-api-key: ${{ secrets.MODEL_KEY }}
-          e2b-api-key: ${{ secrets.SANDBOX_KEY }}
-          github-token: ${{ secrets.TOKEN }}
+          anthropic-api-key: ${{ secrets.ANTHROPIC_API_KEY }}
+          e2b-api-key: ${{ secrets.E2B_API_KEY }}
       - if: always()
         env: {ENDED: "${{ steps.flue.outputs.conclusion }}", URL: "${{ steps.flue.outputs.comment-url }}"}
         run: echo "ended=$ENDED url=$URL"
 """
-# Stands for actions/upload-artifact, which cannot be fetched here: it shows what it was given.
+# These stand for the actions of their names, which cannot be fetched here; STORE is a folder. The first shows what it
+# was given.
 UPLOAD = """
 name: upload
 description: upload
@@ -70,6 +71,21 @@ runs:
       run: |
         echo "uploaded=$NAME:$(ls "$FOLDER" | tr '\\n' ' ')"
         echo "url=$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID/artifacts/5" >>"$GITHUB_OUTPUT"
+        mkdir -p "STORE/$NAME"
+        cp -R "$FOLDER/." "STORE/$NAME"
+"""
+DOWNLOAD = """
+name: download
+description: download
+inputs:
+  name: {description: n}
+  path: {description: p}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env: {NAME: "${{ inputs.name }}", FOLDER: "${{ inputs.path }}"}
+      run: mkdir -p "$FOLDER" && cp -R "STORE/$NAME/." "$FOLDER"
 """
 INSTALL = """#!/usr/bin/env bash
 set -eu
@@ -103,6 +119,7 @@ class Act:
     job: Job
     root: Path
     command: str  # the text of the `flue-ci` that is installed
+    workflow: str = WORKFLOW
 
     def start(self, event: str, environ: dict[str, str]) -> subprocess.Popen[str]:
         action, work = self.root / "action", self.root / "work"  # act takes repository and commit from the checkout
@@ -113,12 +130,13 @@ class Act:
         (action / ".github" / "install.sh").write_text(INSTALL)
         (action / ".github" / "flue-ci").write_text(self.command)
         (work / ".github" / "workflows").mkdir(parents=True, exist_ok=True)
-        (work / ".github" / "workflows" / "flue.yml").write_text(WORKFLOW.replace("EVENT", event))
+        (work / ".github" / "workflows" / "flue.yml").write_text(self.workflow.replace("EVENT", event))
         address = "https://github.com/ada/tools"
         subprocess.run(["git", "remote", "set-url", "origin", address], cwd=work, check=True)
         servers = {name: environ[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL", "GITHUB_GRAPHQL_URL")}
         given = self.job.e2b.env()
-        secrets = {"MODEL_KEY": API_KEY, "SANDBOX_KEY": given.pop("E2B_API_KEY"), "TOKEN": TOKEN}
+        secrets = {"ANTHROPIC_API_KEY": API_KEY, "E2B_API_KEY": given.pop("E2B_API_KEY"), "GITHUB_TOKEN": TOKEN}
+        secrets["FLUE_PUSH_TOKEN"] = APP_TOKEN
         mine = {"GITHUB_SHA": environ["GITHUB_SHA"], "GITHUB_REF": environ["GITHUB_REF"]}
         told = servers | given | mine | {"ANTHROPIC_BASE_URL": self.job.model.url, "NO_PROXY": "127.0.0.1"}
         told |= {"GITHUB_TRIGGERING_ACTOR": environ["GITHUB_ACTOR"], "FLUE_CI_PATIENCE_SECONDS": "5"}
@@ -128,13 +146,8 @@ class Act:
         home = self.root / "home"
         home.mkdir(exist_ok=True)
         command = [str(ACT), event, "-e", environ["GITHUB_EVENT_PATH"], "-a", environ["GITHUB_ACTOR"]]
-        command += ["-P", "ubuntu-latest=-self-hosted", "--local-repository", f"flue-ci/flue-ci@v1={action}"]
+        command += ["-P", "ubuntu-latest=-self-hosted", "--no-cache-server", *self.local_actions(action)]
         command += ["--secret-file", str(self.root / "secrets"), "--env-file", str(self.root / "env")]
-        upload = self.root / "upload"
-        upload.mkdir(exist_ok=True)
-        (upload / "action.yml").write_text(UPLOAD)
-        (pin,) = re.findall(r"uses: (actions/upload-artifact@\w+)", (PROJECT / "action.yml").read_text())
-        command += ["--local-repository", f"{pin}={upload}", "--no-cache-server"]
         kept = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)}
         return subprocess.Popen(
             command,
@@ -147,10 +160,21 @@ class Act:
             start_new_session=True,
         )
 
+    def local_actions(self, action: Path) -> Iterator[str]:
+        """What makes act take the actions that the workflow names from folders."""
+        folders = {"flue-ci/flue-ci": action}
+        for name, text in {"upload-artifact": UPLOAD, "download-artifact": DOWNLOAD}.items():
+            folder = folders[f"actions/{name}"] = self.root / name
+            folder.mkdir(exist_ok=True)
+            (folder / "action.yml").write_text(text.replace("STORE", str(self.root / "artifacts")))
+        text = self.workflow + (action / "action.yml").read_text()
+        for name, pin in sorted(set(re.findall(r"uses: (\S+)@(\S+)", text))):
+            yield from ("--local-repository", f"{name}@{pin}={folders[name]}")
+
     def run(self, event: str, payload: dict[str, Any]) -> Ran:
         process = self.start(event, self.job.github.env(event, payload))
         log, _ = process.communicate(timeout=120)
-        for secret in (TOKEN, API_KEY, self.job.e2b.api_key):
+        for secret in (TOKEN, APP_TOKEN, API_KEY, self.job.e2b.api_key):
             assert secret not in log
         assert self.job.e2b.sandboxes == {}
         return Ran(code=process.returncode, log=log)

@@ -46,12 +46,16 @@ class Repair:
         run |= {"head_repository": head["repo"], "triggering_actor": self.github.bot if attempt > 1 else ada}
         return self.github.actions_runs.run(self.github, **run | more)
 
-    def end(self, run: JSON, **more: str) -> Done:
-        """The job that the end of the run starts."""
+    def payload(self, run: JSON) -> JSON:
+        """The event of the end of the run."""
         payload = self.github.payload("ada", action="completed", workflow_run=dict(run))
         if run["run_attempt"] > 1:
             payload["sender"] = self.github.bot
-        environ = self.github.env("workflow_run", payload) | more
+        return payload
+
+    def end(self, run: JSON, **more: str) -> Done:
+        """The job that the end of the run starts."""
+        environ = self.github.env("workflow_run", self.payload(run)) | more
         assert self.job.gate(environ).outputs["proceed"] == "true"
         return self.job.act(environ)
 
