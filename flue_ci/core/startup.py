@@ -12,8 +12,15 @@ _active = 0
 
 @contextmanager
 def fast_startup() -> Iterator[None]:
-    """No garbage collection within the block, from whichever thread. What exists at the end of the last such block is
-    left out of later collections."""
+    """No garbage collection within the block, from whichever thread. What exists at its end is left out of later
+    collections, unless another such block goes on."""
+    with without_collection(freeze=True):
+        yield
+
+
+@contextmanager
+def without_collection(*, freeze: bool = False) -> Iterator[None]:
+    """No garbage collection within the block, from whichever thread. `freeze`: see `fast_startup`."""
     global _active  # noqa: PLW0603 (the collector is the process's own, too)
     with _lock:
         _active += 1
@@ -24,21 +31,6 @@ def fast_startup() -> Iterator[None]:
         with _lock:
             _active -= 1
             if not _active:
-                gc.freeze()
-                gc.enable()
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """No garbage collection within the block, from whichever thread."""
-    global _active  # noqa: PLW0603 (see above)
-    with _lock:
-        _active += 1
-        gc.disable()
-    try:
-        yield
-    finally:
-        with _lock:
-            _active -= 1
-            if not _active:
+                if freeze:
+                    gc.freeze()
                 gc.enable()
