@@ -17,14 +17,14 @@ from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
 from flue_ci.action.model_hosts import check_model_host
 from flue_ci.action.review_scope import read_review_scope
-from flue_ci.action.target import Agent, Target, trigger_of
+from flue_ci.action.target import Agent, Target, default_branch, trigger_of
 from flue_ci.assembly import contents, prepare_run
 from flue_ci.core.discussion import JobLog
 from flue_ci.core.errors import FlueError, SpecError, UsageError
 from flue_ci.core.events import Observer
 from flue_ci.core.review_scope import ReviewScope
 from flue_ci.git.contents import Origin, add_contents
-from flue_ci.git.fetch import open_remote
+from flue_ci.git.fetch import fetch_commit, open_remote, resolve_all, trusted_files
 from flue_ci.git.source import Source
 from flue_ci.publish.comment import progress_comment
 from flue_ci.publish.from_spec import publishing
@@ -125,7 +125,7 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
         return job.write_dry_run(rows, notes)
     folder = _open_folder(job)
     try:
-        reservation = await _reserve(context, spec, trigger)
+        reservation = await _reserve(context, spec, trigger, target)
     except FlueError as error:
         report = never_started(spec.name, request.instruction, job.inputs.sandbox, error)
         report = folder.save(replace(report, trigger=trigger, spec=run.plan.spec, publish=run.plan.publish), b"")
@@ -138,15 +138,30 @@ async def run_for_event(context: JobContext, target: Target, request: AgentReque
     return await job.publish_and_finish(report, result.patch, publishers, place, folder)
 
 
-async def _reserve(context: JobContext, spec: AgentSpec, trigger: Trigger) -> Reservation | None:
+async def _reserve(context: JobContext, spec: AgentSpec, trigger: Trigger, target: Target) -> Reservation | None:
     """Reserves what the run may cost, where the repository limits that. Raises `FlueError`."""
     try:
-        config = load_config(context.trusted_folder)
+        config = load_config(await _default_files(context, target))
     except SpecError as error:
         raise unreadable(error) from error
     if not config.has_budget:
         return None
     return await reserve_cost(context.forge, config.limits, spec, trigger)
+
+
+async def _default_files(context: JobContext, target: Target) -> Path:
+    """The folder with the trusted files of the default branch: another branch that the workflow trusts has no say in
+    what runs may cost. Raises `FlueError`."""
+    if not context.job.inputs.trusted_branches:
+        return context.trusted_folder
+    (tip,) = await resolve_all(context.remote, [f"refs/heads/{default_branch(context.event)}"])
+    if tip == target.trusted_sha:
+        return context.trusted_folder
+    folder = context.trusted_folder.with_name("default")
+    folder.mkdir()
+    await fetch_commit(context.remote, sha=tip, depth=1)
+    await trusted_files(context.remote, tip, folder)
+    return folder
 
 
 def _publishers(

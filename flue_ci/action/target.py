@@ -154,6 +154,17 @@ def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
     )
 
 
+def default_branch(event: Event) -> str:
+    """The repository's. GitHub starts schedules on it, and says little else of them. Raises `FlueError` when nothing
+    names it."""
+    branch = event.default_branch
+    if not branch and event.name == "schedule":
+        branch = event.ref.removeprefix("refs/heads/")
+    if not branch:
+        raise FlueError("the event does not name the repository's default branch")
+    return branch
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Search:
     """What a target is searched with."""
@@ -163,21 +174,11 @@ class _Search:
     remote: Remote
     trusted_branches: Sequence[str]
 
-    @property
-    def default_branch(self) -> str:
-        """GitHub starts schedules on it, and says little else of them. Raises `FlueError` when nothing names it."""
-        branch = self.event.default_branch
-        if not branch and self.event.name == "schedule":
-            branch = self.event.ref.removeprefix("refs/heads/")
-        if not branch:
-            raise FlueError("the event does not name the repository's default branch")
-        return branch
-
     async def resolve_trusted(self, branch: str = "", *more: str) -> list[str]:
         """The commits at the tips of the trusted branch (`branch` when the workflow lists it, else the default branch)
         and of `more` branches."""
         if not branch or not any(matches_branch(branch, pattern) for pattern in self.trusted_branches):
-            branch = self.default_branch
+            branch = default_branch(self.event)
         return await resolve_all(self.remote, [f"refs/heads/{name}" for name in (branch, *more)])
 
     async def find_pull(self, pull: PullRequest, head: PullHead, changes: frozenset[str] | None) -> Target:
@@ -236,7 +237,7 @@ class _Search:
         """The default branch, and the issue when the event is about one."""
         (tip,) = await self.resolve_trusted()
         issue = await self.forge.issue(self.event.number) if self.event.number else None
-        branch = self.default_branch
+        branch = default_branch(self.event)
         ref = f"refs/heads/{branch}"
         return Target(number=self.event.number, issue=issue, head=tip, ref=branch, fetch_ref=ref, trusted_sha=tip)
 

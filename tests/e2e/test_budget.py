@@ -136,3 +136,22 @@ def test_a_budget_that_cannot_be_read_is_a_refusal_with_the_permission_that_is_m
     assert "cannot be kept, so nothing was started" in done.log
     assert "checks: write" in answer(job)
     assert job.model.requests == []
+
+
+def test_another_trusted_branch_has_no_say_in_the_budget(job: Job) -> None:
+    """Its agents count, its configuration does not."""
+    work = job.start(look=SPEC)
+    job.github.commit(work, {".flue/config.yml": "version: 1\nlimits: {per_day_usd: 0.5}\n"}, "limits")
+    subprocess.run(["git", "push", "-q", "origin", "main"], cwd=work, check=True)
+    subprocess.run(["git", "checkout", "-q", "-b", "release"], cwd=work, check=True)
+    job.github.commit(work, {".flue/config.yml": "version: 1\n"}, "no limits")
+    subprocess.run(["git", "push", "-q", "origin", "release"], cwd=work, check=True)
+    subprocess.run(["git", "checkout", "-q", "main"], cwd=work, check=True)
+    pull = job.github.pull(work, {"other.txt": "new\n"})
+    pull["base"]["ref"] = "release"
+    comment = job.github.say(pull["number"], "ada", "/flue look")
+    job.more["FLUE_CI_TRUSTED_BRANCHES"] = "release"
+    done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
+    assert done.code == 1
+    assert "the budget of this repository is used up" in done.log
+    assert job.model.requests == []
