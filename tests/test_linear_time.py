@@ -44,6 +44,7 @@ LOCAL_PATTERNS: Mapping[tuple[str, str], tuple[str, ...]] = {
 # What is not linear, and the bound of the texts that it meets.
 SHORT_TEXTS: Mapping[str, str] = {
     r"publish.push_rules (?:.*/)?ab": "a path has some thousand characters at most, and is matched as a whole",
+    r"spec.values \[!?(\]?[^\]/]*)\]": "a pattern has at most `_MAX_GLOB` characters",
     r"spec.values \$\{([^}]*)\}": "a header's value has at most `_MAX_VALUE` characters",
     f"gate.comment_command {_AT_TIME.pattern}": "the end of a line that is longer than 500 characters is not looked at",
 }

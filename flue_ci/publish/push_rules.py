@@ -26,7 +26,7 @@ def protected_changes(
 ) -> dict[str, str]:
     """The reason for each changed path, old names included, that is never pushed. `folders` are where links of the
     repository with protected names lead."""
-    protect, allow = _Globs(publishing.protect, re.IGNORECASE), _Globs(publishing.allow)
+    protect, allow = _Globs(publishing.protect, protects=True), _Globs(publishing.allow, protects=False)
     reasons: dict[str, str] = {}
     for path in dict.fromkeys(name for file in files for name in (file.old_path, file.path) if name):
         if _NEVER.search(fold_path(path.replace("\\", "/"))):
@@ -41,10 +41,11 @@ def protected_changes(
 
 
 class _Globs:
-    """Patterns that mean a path, or a folder that it lies in. Those that protect do so without case."""
+    """Patterns that mean a path, or a folder that it lies in. Those that protect do so without case. One that cannot
+    be read, which validation lets nobody write, protects everything and allows nothing."""
 
-    def __init__(self, globs: Sequence[str], flags: int = 0) -> None:
-        self._patterns = {glob: _compile(glob, flags) for glob in globs}
+    def __init__(self, globs: Sequence[str], *, protects: bool) -> None:
+        self._patterns = {glob: _compile(glob, protects=protects) for glob in globs}
 
     def match(self, path: str) -> str:
         """The first pattern that means the path; "" for none."""
@@ -54,11 +55,14 @@ class _Globs:
         return next((glob for glob, rule in self._patterns.items() if any(map(rule.fullmatch, names))), "")
 
 
-def _compile(glob: str, flags: int) -> re.Pattern[str]:
-    """What cannot be read means nothing: the spec was checked."""
+def _compile(glob: str, *, protects: bool) -> re.Pattern[str]:
     try:
-        return re.compile(glob_expression(glob), flags)
+        if protects:
+            return re.compile(glob_expression(glob), re.IGNORECASE)
+        return re.compile(glob_expression(glob))
     except ToolError:
+        if protects:
+            return re.compile(r"(?s:.*)")
         return re.compile(r"(?!)")
 
 

@@ -26,6 +26,8 @@ _MAX_NAME = 253
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _CONNECTION_HEADERS = ("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer")
 _BRACKET = re.compile(r"\[!?\]?[^\]/]*\]|(\[)[^\]/]*")  # its group is one that is not closed
+_CLOSED_BRACKET = re.compile(r"\[!?(\]?[^\]/]*)\]")
+_RANGE = re.compile(r"(.)-(.)", re.DOTALL)
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _MAX_VALUE = 8_000  # what servers take for all headers together
 MAX_INJECTED_HOSTS, MAX_INJECTED_HEADERS = 10, 20  # that E2B takes; headers for one host
@@ -189,6 +191,12 @@ def variable_flaw(name: str, noun: str) -> Diagnostic | None:
     return None
 
 
+def _is_backwards(glob: str) -> bool:
+    """Whether a bracket has a range such as `[z-a]`, which means nothing."""
+    contents = (bracket[1] for bracket in _CLOSED_BRACKET.finditer(glob))
+    return any(start > end for content in contents for start, end in _RANGE.findall(content))
+
+
 def branch_flaw(template: str) -> Diagnostic | None:
     """What is wrong with a name of a branch with `{agent}`, `{number}` and `{slug}` in it; None when nothing is.
 
@@ -220,6 +228,7 @@ def glob_flaw(glob: str) -> tuple[str, str]:
         ("" in parts[:-1], "has an empty part (`//`)", ""),
         (double_stars, "has `**` beside other characters", "write `**/` or `/**`"),
         (any(_BRACKET.findall(glob)), "has a `[` without `]`", "write [[] for the character itself"),
+        (_is_backwards(glob), "has a range that runs backwards", "write [a-z], the smaller character first"),
         ("{" in glob or "}" in glob, "has braces, which mean nothing in a pattern", "write one pattern for each"),
     )
     return next(((message, hint) for applies, message, hint in reasons if applies), ("", ""))

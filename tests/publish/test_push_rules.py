@@ -77,11 +77,16 @@ def test_the_built_in_list_is_opened_one_by_one(path: str) -> None:
         ("src/{a,b}.py", "src/b.py", True),
         ("src/{a,b}.py", "src/c.py", False),
         ("*.key", "a.key.txt", False),
+        ("[z-a].yml", "x.py", True),  # nobody knows what it means
     ],
 )
 def test_the_specs_own_globs_protect(glob: str, path: str, is_protected: bool) -> None:
     assert bool(reasons(path, protect=(glob,))) is is_protected
     assert reasons(path, protect=(glob,), allow=(path,)) == {}
+
+
+def test_a_pattern_that_cannot_be_read_opens_nothing() -> None:
+    assert reasons(".envrc", allow=("[z-a]",)) == {".envrc": BUILT_IN}
 
 
 def test_both_names_of_a_rename_count_and_all_are_listed() -> None:

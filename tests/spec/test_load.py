@@ -689,6 +689,8 @@ def test_a_long_and_strange_value_is_shown_short_and_clean() -> None:
         ("pull_request", {"reviewers": ["no login"]}, "not a login"),
         ("triage", {"assignees": ["org/team"]}, "not a login"),
         ("allow", ["../x"], "`..`"),
+        ("protect", ["[z-a].yml"], "runs backwards"),
+        ("protect", ["x[!b-a]/y"], "runs backwards"),
         ("check_run", {"max": 0}, "1"),
     ],
 )
