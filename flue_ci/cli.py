@@ -226,35 +226,19 @@ def list_(repo: Path, as_json: bool) -> int:
 @_repo
 @click.option("--github", is_flag=True, help="Also write a workflow that answers comments on GitHub.")
 def init(name: str, repo: Path, github: bool) -> None:
-    """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml, with the least
-    permissions for what the checkout's agents publish; in two jobs where one of them writes code, with one more for a
-    box that pushes.
+    """Write an agent spec to .flue/agents/NAME.yml, with --github also .github/workflows/flue.yml, which answers
+    comments, with the least permissions for what the checkout's agents publish; in two jobs where one of them writes
+    code, with one more for a box that pushes. A workflow that is there already stays as it is.
 
     Ready to use are docs, explain, fix-tests, review and triage; another name gives an agent that does what it is
-    asked. Editors check the spec by .flue/schema.json, which is written, too.
+    asked. Editors check the spec by .flue/schema.json, which is written, too. docs, review and triage also start by
+    events: --github writes a workflow for them, .github/workflows/flue-NAME.yml.
     """
-    from flue_ci.commands.publishers import REPAIR_WORKFLOW, local_publishers
-    from flue_ci.core.text import printable
-    from flue_ci.spec.load import display_path, find_root
-    from flue_ci.spec.starter import trial_command, workflow_path, write_starter, write_workflow
-    from flue_ci.terminal.screen import Line, Screen
+    from flue_ci.commands.init import write_files
+    from flue_ci.spec.load import find_root
+    from flue_ci.terminal.screen import Screen
 
-    root = find_root(repo)
-    if github:
-        workflow_path(root)  # both files are written, or none
-    path = printable(display_path(write_starter(root, name)))
-    lines = [Line(f"Wrote {path}. Try it: ", copy=trial_command(name))]
-    if github:
-        publishers, waiting = local_publishers(root)
-        workflow = printable(display_path(write_workflow(root, publishers, waiting)))
-        advice = (
-            f"Wrote {workflow}. Add the secrets ANTHROPIC_API_KEY and E2B_API_KEY to the repository, merge the files, "
-            "see with `flue-ci doctor --github` that nothing is missing, then comment on a pull request: "
-        )
-        lines.append(Line(advice, copy=f"/flue {name}"))
-        if "repair" in publishers:
-            lines.append(Line(f"CI is repaired by a workflow of its own, to copy: {REPAIR_WORKFLOW}"))
-    Screen(sys.stdout).show(lines)
+    Screen(sys.stdout).show(write_files(find_root(repo), name, github=github))
 
 
 @_command(brief="Check keys, versions and sandboxes.", examples="flue-ci doctor\nflue-ci doctor --github")

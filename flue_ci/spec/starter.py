@@ -1,5 +1,5 @@
 """Writes what `flue-ci init` starts with: a spec and the schema that editors check it by, and with `--github` the
-workflow that answers comments.
+workflow that answers comments, and that of an agent which starts by other events.
 
 The texts are files of the package, in `starter_files`.
 """
@@ -17,7 +17,9 @@ from flue_ci.core.text import AGENT_NAME, one_line
 from flue_ci.spec.json_schema import config_schema, json_schema
 
 SCHEMA = Path(".flue/schema.json")
+WORKFLOWS = Path(".github/workflows")
 KINDS = ("docs", "explain", "fix-tests", "review", "triage")  # agents that are ready to use
+_EVENT_KINDS = ("docs", "review", "triage")  # of them, those that events start
 _TASKS = {  # of agents whose task is what they are asked
     "explain": "Where are the settings read?",
     "triage": "It crashes when the file is empty.",
@@ -91,18 +93,23 @@ def _with_permissions(workflow: str, *jobs: Mapping[str, str]) -> str:
     return _PERMISSIONS.sub(block, workflow)
 
 
+def find_starter(repo: Path, name: str) -> Path | None:
+    """The spec of that name that is there already."""
+    folder = repo / ".flue" / "agents"
+    for path in (folder / f"{name}.yml", folder / f"{name}.yaml"):
+        if path.exists() or path.is_symlink():
+            return path
+    return None
+
+
 def write_starter(repo: Path, name: str) -> Path:
     """Write a new `.flue/agents/NAME.yml` and return its path; beside the folder the schema that its first line names,
     where there is none yet. Raises `UsageError`, also when there is a spec of that name already."""
     text = starter_spec(name)
-    folder = repo / ".flue" / "agents"
-    for path in (folder / f"{name}.yml", folder / f"{name}.yaml"):
-        if path.exists() or path.is_symlink():
-            raise UsageError(f"{path} exists already", hint="choose another name: flue-ci init NAME")
-    path = _write_new(folder / f"{name}.yml", text)
-    schema = repo / SCHEMA
-    if not schema.exists() and not schema.is_symlink():
-        _write_new(schema, schema_text())
+    if path := find_starter(repo, name):
+        raise UsageError(f"{path} exists already", hint="choose another name: flue-ci init NAME")
+    path = _write_new(repo / ".flue" / "agents" / f"{name}.yml", text)
+    _write_missing(repo / SCHEMA, schema_text())
     return path
 
 
@@ -123,18 +130,26 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
-def workflow_path(repo: Path) -> Path:
-    """Where the workflow goes. Raises `UsageError` when there is one already."""
-    path = repo / ".github" / "workflows" / "flue.yml"
+def write_workflow(
+    repo: Path, publishers: Collection[str] = ("comment",), waiting: Collection[str] = ()
+) -> Path | None:
+    """Write `.github/workflows/flue.yml` for agents that publish so, and return its path; None when there is one
+    already, which stays as it is. Raises `UsageError` where it cannot be written."""
+    return _write_missing(repo / WORKFLOWS / "flue.yml", starter_workflow(publishers, waiting))
+
+
+def write_event_workflow(repo: Path, name: str) -> Path | None:
+    """Write `.github/workflows/flue-NAME.yml`, which starts the ready agent `name` by the events of its spec, and
+    return its path. None when the agent has no events, and for a file that is there already. Raises `UsageError`."""
+    if name not in _EVENT_KINDS:
+        return None
+    return _write_missing(repo / WORKFLOWS / f"flue-{name}.yml", _read(f"workflow-{name}.yml"))
+
+
+def _write_missing(path: Path, text: str) -> Path | None:
     if path.exists() or path.is_symlink():
-        raise UsageError(f"{path} exists already", hint="move it away first, or take over what docs/action.md shows")
-    return path
-
-
-def write_workflow(repo: Path, publishers: Collection[str] = ("comment",), waiting: Collection[str] = ()) -> Path:
-    """Write `.github/workflows/flue.yml` for agents that publish so, and return its path. Raises `UsageError`, also
-    when there is one already."""
-    return _write_new(workflow_path(repo), starter_workflow(publishers, waiting))
+        return None
+    return _write_new(path, text)
 
 
 def _write_new(path: Path, text: str) -> Path:

@@ -15,7 +15,14 @@ from flue_ci.core.errors import UsageError
 from flue_ci.core.permissions import PERMISSIONS, READS, missing_permissions, permissions_of
 from flue_ci.publish.registry import PUBLISHERS
 from flue_ci.spec.load import find_specs, load_spec
-from flue_ci.spec.starter import KINDS, schema_text, starter_spec, starter_workflow, write_workflow
+from flue_ci.spec.starter import (
+    KINDS,
+    schema_text,
+    starter_spec,
+    starter_workflow,
+    write_event_workflow,
+    write_workflow,
+)
 from tests.support.repos import new_repo
 
 ROOT = Path(__file__).parents[2]
@@ -155,45 +162,55 @@ def test_init_names_the_workflow_that_repairs_ci_and_gives_the_one_for_comments_
 
 def test_a_workflow_is_written_where_github_looks_for_it(tmp_path: Path) -> None:
     path = write_workflow(tmp_path)
+    assert path is not None
     assert path == tmp_path / ".github" / "workflows" / "flue.yml"
     assert path.read_text(encoding="utf-8") == starter_workflow()
 
 
-def test_a_workflow_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
-    path = write_workflow(tmp_path)
-    path.write_text("mine\n")
-    with pytest.raises(UsageError, match="exists already"):
-        write_workflow(tmp_path)
-    assert path.read_text() == "mine\n"
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    workflow = write_workflow(tmp_path)
+    assert workflow is not None
+    workflow.write_text("mine\n")
+    init(tmp_path, "review", "--github")
+    (spec,) = find_specs(tmp_path)
+    spec.write_text(spec.read_text() + "# mine\n")
+    output = init(tmp_path, "review", "--github")
+    assert workflow.read_text() == "mine\n"
+    assert spec.read_text().endswith("# mine\n")
+    assert f"Kept {spec}" in output
+    assert f"Kept {workflow}" in output
+    assert isinstance(CliRunner().invoke(cli, ["init", "review", "--repo", str(tmp_path)]).exception, UsageError)
 
 
 def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
     path = tmp_path / ".github" / "workflows" / "flue.yml"
     path.parent.mkdir(parents=True)
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="exists already"):
-        write_workflow(tmp_path)
+    assert write_workflow(tmp_path) is None
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", [*KINDS, "my-agent"])
+def test_whatever_starts_an_agent_by_its_spec_has_a_workflow(tmp_path: Path, name: str) -> None:
+    output = init(tmp_path, name, "--github")
+    done = CliRunner().invoke(cli, ["validate", "--repo", str(tmp_path)])
+    assert done.exit_code == 0
+    assert "note:" not in done.output
+    events = tmp_path / ".github" / "workflows" / f"flue-{name}.yml"
+    assert (f"Wrote {events}" in output) == events.exists()
+
+
+@pytest.mark.parametrize(("name", "example"), [("docs", "nightly"), ("review", "review"), ("triage", "triage")])
+def test_the_workflows_for_events_are_the_examples(tmp_path: Path, name: str, example: str) -> None:
+    path = write_event_workflow(tmp_path, name)
+    assert path is not None
+    assert path.read_bytes() == EXAMPLE.with_name(f"{example}.yml").read_bytes()
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / ".github").write_text("a file\n")
     with pytest.raises(UsageError, match=r"flue\.yml cannot be written"):
         write_workflow(tmp_path)
-
-
-def test_both_files_of_a_start_are_written_or_none(tmp_path: Path) -> None:
-    workflow = tmp_path / ".github" / "workflows" / "flue.yml"
-    workflow.parent.mkdir(parents=True)
-    workflow.write_text("mine")
-    done = CliRunner().invoke(cli, ["init", "--github", "--repo", str(tmp_path)])
-    assert isinstance(done.exception, UsageError)
-    assert "exists already" in str(done.exception)
-    assert not (tmp_path / ".flue").exists()
-    workflow.unlink()
-    assert CliRunner().invoke(cli, ["init", "--github", "--repo", str(tmp_path)]).exit_code == 0
-    assert workflow.exists()
-    assert (tmp_path / ".flue" / "agents" / "fix-tests.yml").exists()
 
 
 def test_only_the_job_with_the_keys_keeps_the_budget(tmp_path: Path) -> None:
