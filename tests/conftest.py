@@ -51,6 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # until all tests are collected: nothing of it is garbage
+    # Without bytecode each worker and each program of ours that a test starts would compile everything again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if "TMPDIR" not in os.environ and _MEMORY.is_dir():
         memory = os.statvfs(_MEMORY)
         like_a_disk = not memory.f_flag & (os.ST_NOEXEC | os.ST_NOSUID | os.ST_NODEV | os.ST_RDONLY)
@@ -61,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
+    gc.set_threshold(20_000, 10, 10)  # a worker has the memory, and little of what it makes is in a circle
     gc.enable()
 
 
