@@ -7,7 +7,7 @@ The models hold shapes and defaults; `keys.toml` holds what each key is for. Wha
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -20,7 +20,6 @@ from pydantic import (
     Strict,
     ValidationError,
     WithJsonSchema,
-    WrapValidator,
 )
 
 from flue_ci.agent.tools.registry import TOOLS
@@ -39,7 +38,7 @@ from flue_ci.spec.parts import (
     all_defaults,
     exactly_an_int,
     names_schema,
-    or_registered,
+    or_name,
 )
 from flue_ci.spec.publish_schema import PublishSpec, RepairSpec
 from flue_ci.spec.values import ROLES, is_custom_role
@@ -71,26 +70,14 @@ def _by_name(value: object) -> object:
     return value
 
 
-def _check_role(value: Any, check_literal: Callable[[Any], Any]) -> Any:
-    """Accepts besides GitHub's roles those that an organization has made."""
-    try:
-        return check_literal(value)
-    except ValidationError:
-        if isinstance(value, str) and is_custom_role(value):
-            return value
-        raise
-
-
-Role = Annotated[
-    Literal["admin", "maintain", "write", "triage", "read"], WrapValidator(_check_role), names_schema(*ROLES)
-]
+Role = Annotated[Literal["admin", "maintain", "write", "triage", "read"], or_name(is_custom_role), names_schema(*ROLES)]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(event_names())})]
 Provider = Annotated[
-    Literal["anthropic", "bedrock", "vertex"], or_registered(MODELS), names_schema("anthropic", *NOT_SUPPORTED_YET)
+    Literal["anthropic", "bedrock", "vertex"], or_name(MODELS.knows), names_schema("anthropic", *NOT_SUPPORTED_YET)
 ]
 Tool = Annotated[
-    Literal["bash", "read", "write", "edit", "grep", "glob"], or_registered(TOOLS), names_schema(*TOOLS.built_in)
+    Literal["bash", "read", "write", "edit", "grep", "glob"], or_name(TOOLS.knows), names_schema(*TOOLS.built_in)
 ]
 Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Texts, list, tuple)]
 
