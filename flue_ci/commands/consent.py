@@ -17,8 +17,7 @@ from pathlib import Path
 
 from flue_ci.commands.consent_store import ConsentStore
 from flue_ci.core.errors import Diagnostic, UsageError
-from flue_ci.core.text import first_few, one_line, printable
-from flue_ci.core.web import PORTS, origin
+from flue_ci.core.text import PORTS, first_few, one_line, origin, printable
 from flue_ci.git.places import outside_places
 from flue_ci.models.registry import DEFAULT_PROVIDER, OWN_HOST
 from flue_ci.run.plan import RunOptions

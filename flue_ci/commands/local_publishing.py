@@ -9,9 +9,9 @@ from flue_ci.assembly import make_forge
 from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import ForgeError, UsageError
+from flue_ci.core.outputs import PullRequestForge
 from flue_ci.core.ports import Forge
 from flue_ci.core.proposals import ProposalRules
-from flue_ci.core.pull_requests import PullRequestForge
 from flue_ci.core.text import one_line
 from flue_ci.git.command import run_git
 from flue_ci.git.source import Source

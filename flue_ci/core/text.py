@@ -1,14 +1,17 @@
-"""Small, pure things about text: clipping with head and tail, durations, sizes, nearest words, terminal-safe lines."""
+"""Small, pure things about text: clipping with head and tail, durations, sizes, nearest words, addresses, terminal-safe
+lines."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
 from flue_ci.core.hidden_characters import find_hidden, remove_hidden
 
 AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
+PORTS = {"http": 80, "https": 443}
 _DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 ANSI = r"\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_]"  # a terminal sequence, behind its \x1b
@@ -167,3 +170,12 @@ class HeadTail:
         """Everything, or head, a line that says how many bytes are missing, and tail."""
         marker = f"\n[… {self.omitted_bytes:,} bytes left out …]\n" if self.omitted_bytes else ""
         return bytes(self._head) + marker.encode() + bytes(self._tail)
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address; empty and 0 for what is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return "", "", 0

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import Retry
-from flue_ci.core.text import one_line
+from flue_ci.core.text import one_line, origin
 from flue_ci.git.fetch import Remote
 from flue_ci.git.submodules import is_public
 
@@ -166,7 +166,7 @@ def _checked_place(remote: Remote, url: str, headers: Mapping[str, str]) -> _Pla
     """Raises `ValueError` for an address that is not asked."""
     if not _may_ask(remote, url) or len(headers) > _HEADERS:
         raise ValueError(url)
-    own = _origin(url) == _origin(remote.url)
+    own = origin(url) == origin(remote.url)
     if own and "authorization" not in (name.lower() for name in headers):
         headers = {**headers, **_authorization(remote)}
     return _Place(url, headers)
@@ -234,15 +234,8 @@ def _open(remote: Remote, request: urllib.request.Request) -> Any:
 
 
 def _may_ask(remote: Remote, url: str) -> bool:
-    try:
-        return bool(urlsplit(url).hostname) and (urlsplit(url).scheme == "https" or _origin(url) == _origin(remote.url))
-    except ValueError:
-        return False
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+    scheme, host, _ = origin(url)
+    return bool(host) and (scheme == "https" or origin(url) == origin(remote.url))
 
 
 def _authorization(remote: Remote) -> dict[str, str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from flue_ci.core.text import human_bytes
 from flue_ci.git.command import object_sizes, read_objects, split_nul
+from flue_ci.git.diffs import Entry
 from flue_ci.git.path_rules import display_name, fold_path, link_problem, path_problem
 from flue_ci.git.source import Source
-from flue_ci.workspace.entries import Entry
 
 SECONDS = 120.0  # for one git
 _TARGET_LIMIT = 4096  # the longest path that Linux follows
