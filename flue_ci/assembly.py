@@ -262,13 +262,7 @@ def _prompt_parts(
         network=_network(spec, "agent", secrets),
         check_commands=tuple(check.run for check in spec.checks),
         tools=tuple(spec.tools),
-        limits=Limits(
-            turns=spec.limits.turns,
-            minutes=spec.limits.minutes,
-            tokens=spec.limits.tokens,
-            cost_usd=spec.limits.cost_usd,
-            command_seconds=spec.limits.command_seconds,
-        ),
+        limits=Limits(**spec.limits.model_dump()),
         result_schema=spec.result,
         rules=rules_for(spec, inputs.trigger),
     )
@@ -300,14 +294,8 @@ def _model(spec: AgentSpec, options: RunOptions, settings: Settings, redact: Red
 
 
 def _load_model(spec: ModelSpec, settings: Settings) -> Model:
-    options = ModelOptions(
-        name=spec.name,
-        max_output_tokens=spec.max_output_tokens,
-        effort=spec.effort,
-        thinking=spec.thinking,
-        base_url=spec.base_url,
-        prices=spec.prices.to_prices() if spec.prices else None,
-    )
+    prices = spec.prices.to_prices() if spec.prices else None
+    options = ModelOptions(**spec.model_dump(exclude={"provider", "prices"}), prices=prices)
     model: Model = MODELS.load(spec.provider).from_options(options, settings)
     return model
 

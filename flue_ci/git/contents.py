@@ -12,8 +12,7 @@ from pathlib import Path
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
 from flue_ci.core.text import one_line
-from flue_ci.git.command import Git
-from flue_ci.git.completion import remote_url, repository_name
+from flue_ci.git.completion import checkout_remote
 from flue_ci.git.fetch import Remote, open_remote
 from flue_ci.git.lfs import fetch_lfs_files
 from flue_ci.git.path_rules import display_name, path_problem
@@ -64,28 +63,15 @@ class _Budget:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckoutContents:
-    """A `source.Extension` for the checkout `repo` on this host. Of its configuration only the repository's name
-    counts, and the token goes along only where the user's environment names that repository too."""
-
-    options: ContentOptions
-    repo: Path
-    github: GitHubSettings
-    git_dirs: tuple[Path, ...] = ()
-
-    async def __call__(self, source: Source) -> Source:
-        if not (self.options.submodules or self.options.lfs):
-            return source
-        git = Git(cwd=self.repo, user_config=True)
-        config = await git.run("config", "-z", "--get-regexp", r"^remote\..*\.url$", ok=(0, 1))
-        github, remote, token = self.github, None, ""
-        if name := repository_name(remote_url(config.out.decode("utf-8", "replace")), github.server_url):
-            if name.lower() == github.repo.lower():
-                token = github.token
-            remote = Remote(url=f"{github.server_url.rstrip('/')}/{name}.git", token=token, scratch=self.repo)
-        origin = Origin(server_url=github.server_url, remote=remote, checkout=self.repo, git_dirs=self.git_dirs)
-        return await add_contents(source, self.options, origin)
+async def add_checkout_contents(
+    source: Source, options: ContentOptions, repo: Path, github: GitHubSettings, git_dirs: tuple[Path, ...] = ()
+) -> Source:
+    """`add_contents` for the checkout `repo` on this host, see `checkout_remote`."""
+    if not (options.submodules or options.lfs):
+        return source
+    remote = await checkout_remote(repo, github, repo)
+    origin = Origin(server_url=github.server_url, remote=remote, checkout=repo, git_dirs=git_dirs)
+    return await add_contents(source, options, origin)
 
 
 async def add_contents(source: Source, options: ContentOptions, origin: Origin) -> Source:

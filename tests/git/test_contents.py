@@ -14,7 +14,7 @@ import pytest
 from flue_ci.core.errors import ForgeError, WorkspaceError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.git import contents
-from flue_ci.git.contents import CheckoutContents, ContentOptions, Origin, add_contents
+from flue_ci.git.contents import ContentOptions, Origin, add_checkout_contents, add_contents
 from flue_ci.git.fetch import Remote, fetch_commit, open_remote
 from flue_ci.git.lfs_api import LfsObject, download
 from flue_ci.git.source import Source, open_checkout
@@ -272,7 +272,7 @@ async def test_a_checkout_fetches_what_it_lacks_without_a_token_for_others(
     repo.git("remote", "add", "origin", forge.url())
     source = await open_checkout(repo.path, history=1, scratch=scratch)
     github = GitHubSettings(server_url=forge.address, token=TOKEN, repo="ada/tools")
-    source = await CheckoutContents(options=SUBMODULES, repo=repo.path, github=github)(source)
+    source = await add_checkout_contents(source, SUBMODULES, repo.path, github)
     assert source.submodules == {}
     assert {header for _, header in forge.requests} == {""}
     assert "submodule inner is an empty directory inside" in source.notes[0]
