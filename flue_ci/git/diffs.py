@@ -14,7 +14,7 @@ from flue_ci.git.command import Git, object_sizes, read_objects, split_nul
 MAX_DIFF_BYTES = 50_000_000
 _MAX_FILE_BYTES, _MAX_TEXT_BYTES = 1_000_000, 60_000_000  # of one file, of all whose texts are read
 _MEMORY = 2_000_000_000  # for git: the commits may be a stranger's
-_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--unified=3", "--no-abbrev")
+_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--no-abbrev")
 _PART = re.compile(rb"^diff --git .*$", re.MULTILINE)
 _HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
 _LINK = "160000"
@@ -87,7 +87,7 @@ async def read_diff(git: Git, base: str, head: str) -> Mapping[str, DiffFile]:
     limited_git = Git(cwd=git.cwd, env=git.env, memory=_MEMORY)
     listing, patch = await together(
         limited_git.run("diff", *_OPTIONS, "--raw", "-z", "--end-of-options", base, head, limit=MAX_DIFF_BYTES),
-        limited_git.run("diff", *_OPTIONS, "--patch", "--end-of-options", base, head, limit=MAX_DIFF_BYTES),
+        limited_git.run("diff", *_OPTIONS, "--unified=3", "--end-of-options", base, head, limit=MAX_DIFF_BYTES),
     )
     parts = _split(patch.out)
     files = []

@@ -195,7 +195,7 @@ async def _set_up(run: RunState, sandbox: Sandbox, workspace: Workspace) -> None
         run.setup += (result,)
     if not run.setup[-1].passed:
         return
-    network = run.plan.request.agent_network or run.plan.request.network
+    network = run.plan.request.networks[-1]
     await sandbox.set_network(network)
     run.networks["agent"] = str(network)
     try:

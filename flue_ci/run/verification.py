@@ -9,7 +9,7 @@ from dataclasses import replace
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import FlueError, SandboxError
 from flue_ci.core.events import Notice, Observer, ProgressEvent
-from flue_ci.core.ports import Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.core.ports import Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.core.text import one_line
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import describe_ending
@@ -69,7 +69,7 @@ class CleanSandbox:
         workspace = await upload(source, self._sandbox)
         if self._plan.setup:
             await self._set_up(self._sandbox, workspace, self._observe_quietly)
-        self._networks["checks"] = str(_checks_network(self._request))
+        self._networks["checks"] = str(self._request.networks[-1])
         return workspace
 
     async def _set_up(self, sandbox: Sandbox, workspace: Workspace, observe: Observer) -> None:
@@ -78,9 +78,9 @@ class CleanSandbox:
         async for result in run_commands(self._plan.setup, sandbox, cwd=workspace.root, observe=observe):
             self.setup += (result,)
             if not result.passed:
-                ending = describe_ending(result)
-                raise SandboxError(f"setup command `{one_line(result.command, 60)}` {ending} there", hint=_tail(result))
-        await sandbox.set_network(_checks_network(self._request))
+                message = f"setup command `{one_line(result.command, 60)}` {describe_ending(result)} there"
+                raise SandboxError(message, hint="\n".join(result.output.rstrip().splitlines()[-10:]))
+        await sandbox.set_network(self._request.networks[-1])
 
     def _observe_quietly(self, event: ProgressEvent) -> None:
         """The agent is at work: people learn only of trouble."""
@@ -129,12 +129,3 @@ def _request(plan: RunPlan) -> SandboxRequest:
     request = plan.request
     seconds = min(request.max_seconds + 60 * minutes, _LONGEST)
     return replace(request, max_seconds=seconds, metadata={**request.metadata, "role": "verify"})
-
-
-def _checks_network(request: SandboxRequest) -> Network:
-    return request.agent_network or request.network
-
-
-def _tail(result: CommandResult) -> str:
-    """The last lines of a command's output."""
-    return "\n".join(result.output.rstrip().splitlines()[-10:])

@@ -12,7 +12,7 @@ from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import AgentSpec, ProgramSpec
-from flue_ci.spec.validation import Validation
+from flue_ci.spec.validation import check_document
 from flue_ci.spec.yaml_document import MAX_BYTES, parse
 
 FOLDER = Path(".flue/agents")
@@ -73,12 +73,7 @@ def load_spec(path: Path, text: bytes | None = None, *, overrides: Sequence[str]
     """
     file = display_path(path)
     document = apply_overrides(parse(_read(path, file) if text is None else text, file), overrides)
-    validation = Validation(document)
-    validation.check_values()
-    spec = validation.check_shape(default_name=path.stem)
-    if spec is not None:
-        validation.check_rules(spec)
-    problems = validation.problems.in_file_order()
+    spec, problems = check_document(document, default_name=path.stem)
     if problems:
         raise SpecError(problems)
     assert spec is not None  # no spec, then an error of its shape
