@@ -76,81 +76,66 @@ async def add_checkout_contents(
 
 async def add_contents(source: Source, options: ContentOptions, origin: Origin) -> Source:
     """`source` with what `options` ask for. What cannot be had is a note and no error."""
-    return await _add(source, options, origin, _Budget(), 1)
-
-
-async def _add(source: Source, options: ContentOptions, origin: Origin, budget: _Budget, level: int) -> Source:
-    if options.submodules:
-        submodules, notes = await _submodules(source, options, origin, budget, level)
-        rest = (note for note in source.notes if note != SUBMODULES_NOTE)
-        source = replace(source, submodules=submodules, notes=(*rest, *notes))
-    if options.lfs:
-        async with budget.lfs_lock:
-            places = (origin.checkout, origin.git_dirs, origin.remote)
-            files, notes = await fetch_lfs_files(source, *places, limit=budget.lfs_size)
-            budget.lfs_size -= sum(path.stat().st_size for path in {file.content for file in files})
-        rest = (note for note in source.notes if note != LFS_NOTE)
-        source = replace(source, lfs_files=files, notes=(*rest, *notes))
-    return source
-
-
-async def _submodules(
-    source: Source, options: ContentOptions, origin: Origin, budget: _Budget, level: int
-) -> tuple[Mapping[str, Source], list[str]]:
-    """The submodules by path, and notes."""
-    submodules: dict[str, Source] = {}
-    notes: list[str] = []
-    try:
-        links = await list_submodules(source.git, source.base)
-        trusted_links: list[Submodule] = []
-        if links and origin.trusted_commit:
-            trusted_links = await list_submodules(source.git, origin.trusted_commit)
-    except FlueError as error:
-        return {}, [f"submodules are empty directories inside: {error}"]
-    fetch = _Fetch(options=options, origin=origin, budget=budget, trusted_links=trusted_links, level=level)
-
-    async def bring(number: int, link: Submodule) -> None:
-        name = f"submodule {display_name(link.path)}"
-        try:
-            async with budget.slots:
-                child, place = await fetch.open(link, source.git_dir.parent / f"submodule-{number}")
-        except FlueError as error:
-            reason = one_line(f"{error} ({error.hint})".removesuffix(" ()"), 300)
-            if origin.checkout and not lexists(origin.checkout / link.path / ".git"):
-                reason += "; git submodule update --init brings it"
-            notes.append(f"{name} is an empty directory inside: {reason}")
-            return
-        if child.head != link.commit:
-            notes.append(f"{name} is at {child.head[:12]}, the commit records {link.commit[:12]}")
-        child = await _add(child, options, place, budget, level + 1)
-        notes.extend(f"{name}: {note}" for note in child.notes)
-        submodules[link.path] = child
-
-    await together(*(bring(number, link) for number, link in enumerate(links[:MAX_SUBMODULES])))
-    notes = _bound(sorted(notes), len(links))
-    return {path: submodules[path] for path in sorted(submodules)}, notes
-
-
-def _bound(notes: list[str], count: int) -> list[str]:
-    """At most `MAX_NOTES` of them, and one on the rest; `count` is the number of submodules."""
-    surplus: list[str] = []
-    if len(notes) > MAX_NOTES:
-        surplus.append(f"{len(notes) - MAX_NOTES:,} more notes on submodules are left out")
-    if count > MAX_SUBMODULES:
-        rest = count - MAX_SUBMODULES
-        surplus.append(f"{rest:,} more submodules are empty directories inside: only {MAX_SUBMODULES} come along")
-    return notes[:MAX_NOTES] + surplus
+    return await _Contents(options=options, origin=origin, budget=_Budget()).add_to(source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Fetch:
-    """How submodules of one repository are opened. `trusted_links` are those of its trusted commit."""
+class _Contents:
+    """What goes along with one repository. `trusted_links` are the submodules of its trusted commit."""
 
     options: ContentOptions
     origin: Origin
     budget: _Budget
-    trusted_links: list[Submodule]
-    level: int
+    level: int = 1
+    trusted_links: tuple[Submodule, ...] = ()
+
+    async def add_to(self, source: Source) -> Source:
+        options, origin, budget = self.options, self.origin, self.budget
+        if options.submodules:
+            submodules, notes = await self._submodules(source)
+            rest = (note for note in source.notes if note != SUBMODULES_NOTE)
+            source = replace(source, submodules=submodules, notes=(*rest, *notes))
+        if options.lfs:
+            async with budget.lfs_lock:
+                places = (origin.checkout, origin.git_dirs, origin.remote)
+                files, notes = await fetch_lfs_files(source, *places, limit=budget.lfs_size)
+                budget.lfs_size -= sum(path.stat().st_size for path in {file.content for file in files})
+            rest = (note for note in source.notes if note != LFS_NOTE)
+            source = replace(source, lfs_files=files, notes=(*rest, *notes))
+        return source
+
+    async def _submodules(self, source: Source) -> tuple[Mapping[str, Source], list[str]]:
+        """The submodules by path, and notes."""
+        submodules: dict[str, Source] = {}
+        notes: list[str] = []
+        opener, checkout = self, self.origin.checkout
+        try:
+            links = await list_submodules(source.git, source.base)
+            if links and self.origin.trusted_commit:
+                trusted_links = await list_submodules(source.git, self.origin.trusted_commit)
+                opener = replace(self, trusted_links=tuple(trusted_links))
+        except FlueError as error:
+            return {}, [f"submodules are empty directories inside: {error}"]
+
+        async def bring(number: int, link: Submodule) -> None:
+            name = f"submodule {display_name(link.path)}"
+            try:
+                async with self.budget.slots:
+                    child, place = await opener.open(link, source.git_dir.parent / f"submodule-{number}")
+            except FlueError as error:
+                reason = one_line(f"{error} ({error.hint})".removesuffix(" ()"), 300)
+                if checkout and not lexists(checkout / link.path / ".git"):
+                    reason += "; git submodule update --init brings it"
+                notes.append(f"{name} is an empty directory inside: {reason}")
+                return
+            if child.head != link.commit:
+                notes.append(f"{name} is at {child.head[:12]}, the commit records {link.commit[:12]}")
+            child = await replace(self, origin=place, level=self.level + 1).add_to(child)
+            notes.extend(f"{name}: {note}" for note in child.notes)
+            submodules[link.path] = child
+
+        await together(*(bring(number, link) for number, link in enumerate(links[:MAX_SUBMODULES])))
+        return {path: submodules[path] for path in sorted(submodules)}, _bound(sorted(notes), len(links))
 
     async def open(self, link: Submodule, scratch: Path) -> tuple[Source, Origin]:
         """The submodule, and where it was taken from. `scratch` is a directory to be made."""
@@ -223,3 +208,14 @@ class _Fetch:
 async def _open(remote: Remote, link: Submodule) -> Source:
     name = link.path.rpartition("/")[2]
     return await open_remote(remote, name=name, head=link.commit, ref="", base=None, base_ref="", depth=1)
+
+
+def _bound(notes: list[str], count: int) -> list[str]:
+    """At most `MAX_NOTES` of them, and one on the rest; `count` is the number of submodules."""
+    surplus: list[str] = []
+    if len(notes) > MAX_NOTES:
+        surplus.append(f"{len(notes) - MAX_NOTES:,} more notes on submodules are left out")
+    if count > MAX_SUBMODULES:
+        rest = count - MAX_SUBMODULES
+        surplus.append(f"{rest:,} more submodules are empty directories inside: only {MAX_SUBMODULES} come along")
+    return notes[:MAX_NOTES] + surplus

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from flue_ci.agent.tools.contents import FileContents
 from flue_ci.core.messages import JSON, Outcome, ToolSpec
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.proposals import Proposal, ProposalRules
 
 RESULT_BYTES = 13_000  # of a command's output in a result, so that with its notes it stays below 16 KB
+CONTENT_BYTES = 20_000_000  # of all contents that are remembered; the oldest go first
 _SPECS = tomllib.loads(Path(__file__).with_name("specs.toml").read_text("utf-8"))
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -25,6 +25,31 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 class ToolError(Exception):
     """A call that cannot be done. The message is the result that the model gets: what is wrong and what to do."""
+
+
+class FileContents:
+    """What files held when a tool last saw them, by absolute path, so that an edit of a file that was read is one
+    request. What the sandbox holds may be another thing by now: who writes compares first."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+        self._size = 0
+
+    def get(self, path: str) -> bytes | None:
+        """The content as it was last seen; None when it is not known."""
+        return self._contents.get(path)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Remembers what the file holds."""
+        self.forget(path)
+        self._contents[path] = data
+        self._size += len(data)
+        while self._size > CONTENT_BYTES:
+            self.forget(next(iter(self._contents)))
+
+    def forget(self, path: str) -> None:
+        """The file holds something else by now, or nothing."""
+        self._size -= len(self._contents.pop(path, b""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
