@@ -359,6 +359,4 @@ def _guidance(repo: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _display_path(path: Path, repo: Path) -> str:
-    if path.is_relative_to(repo):
-        return path.relative_to(repo).as_posix()
-    return str(path)
+    return path.relative_to(repo).as_posix() if path.is_relative_to(repo) else str(path)

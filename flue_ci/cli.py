@@ -216,9 +216,7 @@ def list_(repo: Path, as_json: bool) -> int:
         print_json(json.dumps(listing, indent=2))
     else:
         say(as_text(listing), sys.stdout)
-    if any(agent["problem"] for agent in listing):
-        return EXIT_USAGE
-    return EXIT_DONE
+    return EXIT_USAGE if any(agent["problem"] for agent in listing) else EXIT_DONE
 
 
 @_command(brief="Write an agent spec.", examples="flue-ci init\nflue-ci init review --github\nflue-ci init my-agent")

@@ -139,9 +139,7 @@ def _secret_text(spec: AgentSpec, name: str, hosts: Sequence[str]) -> str:
 
 
 def _network_text(egress: str | tuple[str, ...]) -> str:
-    if isinstance(egress, str):
-        return egress
-    return first_few(egress, 5)
+    return egress if isinstance(egress, str) else first_few(egress, 5)
 
 
 def _is_allowed_url(spec: AgentSpec, options: RunOptions, settings: Settings) -> bool:
@@ -160,9 +158,7 @@ def _host(url: str) -> str:
     scheme, host, port = origin(url)
     if ":" in host:
         host = f"[{host}]"
-    if port == PORTS.get(scheme):
-        return host
-    return f"{host}:{port}"
+    return host if port == PORTS.get(scheme) else f"{host}:{port}"
 
 
 def _place(spec: AgentSpec, path: KeyPath) -> str:

@@ -70,9 +70,7 @@ def _show(diagnostics: list[Diagnostic], environ: Mapping[str, str], *, as_json:
         print_json(json.dumps(rows, indent=2))
     else:
         _print(diagnostics)
-    if any(each.severity == "error" for each in diagnostics):
-        return EXIT_FAILED
-    return EXIT_DONE
+    return EXIT_FAILED if any(each.severity == "error" for each in diagnostics) else EXIT_DONE
 
 
 def forget(repo: Path, environ: Mapping[str, str], *, everything: bool) -> int:

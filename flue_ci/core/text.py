@@ -73,9 +73,7 @@ def human_cost(cost_usd: float | None) -> str:
 
 def human_tokens(count: int | None) -> str:
     """`12.1K tokens`, `tokens unknown`."""
-    if count is None:
-        return "tokens unknown"
-    return f"{human_count(count)} tokens"
+    return "tokens unknown" if count is None else f"{human_count(count)} tokens"
 
 
 def plural(count: int, noun: str) -> str:
@@ -129,9 +127,7 @@ def printable(text: str) -> str:
 def one_line(text: str, limit: int = 120) -> str:
     """`text` as one printable line of at most `limit` characters."""
     line = " ".join(plain(text).split())
-    if len(line) <= limit:
-        return line
-    return line[: limit - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
@@ -141,9 +137,7 @@ def matches_host(host: str, patterns: Iterable[str]) -> bool:
 
 def clip(text: str, limit: int, marker: str = "…") -> str:
     """The first `limit` characters of `text`, and `marker` when there were more."""
-    if len(text) <= limit:
-        return text
-    return text[:limit] + marker
+    return text if len(text) <= limit else text[:limit] + marker
 
 
 class HeadTail:

@@ -85,9 +85,7 @@ def repository_name(url: str, server_url: str) -> str:
 
 
 def _hint(checkout: Checkout) -> str:
-    command = "git archive HEAD > /dev/null"
-    if checkout.sparse:
-        command = "git sparse-checkout disable"
+    command = "git sparse-checkout disable" if checkout.sparse else "git archive HEAD > /dev/null"
     return f"To bring them with git, if you trust the checkout's configuration: {command}"
 
 

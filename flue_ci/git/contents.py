@@ -173,9 +173,7 @@ class _Contents:
                 raise
             remote = replace(remote, url=f"{remote.url}.git")
             source = await _open(remote, link)
-        trusted_commit = ""
-        if is_same:
-            trusted_commit = link.commit
+        trusted_commit = link.commit if is_same else ""
         return source, replace(self.origin, checkout=None, remote=remote, trusted_commit=trusted_commit)
 
     async def _remote(self, link: Submodule, scratch: Path) -> tuple[Remote, bool]:

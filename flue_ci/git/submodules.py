@@ -82,9 +82,7 @@ def submodule_address(url: str, *, parent: str, server_url: str, hosts: Collecti
         return f"{server_url.rstrip('/')}{path.removesuffix('.git')}.git"
     if not matches_host(parts.hostname, hosts):
         raise WorkspaceError(f"its host {parts.hostname} is not allowed", hint=_HOSTS_HINT.format(parts.hostname))
-    port = ""
-    if parts.scheme == "https" and parts.port:
-        port = f":{parts.port}"
+    port = f":{parts.port}" if parts.scheme == "https" and parts.port else ""
     return f"https://{parts.hostname}{port}{path}"
 
 

@@ -65,9 +65,7 @@ def _seconds(value: object) -> object:
 
 
 def _by_name(value: object) -> object:
-    if isinstance(value, str):
-        return {"name": value}
-    return value
+    return {"name": value} if isinstance(value, str) else value
 
 
 Role = Annotated[Literal["admin", "maintain", "write", "triage", "read"], or_name(is_custom_role), names_schema(*ROLES)]
@@ -250,9 +248,7 @@ class AgentSpec(Part):
     @property
     def verification(self) -> VerifySpec:
         """`verify`, also where it is only a word."""
-        if isinstance(self.verify, VerifySpec):
-            return self.verify
-        return VerifySpec(where=self.verify)
+        return self.verify if isinstance(self.verify, VerifySpec) else VerifySpec(where=self.verify)
 
     @property
     def document(self) -> Document:

@@ -99,15 +99,11 @@ def _signatures(name: str, how: object) -> Iterable[str]:
 
 
 def _items(value: object) -> Iterable[tuple[str, object]]:
-    if isinstance(value, dict):
-        return [(str(key), each) for key, each in value.items()]
-    return []
+    return [(str(key), each) for key, each in value.items()] if isinstance(value, dict) else []
 
 
 def _list(value: object) -> list[object]:
-    if isinstance(value, list):
-        return value
-    return []
+    return value if isinstance(value, list) else []
 
 
 def _judge(spec: AgentSpec, specs: Sequence[AgentSpec], workflows: Sequence[_Workflow]) -> list[Diagnostic]:

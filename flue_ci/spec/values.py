@@ -118,9 +118,7 @@ def injection_flaw(host: str) -> Diagnostic | None:
 
 def reaches(egress: str | tuple[str, ...], host: str) -> bool:
     """Whether `host` (or all hosts of a `*.` pattern) can be reached under `open`, `none` or a list of hosts."""
-    if isinstance(egress, str):
-        return egress == "open"
-    return matches_host(host, egress)
+    return egress == "open" if isinstance(egress, str) else matches_host(host, egress)
 
 
 def header_flaw(header: str) -> Diagnostic | None:

@@ -153,8 +153,6 @@ async def _case_problems(source: Source, tree: str, entries: Sequence[Entry]) ->
             link = links.get("/".join(parents[: end + 1]))
             if link is None or not {link, path} & new:
                 continue
-            name = path
-            if path not in new:
-                name = link
+            name = link if path not in new else path
             problems[name] = f"on some file systems the way to {display_name(path)} leads over {display_name(link)}"
     return problems

@@ -54,9 +54,7 @@ async def place_changes(source: Source, changes: ChangeSet, workspace: Workspace
     if result.exit_code == WORK_TREE_MISSING:
         raise WorkspaceError(f"setup deleted or replaced the work tree {workspace.root}", hint=_HINT)
     if result.exit_code:
-        reason = last_line(result)
-        if result.timed_out:
-            reason = f"no end after {PLACE_SECONDS:.0f} seconds"
+        reason = f"no end after {PLACE_SECONDS:.0f} seconds" if result.timed_out else last_line(result)
         raise WorkspaceError(f"the changes could not be written to {workspace.root}: {reason}", hint=_HINT)
 
 

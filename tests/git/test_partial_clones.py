@@ -136,7 +136,7 @@ async def test_no_program_and_no_lazy_fetch_of_the_checkout_runs(
     repo.git("config", "core.sshCommand", f"touch {tmp_path}/ran;")
     repo.git("config", "remote.origin.uploadpack", f"touch {tmp_path}/ran;")
     repo.git("config", "credential.helper", f"!touch {tmp_path}/ran;")
-    repo.git("config", f"url.ext::touch {tmp_path}/ran .insteadOf", complete.github.server_url)
+    repo.git("config", f"url.ext::touch {tmp_path}/ran .insteadOf", f"http://127.0.0.1:{server.server_port}")
     repo.git("config", "protocol.ext.allow", "always")
     packs = set((repo.path / ".git/objects").rglob("*"))
     source = await open_checkout(repo.path, history=1, scratch=scratch, complete=complete)
@@ -160,7 +160,7 @@ async def test_what_cannot_be_fetched_is_named_with_the_command(
 ) -> None:
     repo = clone(origin, tmp_path, "--filter=blob:none", sparse=CONE)
     complete = at_github(repo, server, name=name)
-    address = url.format(origin=f"file://{origin.path}", server=complete.github.server_url)
+    address = url.format(origin=f"file://{origin.path}", server=f"http://127.0.0.1:{server.server_port}")
     repo.git("remote", "set-url", "origin", address)
     with pytest.raises(WorkspaceError) as failure:
         await open_checkout(repo.path, history=1, scratch=tmp_path, complete=complete)

@@ -8,7 +8,7 @@ _MOST_BRACES = 100  # alternatives in one pattern
 _TOKEN = re.compile(
     r"""(?P<folders> (?<! [^/{,] ) \*\* (?: / | \Z ) )  # `**` as a whole part, with the `/` behind it
       | \*+
-      | \[ (?P<negation> [!^]? ) (?P<members> \]? [^\]]* ) \]
+      | \[ (?P<negation> [!^]? ) (?P<members> \]? [^\]]* ) (?P<end> \]? )
       | \\ (?P<escaped> . )
       | .""",
     re.DOTALL | re.VERBOSE,
@@ -29,9 +29,7 @@ def glob_expression(glob: str) -> str:
     if body.endswith("/**"):
         body += "/*"
     expression = _translate(body, glob)
-    if glob.endswith("/"):
-        return f"{expression}/"
-    return expression
+    return f"{expression}/" if glob.endswith("/") else expression
 
 
 def _translate(pattern: str, glob: str) -> str:
@@ -46,8 +44,6 @@ def _translate(pattern: str, glob: str) -> str:
             parts.append({"*": "[^/]*", "?": "[^/]"}[text[0]])
         elif token["members"] is not None:
             parts.append(_set(token, glob))
-        elif text == "[":
-            raise ToolError(f"The glob {glob!r} has a [ without ].")
         elif text == "{":
             depth += 1
             parts.append("(?:")
@@ -69,10 +65,10 @@ def _translate(pattern: str, glob: str) -> str:
 
 
 def _set(token: re.Match[str], glob: str) -> str:
+    if not token["end"]:
+        raise ToolError(f"The glob {glob!r} has a [ without ].")
     members = re.sub(r"[\\\[\]^&~|#]", r"\\\g<0>", token["members"])
-    expression = f"[{members}]"
-    if token["negation"]:
-        expression = f"[^/{members}]"
+    expression = f"[^/{members}]" if token["negation"] else f"[{members}]"
     try:
         re.compile(expression)
     except re.error:

@@ -74,9 +74,7 @@ class ToolContext:
             return self.sandbox.info.home + path[1:]
         if path in ("", "."):
             return self.workdir
-        if path.startswith("/"):
-            return path
-        return f"{self.workdir}/{path}"
+        return path if path.startswith("/") else f"{self.workdir}/{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
