@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.assembly import examine_github
+from flue_ci.commands.local_publishing import remote_repository
 from flue_ci.commands.publishers import REPAIR_WORKFLOW, publishers_of
-from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.errors import Diagnostic, FlueError, UsageError
 from flue_ci.core.permissions import READS, missing_permissions
 from flue_ci.core.text import first_few, one_line, plural

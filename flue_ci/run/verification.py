@@ -1,12 +1,18 @@
 """The clean sandbox in which the checks run: prepared while the agent works, with the base, setup and the verified
-changes in it, and nothing else of the agent's.
+changes in it, and nothing else of the agent's. And which changes concern setup, so that it runs again: manifests and
+lock files, what its commands name, and everything when they build.
 """
 
 import asyncio
+import re
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files as package_files
 
-from flue_ci.core.changes import ChangeSet
+from flue_ci.core.changes import ChangedFile, ChangeSet
 from flue_ci.core.errors import FlueError, SandboxError
 from flue_ci.core.events import Notice, Observer, ProgressEvent
 from flue_ci.core.ports import Sandbox, SandboxProvider, SandboxRequest
@@ -14,14 +20,18 @@ from flue_ci.core.text import one_line
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import describe_ending
 from flue_ci.report.report import CommandResult, SandboxUsed
-from flue_ci.run.commands import run_commands
-from flue_ci.run.manifests import touches_setup
+from flue_ci.run.commands import HostCommand, run_commands
 from flue_ci.run.plan import RunPlan
 from flue_ci.workspace.place import place_changes
 from flue_ci.workspace.upload import Workspace, upload
 
 _LONGEST = 86_400.0  # seconds that a sandbox may live
 _PROBE = '[ "$(id -u)" = 0 ] || sudo -n true'
+_WORD = re.compile(r"""[^\s"'`;&|<>()$=]+""")
+_BUILDS = re.compile(r"(?<![\w-])(?:build|compile|make|cmake|bundle:|dist)(?![\w-])")
+_SOURCES = re.compile(r"(?:^|[;&|({])\s*\.\s+\S+", re.MULTILINE)  # `. .venv/bin/activate`
+_INSTALLS_ALL = re.compile(r"""(?<!\S)['"]?\./?(?:\[[^\]\s]*\])?['"]?(?=[\s;&|)]|$)""")
+_EDITABLE = re.compile(r"(?<!\S)(?:-e|--editable)[ =]\S+")  # what pip installs so follows the files by itself
 
 
 class CleanSandbox:
@@ -129,3 +139,31 @@ def _request(plan: RunPlan) -> SandboxRequest:
     request = plan.request
     seconds = min(request.max_seconds + 60 * minutes, _LONGEST)
     return replace(request, max_seconds=seconds, metadata={**request.metadata, "role": "verify"})
+
+
+def touches_setup(files: Iterable[ChangedFile], setup: Sequence[HostCommand]) -> bool:
+    """Whether setup could come to something else with these files: one is a manifest or a lock file, or is named in a
+    command (or lies in a directory that is); or there are any, and a command builds or installs the repository."""
+    paths = [path for file in files for path in (file.path, file.old_path) if path]
+    commands = [_EDITABLE.sub("", command.run) for command in setup]
+    if paths and any(_BUILDS.search(each) or _INSTALLS_ALL.search(_SOURCES.sub("", each)) for each in commands):
+        return True
+    words = {word.removeprefix("./").rstrip("/") for command in commands for word in _WORD.findall(command)}
+    return any(_is_manifest(path) or not words.isdisjoint(_command_names(path)) for path in paths)
+
+
+def _command_names(path: str) -> list[str]:
+    """What a command may call it: its name, its path, and the directories above it."""
+    parts = path.split("/")
+    return [parts[-1], *("/".join(parts[:end]) for end in range(1, len(parts) + 1))]
+
+
+def _is_manifest(path: str) -> bool:
+    names = ["/".join(path.split("/")[-length:]) for length in (1, 2)]
+    return any(fnmatchcase(name, pattern) for name in names for pattern in _patterns())
+
+
+@cache
+def _patterns() -> tuple[str, ...]:
+    lines = (package_files("flue_ci.run") / "manifests.txt").read_text("utf-8").splitlines()
+    return tuple(pattern for line in lines if not line.startswith("#") for pattern in line.split())

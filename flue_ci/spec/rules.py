@@ -10,8 +10,7 @@ from functools import partial
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import closest_match, first_few, human_seconds, one_line
-from flue_ci.models.capabilities import conflict
-from flue_ci.models.prices import known_models, price_of
+from flue_ci.models.known_models import conflict, known_models, price_of
 from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec, SubmodulesSpec

@@ -13,8 +13,7 @@ from flue_ci.core.messages import JSON, Conversation, Message, Prompt, Reply, To
 from flue_ci.core.ports import ModelOptions
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
-from flue_ci.models.capabilities import ADAPTIVE, ALWAYS_THINK, conflict
-from flue_ci.models.prices import family
+from flue_ci.models.known_models import ADAPTIVE, ALWAYS_THINK, conflict, family
 
 _EPHEMERAL: JSON = {"type": "ephemeral"}
 # A breakpoint finds cached entries at most 20 blocks back, itself included. The automatic breakpoint on the last block
