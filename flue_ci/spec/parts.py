@@ -1,7 +1,5 @@
 """What the models of the spec are made of: the class of every mapping, and words that stand beside another type."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """What becomes of the result, as the spec says it: comment, changes, review, labels and other outputs."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -4,13 +4,11 @@ The models hold shapes and defaults; `keys.toml` holds what each key is for. Wha
 `spec.validation` finds the place of each problem.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -255,7 +253,7 @@ class AgentSpec(Part):
         """The file it was read from, for the places of its keys; an empty one for a spec made in memory."""
         return self._document
 
-    def read_from(self, document: Document) -> AgentSpec:
+    def read_from(self, document: Document) -> Self:
         """Sets `document`; returns the spec itself."""
         self._document = document
         return self
