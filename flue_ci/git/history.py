@@ -6,6 +6,7 @@ Only what is reachable from the commit is taken: other branches, stashes and del
 import asyncio
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from flue_ci.git.checkout import Checkout, index_entries
@@ -20,14 +21,12 @@ async def copy_whole_history(git: Git, checkout: Checkout, depth: int) -> int:
     """`copy_history` with as many of the `depth` generations (0: all) as have all their objects: of a partial clone,
     that may be the commit alone. Returns the depth; raises `GitCommandError` when not even the commit is whole."""
     depths = [depth, *(smaller for smaller in _SMALLER_DEPTHS if not depth or smaller < depth)]
-    for generations in depths:
-        try:
+    for generations in depths[:-1]:
+        with suppress(GitCommandError):
             await copy_history(git, checkout, generations)
             return generations
-        except GitCommandError:
-            if generations == depths[-1]:
-                raise
-    raise AssertionError("the last depth returns or raises")
+    await copy_history(git, checkout, depths[-1])
+    return depths[-1]
 
 
 async def missing_objects(git: Git, checkout: Checkout) -> list[str]:

@@ -104,15 +104,15 @@ class Tool(Protocol):
         """Does it. Raises `ToolError`, what `Sandbox` raises, and nothing else. May overlap with other calls."""
 
 
-def tool_spec(name: str, description: str, needs: str, optional: str = "", **properties: JSON) -> ToolSpec:
-    """A spec with simple arguments. `needs` (required) and `optional` are names, separated by blanks, that stand in
-    `properties`: name → (type, description or empty text). Every byte of it is sent with every run."""
+def tool_spec(name: str, description: str, needs: str, **properties: JSON) -> ToolSpec:
+    """A spec with simple arguments, which are `properties`: name → (type, description or empty text). `needs` are the
+    names of those that are required, separated by blanks. Every byte of it is sent with every run."""
     shape = {}
     for key, (kind, text) in properties.items():
         shape[key] = {"type": kind}
         if text:
             shape[key]["description"] = text
-    assert set(shape) == {*needs.split(), *optional.split()}
+    assert shape.keys() >= {*needs.split()}
     schema = {"type": "object", "properties": shape, "required": needs.split(), "additionalProperties": False}
     return ToolSpec(name=name, description=description, input_schema=schema)
 
@@ -120,7 +120,7 @@ def tool_spec(name: str, description: str, needs: str, optional: str = "", **pro
 def built_in_spec(name: str) -> ToolSpec:
     """The spec of one of our own tools, as `specs.toml` has it."""
     fields = _SPECS[name]
-    return tool_spec(name, fields["description"], fields["needs"], fields.get("optional", ""), **fields["properties"])
+    return tool_spec(name, fields["description"], fields["needs"], **fields["properties"])
 
 
 def present_arguments(spec: ToolSpec, arguments: Mapping[str, JSON]) -> Mapping[str, JSON]:
