@@ -88,9 +88,7 @@ def run_command_line(arguments: list[str]) -> int:
     except Exception:  # noqa: BLE001 (the error boundary: anything else is a bug of ours)
         _print_bug()
         return EXIT_BUG
-    if isinstance(code, int):
-        return code
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _machine_trouble(error: OSError) -> str:
@@ -109,9 +107,7 @@ def _machine_trouble(error: OSError) -> str:
     }
     if error.errno not in hints:
         return ""
-    place = "a file"
-    if isinstance(error.filename, str | bytes):
-        place = os.fsdecode(error.filename)
+    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
     return f"{place}: {text}\n  → {hints[error.errno]}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flue_ci.agent.loop import AgentLoop
-from flue_ci.agent.system_prompt import GUIDANCE_CHARS, PromptParts
+from flue_ci.agent.system_prompt import GUIDANCE_CHARS, PromptParts, Skill
 from flue_ci.agent.tools.toolbox import make_tools
 from flue_ci.core.errors import UsageError
 from flue_ci.core.ports import (
@@ -39,7 +39,7 @@ from flue_ci.settings import GitHubSettings, Settings
 from flue_ci.spec.hidden_text import visible_text
 from flue_ci.spec.result_schema import violations
 from flue_ci.spec.schema import AgentSpec, ModelSpec, SubmodulesSpec
-from flue_ci.spec.skills import INSIDE, SkillFiles, load_skills
+from flue_ci.spec.skills import INSIDE, load_skills
 from flue_ci.spec.template import render
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def prepare_run(
             provider=provider,
             engine=engine,
             inputs=inputs,
-            files={f"{INSIDE}/{skill.name}/{name}": path for skill in skills for name, path in skill.files},
+            files={f"{INSIDE}/{skill.name}/{name}": path for skill in skills for name, path in skill.files.items()},
             holds_secret=_run_secrets(settings, secrets).holds_secret,
             signal=signal,
             rescue_seconds=settings.rescue_seconds or RESCUE_SECONDS,
@@ -173,7 +173,7 @@ def _plan(
     inputs: RunInputs,
     instruction: str,
     secrets: dict[str, str],
-    skills: tuple[SkillFiles, ...],
+    skills: tuple[Skill, ...],
 ) -> RunPlan:
     prompt = _prompt_parts(spec, inputs, instruction, secrets, skills)
     timeout = spec.sandbox.timeout
@@ -218,7 +218,7 @@ def add_requirements(plan: RunPlan, needs: EngineRequirements, setup_network: Ne
     if needs == EngineRequirements():
         return plan
     request = plan.request
-    agent_network = _with_hosts(request.agent_network or request.network, needs.hosts)
+    agent_network = _with_hosts(request.networks[-1], needs.hosts)
     request = replace(request, env={**request.env, **needs.env}, agent_network=agent_network)
     if not plan.setup:
         request = replace(request, network=setup_network if needs.setup else agent_network)
@@ -246,7 +246,7 @@ def contents(spec: AgentSpec) -> ContentOptions:
 
 
 def _prompt_parts(
-    spec: AgentSpec, inputs: RunInputs, instruction: str, secrets: dict[str, str], skills: tuple[SkillFiles, ...]
+    spec: AgentSpec, inputs: RunInputs, instruction: str, secrets: dict[str, str], skills: tuple[Skill, ...]
 ) -> PromptParts:
     variables: dict[str, object] = {"agent": {"name": spec.name, "description": spec.description}, **inputs.variables}
     if instruction.strip():
@@ -258,17 +258,11 @@ def _prompt_parts(
         instructions=render(spec.instructions, variables, mark=True),
         prompt=prompt,
         guidance=_guidance(inputs.trusted_folder)[0],
-        skills=tuple(skill.inside("~") for skill in skills),
+        skills=skills,
         network=_network(spec, "agent", secrets),
         check_commands=tuple(check.run for check in spec.checks),
         tools=tuple(spec.tools),
-        limits=Limits(
-            turns=spec.limits.turns,
-            minutes=spec.limits.minutes,
-            tokens=spec.limits.tokens,
-            cost_usd=spec.limits.cost_usd,
-            command_seconds=spec.limits.command_seconds,
-        ),
+        limits=Limits(**spec.limits.model_dump()),
         result_schema=spec.result,
         rules=rules_for(spec, inputs.trigger),
     )
@@ -277,16 +271,16 @@ def _prompt_parts(
 def _network(spec: AgentSpec, phase: str, secrets: dict[str, str]) -> Network:
     rule = getattr(spec.sandbox.network, phase)
     inject = tuple(
-        HeaderRule(host=header.host, header=header.header, value=_filled(header.value, secrets))
+        HeaderRule(
+            host=header.host,
+            header=header.header,
+            value=re.sub(r"\$\{(\w+)\}", lambda match: secrets[match[1]], header.value),
+        )
         for header in spec.sandbox.network.inject
     )
     if isinstance(rule, str):
         return Network(mode="open" if rule == "open" else "none", inject=inject if rule == "open" else ())
     return Network(mode="hosts", hosts=tuple(rule), inject=inject)
-
-
-def _filled(text: str, secrets: dict[str, str]) -> str:
-    return re.sub(r"\$\{(\w+)\}", lambda match: secrets[match[1]], text)
 
 
 def _model(spec: AgentSpec, options: RunOptions, settings: Settings, redact: Redactor) -> Model:
@@ -300,14 +294,8 @@ def _model(spec: AgentSpec, options: RunOptions, settings: Settings, redact: Red
 
 
 def _load_model(spec: ModelSpec, settings: Settings) -> Model:
-    options = ModelOptions(
-        name=spec.name,
-        max_output_tokens=spec.max_output_tokens,
-        effort=spec.effort,
-        thinking=spec.thinking,
-        base_url=spec.base_url,
-        prices=spec.prices.to_prices() if spec.prices else None,
-    )
+    prices = spec.prices.to_prices() if spec.prices else None
+    options = ModelOptions(**spec.model_dump(exclude={"provider", "prices"}), prices=prices)
     model: Model = MODELS.load(spec.provider).from_options(options, settings)
     return model
 
@@ -371,6 +359,4 @@ def _guidance(repo: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _display_path(path: Path, repo: Path) -> str:
-    if path.is_relative_to(repo):
-        return path.relative_to(repo).as_posix()
-    return str(path)
+    return path.relative_to(repo).as_posix() if path.is_relative_to(repo) else str(path)

@@ -183,7 +183,7 @@ def publish(folder: Path, *, dry_run: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
     """Check agent specs (default: all of the repository); every problem with its line and the nearest valid key."""
-    from flue_ci.commands.validate import print_flaws
+    from flue_ci.commands.specs import print_flaws
     from flue_ci.spec.load import find_root, find_specs
 
     paths = files or tuple(find_specs(find_root(repo)))
@@ -196,9 +196,9 @@ def validate(files: tuple[Path, ...], repo: Path, as_json: bool) -> int:
 @click.option("--config", "of_config", is_flag=True, help="That of .flue/config.yml instead.")
 def schema(of_config: bool) -> None:
     """Print the JSON Schema of agent specs, for editors."""
-    from flue_ci.spec.starter import config_schema_text, schema_text
+    from flue_ci.spec.starter import schema_text
 
-    sys.stdout.write(config_schema_text() if of_config else schema_text())
+    sys.stdout.write(schema_text(of_config=of_config))
 
 
 @_command("list", brief="List the repository's agents.")
@@ -206,7 +206,7 @@ def schema(of_config: bool) -> None:
 @_json
 def list_(repo: Path, as_json: bool) -> int:
     """List the repository's agents."""
-    from flue_ci.commands.list_agents import agents, as_text
+    from flue_ci.commands.specs import agents, as_text
     from flue_ci.core.errors import EXIT_DONE, EXIT_USAGE
     from flue_ci.spec.load import find_root
     from flue_ci.terminal.screen import print_json, say
@@ -216,9 +216,7 @@ def list_(repo: Path, as_json: bool) -> int:
         print_json(json.dumps(listing, indent=2))
     else:
         say(as_text(listing), sys.stdout)
-    if any(agent["problem"] for agent in listing):
-        return EXIT_USAGE
-    return EXIT_DONE
+    return EXIT_USAGE if any(agent["problem"] for agent in listing) else EXIT_DONE
 
 
 @_command(brief="Write an agent spec.", examples="flue-ci init\nflue-ci init review --github\nflue-ci init my-agent")

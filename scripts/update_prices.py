@@ -14,7 +14,7 @@ from typing import Any
 from genai_prices.data import providers
 from genai_prices.types import ClauseEquals, ClauseOr, ModelInfo, ModelPrice, TieredPrices
 
-from flue_ci.models.prices import family
+from flue_ci.models.known_models import family
 
 FILE = Path(__file__).parents[1] / "flue_ci" / "models" / "prices.json"
 AS_OF = date(2026, 11, 28)  # prices that are announced for later do not count

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flue_ci.action.comment_request import read_command
-from flue_ci.agent.tools.closest import describe_closest
+from flue_ci.agent.tools.files import describe_closest
 from flue_ci.core.text import one_line, parse_duration, plain, printable
 from flue_ci.gate.comment_command import _AT_TIME, find_command
 from flue_ci.report.diffs import without_binary

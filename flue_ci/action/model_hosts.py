@@ -6,8 +6,7 @@ import re
 from collections.abc import Collection
 
 from flue_ci.core.errors import UsageError
-from flue_ci.core.text import matches_host, one_line
-from flue_ci.core.web import origin
+from flue_ci.core.text import matches_host, one_line, origin
 from flue_ci.models.registry import OWN_HOST
 from flue_ci.settings import Settings
 

@@ -9,7 +9,7 @@ from flue_ci.core.review import ReviewForge
 from flue_ci.core.review_scope import ReviewScope
 from flue_ci.core.text import plural
 from flue_ci.git.command import Git
-from flue_ci.git.diff_lines import changed_paths, merge_base, paths_in, read_diff
+from flue_ci.git.diffs import changed_paths, merge_base, paths_in, read_diff
 from flue_ci.git.fetch import Remote, fetch_commit
 from flue_ci.publish.findings import last_review, read_findings
 from flue_ci.report.report import Publishing, Trigger

@@ -51,9 +51,7 @@ class Budget:
         """Until the limit of minutes, or until the work has to leave the sandbox before that ends; at least 0. None
         when there is neither."""
         seconds = min(self._minutes_left(), self._life_left())
-        if seconds == math.inf:
-            return None
-        return max(seconds, 0.0)
+        return None if seconds == math.inf else max(seconds, 0.0)
 
     def time_limit(self) -> str:
         """The limit that `seconds_left` counts down to."""

@@ -18,11 +18,13 @@ _RULES = Path(__file__).with_name("system_prompt.md")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skill:
-    """A skill as the prompt lists it. `path` is the folder of its files inside the sandbox."""
+    """A skill. `path` is the folder of its files inside the sandbox, `files` are those of the host, by their paths in
+    that folder."""
 
     name: str
     description: str
     path: str
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from flue_ci.commands.consent_store import ConsentStore
 from flue_ci.core.errors import Diagnostic, UsageError
-from flue_ci.core.text import first_few, one_line, printable
-from flue_ci.core.web import PORTS, origin
+from flue_ci.core.text import PORTS, first_few, one_line, origin, printable
 from flue_ci.git.places import outside_places
 from flue_ci.models.registry import DEFAULT_PROVIDER, OWN_HOST
 from flue_ci.run.plan import RunOptions
@@ -140,9 +139,7 @@ def _secret_text(spec: AgentSpec, name: str, hosts: Sequence[str]) -> str:
 
 
 def _network_text(egress: str | tuple[str, ...]) -> str:
-    if isinstance(egress, str):
-        return egress
-    return first_few(egress, 5)
+    return egress if isinstance(egress, str) else first_few(egress, 5)
 
 
 def _is_allowed_url(spec: AgentSpec, options: RunOptions, settings: Settings) -> bool:
@@ -161,9 +158,7 @@ def _host(url: str) -> str:
     scheme, host, port = origin(url)
     if ":" in host:
         host = f"[{host}]"
-    if port == PORTS.get(scheme):
-        return host
-    return f"{host}:{port}"
+    return host if port == PORTS.get(scheme) else f"{host}:{port}"
 
 
 def _place(spec: AgentSpec, path: KeyPath) -> str:

@@ -29,9 +29,7 @@ def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -
     Where bubblewrap makes no sandbox, the commands run without isolation. That is for this recording in this repository
     only: both are in the package, and the commands are known (a test holds them to a list).
     """
-    trouble = ""
-    if isolation:
-        trouble = _sandbox_trouble(environ)
+    trouble = _sandbox_trouble(environ) if isolation else ""
     with tempfile.TemporaryDirectory(prefix="flue-ci-demo-") as folder, as_file(files("flue_ci") / "demo") as demo:
         repo = Path(folder) / "slugs"
         shutil.copytree(demo / "repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
@@ -68,9 +66,7 @@ def run_demo(environ: Mapping[str, str], *, isolation: bool, out: Path | None) -
 def _sandbox_trouble(environ: Mapping[str, str]) -> str:
     """Why bubblewrap makes no sandbox here; empty when it does."""
     diagnosis: Diagnostic = asyncio.run(SANDBOXES.load("local").diagnose(read_settings(environ), offline=True))
-    if diagnosis.severity == "ok":
-        return ""
-    return diagnosis.message
+    return "" if diagnosis.severity == "ok" else diagnosis.message
 
 
 def _commit(repo: Path) -> None:

@@ -17,7 +17,7 @@ from flue_ci.models.registry import MODELS
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.sandboxes.registry import SANDBOXES
 from flue_ci.settings import Settings, read_settings
-from flue_ci.spec.load import find_root, find_specs, load_spec
+from flue_ci.spec.load import find_root, find_specs, load_valid_specs
 from flue_ci.terminal.screen import print_json, say
 
 _MARKS = {"ok": "✓", "note": "–", "error": "✗"}
@@ -38,7 +38,7 @@ def examine(repo: Path, environ: Mapping[str, str], *, offline: bool, as_json: b
     except FlueError as error:
         rows.append(Diagnostic(key="settings", message=str(error), hint=error.hint))
         settings = read_settings({name: value for name, value in environ.items() if not name.endswith("_SECONDS")})
-    rows += _rows("git", lambda: [_git()])
+    rows += _rows("git", lambda: [Diagnostic(key="git", severity="ok", message=git_version())])
     rows += _rows("repository", lambda: [_repository(repo)])
     rows += _rows("agents", lambda: [_specs(repo)])
     rows += asyncio.run(_adapters(settings, offline=offline))
@@ -70,9 +70,7 @@ def _show(diagnostics: list[Diagnostic], environ: Mapping[str, str], *, as_json:
         print_json(json.dumps(rows, indent=2))
     else:
         _print(diagnostics)
-    if any(each.severity == "error" for each in diagnostics):
-        return EXIT_FAILED
-    return EXIT_DONE
+    return EXIT_FAILED if any(each.severity == "error" for each in diagnostics) else EXIT_DONE
 
 
 def forget(repo: Path, environ: Mapping[str, str], *, everything: bool) -> int:
@@ -132,13 +130,6 @@ def _print(diagnostics: list[Diagnostic]) -> None:
             say(f"{'':<{width + 4}}→ {printable(line)}", sys.stdout)
 
 
-def _git() -> Diagnostic:
-    try:
-        return Diagnostic(key="git", severity="ok", message=git_version())
-    except FlueError as error:
-        return Diagnostic(key="git", message=str(error), hint=error.hint)
-
-
 def _repository(repo: Path) -> Diagnostic:
     root = find_root(repo)
     if not (root / ".git").exists():
@@ -151,13 +142,8 @@ def _specs(repo: Path) -> Diagnostic:
     paths = find_specs(find_root(repo))
     if not paths:
         return Diagnostic(key="agents", severity="note", message="none in .flue/agents/", hint="flue-ci init")
-    invalid = []
-    for path in paths:
-        try:
-            load_spec(path)
-        except FlueError:
-            invalid.append(path.name)
-    if invalid:
+    valid = load_valid_specs(paths)
+    if invalid := [path.name for path in paths if path not in valid]:
         return Diagnostic(key="agents", message=f"{', '.join(invalid)}: not valid", hint="flue-ci validate")
     message = f"{plural(len(paths), 'agent')}: {', '.join(path.stem for path in paths)}"
     return Diagnostic(key="agents", severity="ok", message=message)

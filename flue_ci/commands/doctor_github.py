@@ -3,13 +3,12 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.assembly import examine_github
+from flue_ci.commands.local_publishing import remote_repository
 from flue_ci.commands.publishers import REPAIR_WORKFLOW, publishers_of
-from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.errors import Diagnostic, FlueError, UsageError
 from flue_ci.core.permissions import READS, missing_permissions
 from flue_ci.core.text import first_few, one_line, plural
@@ -34,9 +33,9 @@ def diagnose_github(repo: Path, environ: Mapping[str, str]) -> list[Diagnostic]:
     setup = asyncio.run(examine_github(github))
     rows = list(setup.diagnostics)
     if setup.specs is not None:
-        rows += _agents(setup.specs, setup.workflows or {}, setup.branch)
+        agent_rows, specs = _agents(setup.specs, setup.workflows or {}, setup.branch)
         settings_url = f"{github.server_url}/{github.repo}/settings/actions"
-        rows += _publishing(setup.specs, setup.workflows or {}, setup.may_open_pulls, settings_url)
+        rows += [*agent_rows, *_publishing(specs, setup.workflows or {}, setup.may_open_pulls, settings_url)]
         local_names = [path.name for path in find_specs(root) if path.name not in setup.specs]
         if local_names:
             message = f"only in this checkout: {first_few(local_names, 5)}"
@@ -48,7 +47,10 @@ def diagnose_github(repo: Path, environ: Mapping[str, str]) -> list[Diagnostic]:
     return rows
 
 
-def _agents(specs: Mapping[str, bytes], workflows: Mapping[str, str], branch: str) -> list[Diagnostic]:
+def _agents(
+    specs: Mapping[str, bytes], workflows: Mapping[str, str], branch: str
+) -> tuple[list[Diagnostic], list[AgentSpec]]:
+    """Also the specs that are valid."""
     key, rows, valid = "agents", list[Diagnostic](), list[AgentSpec]()
     for name, text in specs.items():
         try:
@@ -68,18 +70,14 @@ def _agents(specs: Mapping[str, bytes], workflows: Mapping[str, str], branch: st
     if not specs:
         hint = "flue-ci init writes one; merge it"
         rows.append(Diagnostic(key=key, message=f"none in .flue/agents on {branch}", hint=hint))
-    return rows
+    return rows, valid
 
 
 def _publishing(
-    texts: Mapping[str, bytes], workflows: Mapping[str, str], may_open_pulls: bool | None, settings_url: str
+    specs: list[AgentSpec], workflows: Mapping[str, str], may_open_pulls: bool | None, settings_url: str
 ) -> list[Diagnostic]:
     """What agents publish beside the comment and no workflow has the permission for, and the setting for pull
     requests."""
-    specs = []
-    for name, text in texts.items():
-        with suppress(FlueError):  # a row of its own already
-            specs.append(load_spec(Path(".flue/agents", name), text))
     publishers, rows = publishers_of(specs), []
     for publisher in publishers:
         lacking = missing_permissions(publisher, _highest_levels(workflows))

@@ -1,17 +1,19 @@
-"""`flue-ci run --publish`: what it takes to publish a run over a checkout, found out before anything is spent."""
+"""`flue-ci run --publish`: what it takes to publish a run over a checkout, found out before anything is spent; and
+which repository on GitHub a checkout belongs to."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from flue_ci.assembly import make_forge
-from flue_ci.commands.remote_repository import remote_repository
 from flue_ci.core.commits import ChangesForge
-from flue_ci.core.errors import ForgeError, UsageError
+from flue_ci.core.errors import FlueError, ForgeError, UsageError
+from flue_ci.core.outputs import PullRequestForge
 from flue_ci.core.ports import Forge
 from flue_ci.core.proposals import ProposalRules
-from flue_ci.core.pull_requests import PullRequestForge
 from flue_ci.core.text import one_line
 from flue_ci.git.command import run_git
 from flue_ci.git.source import Source
@@ -20,6 +22,9 @@ from flue_ci.report.report import Publishing, Trigger
 from flue_ci.settings import Settings
 
 _HOW_TO_SET = 'export GITHUB_TOKEN="$(gh auth token)", or a token that may write contents and pull requests'
+_REMOTE = re.compile(
+    r"(?:[\w.+-]+://)?(?:[^@/\s]*@)?(?P<host>[\w.-]+)(?::\d+/|[:/])(?P<repo>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
 
 
 @runtime_checkable
@@ -126,3 +131,24 @@ def find_local_publishing(kind: str, root: Path, settings: Settings) -> LocalPub
         raise UsageError("--publish commit: the checkout is on no branch", hint="git switch to one")
     settings = replace(settings, github=github)
     return LocalPublishing(kind=kind, settings=settings, repository=github.repo, head=head, branch=branch)
+
+
+def remote_repository(root: Path, settings: Settings) -> str:
+    """`owner/name`, from the job's environment or from the checkout's remote `origin`. A token goes to the server of
+    the environment only, never to one that a checkout names."""
+    if settings.github.repo:
+        return settings.github.repo
+    hint = "run it in a checkout with the remote `origin`, or set GITHUB_REPOSITORY=owner/name"
+    try:
+        address = run_git("remote", "get-url", "origin", cwd=root).line
+    except FlueError as error:
+        raise UsageError(f"which repository is meant? {error}", hint=hint) from None
+    match = _REMOTE.fullmatch(address.strip())
+    if not match:
+        raise UsageError("the checkout has no remote `origin` on GitHub", hint=hint)
+    server = urlsplit(settings.github.server_url).hostname
+    if match["host"].lower() not in (server, f"ssh.{server}"):
+        hint = f"when ssh knows {server} by that name: GITHUB_REPOSITORY={match['repo']}\n"
+        hint += f"for GitHub Enterprise: GITHUB_SERVER_URL=https://{match['host']}, GITHUB_API_URL=https://{match['host']}/api/v3"
+        raise UsageError(f"the checkout's remote is at {match['host']}, not at {server}", hint=hint)
+    return match["repo"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flue_ci.action.republish import list_calls
 from flue_ci.assembly import make_forge
-from flue_ci.commands.remote_repository import remote_repository
+from flue_ci.commands.local_publishing import remote_repository
 from flue_ci.core.errors import EXIT_DONE, UsageError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import plain

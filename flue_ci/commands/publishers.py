@@ -1,13 +1,14 @@
 """What the agents of a checkout publish, and so which permissions their workflow needs."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from flue_ci.core.errors import SpecError
 from flue_ci.core.permissions import TICK
 from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.registry import publisher_names
-from flue_ci.spec.load import find_specs, load_spec
+from flue_ci.spec.load import find_specs, load_valid_specs
 from flue_ci.spec.repository_config import load_config
 from flue_ci.spec.schema import AgentSpec
 
@@ -34,25 +35,13 @@ def waiting_changes(spec: AgentSpec) -> str:
 def local_publishers(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those of the specs in a checkout, as far as they can be read: what is published at once (and `repair` and
     `budget`), and what waits for a tick."""
-    specs = []
-    for path in find_specs(root):
-        try:
-            specs.append(load_spec(path))
-        except SpecError:
-            continue  # `validate` says what is wrong
+    specs = load_valid_specs(find_specs(root)).values()
     at_once = []
     for spec in specs:
         names = publisher_names(publishing(spec))
         at_once += [name for name in names if name != waiting_changes(spec)]
         at_once += ["repair"] if spec.repair else []
-    if _has_budget(root):
-        at_once.append("budget")
+    with suppress(SpecError):  # `validate` says what is wrong
+        at_once += ["budget"] if load_config(root).has_budget else []
     waiting = filter(None, map(waiting_changes, specs))
     return tuple(dict.fromkeys(at_once)), tuple(dict.fromkeys(waiting))
-
-
-def _has_budget(root: Path) -> bool:
-    try:
-        return load_config(root).has_budget
-    except SpecError:
-        return False  # `validate` says what is wrong

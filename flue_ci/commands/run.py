@@ -18,15 +18,13 @@ from flue_ci.commands.local_publishing import LocalPublishing, UserForge, find_l
 from flue_ci.core.errors import EXIT_FAILED, FlueError, SpecError, UsageError
 from flue_ci.core.startup import fast_startup
 from flue_ci.core.text import first_few, one_line, plain, printable
-from flue_ci.git.completion import GitHubCompletion
-from flue_ci.git.contents import CheckoutContents
 from flue_ci.publish.publisher import PublishTarget, not_published, publish_report
 from flue_ci.publish.registry import load_publishers
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import PATCH, RunFolder
 from flue_ci.report.report import Failure, Report, to_json
 from flue_ci.run.dry_run import describe_run, needs
-from flue_ci.run.plan import PreparedRun, RunOptions, RunResult, checkout_inputs
+from flue_ci.run.plan import CheckoutInputs, PreparedRun, RunOptions, RunResult, checkout_variables
 from flue_ci.run.session import Phase, Signals, redirect_to_null, run_interactively
 from flue_ci.safety.log_handler import install_log_handler
 from flue_ci.safety.redact import Redactor, secrets_of
@@ -83,17 +81,16 @@ def _prepare(
     if missing := not_supported_yet(spec):
         raise SpecError(missing)
     git_dirs, requests = obtain_consent(spec, repo, options, settings)
-    mentions_repo = "repo" in spec.prompt + spec.instructions
-    inputs = checkout_inputs(
-        repo,
+    inputs = CheckoutInputs(
+        trusted_folder=repo,
+        name=repo.name,
+        variables=checkout_variables(repo, mentions_repo="repo" in spec.prompt + spec.instructions),
         history=spec.workspace.history,
         scratch=scratch,
-        mentions_repo=mentions_repo,
+        contents=contents(spec),
+        github=settings.github,
         git_dirs=git_dirs,
-        complete=GitHubCompletion(settings.github),
     )
-    extend = CheckoutContents(options=contents(spec), repo=repo, github=settings.github, git_dirs=git_dirs)
-    inputs = replace(inputs, extend=extend)
     run = prepare_run(
         spec, spec_path=path, inputs=inputs, options=options, settings=settings, signal=lambda: signals.first
     )

@@ -20,7 +20,7 @@ def find(provider: str, environ: Mapping[str, str]) -> list[tuple[str, Mapping[s
 def kill(provider: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int:
     """Ends those named, or all when none is named; prints one line each. An id that is not ours is refused. Returns
     the exit code."""
-    return asyncio.run(_kill(provider, environ, ids))
+    return asyncio.run(_kill(provider, environ, OWN_METADATA, ids, "ended"))
 
 
 def sweep(name: str, environ: Mapping[str, str], run: str) -> int:
@@ -30,23 +30,17 @@ def sweep(name: str, environ: Mapping[str, str], run: str) -> int:
     """
     if SANDBOXES.load(name).missing_keys(read_settings(environ)):
         return EXIT_DONE
-    return asyncio.run(_sweep(name, environ, run))
+    return asyncio.run(_kill(name, environ, OWN_METADATA | {"run": run}, (), "ended, it was left over"))
 
 
-async def _sweep(name: str, environ: Mapping[str, str], run: str) -> int:
+async def _kill(
+    name: str, environ: Mapping[str, str], metadata: Mapping[str, str], ids: tuple[str, ...], ended: str
+) -> int:
     provider = make_provider(name, read_settings(environ))
-    for sandbox_id, _ in await provider.list(OWN_METADATA | {"run": run}):
-        ending = "ended, it was left over" if await provider.kill(sandbox_id) else "was gone already"
-        say(f"{sandbox_id}: {ending}", sys.stdout)
-    return EXIT_DONE
-
-
-async def _kill(name: str, environ: Mapping[str, str], ids: tuple[str, ...]) -> int:
-    provider = make_provider(name, read_settings(environ))
-    own = [sandbox_id for sandbox_id, _ in await provider.list(OWN_METADATA)]
+    own = [sandbox_id for sandbox_id, _ in await provider.list(metadata)]
     for sandbox_id in ids or own:
         ending = "not a running sandbox of flue-ci, left alone"
         if sandbox_id in own:
-            ending = "ended" if await provider.kill(sandbox_id) else "was gone already"
+            ending = ended if await provider.kill(sandbox_id) else "was gone already"
         say(f"{sandbox_id}: {ending}", sys.stdout)
     return EXIT_DONE if set(ids) <= set(own) else EXIT_FAILED

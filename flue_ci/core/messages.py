@@ -31,9 +31,7 @@ class Usage:
     @property
     def known_tokens(self) -> int | None:
         """All tokens; None where the server did not report them."""
-        if not self.has_counts:
-            return None
-        return self.total_tokens
+        return self.total_tokens if self.has_counts else None
 
     @property
     def total_tokens(self) -> int:
@@ -73,9 +71,7 @@ class ToolCall:
     @property
     def input_block(self) -> Mapping[str, JSON]:
         """The input as models accept it again: always an object."""
-        if self.input is None:
-            return {"INVALID_JSON": self.raw}
-        return self.input
+        return {"INVALID_JSON": self.raw} if self.input is None else self.input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,9 +36,7 @@ class Network:
     inject: tuple[HeaderRule, ...] = ()
 
     def __str__(self) -> str:
-        if self.mode == "hosts":
-            return ", ".join(self.hosts)
-        return self.mode
+        return ", ".join(self.hosts) if self.mode == "hosts" else self.mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +58,7 @@ class SandboxRequest:
     @property
     def networks(self) -> tuple[Network, ...]:
         """Those of all phases, in their order."""
-        if self.agent_network is None:
-            return (self.network,)
-        return (self.network, self.agent_network)
+        return (self.network,) if self.agent_network is None else (self.network, self.agent_network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

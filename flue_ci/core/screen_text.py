@@ -3,8 +3,6 @@
 Pure. A terminal without an edge on the right, whose lines above the top of the screen stay.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,14 +1,17 @@
-"""Small, pure things about text: clipping with head and tail, durations, sizes, nearest words, terminal-safe lines."""
+"""Small, pure things about text: clipping with head and tail, durations, sizes, nearest words, addresses, terminal-safe
+lines."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
 from flue_ci.core.hidden_characters import find_hidden, remove_hidden
 
 AGENT_NAME = "[a-z0-9][a-z0-9-]{0,63}"  # a regular expression; skills and the files of specs have such names as well
+PORTS = {"http": 80, "https": 443}
 _DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 ANSI = r"\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_]"  # a terminal sequence, behind its \x1b
@@ -70,9 +73,7 @@ def human_cost(cost_usd: float | None) -> str:
 
 def human_tokens(count: int | None) -> str:
     """`12.1K tokens`, `tokens unknown`."""
-    if count is None:
-        return "tokens unknown"
-    return f"{human_count(count)} tokens"
+    return "tokens unknown" if count is None else f"{human_count(count)} tokens"
 
 
 def plural(count: int, noun: str) -> str:
@@ -126,9 +127,7 @@ def printable(text: str) -> str:
 def one_line(text: str, limit: int = 120) -> str:
     """`text` as one printable line of at most `limit` characters."""
     line = " ".join(plain(text).split())
-    if len(line) <= limit:
-        return line
-    return line[: limit - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def matches_host(host: str, patterns: Iterable[str]) -> bool:
@@ -138,9 +137,7 @@ def matches_host(host: str, patterns: Iterable[str]) -> bool:
 
 def clip(text: str, limit: int, marker: str = "…") -> str:
     """The first `limit` characters of `text`, and `marker` when there were more."""
-    if len(text) <= limit:
-        return text
-    return text[:limit] + marker
+    return text if len(text) <= limit else text[:limit] + marker
 
 
 class HeadTail:
@@ -167,3 +164,12 @@ class HeadTail:
         """Everything, or head, a line that says how many bytes are missing, and tail."""
         marker = f"\n[… {self.omitted_bytes:,} bytes left out …]\n" if self.omitted_bytes else ""
         return bytes(self._head) + marker.encode() + bytes(self._tail)
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address; empty and 0 for what is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return "", "", 0

@@ -4,7 +4,6 @@ checkout's configuration.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,37 +19,39 @@ _SSH = re.compile(rf"(?:ssh://)?\w[\w.-]*@([\w.-]+)[:/]{_NAME}")
 _REPOSITORY = re.compile(f"/{_NAME}")
 
 
-@dataclass(frozen=True, slots=True)
-class GitHubCompletion:
-    """A `source.Completion`. The address is the server that the user's environment names, and of the checkout's
-    configuration only the repository's name; the token goes along only for the repository that the environment names
-    as well: a stranger's checkout could name any."""
+async def complete_from_github(github: GitHubSettings, checkout: Checkout, names: Sequence[str], scratch: Path) -> Path:
+    """A `source.Completion`, once it has the first argument: the server that the user's environment names."""
+    remote, hint = await checkout_remote(checkout.top, github, scratch, promisor=True), _hint(checkout)
+    if remote is None:
+        host = urlsplit(github.server_url).hostname
+        raise _error(checkout, names, f"its remote is no repository on {host}, so flue-ci does not fetch them", hint)
+    if not remote.token:
+        repository = remote.url.removeprefix(f"{github.server_url.rstrip('/')}/").removesuffix(".git")
+        hint = f"{hint}\nFor a private repository also: export GITHUB_REPOSITORY={repository} GITHUB_TOKEN=…"
+    scratch.mkdir()
+    try:
+        await fetch_objects(remote, names)
+    except FlueError as error:
+        raise _error(checkout, names, str(error), hint) from error
+    return remote.git_dir / "objects"
 
-    github: GitHubSettings
 
-    async def __call__(self, checkout: Checkout, names: Sequence[str], scratch: Path) -> Path:
-        config = Git(cwd=checkout.top, user_config=True)
-        result = await config.run("config", "-z", "--get-regexp", r"^remote\..*\.(promisor|url)$", ok=(0, 1))
-        repository = repository_name(promisor_url(result.out.decode("utf-8", "replace")), self.github.server_url)
-        token, hint = "", _hint(checkout)
-        if not repository:
-            host = urlsplit(self.github.server_url).hostname
-            raise _error(
-                checkout, names, f"its remote is no repository on {host}, so flue-ci does not fetch them", hint
-            )
-        if repository.lower() == self.github.repo.lower():
-            token = self.github.token
-        if not token:
-            hint = f"{hint}\nFor a private repository also: export GITHUB_REPOSITORY={repository} GITHUB_TOKEN=…"
-        scratch.mkdir()
-        remote = Remote(
-            url=f"{self.github.server_url.rstrip('/')}/{repository}.git", token=token, scratch=scratch, retry=RETRY
-        )
-        try:
-            await fetch_objects(remote, names)
-        except FlueError as error:
-            raise _error(checkout, names, str(error), hint) from error
-        return remote.git_dir / "objects"
+async def checkout_remote(top: Path, github: GitHubSettings, scratch: Path, *, promisor: bool = False) -> Remote | None:
+    """The repository of a checkout on the server that the user's environment names; with `promisor` the one from which
+    git fetches what is missing. None for a repository elsewhere.
+
+    Of the checkout's configuration only the repository's name counts; the token goes along only for the repository that
+    the environment names as well: a stranger's checkout could name any.
+    """
+    git = Git(cwd=top, user_config=True)
+    result = await git.run("config", "-z", "--get-regexp", r"^remote\..*\.(promisor|url)$", ok=(0, 1))
+    config, token = result.out.decode("utf-8", "replace"), ""
+    name = repository_name(promisor_url(config) if promisor else remote_url(config), github.server_url)
+    if not name:
+        return None
+    if name.lower() == github.repo.lower():
+        token = github.token
+    return Remote(url=f"{github.server_url.rstrip('/')}/{name}.git", token=token, scratch=scratch, retry=RETRY)
 
 
 def promisor_url(config: str) -> str:
@@ -62,10 +63,10 @@ def promisor_url(config: str) -> str:
 
 
 def remote_url(config: str) -> str:
-    """The address of `origin`, or else of the first remote, in the output of `git config -z` with the keys `url`; ""
-    for none."""
-    entries = dict(entry.partition("\n")[::2] for entry in config.split("\0") if entry)
-    return entries.get("remote.origin.url") or next(iter(entries.values()), "")
+    """The address of `origin`, or else of the first remote, in such an output; "" for none."""
+    entries = dict(entry.partition("\n")[::2] for entry in config.split("\0"))
+    urls = [url for key, url in entries.items() if key.endswith(".url")]
+    return entries.get("remote.origin.url") or next(iter(urls), "")
 
 
 def repository_name(url: str, server_url: str) -> str:
@@ -84,9 +85,7 @@ def repository_name(url: str, server_url: str) -> str:
 
 
 def _hint(checkout: Checkout) -> str:
-    command = "git archive HEAD > /dev/null"
-    if checkout.sparse:
-        command = "git sparse-checkout disable"
+    command = "git sparse-checkout disable" if checkout.sparse else "git archive HEAD > /dev/null"
     return f"To bring them with git, if you trust the checkout's configuration: {command}"
 
 

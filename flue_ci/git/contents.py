@@ -12,8 +12,7 @@ from pathlib import Path
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
 from flue_ci.core.text import one_line
-from flue_ci.git.command import Git
-from flue_ci.git.completion import remote_url, repository_name
+from flue_ci.git.completion import checkout_remote
 from flue_ci.git.fetch import Remote, open_remote
 from flue_ci.git.lfs import fetch_lfs_files
 from flue_ci.git.path_rules import display_name, path_problem
@@ -64,107 +63,79 @@ class _Budget:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckoutContents:
-    """A `source.Extension` for the checkout `repo` on this host. Of its configuration only the repository's name
-    counts, and the token goes along only where the user's environment names that repository too."""
-
-    options: ContentOptions
-    repo: Path
-    github: GitHubSettings
-    git_dirs: tuple[Path, ...] = ()
-
-    async def __call__(self, source: Source) -> Source:
-        if not (self.options.submodules or self.options.lfs):
-            return source
-        git = Git(cwd=self.repo, user_config=True)
-        config = await git.run("config", "-z", "--get-regexp", r"^remote\..*\.url$", ok=(0, 1))
-        github, remote, token = self.github, None, ""
-        if name := repository_name(remote_url(config.out.decode("utf-8", "replace")), github.server_url):
-            if name.lower() == github.repo.lower():
-                token = github.token
-            remote = Remote(url=f"{github.server_url.rstrip('/')}/{name}.git", token=token, scratch=self.repo)
-        origin = Origin(server_url=github.server_url, remote=remote, checkout=self.repo, git_dirs=self.git_dirs)
-        return await add_contents(source, self.options, origin)
+async def add_checkout_contents(
+    source: Source, options: ContentOptions, repo: Path, github: GitHubSettings, git_dirs: tuple[Path, ...] = ()
+) -> Source:
+    """`add_contents` for the checkout `repo` on this host, see `checkout_remote`."""
+    if not (options.submodules or options.lfs):
+        return source
+    remote = await checkout_remote(repo, github, repo)
+    origin = Origin(server_url=github.server_url, remote=remote, checkout=repo, git_dirs=git_dirs)
+    return await add_contents(source, options, origin)
 
 
 async def add_contents(source: Source, options: ContentOptions, origin: Origin) -> Source:
     """`source` with what `options` ask for. What cannot be had is a note and no error."""
-    return await _add(source, options, origin, _Budget(), 1)
-
-
-async def _add(source: Source, options: ContentOptions, origin: Origin, budget: _Budget, level: int) -> Source:
-    if options.submodules:
-        submodules, notes = await _submodules(source, options, origin, budget, level)
-        rest = (note for note in source.notes if note != SUBMODULES_NOTE)
-        source = replace(source, submodules=submodules, notes=(*rest, *notes))
-    if options.lfs:
-        async with budget.lfs_lock:
-            places = (origin.checkout, origin.git_dirs, origin.remote)
-            files, notes = await fetch_lfs_files(source, *places, limit=budget.lfs_size)
-            budget.lfs_size -= sum(path.stat().st_size for path in {file.content for file in files})
-        rest = (note for note in source.notes if note != LFS_NOTE)
-        source = replace(source, lfs_files=files, notes=(*rest, *notes))
-    return source
-
-
-async def _submodules(
-    source: Source, options: ContentOptions, origin: Origin, budget: _Budget, level: int
-) -> tuple[Mapping[str, Source], list[str]]:
-    """The submodules by path, and notes."""
-    submodules: dict[str, Source] = {}
-    notes: list[str] = []
-    try:
-        links = await list_submodules(source.git, source.base)
-        trusted_links: list[Submodule] = []
-        if links and origin.trusted_commit:
-            trusted_links = await list_submodules(source.git, origin.trusted_commit)
-    except FlueError as error:
-        return {}, [f"submodules are empty directories inside: {error}"]
-    fetch = _Fetch(options=options, origin=origin, budget=budget, trusted_links=trusted_links, level=level)
-
-    async def bring(number: int, link: Submodule) -> None:
-        name = f"submodule {display_name(link.path)}"
-        try:
-            async with budget.slots:
-                child, place = await fetch.open(link, source.git_dir.parent / f"submodule-{number}")
-        except FlueError as error:
-            reason = one_line(f"{error} ({error.hint})".removesuffix(" ()"), 300)
-            if origin.checkout and not lexists(origin.checkout / link.path / ".git"):
-                reason += "; git submodule update --init brings it"
-            notes.append(f"{name} is an empty directory inside: {reason}")
-            return
-        if child.head != link.commit:
-            notes.append(f"{name} is at {child.head[:12]}, the commit records {link.commit[:12]}")
-        child = await _add(child, options, place, budget, level + 1)
-        notes.extend(f"{name}: {note}" for note in child.notes)
-        submodules[link.path] = child
-
-    await together(*(bring(number, link) for number, link in enumerate(links[:MAX_SUBMODULES])))
-    notes = _bound(sorted(notes), len(links))
-    return {path: submodules[path] for path in sorted(submodules)}, notes
-
-
-def _bound(notes: list[str], count: int) -> list[str]:
-    """At most `MAX_NOTES` of them, and one on the rest; `count` is the number of submodules."""
-    surplus: list[str] = []
-    if len(notes) > MAX_NOTES:
-        surplus.append(f"{len(notes) - MAX_NOTES:,} more notes on submodules are left out")
-    if count > MAX_SUBMODULES:
-        rest = count - MAX_SUBMODULES
-        surplus.append(f"{rest:,} more submodules are empty directories inside: only {MAX_SUBMODULES} come along")
-    return notes[:MAX_NOTES] + surplus
+    return await _Contents(options=options, origin=origin, budget=_Budget()).add_to(source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Fetch:
-    """How submodules of one repository are opened. `trusted_links` are those of its trusted commit."""
+class _Contents:
+    """What goes along with one repository. `trusted_links` are the submodules of its trusted commit."""
 
     options: ContentOptions
     origin: Origin
     budget: _Budget
-    trusted_links: list[Submodule]
-    level: int
+    level: int = 1
+    trusted_links: tuple[Submodule, ...] = ()
+
+    async def add_to(self, source: Source) -> Source:
+        options, origin, budget = self.options, self.origin, self.budget
+        if options.submodules:
+            submodules, notes = await self._submodules(source)
+            rest = (note for note in source.notes if note != SUBMODULES_NOTE)
+            source = replace(source, submodules=submodules, notes=(*rest, *notes))
+        if options.lfs:
+            async with budget.lfs_lock:
+                places = (origin.checkout, origin.git_dirs, origin.remote)
+                files, notes = await fetch_lfs_files(source, *places, limit=budget.lfs_size)
+                budget.lfs_size -= sum(path.stat().st_size for path in {file.content for file in files})
+            rest = (note for note in source.notes if note != LFS_NOTE)
+            source = replace(source, lfs_files=files, notes=(*rest, *notes))
+        return source
+
+    async def _submodules(self, source: Source) -> tuple[Mapping[str, Source], list[str]]:
+        """The submodules by path, and notes."""
+        submodules: dict[str, Source] = {}
+        notes: list[str] = []
+        opener, checkout = self, self.origin.checkout
+        try:
+            links = await list_submodules(source.git, source.base)
+            if links and self.origin.trusted_commit:
+                trusted_links = await list_submodules(source.git, self.origin.trusted_commit)
+                opener = replace(self, trusted_links=tuple(trusted_links))
+        except FlueError as error:
+            return {}, [f"submodules are empty directories inside: {error}"]
+
+        async def bring(number: int, link: Submodule) -> None:
+            name = f"submodule {display_name(link.path)}"
+            try:
+                async with self.budget.slots:
+                    child, place = await opener.open(link, source.git_dir.parent / f"submodule-{number}")
+            except FlueError as error:
+                reason = one_line(f"{error} ({error.hint})".removesuffix(" ()"), 300)
+                if checkout and not lexists(checkout / link.path / ".git"):
+                    reason += "; git submodule update --init brings it"
+                notes.append(f"{name} is an empty directory inside: {reason}")
+                return
+            if child.head != link.commit:
+                notes.append(f"{name} is at {child.head[:12]}, the commit records {link.commit[:12]}")
+            child = await replace(self, origin=place, level=self.level + 1).add_to(child)
+            notes.extend(f"{name}: {note}" for note in child.notes)
+            submodules[link.path] = child
+
+        await together(*(bring(number, link) for number, link in enumerate(links[:MAX_SUBMODULES])))
+        return {path: submodules[path] for path in sorted(submodules)}, _bound(sorted(notes), len(links))
 
     async def open(self, link: Submodule, scratch: Path) -> tuple[Source, Origin]:
         """The submodule, and where it was taken from. `scratch` is a directory to be made."""
@@ -202,9 +173,7 @@ class _Fetch:
                 raise
             remote = replace(remote, url=f"{remote.url}.git")
             source = await _open(remote, link)
-        trusted_commit = ""
-        if is_same:
-            trusted_commit = link.commit
+        trusted_commit = link.commit if is_same else ""
         return source, replace(self.origin, checkout=None, remote=remote, trusted_commit=trusted_commit)
 
     async def _remote(self, link: Submodule, scratch: Path) -> tuple[Remote, bool]:
@@ -237,3 +206,14 @@ class _Fetch:
 async def _open(remote: Remote, link: Submodule) -> Source:
     name = link.path.rpartition("/")[2]
     return await open_remote(remote, name=name, head=link.commit, ref="", base=None, base_ref="", depth=1)
+
+
+def _bound(notes: list[str], count: int) -> list[str]:
+    """At most `MAX_NOTES` of them, and one on the rest; `count` is the number of submodules."""
+    surplus: list[str] = []
+    if len(notes) > MAX_NOTES:
+        surplus.append(f"{len(notes) - MAX_NOTES:,} more notes on submodules are left out")
+    if count > MAX_SUBMODULES:
+        rest = count - MAX_SUBMODULES
+        surplus.append(f"{rest:,} more submodules are empty directories inside: only {MAX_SUBMODULES} come along")
+    return notes[:MAX_NOTES] + surplus

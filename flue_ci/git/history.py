@@ -6,6 +6,7 @@ Only what is reachable from the commit is taken: other branches, stashes and del
 import asyncio
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from flue_ci.git.checkout import Checkout, index_entries
@@ -19,19 +20,13 @@ _PACK_MAGIC = b"\xfftOc\x00\x00\x00\x02"
 async def copy_whole_history(git: Git, checkout: Checkout, depth: int) -> int:
     """`copy_history` with as many of the `depth` generations (0: all) as have all their objects: of a partial clone,
     that may be the commit alone. Returns the depth; raises `GitCommandError` when not even the commit is whole."""
-    try:
-        await copy_history(git, checkout, depth)
-        return depth
-    except GitCommandError as error:
-        last = error
-    for smaller in _SMALLER_DEPTHS:
-        if not depth or smaller < depth:
-            try:
-                await copy_history(git, checkout, smaller)
-                return smaller
-            except GitCommandError as error:
-                last = error
-    raise last
+    depths = [depth, *(smaller for smaller in _SMALLER_DEPTHS if not depth or smaller < depth)]
+    for generations in depths[:-1]:
+        with suppress(GitCommandError):
+            await copy_history(git, checkout, generations)
+            return generations
+    await copy_history(git, checkout, depths[-1])
+    return depths[-1]
 
 
 async def missing_objects(git: Git, checkout: Checkout) -> list[str]:

@@ -8,7 +8,6 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.core.errors import FlueError
@@ -16,7 +15,7 @@ from flue_ci.core.text import first_few, human_bytes, one_line, plural
 from flue_ci.git.checkout import find_checkout
 from flue_ci.git.command import git_in, read_objects, split_nul
 from flue_ci.git.fetch import Remote
-from flue_ci.git.lfs_api import LfsObject, download
+from flue_ci.git.lfs_api import LfsPointer, download
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.snapshot import LFS_POINTER, POINTER_SIZE
 from flue_ci.git.source import LfsFile, Source, new_repository
@@ -24,14 +23,6 @@ from flue_ci.git.source import LfsFile, Source, new_repository
 _SHORTEST = 120  # bytes of a pointer
 _LIST_BYTES = 200_000_000
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pointer:
-    path: str
-    mode: str
-    oid: str
-    size: int
 
 
 async def fetch_lfs_files(
@@ -46,7 +37,7 @@ async def fetch_lfs_files(
     folder = source.git_dir.parent / "lfs"
     folder.mkdir(exist_ok=True)
     problems: dict[str, str] = {}  # by oid
-    total, by_oid = 0, dict[str, _Pointer]()
+    total, by_oid = 0, dict[str, LfsPointer]()
     for pointer in pointers:
         total += pointer.size
         if total > limit:
@@ -57,7 +48,7 @@ async def fetch_lfs_files(
         store = (await find_checkout(checkout, git_dirs)).objects.parent / "lfs/objects"
         local = [pointer for pointer in pointers if pointer.oid in by_oid]
         await asyncio.to_thread(_copy_local, local, checkout, store, folder)
-    missing = [LfsObject(oid, by_oid[oid].size) for oid in by_oid if not (folder / oid).exists()]
+    missing = [each for oid, each in by_oid.items() if not (folder / oid).exists()]
     if missing and remote is None:
         reason = "this checkout lacks the content and has no repository on the forge (git lfs pull brings them)"
         problems |= {each.oid: reason for each in missing}
@@ -71,7 +62,7 @@ async def fetch_lfs_files(
     return files, list(_notes(pointers, problems))
 
 
-async def _download(remote: Remote, missing: list[LfsObject], folder: Path) -> Mapping[str, str]:
+async def _download(remote: Remote, missing: list[LfsPointer], folder: Path) -> Mapping[str, str]:
     try:
         return await download(remote, missing, folder)
     except FlueError as error:
@@ -79,7 +70,7 @@ async def _download(remote: Remote, missing: list[LfsObject], folder: Path) -> M
         return {each.oid: reason for each in missing}
 
 
-def _notes(pointers: Iterable[_Pointer], problems: Mapping[str, str]) -> Iterable[str]:
+def _notes(pointers: Iterable[LfsPointer], problems: Mapping[str, str]) -> Iterable[str]:
     paths = defaultdict[str, list[str]](list)
     for pointer in pointers:
         if pointer.oid in problems:
@@ -91,7 +82,7 @@ def _notes(pointers: Iterable[_Pointer], problems: Mapping[str, str]) -> Iterabl
         yield f"{files} kept with Git LFS {verb} inside, because {reason}: {first_few(sorted(names), 3)}"
 
 
-async def _pointers(source: Source) -> list[_Pointer]:
+async def _pointers(source: Source) -> list[LfsPointer]:
     """The files that are pointers and for which the attributes of the tree name the filter `lfs`."""
     tree = await source.git.run("ls-tree", "-r", "-z", "-l", "--full-tree", source.tree, limit=_LIST_BYTES)
     blobs: dict[str, tuple[str, str]] = {}
@@ -104,7 +95,7 @@ async def _pointers(source: Source) -> list[_Pointer]:
     pointers = []
     for path, (mode, blob) in blobs.items():
         if match := LFS_POINTER.fullmatch(contents.get(blob, b"")):
-            pointers.append(_Pointer(path=path, mode=mode, oid=match[1].decode(), size=int(match[2])))
+            pointers.append(LfsPointer(path=path, mode=mode, oid=match[1].decode(), size=int(match[2])))
     if not pointers:
         return []
     lfs_paths = await _with_filter(source, [pointer.path for pointer in pointers])
@@ -125,7 +116,7 @@ async def _with_filter(source: Source, paths: list[str]) -> set[str]:
     return {os.fsdecode(path) for path, value in values if value == b"lfs"}
 
 
-def _copy_local(pointers: Iterable[_Pointer], checkout: Path, store: Path, folder: Path) -> None:
+def _copy_local(pointers: Iterable[LfsPointer], checkout: Path, store: Path, folder: Path) -> None:
     """Copies what this host has, from the store or from the work tree. No link is followed: it may lead anywhere."""
     for pointer in pointers:
         oid = pointer.oid
@@ -134,7 +125,7 @@ def _copy_local(pointers: Iterable[_Pointer], checkout: Path, store: Path, folde
                 _copy(top / name, pointer, folder)
 
 
-def _copy(path: Path, pointer: _Pointer, folder: Path) -> None:
+def _copy(path: Path, pointer: LfsPointer, folder: Path) -> None:
     target = folder / f"{pointer.oid}.part"
     try:
         status = path.lstat()

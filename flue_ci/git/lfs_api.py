@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import Retry
-from flue_ci.core.text import one_line
+from flue_ci.core.text import one_line, origin
 from flue_ci.git.fetch import Remote
 from flue_ci.git.submodules import is_public
 
@@ -35,12 +35,14 @@ _REDIRECTS = 5
 _HEADERS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class LfsObject:
-    """A content by its SHA-256 and its size in bytes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LfsPointer:
+    """A content by its SHA-256 and its size in bytes, and the file of the tree (`mode` is git's) that stands for it."""
 
     oid: str
     size: int
+    path: str = ""
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,13 @@ class _PublicHandler(urllib.request.HTTPSHandler):
         return self.do_open(_PublicConnection, request)
 
 
-async def download(remote: Remote, objects: Sequence[LfsObject], folder: Path) -> dict[str, str]:
+async def download(remote: Remote, objects: Sequence[LfsPointer], folder: Path) -> dict[str, str]:
     """Writes contents to `folder`, each in a file with its `oid` for a name. Returns a reason for each that could not
     be had. Raises `ForgeError` when the API cannot be asked."""
     problems: dict[str, str] = {}
     slots, end = asyncio.Semaphore(_AT_ONCE), threading.Event()
 
-    async def fetch(each: LfsObject, place: _Place) -> None:
+    async def fetch(each: LfsPointer, place: _Place) -> None:
         async with slots:
             try:
                 await _retry(remote, _download, remote, place, each, folder, end)
@@ -124,7 +126,7 @@ async def _retry(remote: Remote, call: Any, *arguments: Any) -> Any:
             await asyncio.sleep(wait)
 
 
-def _ask(remote: Remote, batch: Sequence[LfsObject]) -> Any:
+def _ask(remote: Remote, batch: Sequence[LfsPointer]) -> Any:
     """The answer to one request for the places of contents."""
     wishes = [{"oid": each.oid, "size": each.size} for each in batch]
     body = {"operation": "download", "transfers": ["basic"], "hash_algo": "sha256", "objects": wishes}
@@ -141,7 +143,7 @@ def _ask(remote: Remote, batch: Sequence[LfsObject]) -> Any:
         raise ForgeError(f"{urlsplit(url).hostname} does not answer as Git LFS does") from None
 
 
-def _read_answer(remote: Remote, answer: Any, batch: Sequence[LfsObject]) -> tuple[dict[str, _Place], dict[str, str]]:
+def _read_answer(remote: Remote, answer: Any, batch: Sequence[LfsPointer]) -> tuple[dict[str, _Place], dict[str, str]]:
     """The places by oid, and a reason for each content without one."""
     places: dict[str, _Place] = {}
     problems = {each.oid: "the forge does not have them" for each in batch}
@@ -166,13 +168,13 @@ def _checked_place(remote: Remote, url: str, headers: Mapping[str, str]) -> _Pla
     """Raises `ValueError` for an address that is not asked."""
     if not _may_ask(remote, url) or len(headers) > _HEADERS:
         raise ValueError(url)
-    own = _origin(url) == _origin(remote.url)
+    own = origin(url) == origin(remote.url)
     if own and "authorization" not in (name.lower() for name in headers):
         headers = {**headers, **_authorization(remote)}
     return _Place(url, headers)
 
 
-def _download(remote: Remote, place: _Place, content: LfsObject, folder: Path, end: threading.Event) -> None:
+def _download(remote: Remote, place: _Place, content: LfsPointer, folder: Path, end: threading.Event) -> None:
     """Brings one content; the file gets its name when size and hash are right."""
     part = folder / f"{content.oid}.part"
     digest, size = hashlib.sha256(), 0
@@ -234,15 +236,8 @@ def _open(remote: Remote, request: urllib.request.Request) -> Any:
 
 
 def _may_ask(remote: Remote, url: str) -> bool:
-    try:
-        return bool(urlsplit(url).hostname) and (urlsplit(url).scheme == "https" or _origin(url) == _origin(remote.url))
-    except ValueError:
-        return False
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+    scheme, host, _ = origin(url)
+    return bool(host) and (scheme == "https" or origin(url) == origin(remote.url))
 
 
 def _authorization(remote: Remote) -> dict[str, str]:

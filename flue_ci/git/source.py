@@ -33,10 +33,6 @@ _OVERLAY_AUTHOR = {
 }
 
 
-# Adds what goes along with a repository besides its own commit.
-Extension = Callable[["Source"], Awaitable["Source"]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LfsFile:
     """A file that Git LFS keeps. The tree has a pointer at `path`; `content` is a file of this host with what it stands

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from flue_ci.core.errors import WorkspaceError
-from flue_ci.core.text import matches_host, one_line
+from flue_ci.core.text import PORTS, matches_host, one_line
 from flue_ci.git.command import Git, split_nul
 
 _LIST_BYTES = 200_000_000
@@ -19,7 +19,6 @@ _KEYS = r"^submodule\..*\.(path|url)$"
 _SSH = re.compile(r"(?:[\w.-]+@)?([A-Za-z0-9][\w.-]*):(?!/{2})(.+)")  # as scp writes it
 _HOST = re.compile(r"[a-z0-9_.-]+")
 _PATH = re.compile(r"/(?!/)[\w.~/%+-]+")
-_PORTS = {"http": 80, "https": 443}
 _HOSTS_HINT = "name it in the spec: workspace: {{submodules: {{hosts: [{}]}}}}"
 
 
@@ -83,9 +82,7 @@ def submodule_address(url: str, *, parent: str, server_url: str, hosts: Collecti
         return f"{server_url.rstrip('/')}{path.removesuffix('.git')}.git"
     if not matches_host(parts.hostname, hosts):
         raise WorkspaceError(f"its host {parts.hostname} is not allowed", hint=_HOSTS_HINT.format(parts.hostname))
-    port = ""
-    if parts.scheme == "https" and parts.port:
-        port = f":{parts.port}"
+    port = f":{parts.port}" if parts.scheme == "https" and parts.port else ""
     return f"https://{parts.hostname}{port}{path}"
 
 
@@ -157,5 +154,5 @@ def _split(url: str) -> SplitResult | None:
 def _port(parts: SplitResult) -> int:
     """An http address without a port may be meant for a server of https."""
     if parts.scheme == "http" and not parts.port:
-        return _PORTS["https"]
-    return parts.port or _PORTS.get(parts.scheme, 443)
+        return PORTS["https"]
+    return parts.port or PORTS.get(parts.scheme, 443)

@@ -154,9 +154,7 @@ def _reply(reply_fields: Mapping[str, Any], turn: int) -> Reply:
     values = {"text": "", "stop_reason": stop_reason, "stop_detail": stop_reason, "model": "", **reply_fields}
     values |= {"calls": calls, "usage": asdict(Usage(turns=1)) | usage, "blocks": blocks or []}
     reply: Reply = read_value(Reply, values, "reply")
-    if blocks is None:
-        return replace(reply, blocks=tuple(_blocks(reply)))
-    return reply
+    return replace(reply, blocks=tuple(_blocks(reply))) if blocks is None else reply
 
 
 def _call(call: Mapping[str, Any], id: str) -> dict[str, JSON]:

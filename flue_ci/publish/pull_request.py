@@ -13,9 +13,9 @@ from flue_ci.core.commits import ChangesForge, CommitRecord
 from flue_ci.core.concurrency import together
 from flue_ci.core.discussion import Account, PullRequest
 from flue_ci.core.errors import BranchRefused, ForgeError
+from flue_ci.core.outputs import PullRequestForge
 from flue_ci.core.permissions import missing_permissions
 from flue_ci.core.ports import Forge
-from flue_ci.core.pull_requests import PullRequestForge
 from flue_ci.core.text import first_few, one_line
 from flue_ci.publish.branch_name import branch_names
 from flue_ci.publish.commit import NO_CI, clean_message, kept_messages

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.concurrency import together
+from flue_ci.core.outputs import PullRequestForge
 from flue_ci.core.ports import Forge
-from flue_ci.core.pull_requests import PullRequestForge
 from flue_ci.core.review import LineComment, ReviewForge
 from flue_ci.core.text import first_few, one_line, plural
 from flue_ci.gate.policy import MARKER

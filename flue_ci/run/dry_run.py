@@ -83,9 +83,7 @@ def _verification(plan: RunPlan, sandbox: str) -> str:
         return "the checks run in the agent's own sandbox"
     if not plan.verify.isolated:
         return "the checks run in a second folder on this machine, with the base and the changes"
-    setup = ""
-    if plan.setup:
-        setup = ", setup again"
+    setup = ", setup again" if plan.setup else ""
     return f"a second {sandbox} sandbox from {plan.request.template}: the base{setup}, the changes, the checks"
 
 

@@ -32,7 +32,7 @@ from flue_ci.run.verification import CleanSandbox, can_become_root
 from flue_ci.safety.redact import added_lines
 from flue_ci.workspace.other_work import collect_other_work, summarize
 from flue_ci.workspace.own_commits import collect_commits
-from flue_ci.workspace.skills import place_skills
+from flue_ci.workspace.place import place_skills
 from flue_ci.workspace.submodules import submodule_works
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from flue_ci.workspace.upload import Workspace, upload
@@ -195,7 +195,7 @@ async def _set_up(run: RunState, sandbox: Sandbox, workspace: Workspace) -> None
         run.setup += (result,)
     if not run.setup[-1].passed:
         return
-    network = run.plan.request.agent_network or run.plan.request.network
+    network = run.plan.request.networks[-1]
     await sandbox.set_network(network)
     run.networks["agent"] = str(network)
     try:

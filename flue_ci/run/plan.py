@@ -6,6 +6,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +14,13 @@ from flue_ci.agent.system_prompt import PromptParts
 from flue_ci.core.ports import Engine, Model, SandboxProvider, SandboxRequest
 from flue_ci.core.review_scope import ReviewScope
 from flue_ci.git.command import run_git
-from flue_ci.git.source import Completion, Extension, Source, open_checkout
+from flue_ci.git.completion import complete_from_github
+from flue_ci.git.contents import ContentOptions, add_checkout_contents
+from flue_ci.git.source import Source, open_checkout
 from flue_ci.report.report import Publishing, Report, Trigger
 from flue_ci.run.commands import HostCommand
 from flue_ci.safety.redact import Redactor
+from flue_ci.settings import GitHubSettings
 
 RESCUE_SECONDS = 4.0  # a runner that cancels a job kills it soon after the signal
 
@@ -97,61 +101,35 @@ class RunInputs(ABC):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutInputs(RunInputs):
     """The checkout at `trusted_folder`, for everything. `history` is the number of commits that travel; `git_dirs` are
-    the git directories elsewhere that its `.git` may lead to; `complete` brings what a partial clone lacks, `extend`
-    what else goes along."""
+    the git directories elsewhere that its `.git` may lead to; `contents` is what goes along besides, and `github` from
+    where what the checkout lacks is fetched."""
 
     history: int
     scratch: Path
+    contents: ContentOptions
+    github: GitHubSettings
     git_dirs: tuple[Path, ...] = ()
-    complete: Completion | None = None
-    extend: Extension | None = None
 
     async def source(self) -> Source:
+        repo = self.trusted_folder
         source = await open_checkout(
-            self.trusted_folder,
+            repo,
             history=self.history,
             scratch=self.scratch,
             git_dirs=self.git_dirs,
-            complete=self.complete,
+            complete=partial(complete_from_github, self.github),
         )
-        if self.extend:
-            source = await self.extend(source)
-        return source
+        return await add_checkout_contents(source, self.contents, repo, self.github, self.git_dirs)
 
 
-def checkout_inputs(
-    repo: Path,
-    *,
-    history: int,
-    scratch: Path,
-    mentions_repo: bool,
-    git_dirs: tuple[Path, ...] = (),
-    complete: Completion | None = None,
-) -> CheckoutInputs:
-    """The inputs of a local run. `mentions_repo`: a prompt may name the branch and the commit."""
+def checkout_variables(repo: Path, *, mentions_repo: bool) -> dict[str, object]:
+    """Those of prompt templates. `mentions_repo`: a prompt may name the branch and the commit."""
     about = {"name": repo.name}
-    if mentions_repo:
-        about |= _head(repo)
-    variables = {"repo": about, "event": {"name": "local"}}
-    return CheckoutInputs(
-        trusted_folder=repo,
-        name=repo.name,
-        variables=variables,
-        history=history,
-        scratch=scratch,
-        git_dirs=git_dirs,
-        complete=complete,
-    )
-
-
-def _head(repo: Path) -> dict[str, str]:
-    """`ref` and `sha` of the checkout, as far as it has them."""
-    values = {}
-    for name, arguments in (("sha", ["rev-parse", "HEAD"]), ("ref", ["symbolic-ref", "--short", "HEAD"])):
-        result = run_git(*arguments, cwd=repo)
-        if result.code == 0:
-            values[name] = result.line
-    return values
+    commands = {"sha": ("rev-parse", "HEAD"), "ref": ("symbolic-ref", "--short", "HEAD")}
+    for name, command in commands.items():
+        if mentions_repo and (result := run_git(*command, cwd=repo)).code == 0:
+            about[name] = result.line
+    return {"repo": about, "event": {"name": "local"}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,9 +135,7 @@ class EventRedactor:
 
 
 def _output_events(text: str) -> list[ProgressEvent]:
-    if text:
-        return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))]
-    return []
+    return [CommandOutput(data=text.encode("utf-8", "surrogateescape"))] if text else []
 
 
 def redacting_observer(redact: Redactor, *observers: Observer) -> Observer:

@@ -31,8 +31,8 @@ from flue_ci.report.report import (
     SandboxUsed,
     Verification,
 )
-from flue_ci.run.looked_at import paths_shown
 from flue_ci.run.plan import RunPlan
+from flue_ci.run.references import paths_shown
 from flue_ci.run.review_text import review_text
 from flue_ci.run.verification import CleanSandbox
 from flue_ci.workspace.collect import collect

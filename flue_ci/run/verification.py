@@ -1,27 +1,37 @@
 """The clean sandbox in which the checks run: prepared while the agent works, with the base, setup and the verified
-changes in it, and nothing else of the agent's.
+changes in it, and nothing else of the agent's. And which changes concern setup, so that it runs again: manifests and
+lock files, what its commands name, and everything when they build.
 """
 
 import asyncio
+import re
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files as package_files
 
-from flue_ci.core.changes import ChangeSet
+from flue_ci.core.changes import ChangedFile, ChangeSet
 from flue_ci.core.errors import FlueError, SandboxError
 from flue_ci.core.events import Notice, Observer, ProgressEvent
-from flue_ci.core.ports import Network, Sandbox, SandboxProvider, SandboxRequest
+from flue_ci.core.ports import Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.core.text import one_line
 from flue_ci.git.source import Source
 from flue_ci.report.conclusion import describe_ending
 from flue_ci.report.report import CommandResult, SandboxUsed
-from flue_ci.run.commands import run_commands
-from flue_ci.run.manifests import touches_setup
+from flue_ci.run.commands import HostCommand, run_commands
 from flue_ci.run.plan import RunPlan
 from flue_ci.workspace.place import place_changes
 from flue_ci.workspace.upload import Workspace, upload
 
 _LONGEST = 86_400.0  # seconds that a sandbox may live
 _PROBE = '[ "$(id -u)" = 0 ] || sudo -n true'
+_WORD = re.compile(r"""[^\s"'`;&|<>()$=]+""")
+_BUILDS = re.compile(r"(?<![\w-])(?:build|compile|make|cmake|bundle:|dist)(?![\w-])")
+_SOURCES = re.compile(r"(?:^|[;&|({])\s*\.\s+\S+", re.MULTILINE)  # `. .venv/bin/activate`
+_INSTALLS_ALL = re.compile(r"""(?<!\S)['"]?\./?(?:\[[^\]\s]*\])?['"]?(?=[\s;&|)]|$)""")
+_EDITABLE = re.compile(r"(?<!\S)(?:-e|--editable)[ =]\S+")  # what pip installs so follows the files by itself
 
 
 class CleanSandbox:
@@ -69,7 +79,7 @@ class CleanSandbox:
         workspace = await upload(source, self._sandbox)
         if self._plan.setup:
             await self._set_up(self._sandbox, workspace, self._observe_quietly)
-        self._networks["checks"] = str(_checks_network(self._request))
+        self._networks["checks"] = str(self._request.networks[-1])
         return workspace
 
     async def _set_up(self, sandbox: Sandbox, workspace: Workspace, observe: Observer) -> None:
@@ -78,9 +88,9 @@ class CleanSandbox:
         async for result in run_commands(self._plan.setup, sandbox, cwd=workspace.root, observe=observe):
             self.setup += (result,)
             if not result.passed:
-                ending = describe_ending(result)
-                raise SandboxError(f"setup command `{one_line(result.command, 60)}` {ending} there", hint=_tail(result))
-        await sandbox.set_network(_checks_network(self._request))
+                message = f"setup command `{one_line(result.command, 60)}` {describe_ending(result)} there"
+                raise SandboxError(message, hint="\n".join(result.output.rstrip().splitlines()[-10:]))
+        await sandbox.set_network(self._request.networks[-1])
 
     def _observe_quietly(self, event: ProgressEvent) -> None:
         """The agent is at work: people learn only of trouble."""
@@ -131,10 +141,29 @@ def _request(plan: RunPlan) -> SandboxRequest:
     return replace(request, max_seconds=seconds, metadata={**request.metadata, "role": "verify"})
 
 
-def _checks_network(request: SandboxRequest) -> Network:
-    return request.agent_network or request.network
+def touches_setup(files: Iterable[ChangedFile], setup: Sequence[HostCommand]) -> bool:
+    """Whether setup could come to something else with these files: one is a manifest or a lock file, or is named in a
+    command (or lies in a directory that is); or there are any, and a command builds or installs the repository."""
+    paths = [path for file in files for path in (file.path, file.old_path) if path]
+    commands = [_EDITABLE.sub("", command.run) for command in setup]
+    if paths and any(_BUILDS.search(each) or _INSTALLS_ALL.search(_SOURCES.sub("", each)) for each in commands):
+        return True
+    words = {word.removeprefix("./").rstrip("/") for command in commands for word in _WORD.findall(command)}
+    return any(_is_manifest(path) or not words.isdisjoint(_command_names(path)) for path in paths)
 
 
-def _tail(result: CommandResult) -> str:
-    """The last lines of a command's output."""
-    return "\n".join(result.output.rstrip().splitlines()[-10:])
+def _command_names(path: str) -> list[str]:
+    """What a command may call it: its name, its path, and the directories above it."""
+    parts = path.split("/")
+    return [parts[-1], *("/".join(parts[:end]) for end in range(1, len(parts) + 1))]
+
+
+def _is_manifest(path: str) -> bool:
+    names = ["/".join(path.split("/")[-length:]) for length in (1, 2)]
+    return any(fnmatchcase(name, pattern) for name in names for pattern in _patterns())
+
+
+@cache
+def _patterns() -> tuple[str, ...]:
+    lines = (package_files("flue_ci.run") / "manifests.txt").read_text("utf-8").splitlines()
+    return tuple(pattern for line in lines if not line.startswith("#") for pattern in line.split())

@@ -50,7 +50,5 @@ def _describe(char: str) -> tuple[str, str]:
     effect = ""
     if unicodedata.bidirectional(char) in _DIRECTIONS:
         effect = ", which makes text read differently from what it is"
-    escape = f"\\u{ord(char):04X}"
-    if ord(char) > 0xFFFF:
-        escape = f"\\U{ord(char):08X}"
+    escape = f"\\U{ord(char):08X}" if ord(char) > 0xFFFF else f"\\u{ord(char):04X}"
     return f"invisible character {name}{effect}", f'remove it; if it is meant, write "{escape}" in double quotes'

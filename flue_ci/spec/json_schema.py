@@ -68,6 +68,4 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" not in node or len(choices) == len(node["anyOf"]):
         return node
     rest = {key: value for key, value in node.items() if key != "anyOf"}
-    if len(choices) == 1:
-        return {**choices[0], **rest}
-    return {**rest, "anyOf": choices}
+    return {**choices[0], **rest} if len(choices) == 1 else {**rest, "anyOf": choices}

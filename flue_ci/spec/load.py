@@ -1,6 +1,8 @@
-"""Agent specs: finds them, reads them with every problem at its place, and names what this version does not do yet."""
+"""Agent specs: finds them, reads them with every problem at its place, and names what this version does not do yet, and
+what two specs of one folder cannot both have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flue_ci.core.errors import Diagnostic, SpecError, UsageError
@@ -10,7 +12,7 @@ from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.overrides import apply_overrides
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import AgentSpec, ProgramSpec
-from flue_ci.spec.validation import Validation
+from flue_ci.spec.validation import check_document
 from flue_ci.spec.yaml_document import MAX_BYTES, parse
 
 FOLDER = Path(".flue/agents")
@@ -71,16 +73,46 @@ def load_spec(path: Path, text: bytes | None = None, *, overrides: Sequence[str]
     """
     file = display_path(path)
     document = apply_overrides(parse(_read(path, file) if text is None else text, file), overrides)
-    validation = Validation(document)
-    validation.check_values()
-    spec = validation.check_shape(default_name=path.stem)
-    if spec is not None:
-        validation.check_rules(spec)
-    problems = validation.problems.in_file_order()
+    spec, problems = check_document(document, default_name=path.stem)
     if problems:
         raise SpecError(problems)
     assert spec is not None  # no spec, then an error of its shape
     return spec.read_from(document)
+
+
+def load_valid_specs(paths: Iterable[Path]) -> dict[Path, AgentSpec]:
+    """Those that can be read, by their files. What is wrong with the others `validate` says."""
+    specs = {}
+    for path in paths:
+        with suppress(SpecError):
+            specs[path] = load_spec(path)
+    return specs
+
+
+def find_conflicts(paths: Sequence[Path]) -> list[Diagnostic]:
+    """The problems of the specs in `paths` with each other and with the valid ones beside them, which have a name or
+    the word of a comment as well. Each is reported at one of the two."""
+    own = {path.resolve() for path in paths}
+    siblings = {file for path in own for file in path.parent.iterdir() if file.suffix in ENDINGS and file.is_file()}
+    specs = load_valid_specs(sorted(siblings | own))
+    problems: list[Diagnostic] = []
+    for path, spec in specs.items():
+        for other, other_spec in specs.items():
+            is_reported_here = other < path or (other not in own and other != path)
+            if path in own and other.parent == path.parent and is_reported_here:
+                problems += _compare(spec, other_spec, other.name)
+    return problems
+
+
+def _compare(spec: AgentSpec, other: AgentSpec, file: str) -> tuple[Diagnostic, ...]:
+    problems = Problems(spec.document)
+    if spec.name.lower() == other.name.lower():
+        problems.add(("name",), f"{file} has the name `{other.name}` as well", "give each agent a name of its own")
+    word, other_word = spec.triggers.comment, other.triggers.comment
+    if word and other_word and word.lower() == other_word.lower():
+        message = f"`{other_word}` starts the agent of {file} as well, and only one of them would run"
+        problems.add(("triggers", "comment"), message, "give each agent a word of its own")
+    return problems.in_file_order()
 
 
 def not_supported_yet(spec: AgentSpec) -> tuple[Diagnostic, ...]:

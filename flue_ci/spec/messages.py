@@ -77,9 +77,7 @@ def _describe_pattern(path: KeyPath, value: object, *, from_file_name: bool) -> 
 
 
 def _format_bound(limit: float, path: KeyPath) -> str:
-    if path[-1:] == ("timeout",):
-        return f"{limit:g}s"
-    return f"{limit:,.10g}"
+    return f"{limit:g}s" if path[-1:] == ("timeout",) else f"{limit:,.10g}"
 
 
 def _describe_value(value: object) -> str:
@@ -97,9 +95,7 @@ def _describe_value(value: object) -> str:
 
 
 def _describe_kind(kind: str, path: KeyPath, value: object, document: Document) -> Diagnostic:
-    name = _KINDS[kind]
-    if path == ("model",):
-        name = "a model's name or a mapping"
+    name = "a model's name or a mapping" if path == ("model",) else _KINDS[kind]
     hint = _hint_for_kind(kind, path, value, document)
     return Diagnostic(message=f"must be {name}, found {_describe_value(value)}", hint=hint)
 
@@ -107,9 +103,7 @@ def _describe_kind(kind: str, path: KeyPath, value: object, document: Document) 
 def _hint_for_kind(kind: str, path: KeyPath, value: object, document: Document) -> str:
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         owner = model_at(path)
-        if owner:
-            return f"with the keys {', '.join(owner.model_fields)}"
-        return "`key: value` pairs"
+        return f"with the keys {', '.join(owner.model_fields)}" if owner else "`key: value` pairs"
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'put it in quotes: "{one_line(document.location(path).raw, 40)}"'
     if not isinstance(value, str):
@@ -117,14 +111,10 @@ def _hint_for_kind(kind: str, path: KeyPath, value: object, document: Document) 
     word = value.strip().lower()
     if kind in ("int_type", "float_type"):
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(?:m|min|minutes|s|k|\$|usd)?", word.removeprefix("$"))
-        if match:
-            return f"write {match[1]}, without quotes or unit"
-        return ""
+        return f"write {match[1]}, without quotes or unit" if match else ""
     if kind == "bool_type":
         words = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
-        if value.lower() in words:
-            return f"write {words[value.lower()]}"
-        return ""
+        return f"write {words[value.lower()]}" if value.lower() in words else ""
     if kind in ("tuple_type", "list_type"):
         return f"write it as a list: [{one_line(value, 40)}]"
     return ""

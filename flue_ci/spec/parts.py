@@ -1,7 +1,5 @@
 """What the models of the spec are made of: the class of every mapping, and words that stand beside another type."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -9,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, With
 from pydantic_core import PydanticKnownError, core_schema
 
 from flue_ci.core.errors import Diagnostic
-from flue_ci.core.registry import Registry
 
 MAX_ITEMS = 200  # of a list or mapping; some lists have each entry compared with each other
 
@@ -70,14 +67,14 @@ class BooleanOr(WordOr):
         raise PydanticKnownError("bool_type")
 
 
-def or_registered(registry: Registry) -> WrapValidator:
-    """Accepts besides the names of a `Literal` those that other packages have registered."""
+def or_name(accepts: Callable[[str], bool]) -> WrapValidator:
+    """Accepts besides the names of a `Literal` others, such as those that other packages have registered."""
 
     def check(value: Any, check_literal: Callable[[Any], Any]) -> Any:
         try:
             return check_literal(value)
         except ValidationError:
-            if isinstance(value, str) and registry.knows(value):
+            if isinstance(value, str) and accepts(value):
                 return value
             raise
 

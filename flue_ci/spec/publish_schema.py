@@ -1,20 +1,18 @@
 """What becomes of the result, as the spec says it: comment, changes, review, labels and other outputs."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from flue_ci.core.registry import Registry
-from flue_ci.spec.parts import Part, Texts, all_defaults, or_registered
+from flue_ci.spec.parts import Part, Texts, all_defaults, or_name
 
 OTHER_PUBLISHERS = Registry(kind="publisher", group="flue_ci.publishers", built_in={})  # those of other packages
 PUSHES = ("commit", "pull-request")  # what of `publish.changes` writes to a branch
 DEFAULT_BRANCH_NAME = "flue/{agent}-{number}-{slug}"
 MAX_REVIEW_COMMENTS = 30  # in one review
 MAX_PROPOSALS = 50  # of one kind in one run
-Changes = Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], or_registered(OTHER_PUBLISHERS)]
+Changes = Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], or_name(OTHER_PUBLISHERS.knows)]
 When = Literal["checks-pass", "always", "ask"]
 Most = Annotated[int, Field(ge=1, le=MAX_PROPOSALS)]
 

@@ -1,7 +1,5 @@
 """`.flue/config.yml`: what holds for all agents of a repository. Read from the trusted commit only."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -6,11 +6,11 @@ relies on.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from flue_ci.core.errors import Diagnostic
 from flue_ci.core.text import closest_match, first_few, human_seconds, one_line
-from flue_ci.models.capabilities import conflict
-from flue_ci.models.prices import known_models, price_of
+from flue_ci.models.known_models import conflict, known_models, price_of
 from flue_ci.models.registry import NOT_SUPPORTED_YET
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import NAME, AgentSpec, ProgramSpec, SubmodulesSpec
@@ -39,10 +39,37 @@ _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
 Rule = Callable[[AgentSpec, Problems], None]
 
 
-def _check_unique(path: KeyPath, names: Sequence[str], noun: str, problems: Problems) -> None:
+def _check_each(
+    path: KeyPath, names: Sequence[str], noun: str, problems: Problems, flaw: Callable[[str], Diagnostic | None]
+) -> None:
+    """Each item of a list stands in it once, and `flaw` finds nothing wrong with it."""
     for index, name in enumerate(names):
         if name in names[:index]:
             problems.add((*path, index), f"the {noun} `{one_line(name, 60)}` is listed twice")
+        problems.add_flaw((*path, index), flaw(name))
+
+
+def _no_flaw(_: str) -> None:
+    """For items that are right when their type is."""
+
+
+def _label_flaw(label: str) -> Diagnostic | None:
+    if len(label) > 50 or label != one_line(label, 60) or "," in label:
+        return Diagnostic(message="a label is one line of at most 50 characters, without commas")
+    return None
+
+
+def _login_flaw(login: str, hint: str = "exactly as GitHub writes it", *, teams: bool = False) -> Diagnostic | None:
+    if _LOGIN.fullmatch(login) or (teams and _TEAM.fullmatch(login)):
+        return None
+    return Diagnostic(message=f"`{one_line(login, 60)}` is not a login", hint=hint)
+
+
+def _skill_flaw(skill: str) -> Diagnostic | None:
+    if re.fullmatch(NAME, skill):
+        return None
+    message = f"`{one_line(skill, 60)}` is not a skill's name"
+    return Diagnostic(message=message, hint="the name of its folder in .agents/skills")
 
 
 def templates(spec: AgentSpec, problems: Problems) -> None:
@@ -96,24 +123,13 @@ def triggers(spec: AgentSpec, problems: Problems) -> None:
     if (spec.triggers.comment or "").lower() in TAKEN_WORDS:
         message = f"`{spec.triggers.comment}` is taken: this word lists the agents in a comment"
         problems.add((*path, "comment"), message, "choose another word")
-    _check_unique((*path, "events"), spec.triggers.events, "event", problems)
-    for index, event in enumerate(spec.triggers.events):
-        problems.add_flaw((*path, "events", index), event_flaw(event))
-    _check_labels((*path, "labels"), spec.triggers.labels, problems)
-    _check_unique((*path, "roles"), spec.triggers.roles, "role", problems)
+    _check_each((*path, "events"), spec.triggers.events, "event", problems, event_flaw)
+    _check_each((*path, "labels"), spec.triggers.labels, "label", problems, _label_flaw)
+    _check_each((*path, "roles"), spec.triggers.roles, "role", problems, _no_flaw)
     if not spec.triggers.roles:
         problems.add((*path, "roles"), "with no role nobody may start it", "leave it out for the default")
     for index, login in enumerate(spec.triggers.bots):
-        if not _LOGIN.fullmatch(login):
-            message = f"`{one_line(login, 60)}` is not a login"
-            problems.add((*path, "bots", index), message, "exactly as GitHub writes it: renovate[bot]")
-
-
-def _check_labels(path: KeyPath, labels: Sequence[str], problems: Problems) -> None:
-    _check_unique(path, labels, "label", problems)
-    for index, label in enumerate(labels):
-        if len(label) > 50 or label != one_line(label, 60) or "," in label:
-            problems.add((*path, index), "a label is one line of at most 50 characters, without commas")
+        problems.add_flaw((*path, "bots", index), _login_flaw(login, "exactly as GitHub writes it: renovate[bot]"))
 
 
 def names(spec: AgentSpec, problems: Problems) -> None:
@@ -124,35 +140,24 @@ def names(spec: AgentSpec, problems: Problems) -> None:
             problems.add_flaw((*path, name), flaw, at_key=True)
         elif name in spec.sandbox.secrets:
             problems.add((*path, name), "in `env` and in `secrets` at once", "keep it in one of them", at_key=True)
-    path = ("sandbox", "secrets")
-    _check_unique(path, spec.sandbox.secrets, "secret", problems)
-    for index, name in enumerate(spec.sandbox.secrets):
-        problems.add_flaw((*path, index), variable_flaw(name, "a secret"))
+    secret_flaw = partial(variable_flaw, noun="a secret")
+    _check_each(("sandbox", "secrets"), spec.sandbox.secrets, "secret", problems, secret_flaw)
 
 
 def hosts(spec: AgentSpec, problems: Problems) -> None:
-    """The hosts of both phases of the network."""
-    network = spec.sandbox.network
-    for phase, egress in (("setup", network.setup), ("agent", network.agent)):
-        if isinstance(egress, str):
-            continue
-        path: KeyPath = ("sandbox", "network", phase)
-        if not egress:
-            problems.add(path, "an empty list of hosts", "write none")
-        _check_unique(path, egress, "host", problems)
-        for index, host in enumerate(egress):
-            problems.add_flaw((*path, index), host_flaw(host))
-
-
-def submodules(spec: AgentSpec, problems: Problems) -> None:
-    """The hosts from which submodules come."""
-    if isinstance(spec.workspace.submodules, SubmodulesSpec):
-        path, names = ("workspace", "submodules", "hosts"), spec.workspace.submodules.hosts
-        if not names:
-            problems.add(path, "an empty list of hosts", "write `submodules: true`")
-        _check_unique(path, names, "host", problems)
-        for index, host in enumerate(names):
-            problems.add_flaw((*path, index), host_flaw(host))
+    """The hosts of both phases of the network, and those from which submodules come."""
+    network, submodules = spec.sandbox.network, spec.workspace.submodules
+    lists: list[tuple[KeyPath, object, str]] = [
+        (("sandbox", "network", "setup"), network.setup, "write none"),
+        (("sandbox", "network", "agent"), network.agent, "write none"),
+    ]
+    if isinstance(submodules, SubmodulesSpec):
+        lists.append((("workspace", "submodules", "hosts"), submodules.hosts, "write `submodules: true`"))
+    for path, names, hint in lists:
+        if isinstance(names, tuple):
+            if not names:
+                problems.add(path, "an empty list of hosts", hint)
+            _check_each(path, names, "host", problems, host_flaw)
 
 
 def inject(spec: AgentSpec, problems: Problems) -> None:
@@ -224,15 +229,11 @@ def verify(spec: AgentSpec, problems: Problems) -> None:
 
 def lists(spec: AgentSpec, problems: Problems) -> None:
     """Tools and skills."""
-    _check_unique(("tools",), spec.tools, "tool", problems)
+    _check_each(("tools",), spec.tools, "tool", problems, _no_flaw)
     if not spec.tools:
         problems.add(("tools",), "must not be empty", "leave it out for all of them")
     if not isinstance(spec.skills, str):
-        _check_unique(("skills",), spec.skills, "skill", problems)
-        for index, skill in enumerate(spec.skills):
-            if not re.fullmatch(NAME, skill):
-                message = f"`{one_line(skill, 60)}` is not a skill's name"
-                problems.add(("skills", index), message, "the name of its folder in .agents/skills")
+        _check_each(("skills",), spec.skills, "skill", problems, _skill_flaw)
 
 
 def result(spec: AgentSpec, problems: Problems) -> None:
@@ -279,18 +280,16 @@ def engine(spec: AgentSpec, problems: Problems) -> None:
 def publish(spec: AgentSpec, problems: Problems) -> None:
     """Labels, people, the branch, and protected paths."""
     wishes = spec.publish
-    _check_labels(("publish", "labels"), wishes.labels, problems)
-    _check_labels(("publish", "pull_request", "labels"), wishes.pull_request.labels, problems)
-    _check_logins(("publish", "pull_request", "reviewers"), wishes.pull_request.reviewers, problems, teams=True)
+    path: KeyPath = ("publish", "pull_request")
+    reviewer_flaw = partial(_login_flaw, teams=True)
+    _check_each(("publish", "labels"), wishes.labels, "label", problems, _label_flaw)
+    _check_each((*path, "labels"), wishes.pull_request.labels, "label", problems, _label_flaw)
+    _check_each((*path, "reviewers"), wishes.pull_request.reviewers, "login", problems, reviewer_flaw)
     if wishes.triage:
-        _check_logins(("publish", "triage", "assignees"), wishes.triage.assignees, problems)
+        _check_each(("publish", "triage", "assignees"), wishes.triage.assignees, "login", problems, _login_flaw)
     problems.add_flaw(("publish", "branch"), branch_flaw(wishes.branch))
     for key, globs in (("protect", wishes.protect), ("allow", wishes.allow)):
-        _check_unique(("publish", key), globs, "pattern", problems)
-        for index, glob in enumerate(globs):
-            message, hint = glob_flaw(glob)
-            if message:
-                problems.add(("publish", key, index), f"`{one_line(glob, 60)}` {message}", hint)
+        _check_each(("publish", key), globs, "pattern", problems, glob_flaw)
     if wishes.when and wishes.changes in ("patch", "none"):
         hint = "it goes with commit, pull-request or suggest"
         problems.add(("publish", "when"), f"`changes: {wishes.changes}` pushes nothing", hint)
@@ -310,13 +309,6 @@ def repair(spec: AgentSpec, problems: Problems) -> None:
         problems.add(("repair",), message, "write `changes: commit`", at_key=True)
 
 
-def _check_logins(path: KeyPath, logins: Sequence[str], problems: Problems, *, teams: bool = False) -> None:
-    _check_unique(path, logins, "login", problems)
-    for index, login in enumerate(logins):
-        if not (_LOGIN.fullmatch(login) or (teams and _TEAM.fullmatch(login))):
-            problems.add((*path, index), f"`{one_line(login, 60)}` is not a login", "exactly as GitHub writes it")
-
-
 RULES: tuple[Rule, ...] = (
     templates,
     variables,
@@ -324,7 +316,6 @@ RULES: tuple[Rule, ...] = (
     triggers,
     names,
     hosts,
-    submodules,
     inject,
     limits,
     cost,

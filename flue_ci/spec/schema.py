@@ -4,13 +4,11 @@ The models hold shapes and defaults; `keys.toml` holds what each key is for. Wha
 `spec.validation` finds the place of each problem.
 """
 
-from __future__ import annotations
-
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -20,7 +18,6 @@ from pydantic import (
     Strict,
     ValidationError,
     WithJsonSchema,
-    WrapValidator,
 )
 
 from flue_ci.agent.tools.registry import TOOLS
@@ -39,7 +36,7 @@ from flue_ci.spec.parts import (
     all_defaults,
     exactly_an_int,
     names_schema,
-    or_registered,
+    or_name,
 )
 from flue_ci.spec.publish_schema import PublishSpec, RepairSpec
 from flue_ci.spec.values import ROLES, is_custom_role
@@ -66,31 +63,17 @@ def _seconds(value: object) -> object:
 
 
 def _by_name(value: object) -> object:
-    if isinstance(value, str):
-        return {"name": value}
-    return value
+    return {"name": value} if isinstance(value, str) else value
 
 
-def _check_role(value: Any, check_literal: Callable[[Any], Any]) -> Any:
-    """Accepts besides GitHub's roles those that an organization has made."""
-    try:
-        return check_literal(value)
-    except ValidationError:
-        if isinstance(value, str) and is_custom_role(value):
-            return value
-        raise
-
-
-Role = Annotated[
-    Literal["admin", "maintain", "write", "triage", "read"], WrapValidator(_check_role), names_schema(*ROLES)
-]
+Role = Annotated[Literal["admin", "maintain", "write", "triage", "read"], or_name(is_custom_role), names_schema(*ROLES)]
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": DURATION})]
 Event = Annotated[str, WithJsonSchema({"type": "string", "enum": list(event_names())})]
 Provider = Annotated[
-    Literal["anthropic", "bedrock", "vertex"], or_registered(MODELS), names_schema("anthropic", *NOT_SUPPORTED_YET)
+    Literal["anthropic", "bedrock", "vertex"], or_name(MODELS.knows), names_schema("anthropic", *NOT_SUPPORTED_YET)
 ]
 Tool = Annotated[
-    Literal["bash", "read", "write", "edit", "grep", "glob"], or_registered(TOOLS), names_schema(*TOOLS.built_in)
+    Literal["bash", "read", "write", "edit", "grep", "glob"], or_name(TOOLS.knows), names_schema(*TOOLS.built_in)
 ]
 Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Texts, list, tuple)]
 
@@ -263,16 +246,14 @@ class AgentSpec(Part):
     @property
     def verification(self) -> VerifySpec:
         """`verify`, also where it is only a word."""
-        if isinstance(self.verify, VerifySpec):
-            return self.verify
-        return VerifySpec(where=self.verify)
+        return self.verify if isinstance(self.verify, VerifySpec) else VerifySpec(where=self.verify)
 
     @property
     def document(self) -> Document:
         """The file it was read from, for the places of its keys; an empty one for a spec made in memory."""
         return self._document
 
-    def read_from(self, document: Document) -> AgentSpec:
+    def read_from(self, document: Document) -> Self:
         """Sets `document`; returns the spec itself."""
         self._document = document
         return self

@@ -4,14 +4,13 @@ agents would start. Judges files of one commit; what is not certain, such as a r
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flue_ci.core.errors import Diagnostic, SpecError
 from flue_ci.gate.event import EVENTS
 from flue_ci.git.path_rules import is_inside_repository
-from flue_ci.spec.load import find_specs, load_spec
+from flue_ci.spec.load import find_specs, load_valid_specs
 from flue_ci.spec.problems import Problems
 from flue_ci.spec.schema import AgentSpec
 from flue_ci.spec.yaml_document import MAX_BYTES, KeyPath, parse
@@ -43,13 +42,9 @@ def silent_triggers_of(repo: Path, paths: Collection[Path]) -> list[Diagnostic]:
         for file in sorted((repo / _WORKFLOWS).glob("*.y*ml"))
         if is_inside_repository(repo, file) and file.stat().st_size <= MAX_BYTES
     }
-    own, specs = {path.resolve() for path in paths}, []
-    files = {}
-    for path in find_specs(repo):
-        with suppress(SpecError):
-            specs.append(spec := load_spec(path))
-            files[spec.document.file] = path
-    return [each for each in find_silent_triggers(specs, workflows) if files[each.file].resolve() in own]
+    specs, own = load_valid_specs(find_specs(repo)), {path.resolve() for path in paths}
+    own_files = {spec.document.file for path, spec in specs.items() if path.resolve() in own}
+    return [each for each in find_silent_triggers([*specs.values()], workflows) if each.file in own_files]
 
 
 def find_silent_triggers(specs: Sequence[AgentSpec], workflows: Mapping[str, bytes]) -> list[Diagnostic]:
@@ -104,15 +99,11 @@ def _signatures(name: str, how: object) -> Iterable[str]:
 
 
 def _items(value: object) -> Iterable[tuple[str, object]]:
-    if isinstance(value, dict):
-        return [(str(key), each) for key, each in value.items()]
-    return []
+    return [(str(key), each) for key, each in value.items()] if isinstance(value, dict) else []
 
 
 def _list(value: object) -> list[object]:
-    if isinstance(value, list):
-        return value
-    return []
+    return value if isinstance(value, list) else []
 
 
 def _judge(spec: AgentSpec, specs: Sequence[AgentSpec], workflows: Sequence[_Workflow]) -> list[Diagnostic]:

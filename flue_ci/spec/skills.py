@@ -5,8 +5,6 @@ them. A skill that breaks the format is left out with a note.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from flue_ci.agent.system_prompt import Skill
@@ -21,20 +19,7 @@ INSIDE = ".flue/skills"  # relative to the sandbox's home
 MAX_FILES, MAX_BYTES = 200, 5_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkillFiles:
-    """A skill with its files: path inside the skill's folder → path on the host."""
-
-    name: str
-    description: str
-    files: tuple[tuple[str, Path], ...]
-
-    def inside(self, home: str) -> Skill:
-        """The skill in a sandbox whose user has the folder `home`."""
-        return Skill(name=self.name, description=self.description, path=f"{home}/{INSIDE}/{self.name}")
-
-
-def load_skills(repo: Path, selection: str | tuple[str, ...]) -> tuple[tuple[SkillFiles, ...], tuple[str, ...]]:
+def load_skills(repo: Path, selection: str | tuple[str, ...]) -> tuple[tuple[Skill, ...], tuple[str, ...]]:
     """The skills of `selection`, and notes about those that are left out. `selection` is `auto` for all, `none`, or
     names. Raises `UsageError` for a name that is missing."""
     if selection == "none":
@@ -56,7 +41,7 @@ def load_skills(repo: Path, selection: str | tuple[str, ...]) -> tuple[tuple[Ski
     return tuple(by_name[name] for name in selection), tuple(notes)
 
 
-def _load(repo: Path, folder: Path) -> SkillFiles:
+def _load(repo: Path, folder: Path) -> Skill:
     text = read_repository_file(repo, folder / "SKILL.md", MAX_BYTES).removeprefix("\ufeff")
     if problems := hidden_characters(text, "SKILL.md"):
         raise ValueError(f"SKILL.md, line {problems[0].line}, column {problems[0].column}: {problems[0].message}")
@@ -72,13 +57,8 @@ def _load(repo: Path, folder: Path) -> SkillFiles:
         raise ValueError(f"its name is {name!r}, but must be the folder's, in lower-case letters, digits and hyphens")
     if not isinstance(description, str) or not description.strip() or len(description) > 1024:
         raise ValueError("its description must be a text of 1 to 1024 characters")
-    files = tuple(_files(repo, folder))
-    if len(files) > MAX_FILES or sum(path.stat().st_size for _, path in files) > MAX_BYTES:
+    paths = (path for path in sorted(folder.rglob("*")) if is_inside_repository(repo, path))
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    if len(files) > MAX_FILES or sum(path.stat().st_size for path in files.values()) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_FILES} files or {MAX_BYTES:,} bytes")
-    return SkillFiles(name=name, description=" ".join(description.split()), files=files)
-
-
-def _files(repo: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
-        if is_inside_repository(repo, path):
-            yield path.relative_to(folder).as_posix(), path
+    return Skill(name=name, description=" ".join(description.split()), path=f"~/{INSIDE}/{name}", files=files)

@@ -120,14 +120,9 @@ def trial_command(name: str) -> str:
     return f'flue-ci run {name} "{_TASKS.get(name, _TASK)}" --dry-run'
 
 
-def config_schema_text() -> str:
-    """The JSON Schema of `.flue/config.yml`, as text."""
-    return json.dumps(config_schema(), indent=2) + "\n"
-
-
-def schema_text() -> str:
-    """The text of `.flue/schema.json`."""
-    return json.dumps(json_schema(), indent=2) + "\n"
+def schema_text(*, of_config: bool = False) -> str:
+    """The text of `.flue/schema.json`, or the schema of `.flue/config.yml`."""
+    return json.dumps(config_schema() if of_config else json_schema(), indent=2) + "\n"
 
 
 def write_workflow(

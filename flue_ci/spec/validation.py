@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flue_ci.core.errors import Diagnostic
 from flue_ci.spec.messages import describe_error
 from flue_ci.spec.problems import MAX_PROBLEMS, Problems, touches
 from flue_ci.spec.rules import NEEDS, RULES
@@ -12,58 +13,45 @@ from flue_ci.spec.yaml_document import Document, KeyPath
 _FREE_FORM: KeyPath = ("result",)  # holds a JSON Schema, where null is a value like any other
 
 
-class Validation:
-    """The checks of one document. Each pass adds to `problems`.
+def check_document(document: Document, default_name: str) -> tuple[AgentSpec | None, tuple[Diagnostic, ...]]:
+    """The spec, with defaults for the parts that are wrong (None when too much is), and all problems, in three passes:
 
-    1. `check_values`: every key has a value, as a value of YAML.
-    2. `check_shape`: pydantic compares keys and types with the schema.
-    3. `check_rules`: what the keys mean together.
+    1. Every key has a value, as a value of YAML.
+    2. pydantic compares keys and types with the schema.
+    3. What the keys mean together.
 
     A later pass needs a spec, which a file with problems does not give. So the parts that a pass finds wrong are left
     out, which gives them their defaults, and what is left is read again. A rule that judges a part that was left out
     would judge a default: it is not applied, and neither is what it says about such a part reported.
     """
-
-    def __init__(self, document: Document) -> None:
-        self.problems = Problems(document, diagnostics=list(document.problems))
-        self._document = document
-        self._invalid = set(document.invalid_paths)
-
-    def check_values(self) -> None:
-        """The first pass: keys and items without a value."""
-        for path, value in _values(self._document.data):
-            if value is None and path not in self._document.invalid_paths:
-                kind = "item" if isinstance(path[-1], int) else "key"
-                self.problems.add(path, "has no value", f"give one, or remove the {kind}", at_key=True)
-                self._invalid.add(path)
-
-    def check_shape(self, default_name: str) -> AgentSpec | None:
-        """The second pass. The spec, with defaults for the parts that are wrong; None when too much is."""
-        data = {"name": default_name} | _without_empty(self._document.data, ())
-        spec, errors = validate(data)
-        earlier = set(self._invalid)
-        for error in errors[: 2 * MAX_PROBLEMS]:
-            path = error["loc"]
-            if any(path[:end] in earlier for end in range(1, len(path) + 1)):
-                continue
-            is_missing = error["type"] == "missing"  # there is nothing at the path itself
-            self.problems.add_flaw(
-                path,
-                describe_error(error, self._document),
-                at_key=is_missing or error["type"] == "extra_forbidden",
-                near=path[:-1] if is_missing else None,
-            )
-        self._invalid |= {_part_to_leave_out(error) for error in errors}
-        if spec is None:
-            spec, _ = validate({"version": 1} | _without(self._invalid, data, ()))
-        return spec
-
-    def check_rules(self, spec: AgentSpec) -> None:
-        """The third pass."""
-        problems = Problems(self._document, self._invalid, self.problems.diagnostics)
+    problems, invalid = Problems(document, diagnostics=list(document.problems)), set(document.invalid_paths)
+    for path, value in _values(document.data):
+        if value is None and path not in document.invalid_paths:
+            kind = "item" if isinstance(path[-1], int) else "key"
+            problems.add(path, "has no value", f"give one, or remove the {kind}", at_key=True)
+            invalid.add(path)
+    data = {"name": default_name} | _without_empty(document.data, ())
+    spec, errors = validate(data)
+    for error in errors[: 2 * MAX_PROBLEMS]:
+        path = error["loc"]
+        if any(path[:end] in invalid for end in range(1, len(path) + 1)):
+            continue
+        is_missing = error["type"] == "missing"  # there is nothing at the path itself
+        problems.add_flaw(
+            path,
+            describe_error(error, document),
+            at_key=is_missing or error["type"] == "extra_forbidden",
+            near=path[:-1] if is_missing else None,
+        )
+    invalid |= {_part_to_leave_out(error) for error in errors}
+    if spec is None:
+        spec, _ = validate({"version": 1} | _without(invalid, data, ()))
+    if spec is not None:
+        rule_problems = Problems(document, invalid, problems.diagnostics)
         for rule in RULES:
-            if not any(touches(path, self._invalid) for path in NEEDS.get(rule, ())):
-                rule(spec, problems)
+            if not any(touches(path, invalid) for path in NEEDS.get(rule, ())):
+                rule(spec, rule_problems)
+    return spec, problems.in_file_order()
 
 
 def _values(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:

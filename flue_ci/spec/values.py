@@ -118,9 +118,7 @@ def injection_flaw(host: str) -> Diagnostic | None:
 
 def reaches(egress: str | tuple[str, ...], host: str) -> bool:
     """Whether `host` (or all hosts of a `*.` pattern) can be reached under `open`, `none` or a list of hosts."""
-    if isinstance(egress, str):
-        return egress == "open"
-    return matches_host(host, egress)
+    return egress == "open" if isinstance(egress, str) else matches_host(host, egress)
 
 
 def header_flaw(header: str) -> Diagnostic | None:
@@ -212,10 +210,11 @@ def branch_flaw(template: str) -> Diagnostic | None:
     return None
 
 
-def glob_flaw(glob: str) -> tuple[str, str]:
-    """What is wrong with a pattern, as a predicate, and a hint; both empty when nothing is."""
+def glob_flaw(glob: str) -> Diagnostic | None:
+    """What is wrong with a pattern; None when nothing is."""
+    name = f"`{one_line(glob, 60)}`"
     if len(glob) > _MAX_GLOB:
-        return f"is longer than {_MAX_GLOB:,} characters", ""
+        return Diagnostic(message=f"{name} is longer than {_MAX_GLOB:,} characters")
     parts = glob.split("/")
     double_stars = [part for part in parts if "**" in part and part != "**"]
     top = "patterns are relative to the top of the repository"
@@ -231,4 +230,5 @@ def glob_flaw(glob: str) -> tuple[str, str]:
         (_is_backwards(glob), "has a range that runs backwards", "write [a-z], the smaller character first"),
         ("{" in glob or "}" in glob, "has braces, which mean nothing in a pattern", "write one pattern for each"),
     )
-    return next(((message, hint) for applies, message, hint in reasons if applies), ("", ""))
+    flaws = (Diagnostic(message=f"{name} {reason}", hint=hint) for applies, reason, hint in reasons if applies)
+    return next(flaws, None)

@@ -151,9 +151,7 @@ def _decode(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
         raise _fatal(file, _WHOLE_FILE, f"is larger than {human_bytes(MAX_BYTES)}, too large for an agent spec")
     if match := _WIDE.match(data):
-        encoding = "UTF-16"
-        if match[1]:
-            encoding = "UTF-32"
+        encoding = "UTF-32" if match[1] else "UTF-16"
         raise _fatal(file, (1, 1), f"the file is {encoding}, not UTF-8", "save it as UTF-8")
     try:
         text = data.decode()
@@ -176,9 +174,7 @@ def _end_of(text: str) -> Position:
 
 def _position(mark: Any) -> Position:
     """The position of PyYAML's mark."""
-    if mark is None:
-        return _WHOLE_FILE
-    return (mark.line + 1, mark.column + 1)
+    return _WHOLE_FILE if mark is None else (mark.line + 1, mark.column + 1)
 
 
 class _Loader(yaml.BaseLoader):

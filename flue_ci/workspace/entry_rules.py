@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from flue_ci.core.text import human_bytes
 from flue_ci.git.command import object_sizes, read_objects, split_nul
+from flue_ci.git.diffs import Entry
 from flue_ci.git.path_rules import display_name, fold_path, link_problem, path_problem
 from flue_ci.git.source import Source
-from flue_ci.workspace.entries import Entry
 
 SECONDS = 120.0  # for one git
 _TARGET_LIMIT = 4096  # the longest path that Linux follows
@@ -153,8 +153,6 @@ async def _case_problems(source: Source, tree: str, entries: Sequence[Entry]) ->
             link = links.get("/".join(parents[: end + 1]))
             if link is None or not {link, path} & new:
                 continue
-            name = path
-            if path not in new:
-                name = link
+            name = link if path not in new else path
             problems[name] = f"on some file systems the way to {display_name(path)} leads over {display_name(link)}"
     return problems

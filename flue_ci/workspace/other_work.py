@@ -100,9 +100,7 @@ async def _list_candidates(
     text = output.output.decode("utf-8", "replace")
     end = _END_LINE.search(text)
     if output.timed_out or output.exit_code or not end:
-        reason = last_line(output)
-        if output.timed_out:
-            reason = f"no end after {_SECONDS:.0f} seconds"
+        reason = f"no end after {_SECONDS:.0f} seconds" if output.timed_out else last_line(output)
         raise WorkspaceError(f"other branches and stashes could not be looked at: {reason}")
     notes = []
     if end[2] in _PROBLEMS:
@@ -123,9 +121,7 @@ def _decode(text: str) -> str:
 
 
 def _label(kind: str, name: str) -> str:
-    if kind == "stash":
-        return f"stash@{{{display_name(name)}}}"
-    return f"{kind} {display_name(name)}"
+    return f"stash@{{{display_name(name)}}}" if kind == "stash" else f"{kind} {display_name(name)}"
 
 
 async def _read_changes(candidate: _Candidate, source: Source, box: Sandbox, limits: PatchLimits) -> ChangeSet:

@@ -1,7 +1,8 @@
-"""Puts verified changes into the work tree of another, clean sandbox, so that checks see the base and them, and nothing
-else of the agent.
+"""Puts files into a sandbox after setup: verified changes into the work tree of another, clean one, so that checks see
+the base and them, and nothing else of the agent; and the trusted skills, of which the agent reads ours and not what
+setup, where the pull request's own code ran, made of them.
 
-What setup left there is the repository's own code: nothing that runs here has more rights than the ordinary user.
+What setup left there is the repository's own code: no change is put there with more rights than the ordinary user's.
 """
 
 import asyncio
@@ -11,18 +12,19 @@ import secrets
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import Sandbox
 from flue_ci.git.command import Git, object_sizes, read_objects
+from flue_ci.git.diffs import Entry
 from flue_ci.git.source import Source
-from flue_ci.workspace.entries import Entry
 from flue_ci.workspace.upload import WORK_TREE_MISSING, Workspace, last_line, run_script, upload_files
 from flue_ci.workspace.verify import changed_entries
 
 PLACE_SECONDS = 300.0
+_SKILLS_SECONDS = 60.0
 _BATCH_BYTES = 32_000_000  # of contents in memory at the same time
 _MODES = {"100644": 0o644, "100755": 0o755, "120000": 0o777}
 _HINT = "The patch is kept. Did a setup command take the work tree away from the ordinary user, or is the disk full?"
@@ -52,9 +54,7 @@ async def place_changes(source: Source, changes: ChangeSet, workspace: Workspace
     if result.exit_code == WORK_TREE_MISSING:
         raise WorkspaceError(f"setup deleted or replaced the work tree {workspace.root}", hint=_HINT)
     if result.exit_code:
-        reason = last_line(result)
-        if result.timed_out:
-            reason = f"no end after {PLACE_SECONDS:.0f} seconds"
+        reason = f"no end after {PLACE_SECONDS:.0f} seconds" if result.timed_out else last_line(result)
         raise WorkspaceError(f"the changes could not be written to {workspace.root}: {reason}", hint=_HINT)
 
 
@@ -88,3 +88,36 @@ def _add_entries(archive: tarfile.TarFile, entries: list[Entry], contents: Mappi
             info.type, info.linkname, data = tarfile.SYMTYPE, os.fsdecode(data), b""
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
+
+
+async def place_skills(source: Source, workspace: Workspace, box: Sandbox, files: Mapping[str, Path]) -> None:
+    """Writes `files` (by their paths in the sandbox's home, all in one folder there; paths of this host) as root, for
+    everybody to read and nobody to change. What was in that folder is deleted.
+
+    Where root is the same user (local sandboxes), the agent could make them writable again. Raises `WorkspaceError`,
+    `SandboxLost`.
+    """
+    if not files:
+        return
+    folder = PurePosixPath(next(iter(files))).parts[0]
+    with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="skills-") as directory:
+        archive = Path(directory, "skills.tar")
+        await asyncio.to_thread(_write_skills, archive, folder, files)
+        await upload_files(box, {f"{workspace.store}/skills.tar": archive}, user="root")
+    values = {"home": box.info.home, "folder": folder, "store": workspace.store}
+    result = await run_script(box, values, "place_skills.sh", timeout=_SKILLS_SECONDS, user="root", login=False)
+    if result.exit_code:
+        raise WorkspaceError(
+            f"the skills could not be placed in the sandbox: {last_line(result)}",
+            hint=f"Does a setup command write to ~/{folder}?",
+        )
+
+
+def _write_skills(path: Path, folder: str, files: Mapping[str, Path]) -> None:
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for name, file in files.items():
+            entry = tarfile.TarInfo(str(PurePosixPath(name).relative_to(folder)))
+            status = file.stat()
+            entry.size, entry.mode = status.st_size, status.st_mode & 0o755
+            with file.open("rb") as stream:
+                archive.addfile(entry, stream)

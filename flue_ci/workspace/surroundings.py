@@ -39,8 +39,6 @@ async def _list_files(workspace: Workspace, box: Sandbox, name: str, changed: st
     values |= {"changed": changed, "most": str(MAX_NAMES)}
     result = await run_script(box, values, "list_files.sh", timeout=_SECONDS, user="root", login=False)
     if result.exit_code:
-        reason = last_line(result)
-        if result.timed_out:
-            reason = f"no end after {_SECONDS:.0f} seconds"
+        reason = f"no end after {_SECONDS:.0f} seconds" if result.timed_out else last_line(result)
         raise WorkspaceError(f"the files in the home of the sandbox could not be listed: {reason}", hint=_HINT)
     return result

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.git.command import Git, object_sizes
+from flue_ci.git.diffs import Entry, index_line
 from flue_ci.git.snapshot import NEUTRAL_ATTRIBUTES
 from flue_ci.git.source import Source, new_repository
-from flue_ci.workspace.entries import Entry, index_line
 from flue_ci.workspace.entry_rules import SECONDS
 
 _MEMORY = 2_000_000_000

@@ -11,16 +11,16 @@ import re
 import tempfile
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from flue_ci.core.changes import ChangedFile, ChangeKind, ChangeSet
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.text import human_bytes, one_line
-from flue_ci.git.command import GitCommandError, TooMuchOutput
+from flue_ci.git.command import GitCommandError, TooMuchOutput, read_objects
+from flue_ci.git.diffs import Entry, index_line, parse_diff
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
-from flue_ci.workspace.entries import Entry, index_line, parse_diff
 from flue_ci.workspace.entry_rules import LIMITS, SECONDS, PatchLimits, describe_omissions, find_problems
-from flue_ci.workspace.generated_files import read_generated
 from flue_ci.workspace.trial import try_patch
 
 _MEMORY = 2_000_000_000  # for git on hostile input: a small patch can describe a lot
@@ -38,6 +38,8 @@ _ODD_MODE = re.compile(
 )
 _ENTRY = re.compile(rb"^diff --git (.*)\n(deleted file|new file)?", re.MULTILINE)
 _LITERAL = re.compile(rb"^literal (\d{1,18})\r?$", re.MULTILINE)
+_GENERATED = b"linguist-generated"
+_ATTRIBUTES_BYTES = 1_000_000  # of all files of attributes together; more are not read
 _PATCH_HINT = "What came back is kept in the patch file for you to look at; nothing of it was used."
 
 
@@ -239,3 +241,29 @@ def _changed_file(entry: Entry, counts: dict[str, tuple[int, int, bool]], attrib
         kind = "mode-changed"
     file = ChangedFile(path=entry.path, old_path=entry.old_path, kind=kind, added=plus, deleted=minus, binary=binary)
     return replace(file, generated=attribute)
+
+
+async def read_generated(source: Source, paths: Collection[str]) -> dict[str, bool]:
+    """True for the paths that the repository itself calls generated, False for those that it calls none; others are
+    left out. The `.gitattributes` of the agent's tree do not count: it could fold its own work away."""
+    folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+    files = sorted(f"{folder}/.gitattributes".removeprefix("./") for folder in folders)
+    names = b"".join(os.fsencode(f"{source.tree}:{file}\n") for file in files)
+    objects = (await source.git.run("cat-file", "--batch-check=%(objecttype) %(objectname)", stdin=names)).out
+    lines = [os.fsdecode(line).split(" ") for line in objects.splitlines()]
+    blobs = {file: line[1] for file, line in zip(files, lines, strict=True) if line[0] == "blob"}
+    try:
+        contents = await read_objects(source.git, blobs.values(), limit=_ATTRIBUTES_BYTES)
+    except TooMuchOutput:
+        return {}
+    if not any(_GENERATED in content for content in contents.values()):
+        return {}
+    with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="attributes-") as scratch:
+        git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
+        index = b"".join(index_line("100644", blob, file) for file, blob in blobs.items())
+        await git.run("update-index", "-z", "--index-info", stdin=index)
+        stdin = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        result = await git.run("check-attr", "--cached", "-z", "--stdin", _GENERATED.decode(), stdin=stdin)
+    fields = result.out.split(b"\0")
+    values = {os.fsdecode(path): value for path, value in zip(fields[::3], fields[2::3], strict=False)}
+    return {path: value not in (b"unset", b"false") for path, value in values.items() if value != b"unspecified"}

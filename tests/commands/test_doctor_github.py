@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.commands.doctor import examine
-from flue_ci.commands.remote_repository import remote_repository
+from flue_ci.commands.local_publishing import remote_repository
 from flue_ci.core.errors import UsageError
 from flue_ci.settings import read_settings
 from flue_ci.spec.starter import starter_spec, starter_workflow

@@ -13,7 +13,7 @@ import pytest
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.manifests import touches_setup
+from flue_ci.run.verification import touches_setup
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import HANG_GUARD, Ended, Flow, assert_ended, bash, say
 from tests.e2e.test_action import MakeJob, make_job

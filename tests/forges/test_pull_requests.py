@@ -11,7 +11,7 @@ import pytest
 
 from flue_ci.core.discussion import PullRequest
 from flue_ci.core.errors import ForgeError
-from flue_ci.core.pull_requests import PullRequestForge
+from flue_ci.core.outputs import PullRequestForge
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.forges.github.client import GitHub
 from tests.support.github_server import TOKEN, GitHubServer

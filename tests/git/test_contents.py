@@ -14,9 +14,9 @@ import pytest
 from flue_ci.core.errors import ForgeError, WorkspaceError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.git import contents
-from flue_ci.git.contents import CheckoutContents, ContentOptions, Origin, add_contents
+from flue_ci.git.contents import ContentOptions, Origin, add_checkout_contents, add_contents
 from flue_ci.git.fetch import Remote, fetch_commit, open_remote
-from flue_ci.git.lfs_api import LfsObject, download
+from flue_ci.git.lfs_api import LfsPointer, download
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.git.submodules import is_public, public_addresses, submodule_address
 from flue_ci.settings import GitHubSettings
@@ -120,10 +120,10 @@ class Forge(GitServer):
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def keep(self, content: bytes, *, other: bytes | None = None) -> LfsObject:
+    def keep(self, content: bytes, *, other: bytes | None = None) -> LfsPointer:
         oid = hashlib.sha256(content).hexdigest()
         self.contents[oid] = content if other is None else other
-        return LfsObject(oid, len(content))
+        return LfsPointer(oid=oid, size=len(content))
 
 
 class _Handler(GitHandler):
@@ -272,7 +272,7 @@ async def test_a_checkout_fetches_what_it_lacks_without_a_token_for_others(
     repo.git("remote", "add", "origin", forge.url())
     source = await open_checkout(repo.path, history=1, scratch=scratch)
     github = GitHubSettings(server_url=forge.address, token=TOKEN, repo="ada/tools")
-    source = await CheckoutContents(options=SUBMODULES, repo=repo.path, github=github)(source)
+    source = await add_checkout_contents(source, SUBMODULES, repo.path, github)
     assert source.submodules == {}
     assert {header for _, header in forge.requests} == {""}
     assert "submodule inner is an empty directory inside" in source.notes[0]
@@ -313,7 +313,7 @@ async def test_the_contents_of_all_submodules_share_one_limit(
     assert "all of them are more than 200 B" in source.notes[0]
 
 
-async def fetch(forge: Forge, folder: Path, *objects: LfsObject, token: str = TOKEN) -> dict[str, str]:
+async def fetch(forge: Forge, folder: Path, *objects: LfsPointer, token: str = TOKEN) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     remote = Remote(url=forge.url(), token=token, scratch=folder, retry=RETRY)
     return await download(remote, objects, folder)
@@ -345,7 +345,7 @@ async def test_a_server_that_is_not_the_forge_leads_nowhere_in_this_network(
         url = f"https://localhost:{company.port}/a.git"
         remote = Remote(url=url, scratch=tmp_path, retry=RETRY, addresses=addresses)
         with pytest.raises(ForgeError, match=message):
-            await download(remote, [LfsObject("0" * 64, 1)], tmp_path)
+            await download(remote, [LfsPointer(oid="0" * 64, size=1)], tmp_path)
 
 
 async def test_a_redirect_takes_no_header_along(forge: Forge, scratch: Path) -> None:

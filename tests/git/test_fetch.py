@@ -556,7 +556,7 @@ async def test_only_trusted_files_are_laid_out_and_no_link_among_them(
     assert [path.name for path in find_specs(target)] == ["fix.yml", "look.yaml"]
     skills, notes = load_skills(target, "auto")
     assert ([skill.name for skill in skills], notes) == (["parsing"], ())
-    assert [name for name, _ in skills[0].files] == ["SKILL.md", "deep/er ü.txt"]
+    assert [*skills[0].files] == ["SKILL.md", "deep/er ü.txt"]
 
 
 async def test_folders_that_are_links_are_not_followed(remote: Remote, work: Repo, tmp_path: Path) -> None:

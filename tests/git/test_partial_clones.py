@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.git import completion
-from flue_ci.git.completion import GitHubCompletion, promisor_url, repository_name
-from flue_ci.git.source import Source, open_checkout
+from flue_ci.git.completion import complete_from_github, promisor_url, repository_name
+from flue_ci.git.source import Completion, Source, open_checkout
 from flue_ci.settings import GitHubSettings
 from tests.git.test_fetch import TOKEN, GitServer
 from tests.support.repos import Repo, Tree, new_repo
@@ -20,7 +21,7 @@ from tests.support.repos import Repo, Tree, new_repo
 FILES: Tree = {f"{folder}/{name}": ("file", f"{folder} {name}\n".encode()) for folder in "ab" for name in "xy"}
 FILES |= {"top.txt": ("file", b"top\n"), "b/deep/z": ("exec", b"#!/bin/sh\n")}
 PATTERNS = ("!/*", "/a/x", "/top.txt")
-NO_SERVER = GitHubCompletion(GitHubSettings(server_url="http://127.0.0.1:9"))
+NO_SERVER = partial(complete_from_github, GitHubSettings(server_url="http://127.0.0.1:9"))
 
 
 @pytest.fixture
@@ -65,11 +66,11 @@ def clone(origin: Repo, tmp_path: Path, *options: str, sparse: tuple[str, ...] =
     return repo
 
 
-def at_github(repo: Repo, server: GitServer, *, token: str = TOKEN, name: str = "ada/tools") -> GitHubCompletion:
+def at_github(repo: Repo, server: GitServer, *, token: str = TOKEN, name: str = "ada/tools") -> Completion:
     """The clone's remote becomes a repository of the server, which is the forge for our own fetch."""
     url = f"http://127.0.0.1:{server.server_port}"
     repo.git("remote", "set-url", "origin", f"http://x:secret@127.0.0.1:{server.server_port}/ada/tools")
-    return GitHubCompletion(GitHubSettings(server_url=url, repo=name, token=token))
+    return partial(complete_from_github, GitHubSettings(server_url=url, repo=name, token=token))
 
 
 async def paths_of(source: Source) -> set[str]:
@@ -135,7 +136,7 @@ async def test_no_program_and_no_lazy_fetch_of_the_checkout_runs(
     repo.git("config", "core.sshCommand", f"touch {tmp_path}/ran;")
     repo.git("config", "remote.origin.uploadpack", f"touch {tmp_path}/ran;")
     repo.git("config", "credential.helper", f"!touch {tmp_path}/ran;")
-    repo.git("config", f"url.ext::touch {tmp_path}/ran .insteadOf", complete.github.server_url)
+    repo.git("config", f"url.ext::touch {tmp_path}/ran .insteadOf", f"http://127.0.0.1:{server.server_port}")
     repo.git("config", "protocol.ext.allow", "always")
     packs = set((repo.path / ".git/objects").rglob("*"))
     source = await open_checkout(repo.path, history=1, scratch=scratch, complete=complete)
@@ -159,7 +160,7 @@ async def test_what_cannot_be_fetched_is_named_with_the_command(
 ) -> None:
     repo = clone(origin, tmp_path, "--filter=blob:none", sparse=CONE)
     complete = at_github(repo, server, name=name)
-    address = url.format(origin=f"file://{origin.path}", server=complete.github.server_url)
+    address = url.format(origin=f"file://{origin.path}", server=f"http://127.0.0.1:{server.server_port}")
     repo.git("remote", "set-url", "origin", address)
     with pytest.raises(WorkspaceError) as failure:
         await open_checkout(repo.path, history=1, scratch=tmp_path, complete=complete)

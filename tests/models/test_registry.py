@@ -8,8 +8,8 @@ import pytest
 
 from flue_ci.core.errors import SpecError, UsageError
 from flue_ci.core.ports import ModelOptions, Prices
-from flue_ci.models.capabilities import conflict
 from flue_ci.models.claude.client import Claude
+from flue_ci.models.known_models import conflict
 from flue_ci.models.registry import MODELS
 from flue_ci.settings import Settings
 from flue_ci.spec.load import load_spec, not_supported_yet

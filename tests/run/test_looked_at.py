@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flue_ci.core.messages import ToolCall, ToolResult
-from flue_ci.run.looked_at import paths_shown
+from flue_ci.run.references import paths_shown
 
 PATHS = ("a.py", "src/a.py", "src/b c.py", "a.pyi")
 DIFF = "diff --git a/src/a.py b/src/a.py\n--- a/src/a.py\n+++ b/src/a.py\n@@ -1 +1 @@\n-x\n+y\n"

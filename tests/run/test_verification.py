@@ -11,8 +11,7 @@ from flue_ci.core.changes import ChangedFile
 from flue_ci.core.errors import SandboxError
 from flue_ci.core.events import Notice, ProgressEvent
 from flue_ci.run.commands import HostCommand
-from flue_ci.run.manifests import touches_setup
-from flue_ci.run.verification import CleanSandbox
+from flue_ci.run.verification import CleanSandbox, touches_setup
 from tests.test_assembly import NONE, plan
 
 

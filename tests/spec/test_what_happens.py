@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.errors import SpecError
-from flue_ci.spec.conflicts import find_conflicts
-from flue_ci.spec.load import load_spec
+from flue_ci.spec.load import find_conflicts, load_spec
 
 
 def problems(text: str) -> list[str]:

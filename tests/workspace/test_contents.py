@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.ports import Sandbox
-from flue_ci.git.contents import CheckoutContents, ContentOptions
+from flue_ci.git.contents import ContentOptions, add_checkout_contents
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.settings import GitHubSettings
 from flue_ci.workspace.apply import apply_patch
@@ -52,7 +52,7 @@ def add_submodule(outer: Repo, inner: Repo, path: str) -> Repo:
 
 async def open_all(repo: Repo, scratch: Path, options: ContentOptions = ALL) -> Source:
     source = await open_checkout(repo.path, history=50, scratch=scratch)
-    return await CheckoutContents(options=options, repo=repo.path, github=NO_FORGE)(source)
+    return await add_checkout_contents(source, options, repo.path, NO_FORGE)
 
 
 async def bring(repo: Repo, box: Sandbox, scratch: Path) -> tuple[Source, Workspace]:

@@ -13,10 +13,10 @@ from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import ChangesRefused, WorkspaceError
 from flue_ci.core.ports import ExecResult
 from flue_ci.core.text import plain
+from flue_ci.git.diffs import Entry, parse_diff
 from flue_ci.git.source import Source
 from flue_ci.report.markdown import diff_blocks, without_binary
 from flue_ci.workspace.collect import collect
-from flue_ci.workspace.entries import Entry, parse_diff
 from flue_ci.workspace.upload import Workspace
 
 NAME = "1" * 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flue_ci.workspace.entries import parse_diff
+from flue_ci.git.diffs import parse_diff
 
 OLD, NEW = "1" * 40, "2" * 40
 

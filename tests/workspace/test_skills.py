@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.errors import WorkspaceError
-from flue_ci.workspace.skills import place_skills
+from flue_ci.workspace.place import place_skills
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from tests.support.repos import EVERY_KIND, KINDS, shell
 from tests.workspace.test_collect import Stage, prepare

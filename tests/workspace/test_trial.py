@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.errors import ChangesRefused
+from flue_ci.git.diffs import parse_diff
 from flue_ci.git.source import Source, open_checkout
-from flue_ci.workspace.entries import parse_diff
 from flue_ci.workspace.trial import try_patch
 from flue_ci.workspace.verify import verify_patch
 from tests.support.repos import Repo, Tree, new_repo, read_tree

@@ -2,12 +2,13 @@
 
 import asyncio
 import base64
+import difflib
 import hashlib
 import re
 import shlex
 from collections.abc import Mapping
+from heapq import nlargest
 
-from flue_ci.agent.tools.closest import describe_closest
 from flue_ci.agent.tools.text_format import BOM, check_encoding, keep_format
 from flue_ci.agent.tools.tool import RESULT_BYTES, ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
@@ -22,6 +23,9 @@ EDIT_BYTES = 10_000_000
 _CREATE_BYTES = 60_000  # of a new file that travels with its command
 _EDIT_ATTEMPTS = 3  # for a file that something else writes at the same time
 LINE_CHARS = 2_000
+CLOSEST_LINES = 5_000  # that are compared letter by letter
+CLOSEST_CHARS = 200  # of a line
+CLOSEST_CANDIDATES = 10  # the lines with the most letters in common, of which the exact likeness is computed
 _BINARY = "This is a binary file ({}); look at it with bash (file, xxd, strings)."
 
 
@@ -309,3 +313,45 @@ def _lines_of(text: str, piece: str) -> list[int]:
         lines.append(text.count("\n", 0, start) + 1)
         start = text.find(piece, start + len(piece))
     return lines
+
+
+def describe_closest(text: str, piece: str) -> str:
+    """A sentence about the place in `text` that was probably meant by a piece that does not occur in it, so that the
+    next try is right. Bounded: both come from the model."""
+    words = [line.strip() for line in source_lines(piece) if line.strip()]
+    lines = source_lines(text)[:20_000]
+    if not lines:
+        return "The file is empty."
+    if not words:
+        return "It consists of blanks only; copy the text with its neighbours from `read`."
+    # Line numbers and words of the lines that have any.
+    rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    content = "\n".join(["", *(row for _, row in rows), ""])
+    position = content.find("\n".join(["", *words, ""]))
+    if position >= 0:
+        number = rows[content.count("\n", 0, position)][0]
+        return f"The same words stand at line {number} with other blanks or indentation; copy them from `read`."
+    if len(lines) <= CLOSEST_LINES and (number := _nearest(words[0], rows)):
+        line = lines[number - 1].strip()[:CLOSEST_CHARS]
+        return f"The nearest is line {number}: {line!r}. Read it again; it may have changed."
+    return "Nothing similar was found. Read the file again; it may be another file or may have changed."
+
+
+def _nearest(word: str, rows: list[tuple[int, str]]) -> int:
+    """The number of the line that is most like `word`; 0 when none is. Computing the likeness of two long lines takes
+    long, so it is estimated for all lines, and computed for few."""
+    matcher = difflib.SequenceMatcher()
+    matcher.set_seq2(word[:CLOSEST_CHARS])
+
+    def estimate(row: tuple[int, str]) -> float:
+        matcher.set_seq1(row[1][:CLOSEST_CHARS])
+        return min(matcher.real_quick_ratio(), matcher.quick_ratio())
+
+    def compute(row: tuple[int, str]) -> float:
+        matcher.set_seq1(row[1][:CLOSEST_CHARS])
+        return matcher.ratio()
+
+    best = max(nlargest(CLOSEST_CANDIDATES, rows, key=estimate), key=compute, default=None)
+    if best is None or compute(best) < 0.6:
+        return 0
+    return best[0]

@@ -5,6 +5,14 @@ import re
 from flue_ci.agent.tools.tool import ToolError
 
 _MOST_BRACES = 100  # alternatives in one pattern
+_TOKEN = re.compile(
+    r"""(?P<folders> (?<! [^/{,] ) \*\* (?: / | \Z ) )  # `**` as a whole part, with the `/` behind it
+      | \*+
+      | \[ (?P<negation> [!^]? ) (?P<members> \]? [^\]]* ) (?P<end> \]? )
+      | \\ (?P<escaped> . )
+      | .""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 def glob_expression(glob: str) -> str:
@@ -20,91 +28,49 @@ def glob_expression(glob: str) -> str:
     body = body.removeprefix("./").removeprefix("/")
     if body.endswith("/**"):
         body += "/*"
-    expression = _Translation(body, glob).expression()
-    if glob.endswith("/"):
-        return f"{expression}/"
+    expression = _translate(body, glob)
+    return f"{expression}/" if glob.endswith("/") else expression
+
+
+def _translate(pattern: str, glob: str) -> str:
+    """`glob` is what messages show."""
+    parts: list[str] = []
+    depth = alternatives = 0
+    for token in _TOKEN.finditer(pattern):
+        text = token[0]
+        if token["folders"]:
+            parts.append("(?:.*/)?" if text.endswith("/") else ".*")
+        elif text[0] in "*?":
+            parts.append({"*": "[^/]*", "?": "[^/]"}[text[0]])
+        elif token["members"] is not None:
+            parts.append(_set(token, glob))
+        elif text == "{":
+            depth += 1
+            parts.append("(?:")
+        elif text == "," and depth:
+            alternatives += 1
+            if alternatives > _MOST_BRACES:
+                raise ToolError(f"The glob {glob[:60]!r} has too many alternatives.")
+            parts.append("|")
+        elif text == "}" and depth:
+            depth -= 1
+            parts.append(")")
+        elif text == "}":
+            raise ToolError(f"The glob {glob!r} has a }} without {{.")
+        else:
+            parts.append(re.escape(token["escaped"] or text))
+    if depth:
+        raise ToolError(f"The glob {glob!r} has a {{ without }}.")
+    return "".join(parts)
+
+
+def _set(token: re.Match[str], glob: str) -> str:
+    if not token["end"]:
+        raise ToolError(f"The glob {glob!r} has a [ without ].")
+    members = re.sub(r"[\\\[\]^&~|#]", r"\\\g<0>", token["members"])
+    expression = f"[^/{members}]" if token["negation"] else f"[{members}]"
+    try:
+        re.compile(expression)
+    except re.error:
+        raise ToolError(f"The glob {glob!r} has a range that is backwards.") from None
     return expression
-
-
-class _Translation:
-    """One pass over a pattern; `glob` is what messages show."""
-
-    def __init__(self, pattern: str, glob: str) -> None:
-        self._pattern = pattern
-        self._glob = glob
-        self._position = 0
-        self._depth = 0
-        self._alternatives = 0
-
-    def expression(self) -> str:
-        parts = []
-        while self._position < len(self._pattern):
-            parts.append(self._next())
-        if self._depth:
-            raise ToolError(f"The glob {self._glob!r} has a {{ without }}.")
-        return "".join(parts)
-
-    def _next(self) -> str:
-        start = self._position
-        if stars := self._whole_stars():
-            return stars
-        character = self._pattern[start]
-        self._position += 1
-        if character == "*":
-            while self._pattern[self._position : self._position + 1] == "*":
-                self._position += 1
-            return "[^/]*"
-        if character == "?":
-            return "[^/]"
-        if character == "[":
-            return self._set()
-        if character in "{,}":
-            return self._braces(character)
-        if character == "\\" and self._position < len(self._pattern):
-            character = self._pattern[self._position]
-            self._position += 1
-        return re.escape(character)
-
-    def _whole_stars(self) -> str:
-        """`**` as a whole part of the path, with the `/` behind it; empty for anything else."""
-        start, before = self._position, self._pattern[: self._position]
-        if before and before[-1] not in "/{,":
-            return ""
-        if self._pattern.startswith("**/", start):
-            self._position += 3
-            return "(?:.*/)?"
-        if self._pattern[start:] == "**":
-            self._position += 2
-            return ".*"
-        return ""
-
-    def _set(self) -> str:
-        match = re.compile(r"([!^]?)(\]?[^\]]*)\]").match(self._pattern, self._position)
-        if match is None:
-            raise ToolError(f"The glob {self._glob!r} has a [ without ].")
-        self._position = match.end()
-        members = re.sub(r"[\\\[\]^&~|#]", r"\\\g<0>", match[2])
-        expression = f"[{members}]"
-        if match[1]:
-            expression = f"[^/{members}]"
-        try:
-            re.compile(expression)
-        except re.error:
-            raise ToolError(f"The glob {self._glob!r} has a range that is backwards.") from None
-        return expression
-
-    def _braces(self, character: str) -> str:
-        if character == "{":
-            self._depth += 1
-            return "(?:"
-        if character == "," and self._depth:
-            self._alternatives += 1
-            if self._alternatives > _MOST_BRACES:
-                raise ToolError(f"The glob {self._glob[:60]!r} has too many alternatives.")
-            return "|"
-        if character == "}" and self._depth:
-            self._depth -= 1
-            return ")"
-        if character == "}":
-            raise ToolError(f"The glob {self._glob!r} has a }} without {{.")
-        return ","

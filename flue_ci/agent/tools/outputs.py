@@ -1,12 +1,15 @@
-"""The tools by which an agent proposes labels, triage, check runs and replies. Each counts its own calls."""
+"""The tools by which an agent proposes a description of its changes, labels, triage, check runs and replies. Each
+counts its own calls; nothing happens before the run is over."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import get_args
 
 from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, built_in_spec
 from flue_ci.core.messages import JSON
 from flue_ci.core.proposals import (
     Annotation,
+    ChangeDescription,
     CheckRunProposal,
     Conclusion,
     LabelProposal,
@@ -22,15 +25,26 @@ MAX_LINE = 1_000_000
 _TITLE_CHARS = 200
 
 
-def _answer(proposal: Proposal, note: str) -> ToolOutput:
-    if proposal.accepted:
+class _ProposalTool:
+    """What these tools have in common: a run may make only some proposals of a kind."""
+
+    writes = False
+
+    def __init__(self) -> None:
+        self._count = 0  # of those that were accepted
+
+    def _too_many(self, limit: int) -> str:
+        """The reason why one more is refused; empty when it is not."""
+        return f"a run may propose {limit:,} of this kind" if self._count >= limit else ""
+
+    def _answer(self, proposal: Proposal, note: str, *reasons: str) -> ToolOutput:
+        """Refuses the proposal for the first of `reasons` that is not empty."""
+        reason = next(filter(None, reasons), "")
+        proposal = replace(proposal, accepted=not reason, reason=reason)
+        if reason:
+            return ToolOutput(text=f"Refused: {reason}.", note="refused", is_error=True, proposal=proposal)
+        self._count += 1
         return ToolOutput(text="Noted; it is done when the run is over.", note=note, proposal=proposal)
-    return ToolOutput(text=f"Refused: {proposal.reason}.", note="refused", is_error=True, proposal=proposal)
-
-
-def _too_many(count: int, limit: int) -> str:
-    """The reason why one more is refused; empty when it is not."""
-    return f"a run may propose {limit:,} of this kind" if count >= limit else ""
 
 
 def _unknown(kind: str, names: Sequence[str], choices: Sequence[str]) -> str:
@@ -49,27 +63,35 @@ def _texts(arguments: Mapping[str, JSON], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
-class AddLabel:
+class DescribeChange:
+    """Title and text for the commit or the pull request. The last call counts."""
+
+    spec = built_in_spec("describe_change")
+    writes = False
+
+    async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
+        """An error result when there is no title."""
+        title, body = one_line(arguments["title"], _TITLE_CHARS), arguments.get("body", "").strip()
+        if not title:
+            return ToolOutput(text="The title is empty.", note="refused", is_error=True)
+        return ToolOutput(text="Noted.", note=title, proposal=ChangeDescription(title=title, body=body))
+
+
+class AddLabel(_ProposalTool):
     """A label from `publish.labels` for the pull request or issue."""
 
     spec = built_in_spec("add_label")
-    writes = False
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """An error result for a label that is not in the list."""
         name = arguments["label"].strip()
-        reason = _unknown("label", [name], context.rules.labels)
-        return _answer(LabelProposal(name=name, accepted=not reason, reason=reason), name)
+        return self._answer(LabelProposal(name=name), name, _unknown("label", [name], context.rules.labels))
 
 
-class Triage:
+class Triage(_ProposalTool):
     """Labels, people and the older issue for an issue."""
 
     spec = built_in_spec("triage")
-    writes = False
-
-    def __init__(self) -> None:
-        self._count = 0
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """An error result for names that are not in the lists, and for nothing."""
@@ -77,34 +99,21 @@ class Triage:
         duplicate = arguments.get("duplicate_of")
         if not (labels or assignees or duplicate):
             raise ToolError("Nothing is proposed: give labels, assignees or duplicate_of.")
-        rules = context.rules
-        reason = (
-            _too_many(self._count, rules.triages)
-            or _unknown("label", labels, rules.labels)
-            or _unknown("login", assignees, rules.assignees)
+        explanation, rules = arguments.get("explanation", ""), context.rules
+        return self._answer(
+            TriageProposal(labels=labels, assignees=assignees, duplicate_of=duplicate, explanation=explanation),
+            ", ".join((*labels, *assignees)),
+            self._too_many(rules.triages),
+            _unknown("label", labels, rules.labels),
+            _unknown("login", assignees, rules.assignees),
+            "duplicate_of is the number of an issue" if duplicate is not None and duplicate < 1 else "",
         )
-        if duplicate is not None and duplicate < 1:
-            reason = reason or "duplicate_of is the number of an issue"
-        self._count += not reason
-        proposal = TriageProposal(
-            labels=labels,
-            assignees=assignees,
-            duplicate_of=duplicate,
-            explanation=arguments.get("explanation", ""),
-            accepted=not reason,
-            reason=reason,
-        )
-        return _answer(proposal, ", ".join((*labels, *assignees)))
 
 
-class WriteCheckRun:
+class WriteCheckRun(_ProposalTool):
     """A check run with annotations on lines."""
 
     spec = built_in_spec("check_run")
-    writes = False
-
-    def __init__(self) -> None:
-        self._count = 0
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """An error result for annotations that GitHub would refuse."""
@@ -118,17 +127,10 @@ class WriteCheckRun:
         title = one_line(arguments["title"], _TITLE_CHARS)
         if not title:
             raise ToolError("The title is empty.")
-        reason = _too_many(self._count, context.rules.check_runs)
-        self._count += not reason
         proposal = CheckRunProposal(
-            title=title,
-            summary=arguments["summary"],
-            conclusion=conclusion,
-            annotations=annotations,
-            accepted=not reason,
-            reason=reason,
+            title=title, summary=arguments["summary"], conclusion=conclusion, annotations=annotations
         )
-        return _answer(proposal, title)
+        return self._answer(proposal, title, self._too_many(context.rules.check_runs))
 
 
 def _annotation(item: JSON, number: int) -> Annotation:
@@ -149,20 +151,13 @@ def _annotation(item: JSON, number: int) -> Annotation:
     return Annotation(path=path, start_line=start, end_line=end, level=level, title=title, message=message)
 
 
-class WriteReply:
+class WriteReply(_ProposalTool):
     """A comment of its own below the pull request or issue."""
 
     spec = built_in_spec("reply")
-    writes = False
-
-    def __init__(self) -> None:
-        self._count = 0
 
     async def call(self, arguments: Mapping[str, JSON], context: ToolContext) -> ToolOutput:
         """An error result for an empty reply, and for one too many."""
         body = arguments["body"].strip()
-        reason = _too_many(self._count, context.rules.replies)
-        if not body:
-            reason = "it is empty"
-        self._count += not reason
-        return _answer(ReplyProposal(body=body, accepted=not reason, reason=reason), one_line(body, 60))
+        reasons = ("it is empty" if not body else "", self._too_many(context.rules.replies))
+        return self._answer(ReplyProposal(body=body), one_line(body, 60), *reasons)

@@ -22,7 +22,7 @@ PROPOSAL_TOOLS = Registry(
     kind="tool",
     group="",
     built_in={
-        "describe_change": "flue_ci.agent.tools.proposals:DescribeChange",
+        "describe_change": "flue_ci.agent.tools.outputs:DescribeChange",
         "add_label": "flue_ci.agent.tools.outputs:AddLabel",
         "triage": "flue_ci.agent.tools.outputs:Triage",
         "check_run": "flue_ci.agent.tools.outputs:WriteCheckRun",

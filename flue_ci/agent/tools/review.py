@@ -48,7 +48,8 @@ class ReviewCommentTool:
             if file:
                 comment = self._place(comment, file)
                 _check_suggestion(comment, file)
-                comment = replace(comment, fingerprint=_fingerprint(comment, file))
+                code = fingerprint(file.text(comment.side), comment.start_line or comment.line, comment.line)
+                comment = replace(comment, fingerprint=code)
             comment, answer = self._identify(comment, scope)
             self._check_number(comment, context)
         except ToolError as error:
@@ -231,10 +232,6 @@ def _check_suggestion(comment: ReviewComment, file: DiffFile) -> None:
     invisible = set(comment.suggestion) - set(remove_hidden(comment.suggestion))
     if invisible - set("\n".join(lines)):
         raise ToolError("The suggestion has characters that nobody sees: leave them out, or write escapes.")
-
-
-def _fingerprint(comment: ReviewComment, file: DiffFile) -> str:
-    return fingerprint(file.text(comment.side), comment.start_line or comment.line, comment.line)
 
 
 def _find_named(comment: ReviewComment, scope: ReviewScope) -> EarlierFinding | None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from flue_ci.agent.tools.contents import FileContents
 from flue_ci.core.messages import JSON, Outcome, ToolSpec
 from flue_ci.core.ports import Sandbox
 from flue_ci.core.proposals import Proposal, ProposalRules
 
 RESULT_BYTES = 13_000  # of a command's output in a result, so that with its notes it stays below 16 KB
+CONTENT_BYTES = 20_000_000  # of all contents that are remembered; the oldest go first
 _SPECS = tomllib.loads(Path(__file__).with_name("specs.toml").read_text("utf-8"))
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -25,6 +25,31 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 class ToolError(Exception):
     """A call that cannot be done. The message is the result that the model gets: what is wrong and what to do."""
+
+
+class FileContents:
+    """What files held when a tool last saw them, by absolute path, so that an edit of a file that was read is one
+    request. What the sandbox holds may be another thing by now: who writes compares first."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+        self._size = 0
+
+    def get(self, path: str) -> bytes | None:
+        """The content as it was last seen; None when it is not known."""
+        return self._contents.get(path)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Remembers what the file holds."""
+        self.forget(path)
+        self._contents[path] = data
+        self._size += len(data)
+        while self._size > CONTENT_BYTES:
+            self.forget(next(iter(self._contents)))
+
+    def forget(self, path: str) -> None:
+        """The file holds something else by now, or nothing."""
+        self._size -= len(self._contents.pop(path, b""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +74,7 @@ class ToolContext:
             return self.sandbox.info.home + path[1:]
         if path in ("", "."):
             return self.workdir
-        if path.startswith("/"):
-            return path
-        return f"{self.workdir}/{path}"
+        return path if path.startswith("/") else f"{self.workdir}/{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +104,15 @@ class Tool(Protocol):
         """Does it. Raises `ToolError`, what `Sandbox` raises, and nothing else. May overlap with other calls."""
 
 
-def tool_spec(name: str, description: str, needs: str, optional: str = "", **properties: JSON) -> ToolSpec:
-    """A spec with simple arguments. `needs` (required) and `optional` are names, separated by blanks, that stand in
-    `properties`: name → (type, description or empty text). Every byte of it is sent with every run."""
+def tool_spec(name: str, description: str, needs: str, **properties: JSON) -> ToolSpec:
+    """A spec with simple arguments, which are `properties`: name → (type, description or empty text). `needs` are the
+    names of those that are required, separated by blanks. Every byte of it is sent with every run."""
     shape = {}
     for key, (kind, text) in properties.items():
         shape[key] = {"type": kind}
         if text:
             shape[key]["description"] = text
-    assert set(shape) == {*needs.split(), *optional.split()}
+    assert shape.keys() >= {*needs.split()}
     schema = {"type": "object", "properties": shape, "required": needs.split(), "additionalProperties": False}
     return ToolSpec(name=name, description=description, input_schema=schema)
 
@@ -97,7 +120,7 @@ def tool_spec(name: str, description: str, needs: str, optional: str = "", **pro
 def built_in_spec(name: str) -> ToolSpec:
     """The spec of one of our own tools, as `specs.toml` has it."""
     fields = _SPECS[name]
-    return tool_spec(name, fields["description"], fields["needs"], fields.get("optional", ""), **fields["properties"])
+    return tool_spec(name, fields["description"], fields["needs"], **fields["properties"])
 
 
 def present_arguments(spec: ToolSpec, arguments: Mapping[str, JSON]) -> Mapping[str, JSON]:

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.network_variables import lasting_fault
-from flue_ci.core.text import human_bytes, one_line
-from flue_ci.core.web import origin
+from flue_ci.core.text import human_bytes, one_line, origin
 from flue_ci.forges.github.http import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:

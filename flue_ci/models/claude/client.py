@@ -27,7 +27,7 @@ from flue_ci.models.claude import lazy_import
 from flue_ci.models.claude.errors import ErrorResponse, ProtocolError, RetryableError, TurnRetry, classify_error
 from flue_ci.models.claude.request import ClaudeSettings, RequestWriter, unsupported_setting
 from flue_ci.models.claude.stream import MessageAccumulator
-from flue_ci.models.prices import cost
+from flue_ci.models.known_models import cost
 from flue_ci.models.registry import DEFAULT_MODEL, OWN_HOST
 from flue_ci.settings import Settings
 

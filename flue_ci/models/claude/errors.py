@@ -11,7 +11,7 @@ from pathlib import Path
 from flue_ci.core.errors import ModelError
 from flue_ci.core.retry import Retry, RetryPolicy, parse_retry_after
 from flue_ci.core.text import closest_match, human_seconds, one_line, plural
-from flue_ci.models.prices import family, known_models
+from flue_ci.models.known_models import family, known_models
 
 MOST_BREAKS = 10  # streams of one turn that may break: each costs the tokens of the prompt
 

@@ -13,8 +13,7 @@ from flue_ci.core.messages import JSON, Conversation, Message, Prompt, Reply, To
 from flue_ci.core.ports import ModelOptions
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
-from flue_ci.models.capabilities import ADAPTIVE, ALWAYS_THINK, conflict
-from flue_ci.models.prices import family
+from flue_ci.models.known_models import ADAPTIVE, ALWAYS_THINK, conflict, family
 
 _EPHEMERAL: JSON = {"type": "ephemeral"}
 # A breakpoint finds cached entries at most 20 blocks back, itself included. The automatic breakpoint on the last block
@@ -152,18 +151,14 @@ def find_anchor(messages: Sequence[Message]) -> int | None:
 def _block_count(message: Message) -> int:
     if isinstance(message, ToolResults):
         return len(message.results)
-    if isinstance(message, Reply):
-        return len(message.blocks)
-    return 1
+    return len(message.blocks) if isinstance(message, Reply) else 1
 
 
 def _message(message: Message, *, breakpoint: bool = False) -> JSON | None:
     """One message as the API has it; None for a turn of the model without content, which the API would refuse."""
     if isinstance(message, Reply):
         blocks = _blocks(message)
-        if blocks:
-            return {"role": "assistant", "content": blocks}
-        return None
+        return {"role": "assistant", "content": blocks} if blocks else None
     if isinstance(message, Prompt):
         # The API refuses a text without a visible character.
         text = message.text if message.text.strip() else "(no text)"
@@ -172,9 +167,7 @@ def _message(message: Message, *, breakpoint: bool = False) -> JSON | None:
         content = [_result(result) for result in message.results]
     if breakpoint and content:
         content[-1] = {**content[-1], "cache_control": _EPHEMERAL}
-    if content:
-        return {"role": "user", "content": content}
-    return None
+    return {"role": "user", "content": content} if content else None
 
 
 def _blocks(reply: Reply) -> list[Mapping[str, JSON]]:
@@ -188,9 +181,7 @@ def _blocks(reply: Reply) -> list[Mapping[str, JSON]]:
 def _result(result: ToolResult) -> JSON:
     content = result.content if result.content.strip() else "(no output)"  # the API refuses blank text
     block = {"type": "tool_result", "tool_use_id": result.call_id, "content": content}
-    if result.is_error:
-        return {**block, "is_error": True}
-    return block
+    return {**block, "is_error": True} if result.is_error else block
 
 
 def _tool(spec: ToolSpec) -> dict[str, JSON]:

@@ -73,16 +73,12 @@ def sandbox_uid() -> int | None:
 def _interpreter() -> Path:
     """The Python that runs us, as seen from inside (it is bound there at its own path)."""
     exact = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    if exact.exists():
-        return exact
-    return Path(sys.executable).resolve()
+    return exact if exact.exists() else Path(sys.executable).resolve()
 
 
 def path_variable() -> str:
     """The system's programs first, then those of a Python that is not the system's."""
-    if _python_is_system():
-        return SYSTEM_PATH
-    return f"{SYSTEM_PATH}:{sys.base_prefix}/bin"
+    return SYSTEM_PATH if _python_is_system() else f"{SYSTEM_PATH}:{sys.base_prefix}/bin"
 
 
 def prepare(private: Path) -> None:

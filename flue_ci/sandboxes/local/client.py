@@ -58,9 +58,7 @@ class SupervisorClient:
             process = bubblewrap.start_supervisor(view, seconds, remote_control.fileno(), log, isolation=isolation)
             client = cls(process, control, log)
             cleanup.pop_all()
-        program = b""
-        if isolation:
-            program = seccomp.filter_program()
+        program = seccomp.filter_program() if isolation else b""
         client._send(supervisor.CONFINE, 0, marshal.dumps((bounds.resource_limits(), program)))
         async with AsyncExitStack() as closing:
             closing.push_async_callback(client.close)

@@ -1,7 +1,5 @@
 """What makes a local sandbox tighter where this machine can do it. Each is tried once; what is missing is said."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from flue_ci.core.errors import SandboxError

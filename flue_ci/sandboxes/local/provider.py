@@ -89,9 +89,7 @@ class LocalProvider:
             if request.network.mode != "open":
                 warning += f", and with the network open (asked for: {request.network})"
             observe(Notice(text=warning))
-        features = None
-        if self._isolation:
-            features = self._features
+        features = self._features if self._isolation else None
         try:
             private = state.create_directory(self._directory, bubblewrap.sandbox_uid() if self._isolation else None)
             sandbox = LocalSandbox(request, private, observe, features)

@@ -107,9 +107,7 @@ def start_time(pid: int) -> str:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             return ""
-        if fields[0] == b"Z":
-            return ""
-        return fields[19].decode()
+        return "" if fields[0] == b"Z" else fields[19].decode()
     ps = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return ps.stdout.strip()
 

@@ -9,7 +9,7 @@ import pytest
 
 from flue_ci.core.review_scope import DiffFile
 from flue_ci.git.command import git_in
-from flue_ci.git.diff_lines import changed_paths, merge_base, read_diff
+from flue_ci.git.diffs import changed_paths, merge_base, read_diff
 
 LINES = [f"line {number}" for number in range(1, 61)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from flue_ci.core.messages import Usage
 from flue_ci.core.ports import Prices
-from flue_ci.models.prices import cost, known_models, price_of
+from flue_ci.models.known_models import cost, known_models, price_of
 from scripts.update_prices import FILE, price_file
 
 MILLION = Usage(

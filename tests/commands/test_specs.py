@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flue_ci.commands.list_agents import agents, as_text
+from flue_ci.commands.specs import agents, as_text
 
 NASTY = "\x1b]0;x\x07\x1b[2J"
 
