@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from flue_ci.git.command import TooMuchOutput, read_objects
+from flue_ci.git.command import TooMuchOutput, join_lines, read_objects
 from flue_ci.git.source import Source
 from flue_ci.workspace.entries import index_line
 
@@ -18,16 +18,16 @@ async def read_generated(source: Source, paths: Collection[str]) -> dict[str, bo
     """True for the paths that are called generated, False for those that are called none; others are left out."""
     folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
     files = sorted(f"{folder}/.gitattributes".removeprefix("./") for folder in folders)
-    names = b"".join(os.fsencode(f"{source.tree}:{file}\n") for file in files)
-    objects = (await source.git.run("cat-file", "--batch-check=%(objecttype) %(objectname)", stdin=names)).out
-    lines = [os.fsdecode(line).split(" ") for line in objects.splitlines()]
-    blobs = {file: line[1] for file, line in zip(files, lines, strict=True) if line[0] == "blob"}
+    names = [f"{source.tree}:{file}" for file in files]
     try:
-        contents = await read_objects(source.git, blobs.values(), limit=_MAX_BYTES)
+        contents = await read_objects(source.git, names, limit=_MAX_BYTES)
     except TooMuchOutput:
         return {}
     if not any(_NAME in content for content in contents.values()):
         return {}
+    objects = await source.git.run("cat-file", "--batch-check=%(objecttype) %(objectname)", stdin=join_lines(names))
+    lines = [line.split(" ") for line in objects.out.decode("ascii", "replace").splitlines()]
+    blobs = {file: line[1] for file, line in zip(files, lines, strict=True) if line[0] == "blob"}
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="attributes-") as scratch:
         git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         index = b"".join(index_line("100644", blob, file) for file, blob in blobs.items())
