@@ -7,9 +7,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -42,8 +44,6 @@ _OWN_CONFIG = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT
 # A repository's own `protocol.ext.allow` goes before our `protocol.allow`, and a missing object of a partial clone is
 # enough to make git talk to the address in that configuration. Nothing in it goes before this variable.
 _THEIR_CONFIG = {"GIT_ALLOW_PROTOCOL": "none"}
-# `ulimit -v` is unknown on some systems; there the time limit and the size limits have to do.
-_WITH_MEMORY_LIMIT = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _SMALL_WINDOWS = ("-c", "core.packedGitWindowSize=32m", "-c", "core.packedGitLimit=256m")
 _CHUNK = 1 << 16
 TIMEOUT_CODE = 124  # the exit code where git was ended because it took too long
@@ -136,9 +136,8 @@ class Git:
         command: tuple[str, ...] = ("git", *_NEUTRAL, *_options(self.config), *args)
         if self.memory is not None:
             command = ("git", *_NEUTRAL, *_SMALL_WINDOWS, *_options(self.config), *args)
-            command = ("/bin/sh", "-c", _WITH_MEMORY_LIMIT, "sh", str(self.memory // 1024), *command)
         try:
-            return await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *command,
                 cwd=self.cwd,
                 env=git_environment(user_config=self.user_config) | dict(self.env),
@@ -155,6 +154,9 @@ class Git:
             raise WorkspaceError("git is not installed", hint=INSTALL_HINT) from None
         except PermissionError as error:
             raise WorkspaceError(f"{self.cwd} cannot be entered: {error.strerror}") from None
+        if self.memory is not None:
+            _limit_memory(process, self.memory)
+        return process
 
 
 def git_in(git_dir: Path) -> Git:
@@ -226,7 +228,7 @@ async def pack_objects(git: Git, names: Iterable[str], *options: str, target: st
 
 def join_lines(names: Iterable[str]) -> bytes:
     """One name on each line, as git reads them from standard input."""
-    return "".join(f"{name}\n" for name in names).encode()
+    return b"".join(os.fsencode(name) + b"\n" for name in names)
 
 
 def split_nul(out: bytes) -> list[bytes]:
@@ -242,6 +244,14 @@ def git_environment(*, user_config: bool) -> dict[str, str]:
 
 def _options(settings: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for setting in settings for word in ("-c", setting))
+
+
+def _limit_memory(process: asyncio.subprocess.Process, memory: int) -> None:
+    """From outside: a shell in between would be one program more for each git. Only Linux can; elsewhere the time limit
+    and the size limits have to do."""
+    if sys.platform == "linux":
+        with suppress(OSError, ValueError):  # it has ended, or the limit of all processes is lower
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
 
 
 async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> GitResult:

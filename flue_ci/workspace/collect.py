@@ -51,7 +51,7 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         "bytecode": BYTECODE,
         "submodules": "\n".join(workspace.submodules),
     }
-    scripts = ["stage_changes.sh"]
+    scripts = ["print_names.sh", "stage_changes.sh"]
     if workspace.store_has_objects:
         scripts.append("make_patch.sh")
     result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
@@ -62,7 +62,8 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         return ChangeSet(tree=source.tree, notes=notes, may_have_more=more)
     if not workspace.store_has_objects:
         await _send_needed(workspace, source, box)
-        result = await run_script(box, values, "make_patch.sh", timeout=COLLECT_SECONDS, user="root", login=False)
+        scripts = ["print_names.sh", "make_patch.sh"]
+        result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
     record = _last_record(_RESULT_LINE, result)
     if bulk := printed_names(result, "bulk"):
         notes += (f"{', '.join(bulk)}: left out of the changes, because they are too large together",)

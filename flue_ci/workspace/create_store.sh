@@ -36,11 +36,10 @@ read -r digest <&3 || digest=
   exit 92
 }
 cp "$root/.git/info/exclude" "$store/info/exclude"
-mv "$root/.git/flue-ci/index" "$store/base.index"
-mv "$root/.git/flue-ci/contents" "$store/contents"
+mv "$root/.git/flue-ci/base.index" "$root/.git/flue-ci/contents" "$store"
 rm -rf "$root/.git/flue-ci"
 printf '%s' "$attributes" >"$store/info/attributes"
 printf '%s' "$config" >"$store/config"
 printf '%s\n' "$base" >"$store/HEAD"
-if [ "$(id -u)" = 0 ]; then chown -R 0:0 "$store" 2>/dev/null || :; fi
+if [ "$EUID" = 0 ]; then chown -R 0:0 "$store" 2>/dev/null || :; fi
 printf 'flue-ci-store=%s:%s\n' "$objects" "$store"

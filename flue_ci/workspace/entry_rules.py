@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flue_ci.core.text import human_bytes
-from flue_ci.git.command import object_sizes, read_objects, split_nul
+from flue_ci.git.command import read_objects, split_nul
 from flue_ci.git.diffs import Entry
 from flue_ci.git.path_rules import display_name, fold_path, link_problem, path_problem
 from flue_ci.git.source import Source
@@ -32,8 +32,11 @@ class PatchLimits:
 LIMITS = PatchLimits()
 
 
-async def find_problems(source: Source, tree: str, entries: Sequence[Entry], limits: PatchLimits) -> dict[str, str]:
-    """The reason for each path of `entries` that breaks a rule, by path. `entries` lead from the base to `tree`.
+async def find_problems(
+    source: Source, tree: str, entries: Sequence[Entry], sizes: Mapping[str, int], limits: PatchLimits
+) -> dict[str, str]:
+    """The reason for each path of `entries` that breaks a rule, by path. `entries` lead from the base to `tree`;
+    `sizes` are those of their blobs in bytes.
 
     Where there is too much, files of the base go first, then new ones in the order of their paths.
     """
@@ -42,8 +45,6 @@ async def find_problems(source: Source, tree: str, entries: Sequence[Entry], lim
         if reason := _name_problem(entry):
             problems[entry.path] = reason
     present = [entry for entry in entries if entry.status != "D" and entry.path not in problems]
-    blobs = {blob for entry in entries for blob in (entry.blob, entry.old_blob)}
-    sizes = await object_sizes(source.git, sorted(blob for blob in blobs if blob.strip("0")))
     for entry in present:
         if sizes.get(entry.blob, 0) > limits.file_bytes:
             size = human_bytes(sizes[entry.blob])

@@ -13,19 +13,21 @@ find . \( -path '*/.git/*' ! -path '*/.git/config*' ! -path '*/.git/hooks*' ! -p
 cd -P -- "$store" || exit 1
 [ "$list" = files.after ] || exit 0
 [ -f files.before ] || { echo "no list from before the agent"; exit 1; }
+mapfile -t names <<<"$changed"
 {
   GIT_DIR=$store GIT_INDEX_FILE=$store/base.index git ls-files -z
-  printf '%s\n' "$changed" | tr '\n' '\0'
+  printf '%s\0' "${names[@]}"
 } | sed -z "s|^|$tree/|" | sort -zu >files.known
-comm -z -13 files.before files.after | cut -z -d / -f 2- | sort -z >files.new
-comm -z -23 files.before files.after | cut -z -d / -f 2- | sort -z | comm -z -23 - files.new >files.gone
-{
-  comm -z -23 files.new files.known
-  comm -z -23 files.gone files.known | sed -z 's/$/ (removed)/'
-} | sort -z >files.names
-count=$(tr -dc '\0' <files.names | wc -c)
-names=$({
-  grep -az "^$tree/" files.names | sed -z "s|^$tree/||"
-  grep -azv "^$tree/" files.names | sed -z 's|^|~/|'
-} | head -z -n "$most" | cut -z -b -500 | base64 | tr -d '\n')
-printf '\nflue-ci-surroundings=%s %s\n' "$((count))" "$names"
+comm -z -3 files.before files.after | cut -z -d / -f 2- | sort -zu | comm -z -23 - files.known >files.names
+if [ -s files.names ]; then
+  comm -z -13 files.before files.after | cut -z -d / -f 2- | sort -z >files.new
+  {
+    comm -z -12 files.names files.new
+    comm -z -23 files.names files.new | sed -z 's/$/ (removed)/'
+  } | sort -z >files.all
+  {
+    grep -az "^$tree/" files.all | sed -z "s|^$tree/||"
+    grep -azv "^$tree/" files.all | sed -z 's|^|~/|'
+  } >files.names
+fi
+print_names surroundings files.names "$most"

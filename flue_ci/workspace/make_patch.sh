@@ -12,15 +12,16 @@ if [ -f "$store/needed.pack" ]; then
   git index-pack --stdin <"$store/needed.pack" >/dev/null 2>>"$errors" || { tail -n 1 "$errors"; exit 95; }
   rm -f "$store/needed.pack"
 fi
-small_tree() {
-  rm -f "$store/small.index"
-  GIT_INDEX_FILE=$store/small.index git update-index -z --index-info <"$1" 2>>"$errors" &&
-    GIT_INDEX_FILE=$store/small.index git write-tree --missing-ok 2>>"$errors"
-}
+# The entries before and after, each in an index of their own.
 make_patch() {
-  { old=$(small_tree "$store/old") && new=$(small_tree "$store/new"); } || { tail -n 1 "$errors"; exit 95; }
-  git diff-tree -r -p --binary --full-index --no-renames --no-ext-diff --no-textconv --no-color "$old" "$new" \
-    2>>"$errors" | head -c "$((patch_limit + 1))" >"$store/changes.patch"
+  rm -f "$store/old.index" "$store/new.index"
+  {
+    GIT_INDEX_FILE=$store/old.index git update-index -z --index-info <"$store/old" &&
+      GIT_INDEX_FILE=$store/new.index git update-index -z --index-info <"$store/new" &&
+      tree=$(GIT_INDEX_FILE=$store/old.index git write-tree --missing-ok)
+  } 2>>"$errors" || { tail -n 1 "$errors"; exit 95; }
+  GIT_INDEX_FILE=$store/new.index git diff-index --cached -p --binary --full-index --no-renames --no-ext-diff \
+    --no-textconv --no-color "$tree" 2>>"$errors" | head -c "$((patch_limit + 1))" >"$store/changes.patch"
   code=${PIPESTATUS[0]}
   bytes=$(wc -c <"$store/changes.patch")
   [ "$code" = 0 ] || [ "$bytes" -gt "$patch_limit" ] || { tail -n 1 "$errors"; exit 95; }
@@ -54,9 +55,9 @@ for parts in 2 4 8; do
   make_patch
 done
 if [ -s "$store/bulk" ]; then
-  digest=$({ cat "$store/old"; printf '\0'; cat "$store/new"; } | sha256sum | cut -c 1-64)
+  digest=$(cat "$store/old" "$store/nul" "$store/new" | sha256sum)
+  digest=${digest%% *}
 fi
 [ "$problem" != unreadable ] || grep -a '^error\|^warning\|^fatal' "$errors" | head -n 1 | cut -c 1-300
-printf '\nflue-ci-bulk=%s %s\n' "$(tr -dc '\0' <"$store/bulk" | wc -c)" \
-  "$(head -z -n 3 "$store/bulk" | cut -z -b -500 | base64 | tr -d '\n')"
+print_names bulk "$store/bulk" 3
 printf '\nflue-ci-collected=%s %s %s\n' "$digest" "$((bytes))" "$problem"

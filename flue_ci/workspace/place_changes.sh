@@ -32,7 +32,7 @@ while IFS= read -r -d '' path; do
 done <"$inbox.paths"
 # Compilers and bytecode caches tell a changed file by its time, some by whole seconds and the size. So the files are
 # newer than all that setup made of their predecessors, and where one of these is of this very second, of the next one.
-second=$(date +%s)
+printf -v second '%(%s)T' -1
 time=
 ! xargs -0 stat -c %Y -- <"$inbox.paths" 2>/dev/null | grep -qx "$second" || time=@$((second + 1))
 if ! xargs -0 rm -rf -- <"$inbox.paths" 2>/dev/null; then

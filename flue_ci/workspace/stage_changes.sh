@@ -14,8 +14,11 @@ problem=
 tries=20 # for one path
 own_trouble='into database\|No space left\|unable to write\|unable to create' # of git with the store, not with a file
 if [ ! -f "$store/before" ]; then
-  GIT_INDEX_FILE=$store/base.index git ls-files -s -z | sort -z >"$store/before"
-  grep -az '^160000 ' "$store/before" | cut -z -f 2- >"$store/links"
+  GIT_INDEX_FILE=$store/base.index git ls-files -s -z >"$store/all"
+  cut -z -f 2- "$store/all" >"$store/base"
+  grep -az '^160000 ' "$store/all" | cut -z -f 2- >"$store/links"
+  printf '\0' >"$store/nul"
+  sort -z "$store/all" >"$store/before"
 fi
 
 # The base's index, in which links to other repositories are never looked at.
@@ -24,15 +27,16 @@ start_index() {
   cp "$store/base.index" "$GIT_INDEX_FILE"
   [ ! -s "$store/links" ] || git update-index --skip-worktree -z --stdin <"$store/links"
   # git would read all files again that are as young as its index. Which of them changed is known better, see list_files.
-  touch -d "@$(($(date +%s) + 10))" "$GIT_INDEX_FILE"
+  touch -d '10 seconds' "$GIT_INDEX_FILE"
 }
-# In one walk: what git cannot keep, how many files there are, and which ones changed since the base was laid out. The
-# size and the time of a file may be made to look unchanged; the time of its last status change may not.
+# In one walk: what git cannot keep, a dot for each file, and which ones changed since the base was laid out. The size
+# and the time of a file may be made to look unchanged; the time of its last status change may not.
 list_files() {
-  find . -name .git -prune -o \
-    \( -type f -size +"${file_limit}c" -o ! -type f ! -type d ! -type l \) -fprint0 "$store/special" , \
-    -type f -fprintf "$store/dots" . , \
-    \( -type f -o -type l \) -cnewer "$store/base.index" -fprintf "$store/newer" '%P\0' 2>/dev/null
+  dots=$(find . -name .git -prune -o \
+    \( -type f -size +"${file_limit}c" -fprintf "$store/huge" '%P\0' -o \
+    ! -type f ! -type d ! -type l -fprintf "$store/special" '%P\0' \) , \
+    -type f -printf . , \
+    \( -type f -o -type l \) -cnewer "$store/base.index" -fprintf "$store/newer" '%P\0' 2>/dev/null)
 }
 # Of names from standard input: what an interpreter or compiler made beside the sources.
 only_bytecode() { LC_ALL=C grep -azE "$bytecode"; }
@@ -42,11 +46,11 @@ without_bytecode() { LC_ALL=C grep -azvE "$bytecode"; }
 choose_new_files() {
   : >"$store/crowd"
   others=(-o)
-  [ "$(wc -c <"$store/dots")" -gt "$((base_count + count_limit))" ] || return 0
+  [ "${#dots}" -gt "$((base_count + count_limit))" ] || return 0
   git ls-files -z -o --exclude-standard 2>/dev/null | without_bytecode | sort -z >"$store/new.all"
-  [ "$(tr -dc '\0' <"$store/new.all" | wc -c)" -gt "$count_limit" ] || return 0
+  [ "$(count_names "$store/new.all")" -gt "$count_limit" ] || return 0
   others=()
-  room=$((count_limit - $(git ls-files -z -d -m 2>/dev/null | tr -dc '\0' | wc -c)))
+  room=$((count_limit - $(git ls-files -z -d -m 2>/dev/null | count_names -)))
   [ "$room" -gt 0 ] || room=0
   git ls-files -z -o --exclude-standard --directory 2>/dev/null | grep -az '/$' | tr '\0\n' '\n\1' >"$store/new.folders"
   tr '\0\n' '\n\1' <"$store/new.all" | LC_ALL=C awk '
@@ -61,28 +65,21 @@ choose_new_files() {
   head -n "$room" "$store/new.ordered" | tr '\n\1' '\0\n' >"$store/new.chosen"
   tail -n "+$((room + 1))" "$store/new.ordered" | tr '\n\1' '\0\n' >"$store/crowd"
 }
-# Huge files stay out, pipes and devices count as deleted.
-exclude_special() {
-  : >"$store/oversize"
-  while IFS= read -r -d '' path; do
-    if [ ! -f "$path" ]; then
-      printf '%s\0' "${path#./}" | git update-index --force-remove -z --stdin
-    elif [ -n "$(git ls-files -m -- ":(top,literal)${path#./}"
-      git ls-files -z -o --exclude-standard -- ":(top,literal)${path#./}" | without_bytecode | tr '\0' x)" ]; then
-      printf '%s\0' "${path#./}" >>"$store/oversize"
-    fi
-  done <"$store/special"
-}
-# What git sees to differ, and files that look unchanged to it, but are not. New bytecode is none of it: it says nothing
-# that the sources do not say, and a check could run it in their place.
+# What git sees to differ, and files that look unchanged to it, but are not. Pipes and devices count as deleted, huge
+# files stay out. New bytecode is none of it: it says nothing that the sources do not say, and a check could run it in
+# their place.
 list_changes() {
-  git ls-files -z >"$store/ours"
-  sort -z "$store/newer" | comm -z -12 - "$store/ours" >"$store/again"
-  git ls-files -z -d -m "${others[@]}" --exclude-standard >>"$store/again" 2>"$errors"
-  [ ! -s "$store/crowd" ] || cat "$store/new.chosen" >>"$store/again"
-  only_bytecode <"$store/again" | sort -zu | comm -z -23 - "$store/ours" >"$store/bytecode"
-  sort -zu "$store/oversize" "$store/links" "$store/bytecode" >"$store/excluded"
-  sort -zu "$store/again" | comm -z -23 - "$store/excluded" >"$store/paths"
+  [ ! -s "$store/special" ] || git update-index --force-remove -z --stdin <"$store/special"
+  git ls-files -z -d -m "${others[@]}" --exclude-standard >"$store/seen" 2>"$errors"
+  [ ! -s "$store/crowd" ] || cat "$store/new.chosen" >>"$store/seen"
+  sort -z "$store/newer" | comm -z -12 - "$store/base" | sort -zu - "$store/seen" >"$store/again"
+  only_bytecode <"$store/again" | comm -z -23 - "$store/base" >"$store/bytecode"
+  : >"$store/oversize"
+  if [ -s "$store/huge" ]; then
+    sort -zu "$store/seen" -o "$store/seen"
+    sort -z "$store/huge" | comm -z -12 - "$store/seen" | comm -z -23 - "$store/bytecode" >"$store/oversize"
+  fi
+  sort -zu "$store/oversize" "$store/links" "$store/bytecode" | comm -z -13 - "$store/again" >"$store/paths"
   [ ! -s "$store/contents" ] || drop_contents
 }
 # Of files that Git LFS keeps the base has pointers. One that still holds what was laid out is no change, its mode is.
@@ -102,7 +99,7 @@ drop_contents() {
   mv "$store/one" "$store/paths"
 }
 has_seen_all() {
-  ! grep -aq 'could not open directory' "$errors"
+  [ ! -s "$errors" ] || ! grep -aq 'could not open directory' "$errors"
 }
 make_readable() {
   find . -name .git -prune -o \
@@ -119,6 +116,9 @@ is_entry() {
 }
 # The names of repositories inside end with a slash.
 add_list() {
+  : >"$store/entries"
+  : >"$store/inner"
+  [ -s "$store/paths" ] || return 0
   while IFS= read -r -d '' path; do
     if [[ $path == */ ]]; then
       printf '%s\0' "${path%/}" >&3
@@ -131,7 +131,7 @@ add_list() {
 }
 update() {
   git update-index --add --remove --replace -z --stdin <"$1" >"$store/messages" 2>&1 &&
-    ! grep -q '^Ignoring' "$store/messages"
+    { [ ! -s "$store/messages" ] || ! grep -q '^Ignoring' "$store/messages"; }
 }
 # One path, which may be written, deleted or replaced at this very moment: git fails when that happens between its looks
 # at the file. Which of the states is taken does not matter. A path that cannot be read stays as it is in the base.
@@ -162,7 +162,6 @@ for _ in 1 2 3 4 5; do
   start_index
   list_files
   choose_new_files
-  exclude_special
   list_changes
   if add_list && has_seen_all; then
     added=yes
@@ -180,18 +179,20 @@ if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; the
   # A small index can stand for very long lists.
   (ulimit -v 4000000; GIT_INDEX_FILE=$store/agent.index git ls-files -z) 2>/dev/null | head -c 300000000 >"$store/theirs"
   read_index=${PIPESTATUS[*]}
-  comm -z -23 "$store/theirs" "$store/ours" 2>/dev/null | while IFS= read -r -d '' path; do
-    case /$path/ in */.git/* | */../*) continue ;; esac
-    is_entry "$path" || continue
-    if [ -L "$path" ] || [ "$(stat -c %s -- "$path")" -le "$file_limit" ]; then printf '%s\0' "$path"; fi
-  done | comm -z -23 - "$store/links" >"$store/forced"
-  only_bytecode <"$store/forced" >>"$store/bytecode"
-  without_bytecode <"$store/forced" >"$store/entries"
-  [ ! -s "$store/entries" ] || update "$store/entries" || add_each
+  comm -z -23 "$store/theirs" "$store/ours" >"$store/more" 2>/dev/null
+  if [ -s "$store/more" ]; then
+    while IFS= read -r -d '' path; do
+      case /$path/ in */.git/* | */../*) continue ;; esac
+      ! is_entry "$path" || printf '%s\0' "$path"
+    done <"$store/more" | comm -z -23 - <(sort -zu "$store/links" "$store/huge") >"$store/forced"
+    only_bytecode <"$store/forced" >>"$store/bytecode"
+    without_bytecode <"$store/forced" >"$store/entries"
+    [ ! -s "$store/entries" ] || update "$store/entries" || add_each
+  fi
+  comm -z -13 "$store/theirs" "$store/base" >"$store/less" 2>/dev/null
   # An index that is empty or cannot be read says nothing of what was left out of it.
-  if [ "$read_index" = "0 0" ] && [ -s "$store/theirs" ]; then
-    GIT_INDEX_FILE=$store/base.index git ls-files -z | comm -z -12 - "$store/ours" |
-      comm -z -23 - "$store/theirs" | comm -z -23 - "$store/links" |
+  if [ "$read_index" = "0 0" ] && [ -s "$store/theirs" ] && [ -s "$store/less" ]; then
+    comm -z -12 "$store/less" "$store/ours" | comm -z -23 - "$store/links" |
       while IFS= read -r -d '' path; do ! is_entry "$path" || printf './%s\0' "$path"; done |
       git check-ignore -z --stdin --no-index 2>/dev/null | cut -z -b 3- |
       git update-index --force-remove -z --stdin
@@ -199,43 +200,54 @@ if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; the
 fi
 
 # Only what differs goes on: the entries before and after. Their digest tells the host what the patch has to lead to.
-# A directory that became a repository at the last moment is an entry, too; none of them goes on.
+# A directory that became a repository at the last moment is an entry, too; none of them goes on. Of those after, each
+# begins with a tab.
 git ls-files -s -z 2>>"$errors" | sort -z >"$store/after"
 [ "${PIPESTATUS[*]}" = "0 0" ] || { tail -n 1 "$errors"; exit 95; }
-comm -z -23 "$store/before" "$store/after" | grep -azv '^160000 ' >"$store/old"
-comm -z -13 "$store/before" "$store/after" >"$store/all"
-grep -azv '^160000 ' "$store/all" >"$store/new"
-grep -az '^160000 ' "$store/all" | cut -z -f 2- >>"$store/inner"
-cut -z -c 8- "$store/old" | cut -z -d ' ' -f 1 | tr '\0' '\n' >"$store/needed"
-digest=$({ cat "$store/old"; printf '\0'; cat "$store/new"; } | sha256sum | cut -c 1-64)
+comm -z -3 "$store/before" "$store/after" >"$store/all"
+while IFS= read -r -d '' entry; do
+  case $entry in
+    $'\t160000 '*) printf '%s\0' "${entry#$'\t'*$'\t'}" >&3 ;;
+    $'\t'*) printf '%s\0' "${entry#$'\t'}" >&4 ;;
+    '160000 '*) ;;
+    *)
+      printf '%s\0' "$entry" >&5
+      blob=${entry#* }
+      printf '%s\n' "${blob%% *}" >&6
+      ;;
+  esac
+done <"$store/all" 3>>"$store/inner" 4>"$store/new" 5>"$store/old" 6>"$store/needed"
+digest=none
+if [ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ]; then
+  digest=$(cat "$store/old" "$store/nul" "$store/new" | sha256sum)
+  digest=${digest%% *}
+fi
 printf 'digest=%s\nproblem=%s\n' "$digest" "$problem" >"$store/state"
-[ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ] || digest=none
 # Submodules whose directory is not as empty as it was laid out. Those that came along are looked at for themselves.
-printf '%s\n' "$submodules" | tr '\n' '\0' | sort -z | comm -z -23 "$store/links" - >"$store/empty"
-sed -z 's|^|./|' "$store/empty" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
-  cut -z -b 3- | sort -z | comm -z -13 - "$store/empty" >>"$store/inner"
-sort -zu "$store/inner" -o "$store/inner"
-sort -zu "$store/bytecode" -o "$store/bytecode"
-sort -zu "$store/unreadable" -o "$store/unreadable"
+if [ -s "$store/links" ]; then
+  printf '%s\n' "$submodules" | tr '\n' '\0' | sort -z | comm -z -23 "$store/links" - >"$store/empty"
+  sed -z 's|^|./|' "$store/empty" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
+    cut -z -b 3- | sort -z | comm -z -13 - "$store/empty" >>"$store/inner"
+fi
+for list in inner bytecode unreadable; do
+  [ ! -s "$store/$list" ] || sort -zu "$store/$list" -o "$store/$list"
+done
 # Whether the agent's repository may hold work besides, by the names and times of its files: refs other than HEAD's, and
 # commits that HEAD was moved away from.
 besides=no
 if [ -d .git ] && [ ! -L .git ]; then
   ref=
-  [ ! -f .git/HEAD ] || [ -L .git/HEAD ] || ref=$(head -c 4096 .git/HEAD | tr -d '\0' | sed -n '1s/^ref: //p')
+  [ ! -f .git/HEAD ] || [ -L .git/HEAD ] || IFS= read -r -n 4096 ref <.git/HEAD
+  [[ $ref == 'ref: '* ]] || ref=
   [ -z "$(find .git/refs/heads .git/refs/stash .git/packed-refs .git/worktrees .git/reftable -type f \
-    -cnewer "$store/base.index" ! -path ".git/$ref" -print -quit 2>/dev/null)" ] || besides=yes
+    -cnewer "$store/base.index" ! -path ".git/${ref#ref: }" -print -quit 2>/dev/null)" ] || besides=yes
   [ ! -f .git/logs/HEAD ] || [ -L .git/logs/HEAD ] || ! grep -aq 'checkout: moving from' .git/logs/HEAD || besides=yes
 fi
-print_names() {
-  printf '\nflue-ci-%s=%s %s\n' "$1" "$(tr -dc '\0' <"$2" | wc -c)" \
-    "$(head -z -n 3 "$2" | cut -z -b -500 | base64 | tr -d '\n')"
-}
-print_names left-out "$store/inner"
-print_names bytecode "$store/bytecode"
-print_names oversize "$store/oversize"
-print_names unreadable "$store/unreadable"
-print_names crowd "$store/crowd"
+print_names left-out "$store/inner" 3
+print_names bytecode "$store/bytecode" 3
+print_names oversize "$store/oversize" 3
+print_names unreadable "$store/unreadable" 3
+print_names crowd "$store/crowd" 3
 printf '\nflue-ci-besides=%s\n' "$besides"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0

@@ -37,7 +37,8 @@ async def list_surroundings(workspace: Workspace, box: Sandbox, changes: ChangeS
 async def _list_files(workspace: Workspace, box: Sandbox, name: str, changed: str = "") -> ExecResult:
     values = {"root": workspace.root, "store": workspace.store, "home": box.info.home, "list": name}
     values |= {"changed": changed, "most": str(MAX_NAMES)}
-    result = await run_script(box, values, "list_files.sh", timeout=_SECONDS, user="root", login=False)
+    scripts = ("print_names.sh", "list_files.sh")
+    result = await run_script(box, values, *scripts, timeout=_SECONDS, user="root", login=False)
     if result.exit_code:
         reason = f"no end after {_SECONDS:.0f} seconds" if result.timed_out else last_line(result)
         raise WorkspaceError(f"the files in the home of the sandbox could not be listed: {reason}", hint=_HINT)

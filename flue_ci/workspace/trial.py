@@ -2,11 +2,11 @@
 names, as a person calls `git apply`."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flue_ci.core.errors import ChangesRefused
-from flue_ci.git.command import Git, object_sizes
+from flue_ci.git.command import Git
 from flue_ci.git.diffs import Entry, index_line
 from flue_ci.git.snapshot import NEUTRAL_ATTRIBUTES
 from flue_ci.git.source import Source, new_repository
@@ -25,8 +25,9 @@ _CONFIG = (
 )
 
 
-async def try_patch(source: Source, patch: bytes, entries: Sequence[Entry]) -> str:
-    """What is wrong when somebody applies `patch` to files, or "". `entries` lead from the base to what it is to make.
+async def try_patch(source: Source, patch: bytes, entries: Sequence[Entry], sizes: Mapping[str, int]) -> str:
+    """What is wrong when somebody applies `patch` to files, or "". `entries` lead from the base to what it is to make,
+    `sizes` are those of their blobs in bytes.
 
     Raises `ChangesRefused` when it does not even lead there in an index.
     """
@@ -42,7 +43,7 @@ async def try_patch(source: Source, patch: bytes, entries: Sequence[Entry]) -> s
         environment = {"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(tree), "GIT_INDEX_FILE": f"{scratch}/index"}
         git = Git(cwd=tree, env=environment, config=_CONFIG, memory=_MEMORY)
         await git.run("update-index", "-z", "--index-info", stdin=before)
-        has_files = await _is_small(source, entries)
+        has_files = sum(sizes.values()) <= _TREE_BYTES
         if has_files:
             await git.run("checkout-index", "-a", "-q", timeout=SECONDS)
         applied = await git.run("apply", "--cached", stdin=patch, ok=None, timeout=SECONDS)
@@ -75,8 +76,3 @@ def _index_lines(entries: Sequence[Entry]) -> tuple[bytes, bytes]:
         if entry.status != "D":
             after[entry.path] = index_line(entry.mode, entry.blob, entry.path)
     return b"".join(before.values()), b"".join(after.values())
-
-
-async def _is_small(source: Source, entries: Sequence[Entry]) -> bool:
-    names = {blob for entry in entries for blob in (entry.old_blob, entry.blob) if blob.strip("0")}
-    return sum((await object_sizes(source.git, names)).values()) <= _TREE_BYTES

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from flue_ci.core.changes import ChangedFile, ChangeKind, ChangeSet
 from flue_ci.core.errors import ChangesRefused
 from flue_ci.core.text import human_bytes, one_line
-from flue_ci.git.command import GitCommandError, TooMuchOutput, read_objects
+from flue_ci.git.command import GitCommandError, TooMuchOutput, join_lines, object_sizes, read_objects
 from flue_ci.git.diffs import Entry, index_line, parse_diff
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
@@ -75,12 +75,7 @@ async def _verify(source: Source, patch: bytes, limits: PatchLimits, digest: str
     binary_bytes = sum(int(size) for size in _LITERAL.findall(patch))
     if binary_bytes > 2 * limits.total_bytes:  # both directions are in a patch
         raise ChangesRefused(f"the binary files of the patch have {human_bytes(binary_bytes)} when unpacked")
-    tree = await _apply(source, patch)
-    if digest is not None and await entries_digest(source, tree) != digest:
-        raise ChangesRefused(
-            "the patch does not lead to the files that are in the sandbox", hint="Run again; if it persists, report it."
-        )
-    return await _change_set(source, tree, limits)
+    return await _change_set(source, await _apply(source, patch), limits, digest)
 
 
 def _find_double(patch: bytes) -> str:
@@ -135,13 +130,22 @@ async def _changed_tree(source: Source, lines: bytes) -> str:
         return (await git.run("write-tree")).line
 
 
-async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeSet:
-    """The list and the patch from the base to `tree`, made here, without the entries that break a rule."""
+async def _change_set(source: Source, tree: str, limits: PatchLimits, digest: str | None = None) -> ChangeSet:
+    """The list and the patch from the base to `tree`, made here, without the entries that break a rule. `digest` is
+    that of all entries, where it is known."""
     problems: dict[str, str] = {}
     options, trouble = _BY_RENAME, ""
     while True:
         entries, counts = await _list_changes(source, tree, options)
-        more = await find_problems(source, tree, entries, limits)
+        if digest not in (None, entries_digest(entries)):
+            raise ChangesRefused(
+                "the patch does not lead to the files that are in the sandbox",
+                hint="Run again; if it persists, report it.",
+            )
+        digest = None  # of the rest there is none
+        blobs = {blob for entry in entries for blob in (entry.blob, entry.old_blob)}
+        sizes = await object_sizes(source.git, sorted(blob for blob in blobs if blob.strip("0")))
+        more = await find_problems(source, tree, entries, sizes, limits)
         if not more:
             try:
                 patch = await _make_patch(source, tree, limits, options)
@@ -149,7 +153,7 @@ async def _change_set(source: Source, tree: str, limits: PatchLimits) -> ChangeS
                 limits = _less(limits)
                 continue
             try:
-                trouble = await try_patch(source, patch, entries)
+                trouble = await try_patch(source, patch, entries, sizes)
             except ChangesRefused as refusal:
                 if options == _PLAIN:
                     raise
@@ -224,11 +228,11 @@ async def changed_entries(source: Source, before: str, after: str) -> list[Entry
     return parse_diff((await source.git.run("diff-tree", *options, timeout=SECONDS)).out)[0]
 
 
-async def entries_digest(source: Source, tree: str) -> str:
-    """SHA-256 over what differs between the base and `tree`: the entries before, a NUL, and the entries after, each as
+def entries_digest(entries: Collection[Entry]) -> str:
+    """SHA-256 over what differs between two trees: the entries before, a NUL, and the entries after, each as
     `MODE BLOB 0 TAB PATH NUL` and sorted as bytes. The sandbox makes the same from its index."""
-    entries = await changed_entries(source, source.tree, tree)
-    before = (index_line(entry.old_mode, entry.old_blob, entry.path) for entry in entries if entry.status != "A")
+    old = (entry for entry in entries if entry.status != "A")
+    before = (index_line(entry.old_mode, entry.old_blob, entry.old_path or entry.path) for entry in old)
     after = (index_line(entry.mode, entry.blob, entry.path) for entry in entries if entry.status != "D")
     return hashlib.sha256(b"".join(sorted(before)) + b"\0" + b"".join(sorted(after))).hexdigest()
 
@@ -248,16 +252,16 @@ async def read_generated(source: Source, paths: Collection[str]) -> dict[str, bo
     left out. The `.gitattributes` of the agent's tree do not count: it could fold its own work away."""
     folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
     files = sorted(f"{folder}/.gitattributes".removeprefix("./") for folder in folders)
-    names = b"".join(os.fsencode(f"{source.tree}:{file}\n") for file in files)
-    objects = (await source.git.run("cat-file", "--batch-check=%(objecttype) %(objectname)", stdin=names)).out
-    lines = [os.fsdecode(line).split(" ") for line in objects.splitlines()]
-    blobs = {file: line[1] for file, line in zip(files, lines, strict=True) if line[0] == "blob"}
+    names = [f"{source.tree}:{file}" for file in files]
     try:
-        contents = await read_objects(source.git, blobs.values(), limit=_ATTRIBUTES_BYTES)
+        contents = await read_objects(source.git, names, limit=_ATTRIBUTES_BYTES)
     except TooMuchOutput:
         return {}
     if not any(_GENERATED in content for content in contents.values()):
         return {}
+    objects = await source.git.run("cat-file", "--batch-check=%(objecttype) %(objectname)", stdin=join_lines(names))
+    lines = [line.split(" ") for line in objects.out.decode("ascii", "replace").splitlines()]
+    blobs = {file: line[1] for file, line in zip(files, lines, strict=True) if line[0] == "blob"}
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="attributes-") as scratch:
         git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         index = b"".join(index_line("100644", blob, file) for file, blob in blobs.items())

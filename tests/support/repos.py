@@ -12,12 +12,12 @@ import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from flue_ci.core.ports import ExecResult, Network, Sandbox, SandboxProvider, SandboxRequest
-from flue_ci.git.source import Source
+from flue_ci.git.source import Source, open_checkout
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.support.e2b_server import E2BServer
@@ -121,6 +121,23 @@ def _template(tree: tuple[tuple[str, tuple[str, bytes]], ...], options: tuple[st
     repo.write(dict(tree))
     repo.commit("first")
     return folder
+
+
+_sources: dict[tuple[tuple[str, tuple[str, bytes]], ...], Source] = {}
+
+
+async def new_source(directory: Path, tree: Mapping[str, tuple[str, bytes]]) -> tuple[Repo, Source]:
+    """A repository with one commit of `tree`, which is for all tests and not to be changed, and its `Source` in
+    `directory`, a copy of the one that was made first."""
+    key = tuple(tree.items())
+    repo = Repo(_template(key, ()))
+    if key not in _sources:
+        scratch = Path(tempfile.mkdtemp(prefix="source-template-"))
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        _sources[key] = await open_checkout(repo.path, history=5, scratch=scratch)
+    git_dir = directory / "scratch/source.git"
+    shutil.copytree(_sources[key].git_dir, git_dir)
+    return repo, replace(_sources[key], name="repo", git_dir=git_dir)
 
 
 def write_tree(top: Path, tree: Mapping[str, tuple[str, bytes]]) -> None:

@@ -23,6 +23,7 @@ from tests.support.repos import (
     Repo,
     Tree,
     new_repo,
+    new_source,
     open_box,
     read_tree,
     shell,
@@ -65,10 +66,13 @@ class Stage:
 
 
 async def prepare(kind: str, directory: Path, tree: Tree, uncommitted: Tree | None = None) -> AsyncIterator[Stage]:
-    repo = new_repo(directory / "repo", tree)
-    repo.write(uncommitted or {})
-    (directory / "scratch").mkdir()
-    source = await open_checkout(repo.path, history=5, scratch=directory / "scratch")
+    if uncommitted:
+        repo = new_repo(directory / "repo", tree)
+        repo.write(uncommitted)
+        (directory / "scratch").mkdir()
+        source = await open_checkout(repo.path, history=5, scratch=directory / "scratch")
+    else:
+        repo, source = await new_source(directory, tree)
     async with open_box(kind, directory) as box:
         yield Stage(repo, source, box, await upload(source, box), directory)
 
@@ -118,7 +122,7 @@ echo ignored > a.log; mkdir build; echo ignored > build/x
 """
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("how", ["uncommitted", "staged", "committed", "on another branch", "amended"])
 async def test_every_kind_of_change_comes_back_exactly(stage: Stage, how: str) -> None:
     await stage.sh(EDITS)
@@ -148,6 +152,7 @@ async def test_every_kind_of_change_comes_back_exactly(stage: Stage, how: str) -
     assert (await stage.collect()).patch == changes.patch
 
 
+@pytest.mark.family(1)
 async def test_no_change_is_an_empty_change_set(stage: Stage) -> None:
     await stage.sh(
         "touch *; cp -p plain.txt x; rm plain.txt; mv x plain.txt; git commit -q --allow-empty -m nothing; git gc -q"
@@ -169,6 +174,7 @@ async def test_changes_are_measured_against_what_was_uncommitted(tmp_path: Path)
     assert [(file.path, file.added, file.deleted) for file in changes.files] == [("plain.txt", 1, 0)]
 
 
+@pytest.mark.family(1)
 async def test_work_can_be_collected_again_after_more_of_it(stage: Stage) -> None:
     await stage.sh("echo first > a")
     assert [file.path for file in (await stage.collect()).files] == ["a"]
@@ -187,6 +193,7 @@ async def test_a_change_that_hides_its_size_and_time_is_found(stage: Stage) -> N
     assert [file.path for file in (await stage.collect()).files] == ["link", "plain.txt", "tool.sh"]
 
 
+@pytest.mark.family(1)
 async def test_ignored_files_come_back_only_when_the_agent_tracks_them(local: Stage) -> None:
     await local.sh(
         "mkdir build; echo a > build/kept; echo b > build/not; echo c > x.log;"
@@ -198,7 +205,7 @@ async def test_ignored_files_come_back_only_when_the_agent_tracks_them(local: St
 BYTECODE = "__pycache__/a.cpython-311.pyc", "sub/__pycache__/note", "old.pyo", "sub/Main.class"
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("how", ["", "git add -A", "git add -A && git commit -qm x"])
 async def test_bytecode_that_the_base_does_not_have_is_never_in_the_patch(local: Stage, how: str) -> None:
     making = "".join(f"mkdir -p $(dirname {name}); printf '\\0' > {name};" for name in BYTECODE)
@@ -304,7 +311,7 @@ async def test_environment_of_git_in_the_sandbox_has_no_say(plain: Stage) -> Non
     assert [file.path for file in changes.files] == ["plain.txt"]
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     "gone",
     [
@@ -321,6 +328,7 @@ async def test_a_work_tree_that_is_gone_is_no_result(stage: Stage, gone: str) ->
     assert "the work tree in the sandbox was deleted or replaced" in str(refused)
 
 
+@pytest.mark.family(1)
 async def test_every_file_may_be_deleted_one_by_one(local: Stage) -> None:
     await local.sh("git ls-files -z | xargs -0 rm --")
     changes = await local.collect()
@@ -328,6 +336,7 @@ async def test_every_file_may_be_deleted_one_by_one(local: Stage) -> None:
     assert len(changes.files) == len(EVERY_KIND) + 1
 
 
+@pytest.mark.family(1)
 async def test_pipes_sockets_and_devices_do_not_hang_and_do_not_travel(local: Stage) -> None:
     await local.sh(
         "mkfifo pipe; rm plain.txt; mkfifo plain.txt; rm crlf.txt; mkdir crlf.txt; mkfifo crlf.txt/p; echo x > new"
@@ -346,7 +355,7 @@ async def test_files_without_permissions_are_read_all_the_same(local: Stage) -> 
     assert found == {"hidden": "added", "plain.txt": "modified", "closed/a": "added", "closed/inner/b": "added"}
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("commits", ["with", "without"])
 async def test_a_repository_inside_the_repository_is_left_out_and_named(stage: Stage, commits: str) -> None:
     await stage.sh("git init -q nested; echo x > nested/x; echo more >> plain.txt")
@@ -366,6 +375,7 @@ async def test_tracked_files_stay_ours_although_somebody_made_a_repository_of_th
     assert paths == ["dir with space/deep/er.txt", "dir with space/deep/new"]
 
 
+@pytest.mark.family(1)
 async def test_a_huge_file_is_left_out_by_name_and_the_rest_is_there(local: Stage) -> None:
     await local.sh("truncate -s 9G 'huge one'; echo more >> plain.txt; truncate -s 3M build.log")
     started = time.monotonic()
@@ -375,6 +385,7 @@ async def test_a_huge_file_is_left_out_by_name_and_the_rest_is_there(local: Stag
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.family(1)
 async def test_of_a_huge_patch_the_largest_new_files_are_left_out(local: Stage) -> None:
     await local.sh(
         "head -c 3000000 /dev/urandom > noise; mkdir d; echo x > 'd/new one'; echo more >> plain.txt; rm crlf.txt"
@@ -391,18 +402,18 @@ async def test_a_huge_patch_of_one_file_of_the_base_leaves_it_as_it_was(plain: S
     assert "new, plain.txt: left out" in changes.notes[0]
 
 
-async def test_of_more_than_ten_thousand_files_the_likely_ones_come(isolated: Stage) -> None:
+async def test_of_too_many_files_the_likely_ones_come(isolated: Stage) -> None:
     """Packages that are missing in .gitignore do not push out what was made beside the sources."""
     await isolated.sh(
-        "echo more >> plain.txt; mkdir -p a_lot/sub small; (cd a_lot/sub; seq 12000 | split -a 4 -l 1 -);"
+        "echo more >> plain.txt; mkdir -p a_lot/sub small; (cd a_lot/sub; seq 1200 | split -a 4 -l 1 -);"
         " echo x > zz.new; echo x > 'dir with space/new'; echo x > small/new"
     )
-    changes = await isolated.collect()
+    changes = await isolated.collect(files=1000)
     paths = {file.path for file in changes.files}
     assert paths >= {"plain.txt", "zz.new", "dir with space/new", "small/new"}
-    assert len(paths) == 10_000
+    assert len(paths) == 1000
     (crowd, *_) = changes.notes
-    assert "and 2,001 more: left out of the changes" in crowd
+    assert "and 201 more: left out of the changes" in crowd
     assert ".gitignore" in crowd
 
 
@@ -413,36 +424,32 @@ async def test_of_more_changed_files_than_may_be_those_of_the_base_come(isolated
     assert "a_new: left out of the changes, because more than 2 files changed" in changes.notes[0]
 
 
-@pytest.mark.family(6)
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (r"""touch "$(printf 'line\nbreak')" """, "control characters"),
-        (r"""touch "$(printf 'esc\033[31m')" """, "control characters"),
-        (r"""touch "$(printf 'bidi\342\200\256txt')" """, "control characters"),
-        (r"""touch "$(printf 'latin\351')" """, "not UTF-8"),
-        ("ln -s /etc/passwd abs", "not relative"),
-        ("ln -s ../../outside esc", "outside of the repository"),
-        ("ln -s .git/config cfg", ".git directory"),
-        ("mkdir -p s; ln -s .. s/b; ln -s s/b/../x a", "after a name"),
-        ("mkdir .GIT; echo x > .GIT/config", "no repository may have"),
-        ("mkdir 'git~1'; echo x > 'git~1/config'", ".git directory"),
-        (r"""d=$(printf '.g\342\200\214it'); mkdir "$d"; echo x > "$d/config" """, ".git directory"),
-        ("echo '[submodule \"x\"]' > .gitmodules", "submodules"),
-    ],
-    ids=["newline", "escape", "bidi", "latin1", "abs", "up", "git-link", "twisted", "GIT", "ntfs", "hfs", "modules"],
-)
-async def test_one_bad_entry_is_left_out_and_named_and_costs_nothing_else(
-    isolated: Stage, make: str, reason: str
-) -> None:
-    await isolated.sh(make + "; echo more >> plain.txt; echo x > new")
+BAD_ENTRIES = {
+    r"""touch "$(printf 'line\nbreak')" """: "control characters",
+    r"""touch "$(printf 'esc\033[31m')" """: "control characters",
+    r"""touch "$(printf 'bidi\342\200\256txt')" """: "control characters",
+    r"""touch "$(printf 'latin\351')" """: "not UTF-8",
+    "ln -s /etc/passwd abs": "not relative",
+    "ln -s ../../outside esc": "outside of the repository",
+    "ln -s .git/config cfg": ".git directory",
+    "mkdir -p s; ln -s .. s/b; ln -s s/b/../x a": "after a name",
+    "mkdir .GIT; echo x > .GIT/config": "no repository may have",
+    "mkdir 'git~1'; echo x > 'git~1/config'": ".git directory",
+    r"""d=$(printf '.g\342\200\214it'); mkdir "$d"; echo x > "$d/config" """: ".git directory",
+    "echo '[submodule \"x\"]' > .gitmodules": "submodules",
+}
+
+
+async def test_bad_entries_are_left_out_and_named_and_cost_nothing_else(isolated: Stage) -> None:
+    await isolated.sh("\n".join([*BAD_ENTRIES, "echo more >> plain.txt; echo x > new"]))
     changes = await isolated.collect()
-    assert {"new", "plain.txt"} <= {file.path for file in changes.files} <= {"new", "plain.txt", "s/b"}
-    (note,) = changes.notes
-    assert reason in note
-    assert note.isprintable()
+    assert [file.path for file in changes.files] == ["new", "plain.txt", "s/b"]
+    for reason in BAD_ENTRIES.values():
+        assert reason in " ".join(changes.notes)
+    assert all(note.isprintable() for note in changes.notes)
 
 
+@pytest.mark.family(1)
 async def test_processes_that_go_on_writing_do_not_spoil_the_result(local: Stage) -> None:
     writer = (
         "( while :; do date +%N > busy; rm -f flicker; echo x > flicker; echo y >> grows; done ) > /dev/null 2>&1 &"
@@ -479,7 +486,7 @@ async def busy_tree(stage: Stage, failures: int = 0) -> Altered:
     return Altered(stage.box, f"type() {{ echo {home}/git; }}")
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("commit", [False, True], ids=["uncommitted", "committed"])
 async def test_every_kind_of_change_comes_back_although_no_list_gets_through(local: Stage, commit: bool) -> None:
     await local.sh(f"{EDITS}\nmkfifo pipe; git add -f a.log; rm -r 'dir with space'; ln -s other 'dir with space'")
@@ -493,6 +500,7 @@ async def test_every_kind_of_change_comes_back_although_no_list_gets_through(loc
     assert await shell(local.box, "cat count") != ""
 
 
+@pytest.mark.family(1)
 async def test_a_file_that_looks_unchanged_is_read_although_no_list_gets_through(local: Stage) -> None:
     await local.sh(
         "touch -r plain.txt time; printf 'ONE\\ntwo\\nthree\\n' > plain.txt; touch -r time plain.txt; rm time; : > new"
@@ -540,7 +548,7 @@ async def test_a_patch_that_does_not_match_the_sandbox_is_refused(plain: Stage) 
 UNTRACKED = "echo plain.txt >> .gitignore; echo '*.bin' > 'dir with space/.gitignore'; echo ':*' >> .gitignore; "
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("how", ["", "git add .gitignore", "git add .gitignore; git commit -qm x"])
 async def test_a_file_that_the_agent_untracked_and_ignores_is_deleted(stage: Stage, how: str) -> None:
     await stage.sh(UNTRACKED + f"git rm -q --cached plain.txt link; {how or ':'}")

@@ -70,10 +70,10 @@ async def test_a_patch_that_does_not_lead_to_the_changes_is_none(tmp_path: Path)
     changes = await verify_patch(source, patch)
     listing = ("diff-tree", "-r", "-z", "--raw", "--abbrev=64", source.tree, changes.tree)
     entries = parse_diff((await source.git.run(*listing)).out)[0]
-    assert await try_patch(source, changes.patch, entries) == ""
+    assert await try_patch(source, changes.patch, entries, {}) == ""
     for wrong in (changes.patch.replace(b"+more", b"+less"), changes.patch.replace(b" line 59", b" line 58"), b"x"):
         with pytest.raises(ChangesRefused, match="does not lead to the changes"):
-            await try_patch(source, wrong, entries)
+            await try_patch(source, wrong, entries, {})
 
 
 async def test_attributes_and_filters_of_the_repository_change_nothing(tmp_path: Path) -> None:
