@@ -112,7 +112,7 @@ def test_a_stranger_who_asks_gets_a_reaction_and_no_comment(make_job: MakeJob, s
 
 def test_a_fork_is_served_and_its_own_spec_changes_nothing(make_job: MakeJob) -> None:
     job = make_job()
-    work = job.start(fix_tests=CHECKED)
+    work = job.start(fix_tests={})
     evil = {".flue/agents/fix-tests.yml": '{"version": 1, "prompt": "EVIL", "sandbox": {"network": {"agent": "open"}}}'}
     pull = job.github.pull(work, evil | {"AGENTS.md": "EVIL"}, author="stranger", fork=True)
     comment = job.github.say(pull["number"], "mona", "/flue fix-tests")
@@ -154,7 +154,7 @@ def test_a_failed_run_keeps_the_result_before_it(make_job: MakeJob) -> None:
 
 def test_an_answer_that_cannot_be_posted_is_in_the_summary_and_fails_the_step(make_job: MakeJob) -> None:
     job = make_job()
-    pull = job.github.pull(job.start(fix_tests=CHECKED), {"other.txt": "new\n"})
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
     job.github.permissions |= {"issues": "read", "pull_requests": "read"}
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
@@ -167,7 +167,7 @@ def test_an_answer_that_cannot_be_posted_is_in_the_summary_and_fails_the_step(ma
 
 def test_a_lost_answer_does_not_post_twice(make_job: MakeJob) -> None:
     job = make_job()
-    pull = job.github.pull(job.start(fix_tests=CHECKED), {"other.txt": "new\n"})
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     job.github.faults.add("POST comments", drop="after")
     done = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
@@ -213,7 +213,7 @@ def test_a_review_comment_is_answered_in_its_thread(make_job: MakeJob) -> None:
 
 
 def test_a_rerun_edits_its_reply_in_the_thread_and_a_new_question_gets_a_new_one(make_job: MakeJob) -> None:
-    job = make_job(2 * WORK + [say("Nothing to do.")])
+    job = make_job([say("Once."), say("Twice."), say("Nothing to do.")])
     pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
     line = job.github.say_on_line(pull["number"], "ada", "/flue fix-tests this one", path="other.txt")
     again = job.github.say_on_line(pull["number"], "ada", "/flue fix-tests and that", path="other.txt")
@@ -267,13 +267,17 @@ def test_an_issue_is_answered_too(make_job: MakeJob) -> None:
     assert "Title: It is broken" in str(job.model.requests[0])
 
 
-def test_a_label_starts_the_agent_that_names_it(make_job: MakeJob) -> None:
+def test_a_label_starts_the_agent_that_names_it_on_the_head_of_the_event(make_job: MakeJob) -> None:
     job = make_job()
     pull = job.github.pull(job.start(fix_tests={"triggers": {"labels": ["flue:fix"]}}), {"other.txt": "new\n"})
+    head = pull["head"]["sha"]
     for label, conclusion in (("flue:fix", "success"), ("bug", "skipped")):
         payload = job.github.pulled(pull, "labeled", "ada", label={"name": label})
-        done = job.act(job.github.env("pull_request", payload))
+        environ = job.github.env("pull_request", payload)
+        pull["head"]["sha"] = "0" * 40  # somebody pushed meanwhile
+        done = job.act(environ)
         assert done.outputs["conclusion"] == conclusion, done.log
+        pull["head"]["sha"] = head
 
 
 def test_a_strangers_pull_request_spends_nothing_although_the_spec_lists_the_event(make_job: MakeJob) -> None:
@@ -303,7 +307,7 @@ def test_a_schedule_runs_and_has_no_comment(make_job: MakeJob) -> None:
 
 
 def test_a_dispatch_names_its_agent_and_what_to_do(make_job: MakeJob) -> None:
-    job = make_job()
+    job = make_job([say("Nothing to do.")])
     job.start(fix_tests={}, review={})
     payload = job.github.payload("ada", inputs={"agent": "fix-tests", "instruction": "count slowly"})
     done = job.act(job.github.env("workflow_dispatch", payload))
@@ -312,7 +316,7 @@ def test_a_dispatch_names_its_agent_and_what_to_do(make_job: MakeJob) -> None:
 
 
 def test_what_was_said_after_the_request_is_not_told(make_job: MakeJob) -> None:
-    job = make_job()
+    job = make_job([say("Nothing to do.")])
     pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
     job.github.say(pull["number"], "stranger", "early words", ago=300)
     hidden = job.github.say(pull["number"], "stranger", "hidden words", ago=300)
@@ -351,10 +355,10 @@ def test_a_person_has_so_many_requests_an_hour(make_job: MakeJob) -> None:
     assert job.model.requests == []
 
 
-@pytest.mark.parametrize(("runs", "conclusion"), [(3, "skipped"), (2, "success"), (None, "success")])
+@pytest.mark.parametrize(("runs", "conclusion"), [(3, "skipped"), (2, "no-op"), (None, "no-op")])
 def test_other_events_count_the_runs_of_the_workflow(make_job: MakeJob, runs: int | None, conclusion: str) -> None:
     """None: the job may not read them."""
-    job = make_job()
+    job = make_job([say("Nothing to do.")])
     pull = job.github.pull(job.start(fix_tests={"triggers": {"labels": ["flue:fix"]}}), {"other.txt": "new\n"})
     job.more["FLUE_CI_RATE_LIMIT"] = "2"
     if runs is not None:
@@ -370,7 +374,7 @@ def test_other_events_count_the_runs_of_the_workflow(make_job: MakeJob, runs: in
 
 def test_two_jobs_serve_a_fork_and_the_second_trusts_nothing(make_job: MakeJob) -> None:
     job = make_job()
-    work = job.start(fix_tests=CHECKED)
+    work = job.start(fix_tests={})
     pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     job.more["FLUE_CI_PUBLISH"] = "none"
@@ -397,7 +401,7 @@ def test_the_job_with_the_keys_answers_and_the_one_without_opens_the_pull_reques
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = make_job()
-    work = job.start(fix_tests={**CHECKED, "publish": {"changes": "pull-request", "comment": "new"}})
+    work = job.start(fix_tests={"publish": {"changes": "pull-request", "comment": "new"}})
     issue = job.github.issue()
     environ = job.github.env(
         "issue_comment", job.github.commented(issue, job.github.say(issue["number"], "ada", "/flue fix-tests"))
@@ -445,7 +449,9 @@ def test_a_saved_folder_cannot_take_the_rules_of_another_agent_or_the_place_of_a
     job = make_job()
     job.github.permissions["contents"] = "write"
     may_commit = {"publish": {"changes": "commit", "when": "always"}, "triggers": {"comment": "ship"}}
-    pull = job.github.pull(job.start(fix_tests=CHECKED, ship=may_commit), {"other.txt": "new\n"})
+    pull = job.github.pull(
+        job.start(fix_tests={"publish": {"changes": "none"}}, ship=may_commit), {"other.txt": "new\n"}
+    )
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     first = job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
     folder = Path(first.outputs["report-path"]).parent
@@ -478,7 +484,7 @@ def test_a_saved_folder_cannot_take_the_rules_of_another_agent_or_the_place_of_a
 def test_the_second_job_ends_by_the_conclusion_and_by_no_number_of_the_file(
     make_job: MakeJob, conclusion: str, number: object, code: int
 ) -> None:
-    job = make_job()
+    job = make_job([say("Nothing to do.")])
     pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "x\n"})
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     environ = job.github.env("issue_comment", job.github.commented(pull, comment))
@@ -498,7 +504,7 @@ def test_changes_are_committed_to_the_pull_request_and_only_where_the_job_may(ma
     """In one job without the right, and then by a second one that has it: as the two commits that the agent made."""
     commits = "echo changed > greeting.txt; git commit -qam 'Greet, fixes #3'; touch x; git add x; git commit -qm Add"
     job = make_job([bash(commits), say("I changed the greeting.")])
-    work = job.start(fix_tests=CHECKED | {"publish": {"changes": "commit", "commits": "keep"}})
+    work = job.start(fix_tests={"publish": {"changes": "commit", "commits": "keep"}})
     pull = job.github.pull(work, {"other.txt": "new\n"})
     before = pull["head"]["sha"]
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
@@ -522,16 +528,7 @@ def test_changes_are_committed_to_the_pull_request_and_only_where_the_job_may(ma
     assert (Path(first.outputs["report-path"]).parent / "commit-02.patch").read_text().count("diff --git") == 2
 
 
-def test_the_head_of_a_pull_request_is_pinned(make_job: MakeJob) -> None:
-    job = make_job()
-    pull = job.github.pull(job.start(fix_tests={"triggers": {"labels": ["go"]}}), {"other.txt": "new\n"})
-    payload = job.github.pulled(pull, "labeled", "ada", label={"name": "go"})
-    environ = job.github.env("pull_request", payload)
-    pull["head"]["sha"] = "0" * 40  # somebody pushed meanwhile
-    done = job.act(environ)
-    assert done.code == 0, done.log
-
-
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.job import Done, Job
-from tests.e2e.test_action import CHECKED, MakeJob, make_job
+from tests.e2e.test_action import MakeJob, make_job
 
 __all__ = ["make_job"]
 PASSING: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ LASTED = [(route, fault) for route, ends in ENDS.items() for fault in ends]
 
 
 def asked(job: Job) -> Done:
-    pull = job.github.pull(job.start(fix_tests=CHECKED), {"other.txt": "new\n"})
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     return job.act(job.github.env("issue_comment", job.github.commented(pull, comment)))
 
@@ -90,7 +90,7 @@ def test_a_fault_that_lasts_is_told_and_loses_nothing(make_job: MakeJob, route: 
 def test_a_comment_and_a_summary_that_both_fail_leave_the_folder_and_the_log(make_job: MakeJob) -> None:
     job = make_job()
     job.github.faults.add("POST comments", times=None, status=403)
-    pull = job.github.pull(job.start(fix_tests=CHECKED), {"other.txt": "new\n"})
+    pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
     comment = job.github.say(pull["number"], "ada", "/flue fix-tests")
     environ = job.github.env("issue_comment", job.github.commented(pull, comment))
     Path(environ["GITHUB_STEP_SUMMARY"]).write_text("")

@@ -14,7 +14,6 @@ import pytest
 
 from tests.e2e.conftest import MakeFlow
 from tests.e2e.flow import CANARIES, Flow, assert_ended, bash, counting, say
-from tests.support.fork_server import COMMAND
 from tests.support.messages_server import API_KEY, MessagesServer
 from tests.support.terminal import at_terminal
 
@@ -164,8 +163,8 @@ def test_a_dry_run_lists_what_would_be_asked(local: Flow, thief: MessagesServer)
 
 
 def ask(flow: Flow, answer: bytes, *more: str, **environment: str) -> tuple[int, str]:
-    command = (*COMMAND, "run", "count", "--sandbox", "local", "--out", str(flow.out), *more)
-    return at_terminal(command, env=flow.env() | environment, cwd=flow.repo, answer=answer)
+    arguments = ("run", "count", "--sandbox", "local", "--out", str(flow.out), *more)
+    return at_terminal(arguments, env=flow.env() | environment, cwd=flow.repo, answer=answer)
 
 
 def allowed(flow: Flow) -> Path:

@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
+from flue_ci.action.target import matches_branch
 from tests.e2e.flow import bash, say
 from tests.e2e.job import Done, Job
 from tests.support.e2b_server import E2BServer
 from tests.support.github_server import BOT, GitHubServer
 from tests.support.messages_server import MessagesServer
 
-WORK = [bash("cat other.txt; echo changed > greeting.txt"), say("I changed the greeting.")]
+WORK = [bash("cat other.txt"), say("I read it.")]  # changes are not the subject: without them a run costs a half less
 STALE = {"version": 1, "triggers": {"comment": "fix-tests"}, "prompt": "STALE BRANCH RULES"}
 MakeJob = Callable[[], Job]
+AT_NIGHT = pytest.mark.family(0)  # another run on the same way as the one beside it
 
 
 @pytest.fixture
@@ -82,12 +84,33 @@ def test_a_pull_request_to_a_stale_branch_gets_the_default_branchs_rules(make_jo
     pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
     pull["base"]["ref"] = "stale"
     done = comment_on(job, pull)
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
     assert "MAIN RULES" in told(job)
     assert "STALE" not in told(job)
 
 
-@pytest.mark.family(2)
+@pytest.mark.parametrize(
+    ("pattern", "branches"),
+    [
+        ("stale/*", ["stale/old", "stale/o"]),
+        ("stale/**", ["stale/old", "stale/o", "stale/old/x"]),
+        ("stale/old", ["stale/old"]),
+        ("refs/heads/stale/o", ["stale/o"]),
+        ("*", ["stale"]),
+        ("**", ["stale/old", "stale/o", "stale/old/x", "stale"]),
+        ("stale", ["stale"]),
+        ("tale/old", []),
+        ("STALE/*", []),
+        ("stale/*/x", ["stale/old/x"]),
+        ("stale.old", []),
+    ],
+)
+def test_which_branches_a_pattern_means(pattern: str, branches: list[str]) -> None:
+    there = ["stale/old", "stale/o", "stale/old/x", "stale"]
+    assert [branch for branch in there if matches_branch(branch, pattern)] == branches
+
+
+@pytest.mark.family(1)
 @pytest.mark.parametrize("listed", ["stale/*", "release/**\nstale/old", "x, stale/**"])
 def test_a_branch_that_the_workflow_lists_counts(make_job: MakeJob, listed: str) -> None:
     job = make_job()
@@ -97,11 +120,11 @@ def test_a_branch_that_the_workflow_lists_counts(make_job: MakeJob, listed: str)
     pull["base"]["ref"] = "stale/old"
     job.more["FLUE_CI_TRUSTED_BRANCHES"] = listed
     done = comment_on(job, pull)
-    assert done.outputs.get("conclusion") == "success", (done.code, done.log)
+    assert done.outputs.get("conclusion") == "no-op", (done.code, done.log)
     assert "STALE BRANCH RULES" in told(job)
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("listed", ["stale", "*", "stale/o", "tale/old", "STALE/*", "stale/*/x"])
 def test_a_pattern_means_no_other_branch(make_job: MakeJob, listed: str) -> None:
     job = make_job()
@@ -111,10 +134,11 @@ def test_a_pattern_means_no_other_branch(make_job: MakeJob, listed: str) -> None
     pull["base"]["ref"] = "stale/old"
     job.more["FLUE_CI_TRUSTED_BRANCHES"] = listed
     done = comment_on(job, pull)
-    assert done.outputs.get("conclusion") == "success", (done.code, done.log)
+    assert done.outputs.get("conclusion") == "no-op", (done.code, done.log)
     assert "STALE" not in told(job)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("event", ["base_ref_changed", "automatic_base_change_succeeded"])
 def test_a_base_that_was_changed_after_the_request_is_refused(make_job: MakeJob, event: str) -> None:
     job = make_job()
@@ -123,7 +147,7 @@ def test_a_base_that_was_changed_after_the_request_is_refused(make_job: MakeJob,
     job.more["FLUE_CI_TRUSTED_BRANCHES"] = "stale"
     pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
     pull["base"]["ref"] = "stale"
-    for _ in range(230):  # several pages of what happened before
+    for _ in range(110):  # several pages of what happened before
         job.github.happened(pull["number"], "renamed", ago=600)
     job.github.happened(pull["number"], event, ago=30)
     assert_refused(job, comment_on(job, pull), "the base of the pull request was changed after the request")
@@ -134,7 +158,7 @@ def test_a_base_that_was_changed_before_the_request_is_what_was_asked_for(make_j
     pull = job.github.pull(job.start(fix_tests={}), {"other.txt": "new\n"})
     job.github.happened(pull["number"], "base_ref_changed", ago=600)
     done = comment_on(job, pull)
-    assert done.outputs.get("conclusion") == "success", (done.code, done.log)
+    assert done.outputs.get("conclusion") == "no-op", (done.code, done.log)
 
 
 def test_when_the_changes_of_the_base_cannot_be_read_a_listed_branch_does_not_count(make_job: MakeJob) -> None:
@@ -146,11 +170,11 @@ def test_when_the_changes_of_the_base_cannot_be_read_a_listed_branch_does_not_co
     pull["base"]["ref"] = "stale"
     job.github.faults.add("GET events", status=403)
     done = comment_on(job, pull)
-    assert done.outputs.get("conclusion") == "success", (done.code, done.log)
+    assert done.outputs.get("conclusion") == "no-op", (done.code, done.log)
     assert "STALE" not in told(job)
 
 
-@pytest.mark.parametrize("trusted", ["", "main, base"])
+@pytest.mark.parametrize("trusted", [pytest.param("", marks=AT_NIGHT), "main, base"])
 def test_the_base_is_that_of_the_payload(make_job: MakeJob, trusted: str) -> None:
     job = make_job()
     work = job.start(fix_tests={"prompt": "MAIN RULES", "triggers": {"labels": ["go"]}})
@@ -159,7 +183,7 @@ def test_the_base_is_that_of_the_payload(make_job: MakeJob, trusted: str) -> Non
     pull = job.github.pull(work, {"other.txt": "new\n"}, author="stranger", fork=True)
     environ = job.github.env("pull_request_target", job.github.pulled(pull, "labeled", "ada", label={"name": "go"}))
     pull["base"]["ref"] = "stale"  # after the event
-    assert job.act(environ).outputs["conclusion"] == "success"
+    assert job.act(environ).outputs["conclusion"] == "no-op"
     assert "STALE" not in told(job)
 
 
@@ -181,20 +205,22 @@ def test_an_event_about_a_commit_works_on_it_by_the_default_branchs_rules(make_j
     if event in actions:
         payload["action"] = actions[event]
     done = job.act(job.github.env(event, payload, sha=sha, ref=ref))
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
     assert "MAIN RULES" in told(job)
     assert "STALE" not in told(job)
     assert json.loads(Path(done.outputs["report-path"]).read_text())["trigger"]["head_sha"] == sha
 
 
-@pytest.mark.parametrize(("listed", "counts"), [("release/*", True), ("", False), ("main", False)])
+@pytest.mark.parametrize(
+    ("listed", "counts"), [("release/*", True), pytest.param("", False, marks=AT_NIGHT), ("main", False)]
+)
 def test_a_push_to_a_branch_that_the_workflow_lists(make_job: MakeJob, listed: str, counts: bool) -> None:
     job = make_job()
     work = job.start(fix_tests={"prompt": "MAIN RULES", "triggers": {"events": ["push"]}})
     sha = branch(job, work, "release/1", STALE | {"triggers": {"events": ["push"]}})
     job.more["FLUE_CI_TRUSTED_BRANCHES"] = listed
     done = job.act(job.github.env("push", job.github.payload("ada"), sha=sha, ref="refs/heads/release/1"))
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
     assert ("STALE BRANCH RULES" in told(job)) == counts
 
 
@@ -211,7 +237,7 @@ def test_what_is_pushed_after_the_request_is_not_worked_on(make_job: MakeJob, fo
     asked = pull["head"]["sha"]
     job.github.push(work, pull, {"other.txt": "PUSHED LATER\n"}, force=force)
     done = comment_on(job, pull)
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
     assert "WHEN ASKED" in told(job)
     assert "PUSHED LATER" not in told(job)
     report = json.loads(Path(done.outputs["report-path"]).read_text())
@@ -239,19 +265,18 @@ def test_where_nobody_knows_the_head_a_fork_is_refused_and_an_own_branch_says_so
     if fork:
         assert_refused(job, done, "Ask again with `/flue fix-tests @SHA`.")
     else:
-        assert done.outputs["conclusion"] == "success", done.log
+        assert done.outputs["conclusion"] == "no-op", done.log
         assert "cannot be found out" in json.loads(Path(done.outputs["report-path"]).read_text())["notes"][0]
 
 
-@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("ago", "is_named", "rewritten", "known"),
     [
         (600, True, False, True),
         (60, True, False, False),  # the second of the request: nobody knows which was first
-        (5, True, False, False),
-        (7200, True, False, False),  # older than the pull request
-        (600, False, False, False),
+        pytest.param(5, True, False, False, marks=AT_NIGHT),
+        pytest.param(7200, True, False, False, marks=AT_NIGHT),  # older than the pull request
+        pytest.param(600, False, False, False, marks=AT_NIGHT),
         (600, True, True, False),
     ],
 )
@@ -266,7 +291,7 @@ def test_a_check_suite_that_is_older_than_the_request_shows_the_head(
     if rewritten:
         job.github.happened(pull["number"], "head_ref_force_pushed", ago=300)
     done = comment_on(job, pull)
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
     notes = json.loads(Path(done.outputs["report-path"]).read_text())["notes"]
     assert any("cannot be found out" in note for note in notes) != known
 
@@ -274,7 +299,7 @@ def test_a_check_suite_that_is_older_than_the_request_shows_the_head(
 @pytest.mark.parametrize(
     ("change", "conclusion"),
     [
-        ({}, "success"),
+        ({}, "no-op"),
         ({"head_branch": "another"}, "skipped"),
         ({"head_repository": {"id": 78}}, "skipped"),
         ({"created_at": "2999-01-01T00:00:00Z"}, "skipped"),
@@ -323,7 +348,7 @@ def test_a_commit_that_was_checked_as_something_else_is_not_the_head_that_was_as
     assert "PUSHED LATER" not in told(job)
 
 
-@pytest.mark.parametrize("digits", [40, 7, 12])
+@pytest.mark.parametrize("digits", [pytest.param(40, marks=AT_NIGHT), 7, pytest.param(12, marks=AT_NIGHT)])
 def test_a_commit_that_the_request_names_is_worked_on(make_job: MakeJob, digits: int) -> None:
     job = make_job()
     work = job.start(fix_tests={})
@@ -332,7 +357,7 @@ def test_a_commit_that_the_request_names_is_worked_on(make_job: MakeJob, digits:
     sha = pull["head"]["sha"]
     job.github.push(work, pull, {"other.txt": "PUSHED LATER\n"})
     done = comment_on(job, pull, f"/flue fix-tests @{sha[:digits].upper()} only the parser")
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
     assert "LOOKED AT" in told(job)
     assert "PUSHED LATER" not in told(job)
     assert "only the parser" in told(job)
@@ -414,12 +439,13 @@ def test_an_agent_without_forks_runs_for_none_whatever_the_event(make_job: MakeJ
         suite = {"head_sha": sha, "head_branch": None if fork else pull["head"]["ref"]}
         payload = job.github.payload("ada", action="completed", check_suite=suite)
     done = job.act(job.github.env(event, payload))
-    assert done.outputs["conclusion"] == ("skipped" if fork else "success"), done.log
+    assert done.outputs["conclusion"] == ("skipped" if fork else "no-op"), done.log
     assert ("`triggers.forks`" in done.log) == fork
     assert len(job.github.ours()) == (not fork or "comment" in event), "whoever asked gets an answer"
     assert (job.model.requests == []) == fork
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("words", ["/flue review", "/flue review now", "/flue reviw", "/flue deploy it", "/flue ship"])
 def test_the_workflows_agent_is_not_started_by_words_that_name_another(make_job: MakeJob, words: str) -> None:
     job = make_job()
@@ -468,7 +494,7 @@ def test_a_bot_that_a_spec_names_can_ask(make_job: MakeJob, bots: list[str], pas
     environ = bot_comment(job, "renovate[bot]", {"triggers": {"comment": "fix-tests", "bots": bots}})
     assert job.gate(environ).outputs["proceed"] == passes
     done = job.act(environ)
-    assert (done.outputs["conclusion"] == "success") == runs, done.log
+    assert (done.outputs["conclusion"] == "no-op") == runs, done.log
     assert (job.model.requests != []) == runs
 
 
@@ -482,6 +508,7 @@ def test_a_comment_of_our_own_app_asks_for_nothing_whoever_is_named(make_job: Ma
     assert job.model.requests == []
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("kind", [None, "", "Mannequin", "Organization", "user"])
 def test_an_account_that_is_not_known_to_be_a_person_is_none(make_job: MakeJob, kind: str | None) -> None:
     job = make_job()
@@ -492,7 +519,7 @@ def test_an_account_that_is_not_known_to_be_a_person_is_none(make_job: MakeJob, 
     assert job.model.requests == []
 
 
-@pytest.mark.parametrize(("role", "conclusion"), [("release-manager", "success"), ("release", "skipped")])
+@pytest.mark.parametrize(("role", "conclusion"), [("release-manager", "no-op"), ("release", "skipped")])
 def test_a_custom_role_can_be_named(make_job: MakeJob, role: str, conclusion: str) -> None:
     job = make_job()
     triggers = {"comment": "fix-tests", "roles": ["admin", "release-manager"]}
@@ -544,7 +571,7 @@ def test_the_address_of_the_jobs_own_environment_needs_no_entry(make_job: MakeJo
     agent = {"model": {"name": "claude-sonnet-5-5", "base_url": f"{job.model.url}/"}}
     pull = job.github.pull(job.start(fix_tests=agent), {"other.txt": "new\n"})
     done = comment_on(job, pull)
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
 
 
 # What stands in the prompt
@@ -560,7 +587,7 @@ def test_what_strangers_wrote_is_marked_in_the_prompt(make_job: MakeJob) -> None
     job.github.activities = []
     job.github.pushed(pull, pull["head"]["sha"], ago=3600)
     done = comment_on(job, pull)
-    assert done.outputs["conclusion"] == "success", done.log
+    assert done.outputs["conclusion"] == "no-op", done.log
     first = job.model.requests[0].json
     texts = [json.dumps(first["system"]), json.dumps(first["messages"])]
     outside = re.sub(r"<untrusted .*?</untrusted>", "", " ".join(texts), flags=re.DOTALL)

@@ -21,6 +21,8 @@ from flue_ci.forges.github.app import make_proof
 from tests.support.github_app import APP_ID, INSTALLATION, private_key
 from tests.support.github_server import TOKEN, GitHubServer
 
+# npm and a description of 12 MB take seconds, and what they prove concerns tests alone.
+pytestmark = pytest.mark.family(0)
 PACKAGE = "@octokit/openapi@23.0.2"
 JSON = dict[str, Any]
 ON_LINE = {"path": "y.txt", "line": 1, "side": "RIGHT", "body": "here"}

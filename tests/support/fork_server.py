@@ -10,6 +10,7 @@ any more.
 
 from __future__ import annotations
 
+import ast
 import atexit
 import ctypes
 import gc
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import pkgutil
+import re
 import select
 import signal
 import socket
@@ -39,7 +41,9 @@ COMMAND = (sys.executable, "-P", "-m", "flue_ci")  # a real start
 _PR_SET_CHILD_SUBREAPER = 36
 # What packages import when they are first used; without these, each command would. Only a matter of speed.
 _IMPORTED_LATE = (
+    "_strptime",
     "anyio._backends._asyncio",
+    "concurrent.futures.thread",
     "h2.connection",
     "httpcore2",
     "jinja2.meta",
@@ -47,6 +51,10 @@ _IMPORTED_LATE = (
     "jsonschema",
     "opentelemetry.metrics",
     "opentelemetry.propagate",
+    "rich._emoji_codes",
+)
+_EXPRESSION = re.compile(
+    r"""\bre\.(?:match|search|sub|fullmatch|findall|finditer|split)\(\s*(r?b?"(?:[^"\\\n]|\\.)*"),"""
 )
 
 
@@ -148,14 +156,17 @@ class ForkServer:
         cwd: Path,
         stdout: int,
         stderr: int,
+        stdin: int | None = None,
         program: Sequence[str] = (),
     ) -> Process:
-        """`flue-ci ARGUMENTS` in a fork; or a real start of `program` with these arguments, where one is named."""
+        """`flue-ci ARGUMENTS` in a fork; or a real start of `program` with these arguments, where one is named.
+        Without `stdin` there is nothing to be read."""
         request = {"program": [*program], "arguments": [*arguments], "env": dict(env), "cwd": str(cwd)}
         reading, writing = os.pipe()
         try:
             with self._lock:
-                socket.send_fds(self._socket, [json.dumps(request).encode()], [stdout, stderr, writing])
+                streams = [stdout, stderr, *([] if stdin is None else [stdin])]
+                socket.send_fds(self._socket, [json.dumps(request).encode()], [writing, *streams])
         finally:
             os.close(writing)
         return Process(reading)
@@ -202,7 +213,7 @@ def fork_server() -> ForkServer:
 
 def _serve(connection: socket.socket) -> None:
     while True:
-        data, fds, _, _ = socket.recv_fds(connection, 1_000_000, 3)
+        data, fds, _, _ = socket.recv_fds(connection, 1_000_000, 4)
         _reap()
         if not data:
             _kill_all()
@@ -249,7 +260,7 @@ def _exit_with(function: Callable[[], object]) -> NoReturn:
 def _launch(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
     """Starts the command, and writes two lines to its client: the launcher's and the command's process id, and in the
     end the command's exit code."""
-    *streams, status = fds
+    status, *streams = fds
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children of this process
     command = os.fork()
     if not command:
@@ -276,7 +287,7 @@ def _become(request: dict[str, Any], streams: Sequence[int], status: int) -> Non
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL if request["program"] else signal.default_int_handler)
     os.chdir(request["cwd"])
-    for number, fd in enumerate(streams, 1):
+    for number, fd in zip((1, 2, 0), streams, strict=False):
         os.dup2(fd, number)
     os.write(status, f"{os.getppid()} {os.getpid()}\n".encode())
     os.closerange(3, 1_024)
@@ -319,8 +330,16 @@ def _make_what_is_made_once() -> None:
                 if hasattr(value, "cache_info") and not inspect.signature(value).parameters:
                     with suppress(Exception):
                         value()
+                if hasattr(value, "model_rebuild"):  # pydantic completes some models when they are first used
+                    with suppress(Exception):
+                        value.model_rebuild()
+            for expression in _EXPRESSION.findall(Path(module.__file__ or os.devnull).read_text()):
+                with suppress(Exception):
+                    re.compile(ast.literal_eval(expression))  # which `re` remembers
     with suppress(Exception):
         importlib.import_module("flue_ci.safety.redact").Redactor(["a secret of nobody"])("some words")
+    with suppress(Exception):
+        importlib.import_module("rich.cells").cell_len("…")  # of a table that it reads then
     with suppress(Exception):  # pydantic makes a model's validator when it is first used
         importlib.import_module("flue_ci.spec.load").load_spec(Path("warm.yml"), b"version: 1\nprompt: '{{ title }}'\n")
 

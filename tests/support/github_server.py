@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import gzip
 import http.server
 import json
 import os
@@ -676,17 +677,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if authorization and authorization != f"Basic {wanted}":
             self._send(401, b"", {"WWW-Authenticate": 'Basic realm="GitHub"'})
             return
+        query = urlsplit(self.path).query
+        repository, _, service = path.removeprefix("/").partition(".git/")
+        protocol = self.headers.get("Git-Protocol", "")
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        folder = self.server.root / f"{repository}.git"
+        if protocol == "version=2" and folder.is_dir() and service == "git-upload-pack":
+            self._send(200, _upload_pack(folder, body), {"Content-Type": "application/x-git-upload-pack-result"})
+            return
+        if protocol == "version=2" and folder.is_dir() and (service, query) == ("info/refs", "service=git-upload-pack"):
+            config = (folder / "config").read_bytes()
+            kind = {"Content-Type": "application/x-git-upload-pack-advertisement"}
+            self._send(200, _abilities(config, folder), kind)
+            return
         environment = {
             "PATH": os.environ["PATH"],
             "GIT_PROJECT_ROOT": str(self.server.root),
             "GIT_HTTP_EXPORT_ALL": "1",
             "REQUEST_METHOD": self.command,
             "PATH_INFO": path,
-            "QUERY_STRING": urlsplit(self.path).query,
+            "QUERY_STRING": query,
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "CONTENT_LENGTH": str(len(body)),
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "HTTP_GIT_PROTOCOL": protocol,
         }
         done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
         head, _, rest = done.stdout.partition(b"\r\n\r\n")
@@ -791,6 +805,23 @@ def _template(files: tuple[tuple[str, str], ...]) -> Path:
     _commit(work, dict(files), "start")
     shutil.copy(work / ".git/refs/heads/main", served / "refs/heads/main")
     return folder
+
+
+def _upload_pack(folder: Path, request: bytes, *options: str) -> bytes:
+    """What a fetch is answered, as git's own `http-backend` does it, of which it is two processes less."""
+    environment = {"PATH": os.environ["PATH"], "GIT_PROTOCOL": "version=2"}
+    command = ["git", "upload-pack", "--stateless-rpc", *options, str(folder)]
+    return subprocess.run(command, input=request, env=environment, capture_output=True, check=False).stdout
+
+
+_ABILITIES: dict[bytes, bytes] = {}
+
+
+def _abilities(config: bytes, folder: Path) -> bytes:
+    """What a fetch is told first: the same of all repositories with the same configuration."""
+    if config not in _ABILITIES:
+        _ABILITIES[config] = _upload_pack(folder, b"", "--advertise-refs")
+    return _ABILITIES[config]
 
 
 def _commit(work: Path, files: dict[str, str], message: str) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import pty
 import select
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.support.fork_server import fork_server
 
 SECONDS = 60.0
 PROMPT = b"[y/N]"
 
 
-def at_terminal(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, answer: bytes = b"") -> tuple[int, str]:
-    """The exit code and all that was shown. `answer` is typed once, at the prompt; 0x04 is the end of the input."""
+def at_terminal(arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, answer: bytes = b"") -> tuple[int, str]:
+    """The exit code of `flue-ci ARGUMENTS` and all that was shown. `answer` is typed once, at the prompt; 0x04 is the
+    end of the input."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command, env=dict(env), cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    )
+    process = fork_server().start(arguments, env=env, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown, end = b"", time.monotonic() + SECONDS
     try:
@@ -37,5 +37,4 @@ def at_terminal(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, an
         return process.wait(max(end - time.monotonic(), 1)), shown.decode(errors="replace")
     finally:
         process.kill()
-        process.wait()
         os.close(ours)
