@@ -74,7 +74,7 @@ async def collect_other_work(
         elif len(works) == MAX_PATCHES:
             surplus.append(candidate.label)
         else:
-            name = _file_name(candidate.label, (work.name for work in works))
+            name = file_name(candidate.label, (work.name for work in works))
             works.append(OtherWork(label=candidate.label, name=name, changes=changes))
     if surplus or rest:
         count, names = len(surplus) + rest, first_few(surplus or ["…"], 3)
@@ -152,7 +152,7 @@ async def _is_contained(source: Source, changes: ChangeSet, result: str) -> bool
     return paths.isdisjoint(entry.path for entry in await changed_entries(source, result, changes.tree))
 
 
-def _file_name(label: str, existing: Iterable[str]) -> str:
+def file_name(label: str, existing: Iterable[str]) -> str:
     """`label` reduced to `[a-z0-9-]`, with a number where another one has the same."""
     name = re.sub(r"[^a-z0-9]+", "-", label.removeprefix("branch ").lower()).strip("-")[:50].strip("-") or "branch"
     names, number, unique = set(existing), 1, name
