@@ -200,7 +200,6 @@ def _plan(
         ),
         verify=VerifyPlan(where=spec.verification.where, setup_again=spec.verification.setup == "after"),
         secrets=spec.sandbox.visible_secrets,
-        wants_changes=spec.publish.changes != "none",
         trigger=inputs.trigger,
         publish=publishing(spec),
     )
