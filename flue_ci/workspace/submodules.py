@@ -12,8 +12,8 @@ from flue_ci.core.ports import Sandbox
 from flue_ci.core.text import first_few, one_line
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
+from flue_ci.workspace.agent_history import file_name
 from flue_ci.workspace.collect import collect
-from flue_ci.workspace.other_work import file_name
 from flue_ci.workspace.upload import Workspace
 from flue_ci.workspace.verify import subtract_setup_changes
 
