@@ -176,7 +176,7 @@ def _plan(
     skills: tuple[Skill, ...],
 ) -> RunPlan:
     prompt = _prompt_parts(spec, inputs, instruction, secrets, skills)
-    timeout = spec.sandbox.timeout
+    timeout, folder = spec.sandbox.timeout, inputs.trusted_folder
     request = SandboxRequest(
         template=spec.sandbox.template,
         max_seconds=timeout,
@@ -191,7 +191,7 @@ def _plan(
         agent=spec.name,
         instruction=instruction,
         model=spec.model.name,
-        spec=_display_path(spec_path, inputs.trusted_folder),
+        spec=spec_path.relative_to(folder).as_posix() if spec_path.is_relative_to(folder) else str(spec_path),
         prompt=prompt,
         request=request,
         setup=_setup_commands(spec.sandbox.setup, timeout),
@@ -200,7 +200,6 @@ def _plan(
         ),
         verify=VerifyPlan(where=spec.verification.where, setup_again=spec.verification.setup == "after"),
         secrets=spec.sandbox.visible_secrets,
-        wants_changes=spec.publish.changes != "none",
         trigger=inputs.trigger,
         publish=publishing(spec),
     )
@@ -356,7 +355,3 @@ def secrets_hint(github: GitHubSettings, keys: Sequence[str], secrets: Sequence[
 def _guidance(repo: Path) -> tuple[str, tuple[str, ...]]:
     """AGENTS.md, and a note when people who review it do not see all of it."""
     return visible_text(read_repository_file(repo, repo / "AGENTS.md", 4 * GUIDANCE_CHARS), "AGENTS.md")
-
-
-def _display_path(path: Path, repo: Path) -> str:
-    return path.relative_to(repo).as_posix() if path.is_relative_to(repo) else str(path)

@@ -55,7 +55,7 @@ HOMES = {
     "markupsafe": ("report.page",),
     "pygments": ("report.page",),
     "jsonschema": ("spec.result_schema", "testing"),
-    "pydantic": ("spec.schema", "spec.parts", "spec.publish_schema", "spec.repository_config", "report.report"),
+    "pydantic": ("spec.schema", "spec.parts", "spec.repository_config", "report.report"),
     "pydantic_core": ("spec.parts",),
     "rich": ("terminal",),
     "click": ("cli", "__main__"),

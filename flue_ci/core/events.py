@@ -129,9 +129,7 @@ class CommandEnded:
     known: bool = True
 
 
-StageEvent = StageStarted | StageEnded
-TurnEvent = Prompt | TurnStarted | TextDelta | TurnRestarted | TurnEnded
-ToolEvent = ToolStarted | ToolEnded | ProposalMade
+TurnEvent = Prompt | TurnStarted | TextDelta | TurnRestarted | TurnEnded | ToolStarted | ToolEnded | ProposalMade
 CommandEvent = CommandStarted | CommandOutput | CommandEnded
-ProgressEvent = StageEvent | Notice | TurnEvent | ToolEvent | ConversationEnded | CommandEvent
+ProgressEvent = StageStarted | StageEnded | Notice | TurnEvent | ConversationEnded | CommandEvent
 Observer = Callable[[ProgressEvent], None]

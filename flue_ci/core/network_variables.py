@@ -20,7 +20,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 _PROXIES = ("HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
 _AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # each a file for everything
 _HOST_AND_PORT = re.compile(r"(?:[a-z]+://)?[^:\[\]]*(?::[0-9]{1,5})?")
-_ADDRESS = re.compile(r"(?:[a-zA-Z0-9+.-]+://)?(?:.*@)?([^/?#]*)")
+_ADDRESS = re.compile(r"(?:[a-zA-Z0-9+.-]+://)?(?:.*@)?([^/?#]*)")  # host and port, without credentials
 # As `ssl`, pyqwest and git's two TLS libraries say it.
 _CERTIFICATE_FAULT = re.compile(
     r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate|certificate verif\w+ failed|SSL certificate problem"
@@ -116,7 +116,7 @@ def proxy_of(url: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     value = _either(environ, f"{parts.scheme}_proxy") or _either(environ, "all_proxy")
     for name in _PROXIES:
         if value and environ.get(name) == value:
-            return name, _without_credentials(value)
+            return name, _ADDRESS.findall(value)[0]
     return None
 
 
@@ -128,11 +128,6 @@ def passwords(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _either(environ: Mapping[str, str], name: str) -> str:
     return environ.get(name) or environ.get(name.upper(), "")
-
-
-def _without_credentials(value: str) -> str:
-    match = _ADDRESS.match(value)
-    return match[1] if match else ""
 
 
 def _authority_hint(text: str, environ: Mapping[str, str]) -> str:

@@ -53,21 +53,17 @@ async def fetch_lfs_files(
         reason = "this checkout lacks the content and has no repository on the forge (git lfs pull brings them)"
         problems |= {each.oid: reason for each in missing}
     elif missing and remote:
-        problems |= await _download(remote, missing, folder)
+        try:
+            problems |= await download(remote, missing, folder)
+        except FlueError as error:
+            reason = one_line(f"{error} ({error.hint})".removesuffix(" ()"), 300)
+            problems |= {each.oid: reason for each in missing}
     files = tuple(
         LfsFile(path=pointer.path, mode=pointer.mode, oid=pointer.oid, content=folder / pointer.oid)
         for pointer in sorted(pointers, key=lambda pointer: pointer.path)
         if pointer.oid not in problems
     )
     return files, list(_notes(pointers, problems))
-
-
-async def _download(remote: Remote, missing: list[LfsPointer], folder: Path) -> Mapping[str, str]:
-    try:
-        return await download(remote, missing, folder)
-    except FlueError as error:
-        reason = one_line(f"{error} ({error.hint})".removesuffix(" ()"), 300)
-        return {each.oid: reason for each in missing}
 
 
 def _notes(pointers: Iterable[LfsPointer], problems: Mapping[str, str]) -> Iterable[str]:

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from flue_ci.core.proposals import ProposalRules
 from flue_ci.report.report import NewPullRequest, Publishing, Trigger
-from flue_ci.spec.publish_schema import MAX_REVIEW_COMMENTS, PUSHES
-from flue_ci.spec.schema import AgentSpec
+from flue_ci.spec.schema import MAX_REVIEW_COMMENTS, PUSHES, AgentSpec
 
 
 def publishing(spec: AgentSpec) -> Publishing:

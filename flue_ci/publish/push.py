@@ -17,7 +17,7 @@ from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_report, secret_in
 from flue_ci.report.folder import load_commits
 from flue_ci.report.report import Report
-from flue_ci.workspace.own_commits import MAX_COMMITS
+from flue_ci.workspace.agent_history import MAX_COMMITS
 from flue_ci.workspace.tree_entries import MAX_BLOBS, MAX_BYTES, blobs_to_send, linked_places, tree_entries
 from flue_ci.workspace.verify import verify_patch
 

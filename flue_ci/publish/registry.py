@@ -4,7 +4,7 @@ from flue_ci.core.registry import Registry
 from flue_ci.publish.ask import AskPublisher
 from flue_ci.publish.publisher import Publisher, PublishTarget
 from flue_ci.report.report import Publishing
-from flue_ci.spec.publish_schema import OTHER_PUBLISHERS, PUSHES
+from flue_ci.spec.schema import OTHER_PUBLISHERS, PUSHES
 
 PUBLISHERS = Registry(
     kind="publisher",

@@ -30,8 +30,7 @@ from flue_ci.run.references import find_references
 from flue_ci.run.state import RunState, make_report
 from flue_ci.run.verification import CleanSandbox, can_become_root
 from flue_ci.safety.redact import added_lines
-from flue_ci.workspace.other_work import collect_other_work, summarize
-from flue_ci.workspace.own_commits import collect_commits
+from flue_ci.workspace.agent_history import collect_commits, collect_other_work, summarize
 from flue_ci.workspace.place import place_skills
 from flue_ci.workspace.submodules import submodule_works
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings

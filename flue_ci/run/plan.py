@@ -158,7 +158,6 @@ class RunPlan:
     checks: tuple[HostCommand, ...] = ()
     verify: VerifyPlan = field(default_factory=VerifyPlan)
     secrets: tuple[str, ...] = ()
-    wants_changes: bool = True
     trigger: Trigger | None = None
     publish: Publishing = field(default_factory=Publishing)
 

@@ -149,7 +149,7 @@ def make_report(run: RunState) -> Report:
             checks=run.checks,
             changed_files=len(run.changes.files) if run.changes else 0,
             place=describe_place(run.verification),
-            wants_changes=plan.wants_changes,
+            wants_changes=plan.publish.changes != "none",
             failure=failure.message if failure else "",
             failure_code=run.failure_code,
             signal=run.signal,

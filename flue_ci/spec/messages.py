@@ -39,7 +39,8 @@ def describe_error(error: Mapping[str, Any], document: Document) -> Diagnostic:
         return _describe_pattern(path, value, from_file_name=path == ("name",) and path not in document.locations)
     if kind in _BOUNDS:
         comparison, name = _BOUNDS[kind]
-        return Diagnostic(message=f"must be {comparison} {_format_bound(context[name], path)}")
+        bound = f"{context[name]:g}s" if path[-1:] == ("timeout",) else f"{context[name]:,.10g}"
+        return Diagnostic(message=f"must be {comparison} {bound}")
     if kind == "string_too_long":
         return Diagnostic(message=f"longer than {context['max_length']} characters")
     if kind == "too_long":
@@ -74,10 +75,6 @@ def _describe_pattern(path: KeyPath, value: object, *, from_file_name: bool) -> 
         hint = "small letters, digits and -, at most 64, such as fix-tests"
         return Diagnostic(message=f"`{text}` is not a name", hint=hint)
     return Diagnostic(message=f"`{text}` does not have the right form", hint=f"such as {_example(path)}")
-
-
-def _format_bound(limit: float, path: KeyPath) -> str:
-    return f"{limit:g}s" if path[-1:] == ("timeout",) else f"{limit:,.10g}"
 
 
 def _describe_value(value: object) -> str:

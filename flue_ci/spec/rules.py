@@ -37,20 +37,17 @@ _TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9_.-]{1,100}")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
 
 Rule = Callable[[AgentSpec, Problems], None]
+Check = Callable[[str], Diagnostic | None]
 
 
 def _check_each(
-    path: KeyPath, names: Sequence[str], noun: str, problems: Problems, flaw: Callable[[str], Diagnostic | None]
+    path: KeyPath, names: Sequence[str], noun: str, problems: Problems, flaw: Check = lambda _: None
 ) -> None:
     """Each item of a list stands in it once, and `flaw` finds nothing wrong with it."""
     for index, name in enumerate(names):
         if name in names[:index]:
             problems.add((*path, index), f"the {noun} `{one_line(name, 60)}` is listed twice")
         problems.add_flaw((*path, index), flaw(name))
-
-
-def _no_flaw(_: str) -> None:
-    """For items that are right when their type is."""
 
 
 def _label_flaw(label: str) -> Diagnostic | None:
@@ -125,7 +122,7 @@ def triggers(spec: AgentSpec, problems: Problems) -> None:
         problems.add((*path, "comment"), message, "choose another word")
     _check_each((*path, "events"), spec.triggers.events, "event", problems, event_flaw)
     _check_each((*path, "labels"), spec.triggers.labels, "label", problems, _label_flaw)
-    _check_each((*path, "roles"), spec.triggers.roles, "role", problems, _no_flaw)
+    _check_each((*path, "roles"), spec.triggers.roles, "role", problems)
     if not spec.triggers.roles:
         problems.add((*path, "roles"), "with no role nobody may start it", "leave it out for the default")
     for index, login in enumerate(spec.triggers.bots):
@@ -147,13 +144,13 @@ def names(spec: AgentSpec, problems: Problems) -> None:
 def hosts(spec: AgentSpec, problems: Problems) -> None:
     """The hosts of both phases of the network, and those from which submodules come."""
     network, submodules = spec.sandbox.network, spec.workspace.submodules
-    lists: list[tuple[KeyPath, object, str]] = [
+    egresses: list[tuple[KeyPath, object, str]] = [
         (("sandbox", "network", "setup"), network.setup, "write none"),
         (("sandbox", "network", "agent"), network.agent, "write none"),
     ]
     if isinstance(submodules, SubmodulesSpec):
-        lists.append((("workspace", "submodules", "hosts"), submodules.hosts, "write `submodules: true`"))
-    for path, names, hint in lists:
+        egresses.append((("workspace", "submodules", "hosts"), submodules.hosts, "write `submodules: true`"))
+    for path, names, hint in egresses:
         if isinstance(names, tuple):
             if not names:
                 problems.add(path, "an empty list of hosts", hint)
@@ -229,7 +226,7 @@ def verify(spec: AgentSpec, problems: Problems) -> None:
 
 def lists(spec: AgentSpec, problems: Problems) -> None:
     """Tools and skills."""
-    _check_each(("tools",), spec.tools, "tool", problems, _no_flaw)
+    _check_each(("tools",), spec.tools, "tool", problems)
     if not spec.tools:
         problems.add(("tools",), "must not be empty", "leave it out for all of them")
     if not isinstance(spec.skills, str):

@@ -10,18 +10,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    PrivateAttr,
-    Strict,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, Strict, ValidationError, WithJsonSchema
 
 from flue_ci.agent.tools.registry import TOOLS
 from flue_ci.core.ports import Effort, Prices, Thinking
+from flue_ci.core.registry import Registry
 from flue_ci.core.text import AGENT_NAME, parse_duration
 from flue_ci.gate.event import event_names
 from flue_ci.models.registry import DEFAULT_MODEL, DEFAULT_PROVIDER, MODELS, NOT_SUPPORTED_YET
@@ -38,13 +31,17 @@ from flue_ci.spec.parts import (
     names_schema,
     or_name,
 )
-from flue_ci.spec.publish_schema import PublishSpec, RepairSpec
 from flue_ci.spec.values import ROLES, is_custom_role
 from flue_ci.spec.yaml_document import Document
 
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 NAME = rf"^{AGENT_NAME}$"
 MAX_SECONDS = 86_400.0
+OTHER_PUBLISHERS = Registry(kind="publisher", group="flue_ci.publishers", built_in={})  # those of other packages
+PUSHES = ("commit", "pull-request")  # what of `publish.changes` writes to a branch
+DEFAULT_BRANCH_NAME = "flue/{agent}-{number}-{slug}"
+MAX_REVIEW_COMMENTS = 30  # in one review
+MAX_PROPOSALS = 50  # of one kind in one run
 
 
 def _seconds(value: object) -> object:
@@ -76,6 +73,9 @@ Tool = Annotated[
     Literal["bash", "read", "write", "edit", "grep", "glob"], or_name(TOOLS.knows), names_schema(*TOOLS.built_in)
 ]
 Egress = Annotated[Literal["open", "none"] | Texts, WordOr(("open", "none"), Texts, list, tuple)]
+Changes = Annotated[Literal["patch", "commit", "pull-request", "suggest", "none"], or_name(OTHER_PUBLISHERS.knows)]
+When = Literal["checks-pass", "always", "ask"]
+Most = Annotated[int, Field(ge=1, le=MAX_PROPOSALS)]
 
 
 class PricesSpec(Part):
@@ -205,6 +205,58 @@ class ContextSpec(Part):
 
     include: Texts = ()
     exclude: Texts = ()
+
+
+class PullRequestSpec(Part):
+    """The pull request that `publish.changes: pull-request` opens."""
+
+    draft: bool = False
+    reviewers: Texts = ()
+    labels: Texts = ()
+    forks: bool = False
+
+
+class TriageSpec(Part):
+    """What an agent may do with an issue."""
+
+    max: Most = 1
+    assignees: Texts = ()
+
+
+class CheckRunSpec(Part):
+    """Check runs with annotations that an agent may write."""
+
+    max: Most = 1
+
+
+class ReplySpec(Part):
+    """Replies that an agent may write beside the comment with the report."""
+
+    max: Most = 1
+
+
+class RepairSpec(Part):
+    """How often an agent may repair the CI of a branch."""
+
+    attempts: int = Field(2, ge=1, le=10)
+
+
+class PublishSpec(Part):
+    """What flue-ci does with the result on GitHub."""
+
+    comment: Literal["sticky", "new", "none"] = "sticky"
+    changes: Changes = "patch"
+    when: When | None = None
+    branch: str = Field(DEFAULT_BRANCH_NAME, min_length=1, max_length=200)
+    commits: Literal["squash", "keep"] = "squash"
+    pull_request: PullRequestSpec = all_defaults(PullRequestSpec)
+    review: bool = False
+    labels: Texts = ()
+    triage: TriageSpec | None = None
+    check_run: CheckRunSpec | None = None
+    reply: ReplySpec | None = None
+    protect: Texts = ()
+    allow: Texts = ()
 
 
 class _OrName:

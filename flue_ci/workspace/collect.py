@@ -15,14 +15,7 @@ from flue_ci.git.command import object_sizes, pack_objects
 from flue_ci.git.path_rules import BYTECODE, display_name
 from flue_ci.git.source import Source
 from flue_ci.workspace.entry_rules import LIMITS, PatchLimits
-from flue_ci.workspace.upload import (
-    WORK_TREE_MISSING,
-    Workspace,
-    last_line,
-    printed_names,
-    run_script,
-    upload_files,
-)
+from flue_ci.workspace.upload import WORK_TREE_MISSING, Workspace, last_line, printed_names, run_script, upload_files
 from flue_ci.workspace.verify import verify_patch
 
 COLLECT_SECONDS = 300.0

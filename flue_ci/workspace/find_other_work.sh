@@ -1,18 +1,8 @@
 # shellcheck shell=bash
-# As the ordinary user, once all of its processes are ended: writes what other branches, stashes and commits that no
-# branch holds differ from the base as patches. The branch list comes from the agent's repository; all else from one of
-# our own beside its objects, so that neither its configuration nor its grafts and replacements count.
-: "${root:?}" "${base:?}" "${tree:?}" "${config:?}" "${patch_limit:?}" "${most:?}" "${seconds:?}"
-set -u
-umask 077
-cd -P -- "$root" 2>/dev/null || exit 93
-[ -d .git/objects ] || { printf '\nflue-ci-other=0 0 - -\n'; exit 0; }
-folder=$(mktemp -d) || exit 1
-agent=$PWD/.git own=$folder/git
-mkdir -p "$own/refs" "$own/objects" && printf '%s' "$config" >"$own/config" && printf '%s\n' "$base" >"$own/HEAD" || exit 1
-[ ! -f .git/shallow ] || head -c 10000000 .git/shallow >"$own/shallow"
-export GIT_DIR=$own GIT_ALTERNATE_OBJECT_DIRECTORIES=$agent/objects GIT_INDEX_FILE=$folder/index
-export GIT_GRAFT_FILE=/dev/null GIT_NO_LAZY_FETCH=1 GIT_ALLOW_PROTOCOL=none
+# After own_repository.sh: writes what other branches, stashes and commits that no branch holds differ from the base as
+# patches. Only the list of branches comes from the agent's repository.
+: "${folder?}" "${agent:?}" "${base:?}" "${tree:?}" "${most:?}" "${seconds:?}"
+[ -n "$folder" ] || { printf '\nflue-ci-other=0 0 - -\n'; exit 0; }
 problem=-
 head=$(GIT_DIR=$agent git rev-parse -q --verify HEAD 2>/dev/null | head -c 100)
 # Each line: what it is, the commit, the name.
@@ -55,7 +45,7 @@ find_tree() {
   printf '%s\n' "$whole"
 }
 SECONDS=0
-room=$((2 * patch_limit)) count=0 more=0 trees=" $tree "
+count=0 more=0 trees=" $tree "
 while read -r kind commit name; do
   if [ "$SECONDS" -gt "$seconds" ]; then
     problem="time"
@@ -75,20 +65,8 @@ while read -r kind commit name; do
     more=$((more + 1))
     continue
   fi
-  limit=$((patch_limit < room ? patch_limit : room))
-  (ulimit -t 60; git diff-tree -r -p --binary --full-index --no-renames --no-ext-diff --no-textconv --no-color "$tree" \
-    "$result" 2>/dev/null) | head -c "$((limit + 1))" >"$folder/$count.patch"
-  status=${PIPESTATUS[0]}
-  bytes=$(wc -c <"$folder/$count.patch")
-  state=whole
-  if [ "$bytes" -gt "$limit" ]; then
-    state=large
-  elif [ "$status" != 0 ]; then
-    state=broken
-  else
-    room=$((room - bytes))
-  fi
-  printf '\nflue-ci-work=%s %s %s %s\n' "$count" "$kind" "$state" \
+  write_patch "$result" "$count"
+  printf '\nflue-ci-work=%s %s %s %s\n' "$count" "$kind" "${state:?}" \
     "$(printf '%s' "$name" | head -c 300 | base64 | tr -d '\n')"
   count=$((count + 1))
 done < <(cat "$folder/branches" "$folder/stashes" "$folder/detached" | awk '!seen[$2]++')

@@ -2,7 +2,6 @@
 cannot hold it.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from flue_ci.core.ports import Sandbox
 from flue_ci.core.text import first_few, one_line
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
+from flue_ci.workspace.agent_history import file_name
 from flue_ci.workspace.collect import collect
 from flue_ci.workspace.upload import Workspace
 from flue_ci.workspace.verify import subtract_setup_changes
@@ -76,11 +76,7 @@ async def submodule_works(
         if changes.files and len(works) == MAX_PATCHES:
             surplus.append(label)
         elif changes.files:
-            stem = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:50].strip("-")
-            name, number = stem, 1
-            while name in (work.name for work, _ in works):
-                number += 1
-                name = f"{stem}-{number}"
+            name = file_name(label, (work.name for work, _ in works))
             works.append((OtherWork(label=label, name=name, changes=changes), result.source))
     if surplus:
         notes.append(f"changes in more than {MAX_PATCHES} submodules; lost with the sandbox: {first_few(surplus, 3)}")

@@ -14,14 +14,13 @@ from flue_ci.workspace.entry_rules import SECONDS
 
 _MEMORY = 2_000_000_000
 _TREE_BYTES = 100_000_000  # of more files than that, only names are tried: in the index
-_CONFIG = (
+# Names that only Windows or macOS takes for `.git` are a matter of `path_rules`.
+STRICT = (
     "core.protectNTFS=false",
     "core.protectHFS=false",
     "core.symlinks=true",
     "core.fileMode=true",
-    "core.bare=false",
     "apply.ignoreWhitespace=no",
-    "apply.whitespace=nowarn",
 )
 
 
@@ -41,7 +40,9 @@ async def try_patch(source: Source, patch: bytes, entries: Sequence[Entry], size
         (git_dir / "info/attributes").write_text(NEUTRAL_ATTRIBUTES)
         (git_dir / "objects/info/alternates").write_text(f"{source.git_dir.absolute()}/objects\n")
         environment = {"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(tree), "GIT_INDEX_FILE": f"{scratch}/index"}
-        git = Git(cwd=tree, env=environment, config=_CONFIG, memory=_MEMORY)
+        git = Git(
+            cwd=tree, env=environment, config=(*STRICT, "core.bare=false", "apply.whitespace=nowarn"), memory=_MEMORY
+        )
         await git.run("update-index", "-z", "--index-info", stdin=before)
         has_files = sum(sizes.values()) <= _TREE_BYTES
         if has_files:

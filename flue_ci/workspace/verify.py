@@ -21,17 +21,9 @@ from flue_ci.git.diffs import Entry, index_line, parse_diff
 from flue_ci.git.path_rules import display_name
 from flue_ci.git.source import Source
 from flue_ci.workspace.entry_rules import LIMITS, SECONDS, PatchLimits, describe_omissions, find_problems
-from flue_ci.workspace.trial import try_patch
+from flue_ci.workspace.trial import STRICT, try_patch
 
 _MEMORY = 2_000_000_000  # for git on hostile input: a small patch can describe a lot
-# Names that only Windows or macOS takes for `.git` are a matter of `path_rules`: nothing is written to a disk here.
-_STRICT = (
-    "core.protectNTFS=false",
-    "core.protectHFS=false",
-    "core.symlinks=true",
-    "core.fileMode=true",
-    "apply.ignoreWhitespace=no",
-)
 # Any mode but those of files, links and submodules: git accepts it silently. No line of a hunk starts like this.
 _ODD_MODE = re.compile(
     rb"^(?:new file|deleted file|old|new) mode (?!(?:10[0-7]{4}|120000|160000)\r?$)(.*)", re.MULTILINE
@@ -211,7 +203,7 @@ async def _apply(source: Source, patch: bytes) -> str:
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="verify-") as scratch:
         git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         await git.run("read-tree", source.tree)  # without checks: the base is the user's own
-        strict = replace(git, config=_STRICT, memory=_MEMORY)
+        strict = replace(git, config=STRICT, memory=_MEMORY)
         arguments = ("apply", "--cached", "--binary", "--whitespace=nowarn")
         result = await strict.run(*arguments, stdin=patch, ok=None, timeout=SECONDS)
         if result.code:

@@ -23,7 +23,7 @@ from flue_ci.publish.branch_name import branch_names, slug
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.pull_request import PullRequestPublisher
 from flue_ci.report.report import Changes, NewPullRequest, Published, Publishing, Report, Trigger
-from flue_ci.spec.publish_schema import DEFAULT_BRANCH_NAME
+from flue_ci.spec.schema import DEFAULT_BRANCH_NAME
 from flue_ci.spec.values import branch_flaw
 from flue_ci.workspace.verify import verify_patch
 from tests.support.github_server import TOKEN, GitHubServer

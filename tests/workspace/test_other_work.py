@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.changes import OtherWork
+from flue_ci.workspace.agent_history import MAX_PATCHES, collect_other_work
 from flue_ci.workspace.entry_rules import PatchLimits
-from flue_ci.workspace.other_work import MAX_PATCHES, collect_other_work
 from tests.support.repos import EVERY_KIND
 from tests.workspace.test_collect import IGNORE, Stage, prepare
 

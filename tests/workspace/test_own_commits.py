@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flue_ci.core.errors import ChangesRefused
+from flue_ci.workspace.agent_history import MAX_COMMITS, collect_commits
 from flue_ci.workspace.entry_rules import PatchLimits
-from flue_ci.workspace.own_commits import MAX_COMMITS, collect_commits
 from tests.support.repos import EVERY_KIND
 from tests.workspace.test_collect import IGNORE, Stage, prepare
 

@@ -109,6 +109,11 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def _script(name: str, values: Mapping[str, str]) -> str:
+    body = "".join(load_script("flue_ci.agent.tools", each) for each in ("in_place.sh", name))
+    return shell_script(values, body)
+
+
 async def _create(path: str, data: bytes, context: ToolContext) -> tuple[bool, bytes, bytes]:
     """Whether the file is now `data`, because it was not there or has no format to keep; else the beginning of what it
     holds, and its last byte."""
@@ -117,9 +122,7 @@ async def _create(path: str, data: bytes, context: ToolContext) -> tuple[bool, b
         values["whole_lines"] = "yes"
     if len(data) > _CREATE_BYTES:
         values |= {"content": "", "large": "yes"}
-    body = "".join(load_script("flue_ci.agent.tools", name) for name in ("in_place.sh", "create.sh"))
-    script = shell_script(values, body)
-    result = await context.sandbox.exec(script, timeout=60, limit=200_000)
+    result = await context.sandbox.exec(_script("create.sh", values), timeout=60, limit=200_000)
     if result.exit_code != 3:
         return result.output == b"created\n", b"", b""
     last, _, head = result.output.partition(b"\n")
@@ -188,8 +191,7 @@ async def _edit_unseen(path: str, arguments: Mapping[str, JSON], context: ToolCo
     values = {"path": path, "limit": str(EDIT_BYTES), "old": old, "new_text": new}
     values |= {"everywhere": str(int(arguments.get("all", False))).strip("0")}
     values |= {"program": load_script("flue_ci.agent.tools", "edit.pl")}
-    body = "".join(load_script("flue_ci.agent.tools", name) for name in ("in_place.sh", "edit.sh"))
-    result = await context.sandbox.exec(shell_script(values, body), timeout=60, limit=2 * EDIT_BYTES)
+    result = await context.sandbox.exec(_script("edit.sh", values), timeout=60, limit=2 * EDIT_BYTES)
     if result.exit_code == 3:
         try:
             return base64.b64decode(result.output, validate=True)
@@ -218,9 +220,7 @@ async def _replace(path: str, before: bytes, after: bytes, context: ToolContext)
         "tail": str(tail),
         "middle": base64.b64encode(after[head : len(after) - tail]).decode(),
     }
-    body = "".join(load_script("flue_ci.agent.tools", name) for name in ("in_place.sh", "replace.sh"))
-    script = shell_script(values, body)
-    result = await context.sandbox.exec(script, timeout=60)
+    result = await context.sandbox.exec(_script("replace.sh", values), timeout=60)
     if result.exit_code == 4:
         raise PermissionError(f"not allowed in the sandbox: {path}")
     if result.exit_code not in (0, 3):

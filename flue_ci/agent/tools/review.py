@@ -11,14 +11,7 @@ from flue_ci.agent.tools.tool import ToolContext, ToolError, ToolOutput, built_i
 from flue_ci.core.hidden_characters import remove_hidden
 from flue_ci.core.messages import JSON
 from flue_ci.core.proposals import SEVERITIES, FindingOutcome, ReviewComment, Side
-from flue_ci.core.review_scope import (
-    DiffFile,
-    EarlierFinding,
-    ReviewScope,
-    category_name,
-    fingerprint,
-    match_findings,
-)
+from flue_ci.core.review_scope import DiffFile, EarlierFinding, ReviewScope, category_name, fingerprint, match_findings
 from flue_ci.core.text import clip, closest_match, first_few, one_line
 
 TITLE_CHARS, BODY_CHARS, SUGGESTION_CHARS = 150, 6_000, 20_000

@@ -74,7 +74,8 @@ def filter_program() -> bytes:
     column = tuple(_ARCHITECTURES).index(machine)
     clone, unshare, clone3, socket = _CONDITIONAL[column]
     denied = _result(_ERROR | errno.EPERM)
-    program = _load(_ARCHITECTURE) + _unless(_EQUAL, _ARCHITECTURES[machine], _result(_KILL)) + _load(_NUMBER)
+    skip_next = _instruction(_EQUAL, _ARCHITECTURES[machine], if_true=1)
+    program = _load(_ARCHITECTURE) + skip_next + _result(_KILL) + _load(_NUMBER)
     if column == 0:
         program += _when(_AT_LEAST, _X32, denied)
     for numbers in _DENIED.values():
@@ -102,7 +103,3 @@ def _result(action: int) -> bytes:
 
 def _when(test: int, operand: int, then: bytes) -> bytes:
     return _instruction(test, operand, if_false=len(then) // 8) + then
-
-
-def _unless(test: int, operand: int, then: bytes) -> bytes:
-    return _instruction(test, operand, if_true=len(then) // 8) + then
