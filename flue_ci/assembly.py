@@ -65,8 +65,7 @@ def make_forge(
 ) -> Forge:
     """GitHub, for the repository that a workflow runs in. `retry_timeout` in seconds; the settings' by default. With
     `record` nothing is written: it gets a line for each request that would."""
-    from flue_ci.forges.github.client import GitHub
-    from flue_ci.forges.github.dry_run import DryRunGitHub
+    from flue_ci.forges.github.client import DryRunGitHub, GitHub
     from flue_ci.forges.github.retry import RETRY_POLICY
 
     github = settings.github

@@ -7,7 +7,7 @@ and signature, so none of them is sent.
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from flue_ci.core.commits import CommitRecord, TreeEntry
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import BranchRefused, ForgeError
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.http import ApiCalls
 
 Item = dict[str, Any]
 # Of the body of one tree. GitHub gives up on more than about 2.5 MB ("it's likely that your input was too large").
@@ -24,10 +25,8 @@ _MAX_UPLOADS = 4  # blobs at the same time
 _FRAME = 200  # bytes around the items of a tree
 
 
-class GitDataCalls:
+class GitDataCalls(ApiCalls):
     """The part of `GitHub` that writes git objects and moves branches: a `ChangesForge`."""
-
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
 
     async def branch_head(self, branch: str) -> str:
         """The commit that the branch is at; "" when there is no such branch."""

@@ -1,4 +1,4 @@
-"""Requests to GitHub and its responses, as values, and the connections that carry them.
+"""Requests to GitHub and its responses, as values, the connections that carry them, and the pages that lists come in.
 
 The only module that imports PyGithub, for its HTTP client. What to do about a response is decided in `retry`.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from flue_ci.core.concurrency import together
 from flue_ci.core.network_variables import lasting_fault, route
+from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 20  # of one request
 _JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # by which a GitHub App proves itself
 _LINK = re.compile(r'<([^<>]+)>;\s*rel="(\w+)"')
+PER_PAGE, MAX_PAGES = 100, 12
+NEWEST_PAGES = 2  # of a long discussion: as much as the task has room for, and few of a token's 1,000 requests an hour
+_PAGE_NUMBER = re.compile(r"[?&]page=(\d{1,9})(?:&|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,23 @@ class ApiResponse:
             if details:
                 text += f" ({'; '.join(details)})"
         return one_line(text, 300)
+
+
+Items = list[dict[str, Any]]
+Send = Callable[[ApiRequest], Coroutine[Any, Any, ApiResponse]]
+FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
+
+
+class ApiCalls:
+    """What each part of `GitHub` asks with; see the client's methods of these names."""
+
+    _repo: str
+    _api_url: str
+    _graphql_url: str
+    _retry_policy: RetryPolicy
+    _send: Callable[..., Awaitable[ApiResponse]]
+    _fetch: Callable[..., Awaitable[dict[str, Any]]]
+    _list: Callable[..., Awaitable[Items]]
 
 
 def _error_detail(error: Any) -> Any:
@@ -166,3 +188,46 @@ def send(request: ApiRequest, transport: Callable[..., tuple[int, Mapping[str, A
         if 200 <= status < 300:
             status = 0
         return ApiResponse(status, lower_case, {"message": f"an answer that is no JSON: {one_line(str(text), 200)}"})
+
+
+async def follow(send: Send, request: ApiRequest, *, key: str = "", max_pages: int = MAX_PAGES) -> Items:
+    """The items of a page and of those behind it, by the links that GitHub sends. `key`: they are that value of an
+    object. `send` is the client's method.
+
+    Source: https://docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
+    """
+    items: Items = []
+    for _ in range(max_pages):
+        response = await send(request)
+        items += page_items(response, key)
+        link = response.links.get("next")
+        if not link:
+            break
+        request = ApiRequest(request.purpose, "GET", link)
+    return items
+
+
+async def read_ends(send: Send, request: ApiRequest) -> tuple[Items, Items, int]:
+    """The items of the first page, those of the newest other pages, and about how many there are. GitHub lists the
+    oldest first, and says which page is the last."""
+    response = await send(request)
+    first, links = page_items(response), response.links
+    last = _PAGE_NUMBER.search(links.get("last", ""))
+    if last is None:
+        rest: Items = []
+        if following := links.get("next"):
+            rest = await follow(send, ApiRequest(request.purpose, "GET", following), max_pages=MAX_PAGES - 1)
+        return first, rest, len(first) + len(rest)
+    numbers = range(2, int(last[1]) + 1)[-NEWEST_PAGES:]
+    requests = [replace(request, query={**(request.query or {}), "page": number}) for number in numbers]
+    newest = [item for response in await together(*map(send, requests)) for item in page_items(response)]
+    skipped = (int(last[1]) - 1 - len(numbers)) * PER_PAGE
+    return first, newest, len(first) + len(newest) + max(skipped, 0)
+
+
+def page_items(response: ApiResponse, key: str = "") -> Items:
+    """The objects on one page of a list, which the API gives as it is or as the value of `key`."""
+    page = response.data
+    if key and isinstance(page, dict):
+        page = page.get(key)
+    return [item for item in page or () if isinstance(item, dict)]

@@ -4,25 +4,19 @@ answer is lost.
 Source: https://docs.github.com/rest/pulls/pulls
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flue_ci.core.discussion import FileDiff, PullRequest
 from flue_ci.core.errors import ForgeError
 from flue_ci.forges.github import parse
-from flue_ci.forges.github.http import ApiRequest, ApiResponse
-from flue_ci.forges.github.pages import Items
+from flue_ci.forges.github.http import ApiCalls, ApiRequest
 
 _MAX_PAGES = 3  # of open pull requests, the newest first
 
 
-class PullRequestCalls:
+class PullRequestCalls(ApiCalls):
     """The part of `GitHub` that opens pull requests: a `PullRequestForge`."""
-
-    _repo: str
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
-    _list: Callable[..., Awaitable[Items]]
-    _send: Callable[..., Awaitable[ApiResponse]]
 
     async def default_branch(self) -> str:
         """Its name."""

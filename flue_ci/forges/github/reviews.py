@@ -4,20 +4,20 @@ Sources: https://docs.github.com/rest/pulls/reviews, and GitHub's GraphQL schema
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.proposals import Side
 from flue_ci.core.review import PostedReview, ReviewDraft, ReviewHistory, ReviewThread, ThreadComment
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.http import ApiCalls, FindExisting
 from flue_ci.gate.policy import MARKER
 
 MAX_PAGES = 10  # of 100 threads
 RESOLVED_AT_ONCE = 25
 _FORBIDDEN, _UNPROCESSABLE = 403, 422
 _PENDING = "pending review"
-FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 # About 102,000 of the 500,000 nodes that a query may ask for.
 _HISTORY_QUERY = """\
 query($owner:String!,$name:String!,$number:Int!,$after:String){repository(owner:$owner,name:$name){
@@ -32,13 +32,8 @@ query($owner:String!,$name:String!,$number:Int!,$after:String){repository(owner:
 _CHANGE_THREAD = "{name}:{verb}(input:{{threadId:${name}}}){{thread{{id}}}}"
 
 
-class ReviewCalls:
+class ReviewCalls(ApiCalls):
     """The part of `GitHub` that reads and writes reviews: a `ReviewForge`."""
-
-    _repo: str
-    _graphql_url: str
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
-    _list: Callable[..., Awaitable[list[dict[str, Any]]]]
 
     async def review_history(self, number: int) -> ReviewHistory:
         """One request for 100 threads. Raises `ForgeError`."""
