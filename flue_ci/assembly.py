@@ -29,7 +29,7 @@ from flue_ci.core.text import one_line
 from flue_ci.git.contents import ContentOptions
 from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
-from flue_ci.publish.from_spec import publishing, rules_for
+from flue_ci.publish.registry import publishing, rules_for
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
 from flue_ci.safety.encoded_values import MIN_LENGTH

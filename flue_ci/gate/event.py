@@ -103,6 +103,13 @@ class Event:
         return self.name in COMMENTS and self.action in ("created", "submitted")
 
     @property
+    def thread(self) -> int | None:
+        """The comment on lines of a diff whose thread an answer belongs into; None for all other events."""
+        if self.comment_kind == "review":
+            return self.comment_id
+        return None
+
+    @property
     def from_fork(self) -> bool:
         """Whether the pull request's head is in another repository, or in one that is gone. False where the payload
         does not describe the head."""

@@ -45,12 +45,15 @@ def how_to_take(report: Report, patch: str = "") -> str:
         link = files_link(report)
         return link and f"<sub>{link}</sub>"
     if command := take_command(report):
-        needs = f"Needs [gh](https://cli.github.com), a login and read access · {_describe_days(report.artifact)}"
+        days = f"kept for {plural(report.artifact.days, 'day')}, unless the repository's settings say less"
+        needs = f"Needs [gh](https://cli.github.com), a login and read access · {days}"
         parts.append(f"**Take the changes**, in a clone of the repository:\n\n{code_block(command, 'sh')}")
         parts.append(f"<sub>{needs} · {files_link(report)}</sub>")
     elif report.artifact.missing:
+        reason = escape(f"there is no artifact, {report.artifact.missing}")
         parts.append(
-            f"**Take the changes:** {escape(f'there is no artifact, {report.artifact.missing}')}. {_OTHER_WAY}"
+            f"**Take the changes:** {reason}. Let a step of the workflow keep the file that the output `patch-path` "
+            "names, and run `git apply --3way` with it."
         )
     else:
         parts.append("**Take the changes**, in a clone: `git apply --3way changes.patch`, from the report's folder.")
@@ -58,11 +61,6 @@ def how_to_take(report: Report, patch: str = "") -> str:
         block = code_block(f"git apply --3way <<'{_END}'\n{patch}{_END}", "sh")
         parts.append(details("The whole patch, to copy into a shell", block))
     return "\n\n".join(parts)
-
-
-_OTHER_WAY = (
-    "Let a step of the workflow keep the file that the output `patch-path` names, and run `git apply --3way` with it."
-)
 
 
 def take_command(report: Report) -> str:
@@ -105,7 +103,3 @@ def is_copyable(patch: str) -> bool:
         return False
     is_whole = "***" not in patch and "\ufffd" not in patch  # neither redacted nor of another encoding
     return is_whole and plain(patch) == patch and _END not in lines
-
-
-def _describe_days(artifact: Artifact) -> str:
-    return f"kept for {plural(artifact.days, 'day')}, unless the repository's settings say less"

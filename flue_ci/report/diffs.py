@@ -76,10 +76,7 @@ def _read_part(part: str) -> FileDiff:
     first, *lines = header.split("\n")
     facts = {}
     for line in lines:
-        key = re.match(
-            r"(?:old mode|new mode|new file mode|deleted file mode|(?:rename|copy) (?:from|to)|Binary)\b", line
-        )
-        if key:
+        if key := _HEADER.match(line):
             facts[key[0]] = line[key.end() :].strip()
     name = first.removeprefix("diff --git ")
     path = _unquote(name[len(name) // 2 + 1 :]).removeprefix("b/")

@@ -56,10 +56,8 @@ class RunFolder:
         self._start = time.monotonic()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock: int | None = _lock(path)
-        for name in ("report.json", "report.md", CONVERSATION, PATCH, REFUSED_PATCH, PAGE):
+        for name in (*_PUBLIC_FILES, *_other_patches(path)):
             (path / name).unlink(missing_ok=True)  # the files of a former run must not pass for those of this one
-        for name in _other_patches(path):
-            (path / name).unlink(missing_ok=True)
         self._transcript_path = path / TRANSCRIPT
         self._transcript: IO[bytes] | None = create_private_file(self._transcript_path)
 
@@ -221,7 +219,7 @@ def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, tra
     """Writes the page of a run into its folder; returns its path. Report and patch have no secrets any more. A
     transcript that is no file is not read. Raises `OSError`."""
     from flue_ci.report.page.render import render_page
-    from flue_ci.safety.redact_html import redact_html
+    from flue_ci.safety.redact import redact_html
 
     try:
         file = _open(transcript or folder / TRANSCRIPT)
