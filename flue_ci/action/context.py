@@ -126,9 +126,7 @@ def _base_branch(event: Event, target: Target) -> str:
         return target.base_ref
     if event.base_ref:  # of a merge group, whose own branch is temporary
         return event.base_ref
-    if target.fetch_ref.startswith("refs/heads/"):
-        return target.ref
-    return ""
+    return target.ref if target.fetch_ref.startswith("refs/heads/") else ""
 
 
 def run_step(

@@ -309,9 +309,7 @@ def is_person(*kinds: str) -> bool:
 
 def _author_kind(event: Event) -> str:
     """The type of the account that wrote the request; the actor's, where nothing was written."""
-    if event.is_comment:
-        return event.author_kind
-    return event.actor_kind
+    return event.author_kind if event.is_comment else event.actor_kind
 
 
 def _is_allowed_bot(event: Event, bots: frozenset[str] | set[str]) -> bool:

@@ -111,9 +111,7 @@ def _mode_words(facts: dict[str, str]) -> list[str]:
         return []
     if _LINK in (old, new):
         return ["of another type"]
-    if new == _EXECUTABLE:
-        return ["made executable"]
-    return ["no longer executable"]
+    return ["made executable"] if new == _EXECUTABLE else ["no longer executable"]
 
 
 def _join(before: FileDiff, diff: FileDiff) -> FileDiff:

@@ -116,9 +116,7 @@ class RunFolder:
                 self.trouble = f"{reason}, nor does {tempfile.gettempdir()} ({again.strerror}): it is only shown here"
                 return self._with_trouble(report)
         report = self._with_trouble(report)
-        if page:
-            return self.add_page(report, patch)
-        return report
+        return self.add_page(report, patch) if page else report
 
     def add_page(self, report: Report, patch: bytes) -> Report:
         """Writes the page of a report that was saved. No run fails for it: what goes wrong is a note in the report."""
@@ -257,9 +255,7 @@ def _other_patches(folder: Path) -> list[str]:
 
 
 def _patch_name(report: Report) -> str | None:
-    if report.changes.refused:
-        return REFUSED_PATCH
-    return report.changes.patch
+    return REFUSED_PATCH if report.changes.refused else report.changes.patch
 
 
 def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -132,9 +132,7 @@ def failure_section(report: Report) -> str:
 
 def _lines(text: str) -> str:
     text = plain(text).strip("\n")
-    if "\n" in text:
-        return f"\n\n{code_block(text)}"
-    return escape(text)
+    return f"\n\n{code_block(text)}" if "\n" in text else escape(text)
 
 
 def checks_section(report: Report, page: Page) -> str:
@@ -220,9 +218,7 @@ def _command_line(result: CommandResult, place: str) -> str:
 def _ending(result: CommandResult) -> str:
     if result.state == "unknown":
         return "exit code not known"
-    if result.timed_out:
-        return describe_ending(result)
-    return str(result.exit_code)
+    return describe_ending(result) if result.timed_out else str(result.exit_code)
 
 
 def footer(report: Report, commit: Commit) -> str:

@@ -47,9 +47,7 @@ class _OpenTags:
 
     def of(self, name: str) -> list[tuple[str, int]]:
         """Where an element of this name is opened and closed."""
-        if name in _BLOCK_TAGS and self.outer is not None:
-            return self.outer
-        return self.tags
+        return self.outer if name in _BLOCK_TAGS and self.outer is not None else self.tags
 
     @property
     def is_code(self) -> bool:

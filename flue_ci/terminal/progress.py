@@ -134,9 +134,7 @@ class Story:
             case events.StageEnded(seconds=seconds):
                 return [line._replace(text=_with_time(line.text, seconds)) for line in self._take()]
         lines = [Line(line, _style(event)) for line in format_event(event)]
-        if lines:
-            return [*self._take(), *lines]
-        return []
+        return [*self._take(), *lines] if lines else []
 
     def _take(self) -> list[Line]:
         title, self._title = self._title, ""
@@ -145,9 +143,7 @@ class Story:
 
 def human_time(seconds: float) -> str:
     """`0.4s`; "" for a time that means nothing."""
-    if seconds < _SHORTEST:
-        return ""
-    return human_seconds(seconds)
+    return "" if seconds < _SHORTEST else human_seconds(seconds)
 
 
 def _with_time(line: str, seconds: float) -> str:

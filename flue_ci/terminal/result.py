@@ -135,9 +135,7 @@ def _bar(file: ChangedFile, most: int, room: int) -> str:
         return f"binary, {file.kind}"
     scale = min(1.0, room / max(most, 1))
     marks = "+" * round(file.added * scale) + "−" * round(file.deleted * scale)
-    if marks:
-        return f"{file.added + file.deleted:>4} {marks}"
-    return file.kind
+    return f"{file.added + file.deleted:>4} {marks}" if marks else file.kind
 
 
 def _checks(report: Report) -> list[Line]:

@@ -256,9 +256,7 @@ class GitHub(GitDataCalls, HistoryCalls, PullRequestCalls, ReviewCalls, ActionsC
             viewer = {}
         login = parse.text(viewer, "login") or _BOT
         me = Account(id=parse.number(viewer, "databaseId"), login=login)
-        if login.endswith("[bot]"):
-            return replace(me, kind="Bot")
-        return me
+        return replace(me, kind="Bot") if login.endswith("[bot]") else me
 
     async def _minimized_ids(self, items: Items, notes: list[str]) -> frozenset[str]:
         """The node ids of those items that people have hidden. Only GraphQL knows."""

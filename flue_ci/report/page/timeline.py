@@ -263,9 +263,7 @@ def pick_mapping(value: object, *path: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
             return {}
         value = value.get(name)
-    if isinstance(value, dict):
-        return value
-    return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _usage(value: Mapping[str, Any]) -> Usage:
