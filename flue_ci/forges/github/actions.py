@@ -87,15 +87,13 @@ def workflow_run(data: Any, repo: str) -> WorkflowRun:
         path = path[len(repo) + 1 :]
     if not _WORKFLOW.fullmatch(path):
         path = ""
-    names = ("event", "status", "conclusion", "head_sha")
     return WorkflowRun(
         id=parse.number(data, "id"),
         attempt=parse.number(data, "run_attempt") or 1,
         workflow=path,
-        branch=parse.text(data, "head_branch"),
         repo_id=parse.number(parse.mapping(data, "repository"), "id"),
         head_repo_id=parse.number(parse.mapping(data, "head_repository"), "id") or None,
-        **{name: parse.text(data, name) for name in names},
+        **parse.fields(data, "event", "status", "conclusion", "head_sha", branch="head_branch"),
     )
 
 
@@ -113,18 +111,15 @@ def artifact(data: Any) -> StoredArtifact:
 
 def job(data: Any) -> WorkflowJob:
     """Source: https://docs.github.com/rest/actions/workflow-jobs"""
-    names = ("name", "started_at", "completed_at")
     steps = [
-        WorkflowStep(**{name: parse.text(step, name) for name in names})
+        WorkflowStep(**parse.fields(step, "name", "started_at", "completed_at"))
         for step in parse.items(data, "steps")
         if step.get("conclusion") == "failure"
     ]
     return WorkflowJob(
         id=parse.number(data, "id"),
-        name=parse.text(data, "name"),
-        conclusion=parse.text(data, "conclusion"),
-        url=parse.text(data, "html_url"),
         failed_steps=tuple(steps),
+        **parse.fields(data, "name", "conclusion", url="html_url"),
     )
 
 

@@ -114,9 +114,7 @@ class HistoryCalls(ApiCalls):
             last_page = str((count - 1) // PER_PAGE + 1)
             annotations = await self._list("read annotations", path, max_pages=1, page=last_page)
         return FailedCheck(
-            name=parse.text(run, "name"),
-            conclusion=parse.text(run, "conclusion"),
-            url=parse.text(run, "html_url"),
+            **parse.fields(run, "name", "conclusion", url="html_url"),
             summary=parse.text(output, "summary") or parse.text(output, "title"),
             annotations=tuple(parse.annotation(item) for item in annotations[-MAX_ANNOTATIONS:]),
         )

@@ -162,21 +162,15 @@ def _is_same(item: Mapping[str, Any], draft: ReviewDraft) -> bool:
 
 
 def _from_rest(data: Mapping[str, Any]) -> PostedReview:
-    return PostedReview(
-        id=parse.number(data, "id"),
-        body=parse.text(data, "body"),
-        commit=parse.text(data, "commit_id"),
-        url=parse.text(data, "html_url"),
-        is_ours=True,
-    )
+    texts = parse.fields(data, "body", commit="commit_id", url="html_url")
+    return PostedReview(id=parse.number(data, "id"), is_ours=True, **texts)
 
 
 def _review(node: Mapping[str, Any]) -> PostedReview:
     return PostedReview(
         id=_identity(node),
-        body=parse.text(node, "body"),
         commit=parse.text(parse.mapping(node, "commit"), "oid"),
-        url=parse.text(node, "url"),
+        **parse.fields(node, "body", "url"),
         is_ours=parse.flag(node, "viewerDidAuthor") and parse.text(node, "state") != "PENDING",
     )
 
