@@ -21,15 +21,12 @@ from flue_ci.forges.github import parse
 from flue_ci.forges.github.actions import ActionsCalls
 from flue_ci.forges.github.git_data import GitDataCalls
 from flue_ci.forges.github.http import (
-    MAX_PAGES,
     PER_PAGE,
     ApiRequest,
     ApiResponse,
     ConnectionPool,
     FindExisting,
     Items,
-    follow,
-    read_ends,
 )
 from flue_ci.forges.github.ledger import LedgerCalls
 from flue_ci.forges.github.outputs import OutputCalls
@@ -281,35 +278,6 @@ class GitHub(GitDataCalls, HistoryCalls, PullRequestCalls, ReviewCalls, ActionsC
             return next((item for item in items if parse.is_same_comment(item, body, me)), None)
 
         return parse.comment(await self._fetch("write a comment", path, "POST", {"body": body}, find_existing), kind)
-
-    async def _fetch(
-        self, purpose: str, path: str, verb: str = "GET", body: Any = None, find_existing: FindExisting | None = None
-    ) -> dict[str, Any]:
-        """A JSON object. `path` is below the repository, or a whole address."""
-        url = f"/repos/{self._repo}{path}" if path.startswith("/") else path
-        data = (await self._send(ApiRequest(purpose, verb, url, body=body), find_existing)).data
-        if not isinstance(data, dict):
-            raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
-        return data
-
-    async def _list(
-        self, purpose: str, path: str, /, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
-    ) -> Items:
-        """The items of all pages, at most `max_pages`. `repo` is another repository."""
-        path = f"/repos/{repo or self._repo}{path}"
-        request = ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE, **query})
-        return await follow(self._send, request, key=key, max_pages=max_pages)
-
-    async def _ends(self, purpose: str, path: str) -> tuple[Items, Items, int]:
-        request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE})
-        return await read_ends(self._send, request)
-
-    async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        body = {"query": query, "variables": variables}
-        data = (await self._fetch("ask GraphQL", self._graphql_url, "POST", body)).get("data")
-        if not isinstance(data, dict):
-            raise ForgeError("GraphQL gave no data", status=400)
-        return data
 
     async def _send(self, request: ApiRequest, find_existing: FindExisting | None = None) -> ApiResponse:
         """The response, after retries. `find_existing` looks for what an earlier attempt may have written. Raises

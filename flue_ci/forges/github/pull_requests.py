@@ -33,7 +33,7 @@ class PullRequestCalls(ApiCalls):
 
     async def pulls_from(self, branch: str) -> list[PullRequest]:
         """Those that came from a branch of this repository, open or not."""
-        query = {"state": "all", "head": f"{self._repo.partition('/')[0]}:{branch}"}
+        query: dict[str, Any] = {"state": "all", "head": f"{self._repo.partition('/')[0]}:{branch}"}
         pulls = [parse.pull(item) for item in await self._list("find the branch's pull request", "/pulls", **query)]
         return [pull for pull in pulls if pull.head_ref == branch and not pull.from_fork]
 
@@ -42,7 +42,7 @@ class PullRequestCalls(ApiCalls):
         earlier answer was lost, is returned as it is."""
 
         async def find_existing() -> dict[str, Any] | None:
-            query = {"state": "open", "head": f"{self._repo.partition('/')[0]}:{head}", "base": base}
+            query: dict[str, Any] = {"state": "open", "head": f"{self._repo.partition('/')[0]}:{head}", "base": base}
             return next(iter(await self._list("look for the pull request", "/pulls", **query)), None)
 
         request = {"title": title, "body": body, "head": head, "base": base, "draft": draft}
