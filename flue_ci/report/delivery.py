@@ -15,7 +15,8 @@ from flue_ci.safety.markdown import code_block, details, escape
 ARTIFACT_DAYS = 30  # as action.yml says
 MAX_LINES = 80  # changed lines of a patch that stands whole in a comment
 MAX_CHARS = 10_000
-_RUN = re.compile(r"(https?://[^/\s]+)/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})(?:/attempts/(\d{1,6}))?", re.ASCII)
+# Server, repository, run, and attempt.
+RUN_PAGE = re.compile(r"(https?://[^/\s]+)/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})(?:/attempts/(\d{1,6}))?", re.ASCII)
 _END = "END_OF_PATCH"  # no line of a patch: those of files begin with a sign, those of git with another word
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -25,7 +26,7 @@ def plan_artifact(agent: str, run_url: str, *, is_wanted: bool = True) -> Artifa
 
     Its name has the agent, the run and the attempt, so that no other one of the run has it.
     """
-    match = _RUN.fullmatch(run_url)
+    match = RUN_PAGE.fullmatch(run_url)
     if not match:
         return Artifact()
     if not is_wanted:
@@ -65,7 +66,7 @@ def how_to_take(report: Report, patch: str = "") -> str:
 
 def take_command(report: Report) -> str:
     """One line for a shell: fetches the artifact and applies its patch; "" where there is no artifact or no patch."""
-    artifact, match = report.artifact, _RUN.fullmatch(report.trigger.run_url if report.trigger else "")
+    artifact, match = report.artifact, RUN_PAGE.fullmatch(report.trigger.run_url if report.trigger else "")
     if not match or not artifact.name or not report.changes.patch:
         return ""
     server, repository, run, _ = match.groups()
@@ -81,14 +82,14 @@ def files_link(report: Report) -> str:
     """A link to all files of the run, as Markdown; "" where there is no artifact."""
     artifact = report.artifact
     run_url = report.trigger.run_url if report.trigger else ""
-    if not artifact.name or not _RUN.fullmatch(run_url):
+    if not artifact.name or not RUN_PAGE.fullmatch(run_url):
         return ""
     return f"[all files]({artifact_page(artifact, run_url)})"
 
 
 def artifact_page(artifact: Artifact, run_url: str) -> str:
     """The address of an artifact; of the list on the page of its run where its own is not known."""
-    match = _RUN.fullmatch(run_url)
+    match = RUN_PAGE.fullmatch(run_url)
     runs = re.escape(f"{match[1]}/{match[2]}/actions/runs/") if match else "(?!)"
     if re.fullmatch(rf"{runs}\d+/artifacts/\d+", artifact.url, re.ASCII):
         return artifact.url

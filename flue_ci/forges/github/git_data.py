@@ -31,7 +31,7 @@ class GitDataCalls(ApiCalls):
     async def branch_head(self, branch: str) -> str:
         """The commit that the branch is at; "" when there is no such branch."""
         try:
-            data = await self._fetch("read the branch", f"/git/ref/heads/{_quoted(branch)}")
+            data = await self._fetch("read the branch", f"/git/ref/heads/{quote(branch)}")
         except ForgeError as error:
             if error.status == 404:
                 return ""
@@ -69,7 +69,7 @@ class GitDataCalls(ApiCalls):
 
     async def move_branch(self, branch: str, sha: str) -> None:
         """Only forward. Raises `BranchRefused` when the branch has other commits by now, or a rule forbids it."""
-        path = f"/git/refs/heads/{_quoted(branch)}"
+        path = f"/git/refs/heads/{quote(branch)}"
         await self._set_branch(branch, sha, path, "PATCH", {"sha": sha, "force": False})
 
     async def create_branch(self, branch: str, sha: str) -> None:
@@ -160,10 +160,6 @@ def _fits_inline(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return "\0" not in text and len(json.dumps(text)) < MAX_TREE_BYTES // 2
-
-
-def _quoted(branch: str) -> str:
-    return quote(branch, safe="/")
 
 
 def _commits(data: Item) -> tuple[CommitRecord, ...]:

@@ -200,8 +200,7 @@ def _comment(node: Mapping[str, Any]) -> ThreadComment:
     return ThreadComment(
         id=_identity(node),
         author=parse.text(author, "login"),
-        body=parse.text(node, "body"),
-        url=parse.text(node, "url"),
+        **parse.fields(node, "body", "url"),
         is_ours=parse.flag(node, "viewerDidAuthor"),
         is_person=parse.text(author, "__typename") != "Bot",
         rejected_by=tuple(filter(None, (parse.text(parse.mapping(voter, "user"), "login") for voter in voters))),
