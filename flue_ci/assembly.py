@@ -29,7 +29,7 @@ from flue_ci.core.text import one_line
 from flue_ci.git.contents import ContentOptions
 from flue_ci.git.path_rules import read_repository_file
 from flue_ci.models.registry import DEFAULT_PROVIDER, MODELS
-from flue_ci.publish.from_spec import publishing, rules_for
+from flue_ci.publish.registry import publishing, rules_for
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.plan import RESCUE_SECONDS, PreparedRun, RunInputs, RunOptions, RunPlan, RunServices, VerifyPlan
 from flue_ci.safety.encoded_values import MIN_LENGTH
@@ -65,8 +65,7 @@ def make_forge(
 ) -> Forge:
     """GitHub, for the repository that a workflow runs in. `retry_timeout` in seconds; the settings' by default. With
     `record` nothing is written: it gets a line for each request that would."""
-    from flue_ci.forges.github.client import GitHub
-    from flue_ci.forges.github.dry_run import DryRunGitHub
+    from flue_ci.forges.github.client import DryRunGitHub, GitHub
     from flue_ci.forges.github.retry import RETRY_POLICY
 
     github = settings.github

@@ -49,7 +49,7 @@ HOMES = {
     "anthropic": ("models.claude",),
     "github": ("forges.github",),
     "jwt": ("forges.github.app",),
-    "requests": ("forges.github.download",),
+    "requests": ("forges.github.actions",),
     "yaml": ("spec.yaml_document",),
     "jinja2": ("spec.template", "report.page"),
     "markupsafe": ("report.page",),

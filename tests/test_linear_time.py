@@ -18,8 +18,7 @@ from flue_ci.action.comment_request import read_command
 from flue_ci.agent.tools.files import describe_closest
 from flue_ci.core.text import one_line, parse_duration, plain, printable
 from flue_ci.gate.comment_command import _AT_TIME, find_command
-from flue_ci.report.diffs import without_binary
-from flue_ci.report.markdown import diff_blocks
+from flue_ci.report.diffs import read_patch, without_binary
 from flue_ci.safety.key_patterns import KEY_PATTERNS
 from flue_ci.safety.markdown import code_block, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.redact import Redactor, StreamRedactor
@@ -182,7 +181,7 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "as a mention": lambda text: find_command(text, phrase="flue"),
     "as a duration": _parse_duration,
     "as a patch": lambda text: without_binary(text.encode()),
-    "as the diffs of a patch": lambda text: diff_blocks(text.encode()),
+    "as the diffs of a patch": lambda text: read_patch(without_binary(text.encode())),
     "as a file to edit": lambda text: describe_closest(text, "one line\nand another"),
     "as an edit": lambda text: describe_closest("one line\nand another", text),
     "as an edit of the same": lambda text: describe_closest(text + "x", text + "y"),

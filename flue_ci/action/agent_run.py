@@ -13,9 +13,9 @@ from flue_ci.action.authorize import AgentRequest
 from flue_ci.action.budget import Reservation, reserve_cost, unreadable
 from flue_ci.action.context import JobContext
 from flue_ci.action.discussion import discussion_variables, render_discussion
+from flue_ci.action.inputs import check_model_host
 from flue_ci.action.job import ActionJob
 from flue_ci.action.log_view import ActionsView
-from flue_ci.action.model_hosts import check_model_host
 from flue_ci.action.review_scope import read_review_scope
 from flue_ci.action.target import Agent, Target, default_branch, trigger_of
 from flue_ci.assembly import contents, prepare_run
@@ -27,10 +27,9 @@ from flue_ci.git.contents import Origin, add_contents
 from flue_ci.git.fetch import fetch_commit, open_remote, resolve_all, trusted_files
 from flue_ci.git.source import Source
 from flue_ci.publish.comment import progress_comment
-from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.progress_comment import ProgressTracker
 from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget
-from flue_ci.publish.registry import load_publishers
+from flue_ci.publish.registry import load_publishers, publishing
 from flue_ci.report.conclusion import never_started
 from flue_ci.report.folder import RunFolder
 from flue_ci.report.report import Artifact, Publishing, Trigger

@@ -5,7 +5,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from flue_ci.action.job import ActionJob, start_job
 from flue_ci.assembly import make_forge
@@ -14,7 +13,7 @@ from flue_ci.core.errors import EXIT_DONE, FlueError
 from flue_ci.core.ports import Forge
 from flue_ci.publish.ask import without_boxes
 from flue_ci.publish.comment import revised_comment
-from flue_ci.publish.progress_comment import is_same_account
+from flue_ci.publish.progress_comment import own_comments
 from flue_ci.report.delivery import artifact_page, how_to_take
 from flue_ci.report.diffs import cut_long_files
 from flue_ci.report.folder import load
@@ -84,6 +83,5 @@ async def _find_comment(forge: Forge, report: Report) -> Comment | None:
     trigger = report.trigger
     if trigger is None or trigger.number is None:
         return None
-    kind: Literal["issue", "review"] = "review" if trigger.in_thread else "issue"
-    comments, me = await asyncio.gather(forge.comments(trigger.number, kind), forge.me())
-    return next((each for each in comments if each.url == url and is_same_account(each.author, me)), None)
+    comments = await own_comments(forge, trigger.number, in_thread=bool(trigger.in_thread))
+    return next((each for each in comments if each.url == url), None)

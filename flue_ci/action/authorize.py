@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext
@@ -15,7 +15,6 @@ from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import Event
 from flue_ci.publish.comment import error_reply, help_reply, unknown_reply
 
-RATE_WINDOW = timedelta(hours=1)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -110,7 +109,8 @@ async def _exceeds_rate(context: JobContext) -> Rejection | None:
     if not limit:
         return None
     now = datetime.now(UTC)
-    times = await _request_times(event, context.job.inputs.gate, (now - RATE_WINDOW).strftime(_TIME), context.forge)
+    since = (now - policy.RATE_WINDOW).strftime(_TIME)
+    times = await _request_times(event, context.job.inputs.gate, since, context.forge)
     end = policy.rate_end(times, now.strftime(_TIME), limit)
     if not end:
         return None

@@ -4,6 +4,7 @@ The sum is read after the reservation is written, so that two runs at once canno
 as over.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -83,7 +84,8 @@ async def reserve_cost(
     try:
         balance = _balance(limits, records, record)
     except FlueError:
-        await _release(forge, record)
+        with suppress(ForgeError):  # a reservation that cannot be taken back counts until the day is over
+            await forge.update_record(replace(record, spent_usd=0.0))
         raise
     return Reservation(forge=forge, record=record, balance=balance)
 
@@ -98,15 +100,15 @@ def _balance(limits: BudgetSpec, records: list[CostRecord], record: CostRecord) 
     ):
         if limit is None or not counting:
             continue
-        total = sum(other.counted_usd for other in counting if other.id != record.id)
+        runs = [other for other in counting if other.id != record.id]
+        total = sum(run.counted_usd for run in runs)
         if total + record.reserved_usd > limit:
-            raise _over(name, limit, counting, noun, record)
+            raise _over(name, limit, runs, noun, record)
         parts.append(f"{human_cost(limit - total)} of {human_cost(limit)} for {noun}")
     return f"Before it, {' and '.join(parts)} were left for these {_HOURS} hours." if parts else ""
 
 
-def _over(name: str, limit: float, counting: list[CostRecord], noun: str, record: CostRecord) -> FlueError:
-    runs = [run for run in counting if run.id != record.id]
+def _over(name: str, limit: float, runs: list[CostRecord], noun: str, record: CostRecord) -> FlueError:
     total = sum(run.counted_usd for run in runs)
     at_work = sum(run.spent_usd is None for run in runs)
     waiting = f" ({at_work} of these runs have not ended, and count in full)" if at_work else ""
@@ -120,14 +122,6 @@ def _over(name: str, limit: float, counting: list[CostRecord], noun: str, record
         end = datetime.fromisoformat(oldest) + timedelta(hours=_HOURS)
         hint = f"the oldest of these runs no longer counts from {end:%H:%M} UTC on; {hint}"
     return FlueError(message, hint=hint)
-
-
-async def _release(forge: LedgerForge, record: CostRecord) -> None:
-    """Takes the reservation back. Where that fails it counts until the day is over."""
-    try:
-        await forge.update_record(replace(record, spent_usd=0.0))
-    except ForgeError:
-        return
 
 
 def unreadable(error: SpecError) -> FlueError:

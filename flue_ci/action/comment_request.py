@@ -12,11 +12,9 @@ from flue_ci.gate.comment_command import (
     normalize_lines,
     parse_command,
 )
-from flue_ci.safety.hidden_markdown import find_edits
-from flue_ci.safety.html_stream import HtmlStream
-from flue_ci.safety.html_tokens import html_tokens
-from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
-from flue_ci.safety.markdown_tree import Node, Span
+from flue_ci.safety.html_stream import HtmlStream, html_tokens
+from flue_ci.safety.markdown_reader import Node, Span, UnreadableMarkdown, read_markdown
+from flue_ci.safety.sanitize import find_edits
 
 _CODE = ("fence", "indented", "code")
 _OTHER = (*_CODE, "quote", "autolink", "html", "strike", "link")

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.action.job import ActionJob, fail_step, start_job
-from flue_ci.action.target import Target, matches_branch
+from flue_ci.action.target import Target, find_target, matches_branch
 from flue_ci.assembly import make_forge, make_push_forge
 from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import FlueError
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import plural
+from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import AFTER_CHECKS, Event, parse_event
 from flue_ci.gate.policy import is_person
 from flue_ci.gate.workflow_commands import workflow_command
@@ -80,6 +81,13 @@ class JobContext:
             ask_refusal=self._ask_refusal(trigger),
         )
 
+    async def find_target(self, command: CommentCommand | None = None, saved_head: str = "") -> Target:
+        """What the event is about, see `action.target.find_target`."""
+        branches = self.job.inputs.trusted_branches
+        return await find_target(
+            self.event, self.forge, self.remote, trusted_branches=branches, command=command, saved_head=saved_head
+        )
+
     def is_trusted_branch(self, branch: str) -> bool:
         """Whether specs of that branch count."""
         is_listed = any(matches_branch(branch, pattern) for pattern in self.job.inputs.trusted_branches)
@@ -118,9 +126,7 @@ def _base_branch(event: Event, target: Target) -> str:
         return target.base_ref
     if event.base_ref:  # of a merge group, whose own branch is temporary
         return event.base_ref
-    if target.fetch_ref.startswith("refs/heads/"):
-        return target.ref
-    return ""
+    return target.ref if target.fetch_ref.startswith("refs/heads/") else ""
 
 
 def run_step(

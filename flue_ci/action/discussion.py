@@ -7,11 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from html import escape
 from operator import itemgetter
 
 from flue_ci.core.discussion import Comment, Discussion, FailedCheck, FileDiff, Issue, JobLog, PullRequest, Review
 from flue_ci.core.hidden_characters import remove_hidden
-from flue_ci.core.text import one_line, plural
+from flue_ci.core.text import clip_middle, one_line, plural
 from flue_ci.gate.policy import MARKER
 from flue_ci.safety.sanitize import sanitize_for_model, sanitize_title, summarize_removals
 
@@ -69,7 +70,7 @@ def render_discussion(
         removals.update(clean_text.removals)
         rest = "".join(f' {key}="{_attribute(value)}"' for key, value in attributes.items() if value)
         text = f"{remove_hidden(before)}{clean_text.text.strip()}{remove_hidden(after)}"
-        body = _without_delimiters(_clip(text.strip(), limit))
+        body = _without_delimiters(clip_middle(text.strip(), limit, head=limit * 2 // 3))
         return f'<untrusted source="{source}"{rest}>\n{body}\n</untrusted>'
 
     body = ""
@@ -195,16 +196,10 @@ def _inert(text: str) -> str:
     return _without_delimiters(sanitize_title(text))
 
 
-def _clip(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    return f"{text[: limit * 2 // 3]}\n[… {len(text) - limit:,} characters left out …]\n{text[-(limit // 3) :]}"
-
-
 def _without_delimiters(text: str) -> str:
     """Text that cannot end its block or begin another one."""
     return re.sub(r"<(?=\s*(?:/\s*)?untrusted)", "&lt;", text, flags=re.IGNORECASE)
 
 
 def _attribute(text: str) -> str:
-    return one_line(text, 200).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(one_line(text, 200), quote=False).replace('"', "&quot;")

@@ -4,11 +4,10 @@ run that was killed. The report of a run is published by `publish`.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from flue_ci.action.context import JobContext, read_event
 from flue_ci.action.job import ActionJob, start_job
-from flue_ci.action.target import Target, trigger_of
+from flue_ci.action.target import Target
 from flue_ci.assembly import make_forge
 from flue_ci.core.discussion import Account, Comment
 from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
@@ -17,21 +16,14 @@ from flue_ci.core.text import one_line, plural
 from flue_ci.gate.event import Event, run_page
 from flue_ci.gate.push_box import find_tick, is_same_text
 from flue_ci.gate.workflow_commands import workflow_command
-from flue_ci.publish.comment import error_reply, killed_push_reply, killed_reply
-from flue_ci.publish.progress_comment import finish_killed_comments, is_same_account
+from flue_ci.publish.comment import error_reply, killed_reply
+from flue_ci.publish.progress_comment import finish_killed_comments, is_same_account, write_comment
 from flue_ci.safety.redact import Redactor, secrets_of
 from flue_ci.settings import read_settings
 
 _RETRY_SECONDS = 20.0  # for the comment of a run that was killed
 _KILL = "the run was ended before it could say how it went: out of time or memory, cancelled twice, or a bug"
 _KILL_HINT = "look at the end of the log of the step “Run”; ask again, with more `timeout-minutes` if it was time"
-
-
-def _comment_kind(event: Event) -> Literal["issue", "review"]:
-    """Where the comment of an event stands: below the pull request or issue, or on a line of the diff."""
-    if event.comment_kind == "review":
-        return "review"
-    return "issue"
 
 
 async def react(context: JobContext, reaction: Reaction) -> None:
@@ -41,7 +33,7 @@ async def react(context: JobContext, reaction: Reaction) -> None:
         return
     comment = None
     if event.comment_id:
-        comment = Comment(id=event.comment_id, kind=_comment_kind(event), author=Account(), body="")
+        comment = Comment(id=event.comment_id, kind="review" if event.thread else "issue", author=Account(), body="")
     try:
         await context.quick_forge.react(event.number, comment, reaction)
     except ForgeError as error:
@@ -57,12 +49,7 @@ async def acknowledge(context: JobContext) -> None:
 async def reply(context: JobContext, target: Target, text: str) -> None:
     """A comment to the one that asked, in its thread when it stands in one. Raises `ForgeError`."""
     assert target.number is not None
-    text = context.job.redact(text)
-    thread = trigger_of(context.event, target, run_url="").in_thread
-    if thread is not None:
-        await context.forge.reply(target.number, thread, text)
-    else:
-        await context.forge.comment(target.number, text)
+    await write_comment(context.forge, target.number, context.event.thread, context.job.redact(text))
 
 
 async def post_error(context: JobContext, error: FlueError) -> None:
@@ -79,10 +66,8 @@ async def post_error(context: JobContext, error: FlueError) -> None:
 async def _answer(forge: Discussions, event: Event, text: str, notify: Callable[[str], None]) -> None:
     """A comment below the one that asked, or in its thread, if GitHub takes it."""
     try:
-        if event.comment_kind == "review" and event.number and event.comment_id:
-            await forge.reply(event.number, event.comment_id, text)
-        elif event.number:
-            await forge.comment(event.number, text)
+        if event.number:
+            await write_comment(forge, event.number, event.thread, text)
     except ForgeError as failure:
         notify(f"this cannot be said in a comment: {failure}")
 
@@ -96,7 +81,9 @@ def answer_wrong_inputs(environ: Mapping[str, str], error: FlueError) -> None:
     text = error_reply(redact(str(error)), run_page(environ), hint=redact(error.hint))
 
     async def answer() -> None:
-        forge = make_forge(read_settings(_without_seconds(environ)), print, retry_timeout=3.0)
+        # An environment that has settings whatever else is wrong with it.
+        variables = {name: value for name, value in environ.items() if not name.endswith("_SECONDS")}
+        forge = make_forge(read_settings(variables), print, retry_timeout=3.0)
         try:
             await _answer(forge, read_event(environ), redact(text), print)
         finally:
@@ -106,11 +93,6 @@ def answer_wrong_inputs(environ: Mapping[str, str], error: FlueError) -> None:
         asyncio.run(answer())
     except FlueError as failure:
         print(redact(f"this cannot be said in a comment: {failure}"), flush=True)
-
-
-def _without_seconds(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment that has settings whatever else is wrong with it."""
-    return {name: value for name, value in environ.items() if not name.endswith("_SECONDS")}
 
 
 def finish_killed_run(environ: Mapping[str, str]) -> int:
@@ -134,9 +116,11 @@ async def _finish_comments(job: ActionJob, event: Event, number: int) -> None:
         if find_tick(event.text_before, event.text):
             is_open = await _open_box(forge, event)
             if is_open and job.inputs.has_reacted:
-                await _answer(forge, event, job.redact(killed_push_reply(job.run_url)), job.say)
+                await _answer(forge, event, job.redact(killed_reply(job.run_url, has_box=True)), job.say)
             return
-        count, total = await finish_killed_comments(forge, number, _comment_kind(event), job.run_url, job.redact)
+        count, total = await finish_killed_comments(
+            forge, number, job.run_url, job.redact, in_thread=bool(event.thread)
+        )
         job.say(f"finished {plural(count, 'progress comment')}")
         if not total and job.inputs.has_reacted and not job.inputs.report:
             await _answer(forge, event, job.redact(killed_reply(job.run_url)), job.say)
@@ -147,11 +131,21 @@ async def _finish_comments(job: ActionJob, event: Event, number: int) -> None:
 async def _open_box(forge: Forge, event: Event) -> bool:
     """The box that was ticked as it was before, for another try; False when it was answered or changed meanwhile. A
     change that was pushed already is found there, and not pushed again."""
-    assert event.comment_id and isinstance(forge, Rereading)
     if not is_same_account(Account(id=event.author_id, login=event.author), await forge.me()):
         return False
-    comment = await forge.reread(Comment(id=event.comment_id, author=Account(), body=""))
-    is_ticked = is_same_text(comment.body, event.text)
-    if is_ticked:
+    comment = await ticked_comment(forge, event)
+    if comment:
         await forge.edit(comment, event.text_before)
-    return is_ticked
+    return comment is not None
+
+
+async def ticked_comment(forge: Forge, event: Event) -> Comment | None:
+    """The comment whose box was ticked, when it still is as it was then. Raises `ForgeError`."""
+    assert event.comment_id and isinstance(forge, Rereading)
+    try:
+        comment = await forge.reread(Comment(id=event.comment_id, author=Account(), body=""))
+    except ForgeError as error:
+        if error.status in (404, 410):
+            return None
+        raise
+    return comment if is_same_text(comment.body, event.text) else None

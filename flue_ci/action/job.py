@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 from flue_ci.action.inputs import ActionInputs, read_inputs
-from flue_ci.action.step_ending import annotation, last_lines
 from flue_ci.core.errors import EXIT_DONE, EXIT_FAILED, FlueError
 from flue_ci.core.text import one_line
 from flue_ci.gate.event import run_page
@@ -21,6 +22,7 @@ from flue_ci.gate.workflow_commands import (
     SUMMARY_BYTES,
     WorkflowLog,
     append_summary,
+    error_annotation,
     mask,
     workflow_command,
     write_output,
@@ -30,6 +32,8 @@ from flue_ci.publish.publisher import Publisher, PublishTarget, publish_report
 from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.diffs import cut_long_files
 from flue_ci.report.folder import PATCH, RunFolder, copy_public_files, load_timeline
+from flue_ci.report.markdown import MARKS
+from flue_ci.report.publication import publication_rows
 from flue_ci.report.report import Artifact, Report
 from flue_ci.report.transcript import LONGEST, transcript_section
 from flue_ci.safety.log_handler import install_log_handler
@@ -38,6 +42,9 @@ from flue_ci.safety.redact import Redactor, secrets_of
 
 SUMMARY_CHARS = 20_000  # of the agent's summary, as an output
 LINE_CHARS = 1_000  # of a line in the log, and of the output `reason`
+_PLACE = re.compile(r"([^:\n]+):(?:(\d+):(\d+):)?")  # at the beginning of a spec's problem
+_MAX_CHARS = 3_000  # GitHub cuts an annotation at 4 KB
+_LAST_WORDS = 300
 
 
 def fail_step(environ: Mapping[str, str], error: FlueError) -> int:
@@ -82,18 +89,18 @@ class ActionJob:
     spec as well.
     """
 
-    def __init__(self, environ: Mapping[str, str], inputs: ActionInputs, redact: Redactor | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str], inputs: ActionInputs) -> None:
         self.last_lines: list[str] = []  # what the log ends with, see `end_log`
         self.environ, self.inputs, self.settings = environ, inputs, inputs.settings
-        self.redact = redact or Redactor([*secrets_of(environ), inputs.settings.github.token])
+        self.redact = Redactor([*secrets_of(environ), inputs.settings.github.token])
         self.log = WorkflowLog(sys.stdout)
         self.fallback_folder = Path(environ.get("RUNNER_TEMP") or self.settings.state_dir) / "flue-ci-report"
         self.out = inputs.out or self.fallback_folder
 
     def with_redactor(self, redact: Redactor) -> ActionJob:
         """The same job, from which these secrets are taken out too; the logs of the SDKs follow."""
-        job = ActionJob(self.environ, self.inputs, redact)
-        job.log, job.last_lines = self.log, self.last_lines
+        job = copy(self)
+        job.redact = redact
         install_log_handler(job.say)
         return job
 
@@ -126,8 +133,13 @@ class ActionJob:
 
     def append_summary(self, markdown: str) -> None:
         """Adds to the job's summary. A failure is a notice: it is never the only place."""
-        if trouble := self._append_summary(markdown):
-            self.notice(f"the job summary cannot be written: {trouble}")
+        path, trouble = self.environ.get("GITHUB_STEP_SUMMARY"), "the step's summary is full"
+        try:
+            if not path or append_summary(path, self.redact(markdown)):
+                return
+        except OSError as error:
+            trouble = error.strerror or str(error)
+        self.notice(f"the job summary cannot be written: {trouble}")
 
     def plan_artifact(self, agent: str) -> Artifact:
         """The artifact that the step after this one uploads; nothing where there is no runner."""
@@ -185,22 +197,16 @@ class ActionJob:
         report = folder.save(report, patch)
         if not (name := report.artifact.name):
             return report, folder.path, {}
-        copy = Path(self.environ["RUNNER_TEMP"]) / "flue-ci-artifact"
+        upload = Path(self.environ["RUNNER_TEMP"]) / "flue-ci-artifact"
         try:
-            copy_public_files(folder.path, copy, self.redact)
+            copy_public_files(folder.path, upload, self.redact)
         except (OSError, FlueError) as error:
             self.notice(f"the report cannot be uploaded: {error}")
             return report, folder.path, {"artifact-name": name}
-        return report, folder.path, {"artifact-name": name, "artifact-path": str(copy)}
+        return report, folder.path, {"artifact-name": name, "artifact-path": str(upload)}
 
     def finish(
-        self,
-        report: Report,
-        patch: bytes,
-        folder: Path | None,
-        upload: dict[str, str],
-        *,
-        is_published: bool = True,
+        self, report: Report, patch: bytes, folder: Path | None, upload: dict[str, str], *, is_published: bool = True
     ) -> int:
         """Summary, outputs, the exit code, and an annotation unless all is well. `report` is without secrets; `folder`
         is where its files are, None for nowhere; `upload` are the outputs about the artifact."""
@@ -230,19 +236,9 @@ class ActionJob:
             self.say(f"note: {note}")
         table = "\n".join(f"| {name} | {escape(one_line(value, 500))} |" for name, value in rows.items())
         head = "### What a run would do\n\nNothing was started and nothing was spent.\n\n| | |\n|:--|:--|\n"
-        self._append_summary(head + table)
+        self.append_summary(head + table)
         self._write_outputs({"conclusion": "skipped", "reason": "a dry run"})
         return EXIT_DONE
-
-    def _append_summary(self, markdown: str) -> str:
-        """The reason why the summary could not be written; empty when it was."""
-        path = self.environ.get("GITHUB_STEP_SUMMARY")
-        try:
-            if path and not append_summary(path, self.redact(markdown)):
-                return "the step's summary is full"
-        except OSError as error:
-            return error.strerror or str(error)
-        return ""
 
     def _write_outputs(self, values: Mapping[str, str]) -> None:
         if path := self.environ.get("GITHUB_OUTPUT"):
@@ -275,3 +271,48 @@ def _outputs(report: Report, folder: Path | None, comment_url: str) -> dict[str,
         "cost-usd": "" if cost_usd is None else f"{cost_usd:.4f}",
         "changed-files": json.dumps([file.path for file in report.changes.files][:1_000]),
     }
+
+
+def annotation(report: Report, comment_url: str, *, is_red: bool) -> str:
+    """The workflow command that shows why a run did not end well and what to do: an error when the step is red, else a
+    warning; "" when all is well. Problems of a spec are shown together, at the line of the first."""
+    if not is_red and report.conclusion not in ("failed", "cancelled", "partial"):
+        return ""
+    level, text, place = "error" if is_red else "warning", report.reason, None
+    if report.failure and report.failure.stage == "spec":
+        text = report.failure.message
+        place = _PLACE.match(text)
+    text = f"{text[:_MAX_CHARS]}\n→ {remedy(report, comment_url)[:_MAX_CHARS]}"
+    if place and is_red:
+        return error_annotation(place[1], int(place[2] or 0), int(place[3] or 0), text)
+    return workflow_command(level, text, title="flue-ci")
+
+
+def remedy(report: Report, comment_url: str) -> str:
+    """What to do next, for a person who looks at the job."""
+    where = comment_url or "the job summary"
+    if report.failure and report.failure.hint:
+        return report.failure.hint
+    if report.failure and report.failure.stage == "spec":
+        return "mend the spec on the default branch; `flue-ci validate` shows the same problems in a checkout"
+    if report.conclusion == "partial":
+        return f"ask for a smaller part, or raise the spec's `limits`; what is done so far is in {where}"
+    if report.conclusion == "cancelled":
+        return f"ask again, unless it was meant to end; what is done so far is in {where}"
+    if any(not check.passed for check in report.checks):
+        return f"the output of the checks is in {where}; ask again and say what is to be different"
+    return f"{where} has what is known; ask again, or look at the lines above"
+
+
+def last_lines(report: Report, address: str) -> list[str]:
+    """Conclusion, the agent's last words, what was published, and where the answer is, each on a line."""
+    name = f"{report.agent}: " if report.agent else ""
+    lines = [f"{MARKS[report.conclusion]} {name}{report.conclusion}, {one_line(report.reason, 500)}"]
+    paragraphs = [part for part in report.summary.split("\n\n") if part.strip()]
+    if paragraphs:
+        lines.append(f"“{one_line(paragraphs[0], _LAST_WORDS)}”")
+    for row in publication_rows(report):
+        lines.append(f"{row.mark} {' · '.join(filter(None, [row.name, row.commit, row.text, row.url]))}")
+    if address:
+        lines.append(f"→ {address}")
+    return lines

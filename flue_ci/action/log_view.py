@@ -4,22 +4,11 @@ command."""
 from collections import deque
 from collections.abc import Iterable
 
-from flue_ci.core.events import (
-    CommandEnded,
-    CommandOutput,
-    CommandStarted,
-    Notice,
-    ProgressEvent,
-    StageEnded,
-    StageStarted,
-    ToolEnded,
-    TurnEnded,
-    TurnRestarted,
-)
+from flue_ci.core import events
 from flue_ci.core.text import human_cost, human_tokens, one_line, plain, plural, printable
 from flue_ci.gate.workflow_commands import WorkflowLog
 from flue_ci.report.stages import describe_call
-from flue_ci.terminal.lines import Story, has_passed, output_lines
+from flue_ci.terminal.progress import Story, has_passed, output_lines
 
 _MAX_CALLS = 3  # of one turn, in its title
 _HEAD, _TAIL = 20, 40  # lines of a call's output, in its group
@@ -37,32 +26,32 @@ class ActionsView:
         self._failures: list[str] = []  # of the open group
         self._output: deque[str] = deque(maxlen=_FAILED_COMMAND)  # the last lines of the present command
 
-    def observe(self, event: ProgressEvent) -> None:
+    def observe(self, event: events.ProgressEvent) -> None:
         lines = [line.text for line in self._story.tell(event)]
         match event:
-            case StageStarted() | StageEnded() | Notice() | TurnRestarted():
+            case events.StageStarted() | events.StageEnded() | events.Notice() | events.TurnRestarted():
                 self.close()
                 self._print(lines)
-            case TurnEnded():
+            case events.TurnEnded():
                 self._begin_turn(event, lines)
-            case ToolEnded():
+            case events.ToolEnded():
                 self._end_call(event, lines)
-            case CommandStarted(kind=kind, command=command):
+            case events.CommandStarted(kind=kind, command=command):
                 self.close()
                 self._print(lines[:-1])  # the stage's, if it was still to come
                 self._open_group(f"{kind.capitalize()}: {one_line(command, 160)}")
                 self._output.clear()
-            case CommandOutput(data=data):
+            case events.CommandOutput(data=data):
                 output = output_lines(data)
                 self._output += output
                 self._print(output)
-            case CommandEnded():
+            case events.CommandEnded():
                 self.close()
                 self._print(lines)
                 if not has_passed(event):
                     self._print(f"  {line}" for line in self._output)
 
-    def _begin_turn(self, event: TurnEnded, lines: list[str]) -> None:
+    def _begin_turn(self, event: events.TurnEnded, lines: list[str]) -> None:
         self._turn = event.turn
         if event.reply.calls:
             self._open_group(_turn_title(event))
@@ -71,7 +60,7 @@ class ActionsView:
             self.close()
             self._print([_turn_title(event)])
 
-    def _end_call(self, event: ToolEnded, lines: list[str]) -> None:
+    def _end_call(self, event: events.ToolEnded, lines: list[str]) -> None:
         if not self._open:  # a notice has closed the group
             self._open_group(f"Turn {self._turn}, continued")
         text = plain(event.result.content).removesuffix(f"[{event.result.note}]").strip("\n")
@@ -106,7 +95,7 @@ def _excerpt(lines: list[str]) -> list[str]:
     return [*lines[:_HEAD], f"      … {surplus:,} lines are left out …", *lines[-_TAIL:]]
 
 
-def _turn_title(event: TurnEnded) -> str:
+def _turn_title(event: events.TurnEnded) -> str:
     """`Turn 3 · bash pytest -q · 12.1K tokens, $0.03 so far`."""
     calls = [describe_call(call, 80) for call in event.reply.calls[:_MAX_CALLS]]
     subject = ", ".join(calls) or "last words"

@@ -17,12 +17,12 @@ from flue_ci.core.concurrency import together
 from flue_ci.core.discussion import JobLog
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.screen_text import screen_text
-from flue_ci.core.text import first_few, one_line, plural
+from flue_ci.core.text import clip_middle, first_few, one_line, plural
 from flue_ci.core.workflow_runs import ActionsForge, WorkflowJob, WorkflowRun, WorkflowStep
 from flue_ci.gate.event import Event
 from flue_ci.publish.comment import error_reply
 from flue_ci.publish.commit_message import run_of
-from flue_ci.publish.progress_comment import is_same_account
+from flue_ci.publish.progress_comment import own_comments
 
 MAX_LOGS, LOG_CHARS = 5, 15_000  # logs of one run, and characters of each
 _FAILURES = ("failure", "timed_out")
@@ -163,9 +163,8 @@ async def _announce_end(context: JobContext, target: Target, reason: str) -> Non
     job, forge = context.job, context.forge
     if target.number is None or not job.inputs.comment or job.inputs.dry_run:
         return
-    text, me = job.redact(error_reply(reason, "")), await forge.me()
-    comments = await forge.comments(target.number)
-    if not any(is_same_account(each.author, me) and each.body.strip() == text.strip() for each in comments):
+    text = job.redact(error_reply(reason, ""))
+    if not any(each.body.strip() == text.strip() for each in await own_comments(forge, target.number)):
         await forge.comment(target.number, text)
 
 
@@ -180,8 +179,5 @@ async def _read_log(context: JobContext, forge: ActionsForge, job: WorkflowJob) 
     if len(part) > _READ_CHARS:  # whole lines, so that no secret is cut in two
         part = part[-_READ_CHARS:].partition("\n")[2]
     text = context.job.redact(screen_text(part)).strip()
-    if len(text) > LOG_CHARS:
-        begin = LOG_CHARS // 5
-        omitted = len(text) - LOG_CHARS
-        text = f"{text[:begin]}\n[… {omitted:,} characters left out …]\n{text[begin - LOG_CHARS :]}"
+    text = clip_middle(text, LOG_CHARS, head=LOG_CHARS // 5)
     return JobLog(name=name, text=text, steps=tuple(one_line(step.name, 100) for step in job.failed_steps))

@@ -14,7 +14,7 @@ from flue_ci.action.authorize import fetch_roles
 from flue_ci.action.comment_request import read_command
 from flue_ci.action.context import JobContext, open_context, read_event, run_step
 from flue_ci.action.job import ActionJob
-from flue_ci.action.target import Agent, Target, find_target, read_agents, trigger_of
+from flue_ci.action.target import Agent, Target, read_agents, trigger_of
 from flue_ci.assembly import make_forge
 from flue_ci.core.commits import ChangesForge
 from flue_ci.core.errors import EXIT_DONE, FlueError, ForgeError
@@ -24,9 +24,8 @@ from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import AFTER_CHECKS
 from flue_ci.gate.policy import Allow, SelectedAgent, authorize, choose_agent, decide
 from flue_ci.git.protected import protected_paths
-from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.publisher import PublishTarget, publish_report
-from flue_ci.publish.registry import load_publishers
+from flue_ci.publish.registry import load_publishers, publishing
 from flue_ci.report.conclusion import EXIT_CODES
 from flue_ci.report.delivery import plan_artifact
 from flue_ci.report.folder import load
@@ -54,17 +53,13 @@ async def _publish(context: JobContext, report: Report, patch: bytes, folder: Pa
     try:
         decision = decide(context.event, job.inputs.gate.with_bot(context.event.actor), read_command)
         command = decision.command if isinstance(decision, Allow) else None
-        target = await find_target(
-            context.event,
-            context.forge,
-            context.remote,
-            trusted_branches=job.inputs.trusted_branches,
-            command=command,
-        )
+        target = await context.find_target(command)
         target = await at_earlier_head(report, context, target)
         check_same_target(report, context, target)
         agents = await read_agents(context.remote, target, context.trusted_folder)
-        spec = _trusted_spec(agents, report.agent)
+        spec = next((agent.spec for agent in agents if agent.name == report.agent), None)
+        if spec is None:
+            raise FlueError(f"the report is of {report.agent!r}, which is no agent of the trusted commit")
         await _check_request(context, target, command, agents, report.agent)
         report = trusted_report(report, context, target, spec)
         if report.publish.when == "ask" and report.artifact.name:
@@ -127,13 +122,6 @@ async def _with_digest(context: JobContext, report: Report) -> Artifact:
     if len(artifacts) != 1:
         return Artifact(missing=f"the run has {plural(len(artifacts), 'artifact')} of the name {artifact.name}")
     return replace(artifact, digest=artifacts[0].digest)
-
-
-def _trusted_spec(agents: Sequence[Agent], name: str) -> AgentSpec:
-    for agent in agents:
-        if agent.name == name and agent.spec:
-            return agent.spec
-    raise FlueError(f"the report is of {name!r}, which is no agent of the trusted commit")
 
 
 async def _check_request(

@@ -14,7 +14,7 @@ from flue_ci.action.context import JobContext, open_context, read_event, run_ste
 from flue_ci.action.feedback import acknowledge, answer_wrong_inputs, post_error, react, reply
 from flue_ci.action.job import ActionJob
 from flue_ci.action.repair import plan_repair, repairs
-from flue_ci.action.target import Target, find_target, read_agents
+from flue_ci.action.target import Target, read_agents
 from flue_ci.assembly import preload_adapters
 from flue_ci.core.errors import FlueError
 from flue_ci.gate.policy import NOT_FOR_US, Allow, Skip, decide
@@ -58,13 +58,7 @@ async def _respond(context: JobContext, decision: Allow) -> int:
     with context.signals.cancel(task, context.job.say):
         roles = asyncio.ensure_future(fetch_roles(context.event, context.forge))
         try:
-            target = await find_target(
-                context.event,
-                context.forge,
-                context.remote,
-                trusted_branches=context.job.inputs.trusted_branches,
-                command=decision.command,
-            )
+            target = await context.find_target(decision.command)
             agents = await read_agents(context.remote, target, context.trusted_folder)
             request = await authorize_request(context, decision.command, target, agents, roles)
             if isinstance(request, Rejection):

@@ -146,7 +146,7 @@ def trigger_of(event: Event, target: Target, *, run_url: str) -> Trigger:
         from_fork=pull.from_fork if pull else False,
         head_sha=target.head,
         comment_id=event.comment_id,
-        in_thread=event.comment_id if event.comment_kind == "review" else None,
+        in_thread=event.thread,
         url=pull.url if pull else event.url,
         run_url=run_url,
         workflow=event.workflow,

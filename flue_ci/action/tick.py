@@ -12,15 +12,14 @@ from pathlib import Path
 from flue_ci.action.agent_run import end_early
 from flue_ci.action.authorize import fetch_roles
 from flue_ci.action.context import JobContext
-from flue_ci.action.feedback import post_error, react
+from flue_ci.action.feedback import post_error, react, ticked_comment
 from flue_ci.action.republish import check_same_target, trusted_report
 from flue_ci.action.saved_change import NothingSaved, fetch_saved_change
-from flue_ci.action.target import Agent, Target, find_target, read_agents
-from flue_ci.core.discussion import Account, Comment
+from flue_ci.action.target import Agent, Target, read_agents
+from flue_ci.core.discussion import Account
 from flue_ci.core.errors import FlueError, ForgeError
-from flue_ci.core.ports import Rereading
 from flue_ci.gate import policy
-from flue_ci.gate.push_box import PushBox, is_same_text, replace_boxes
+from flue_ci.gate.push_box import PushBox, replace_boxes
 from flue_ci.publish.ask import outcome_line
 from flue_ci.publish.comment import LONGEST_BODY
 from flue_ci.publish.progress_comment import is_same_account
@@ -58,17 +57,11 @@ async def _answer(context: JobContext, box: PushBox) -> int:
         return job.skip("the box that was ticked is in a comment of another account")
     if job.inputs.dry_run:
         return job.skip("a dry run pushes nothing")
-    if await _ticked_comment(context) is None:
+    if await ticked_comment(context.forge, context.event) is None:
         return job.skip(_NOTHING_TO_DO)
     roles = asyncio.ensure_future(fetch_roles(event, context.forge))
     try:
-        target = await find_target(
-            event,
-            context.forge,
-            context.remote,
-            trusted_branches=job.inputs.trusted_branches,
-            saved_head=box.head,
-        )
+        target = await context.find_target(saved_head=box.head)
         agents = await read_agents(context.remote, target, context.trusted_folder)
         agent = next((agent for agent in agents if agent.name == box.agent), None)
         if refusal := _refusal(context, target, agent, await roles):
@@ -162,27 +155,11 @@ def _finish(context: JobContext, report: Report, patch: bytes) -> int:
     return context.job.finish(replace(report, published=entries), patch, None, {}, is_published=is_published)
 
 
-async def _ticked_comment(context: JobContext) -> Comment | None:
-    """The comment, when it still is as it was ticked."""
-    event, forge = context.event, context.forge
-    assert event.comment_id and isinstance(forge, Rereading)
-    comment = Comment(id=event.comment_id, author=Account(), body="")
-    try:
-        comment = await forge.reread(comment)
-    except ForgeError as error:
-        if error.status in (404, 410):
-            return None
-        raise
-    if is_same_text(comment.body, event.text):
-        return comment
-    return None
-
-
 async def _replace_box(context: JobContext, entry: Published, agent: Agent) -> None:
     """Raises `ForgeError`."""
     settings = context.job.inputs.gate
     request = f"{settings.trigger} {agent.triggers.comment or agent.name}"
-    comment = await _ticked_comment(context)
+    comment = await ticked_comment(context.forge, context.event)
     if comment is None:
         context.job.say(_NOTHING_TO_DO)
         return
@@ -197,7 +174,7 @@ async def _replace_box(context: JobContext, entry: Published, agent: Agent) -> N
 async def _open_again(context: JobContext) -> None:
     """The box as it was before the tick, for another try. A failure is only logged: a person can do it."""
     try:
-        if comment := await _ticked_comment(context):
+        if comment := await ticked_comment(context.forge, context.event):
             await context.quick_forge.edit(comment, context.event.text_before)
     except ForgeError as error:
         context.job.say(f"the box stays ticked: {error}")

@@ -24,8 +24,7 @@ from flue_ci.run.plan import RunOptions
 from flue_ci.settings import Settings
 from flue_ci.spec.schema import AgentSpec
 from flue_ci.spec.yaml_document import KeyPath
-from flue_ci.terminal.question import ask
-from flue_ci.terminal.screen import say
+from flue_ci.terminal.screen import ask, say
 
 _GIT_VARIABLES = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 

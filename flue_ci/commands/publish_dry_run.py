@@ -19,8 +19,8 @@ from flue_ci.core.ports import Forge
 from flue_ci.core.text import plain
 from flue_ci.git.fetch import Remote, open_remote
 from flue_ci.git.source import Source
-from flue_ci.publish.from_spec import publishing
 from flue_ci.publish.publisher import PublishTarget
+from flue_ci.publish.registry import publishing
 from flue_ci.report.folder import load
 from flue_ci.report.report import Report, Trigger
 from flue_ci.safety.redact import Redactor, secrets_of

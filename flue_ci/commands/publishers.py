@@ -6,8 +6,7 @@ from pathlib import Path
 
 from flue_ci.core.errors import SpecError
 from flue_ci.core.permissions import TICK
-from flue_ci.publish.from_spec import publishing
-from flue_ci.publish.registry import publisher_names
+from flue_ci.publish.registry import publisher_names, publishing
 from flue_ci.spec.load import find_specs, load_valid_specs
 from flue_ci.spec.repository_config import load_config
 from flue_ci.spec.schema import AgentSpec

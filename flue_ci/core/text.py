@@ -112,10 +112,15 @@ def plain(text: str) -> str:
 def reveal(text: str) -> str:
     """`text` with a name in place of each hidden character: `⟨U+202E⟩`. For code, whose readers have to see all that
     machines do."""
+    return replace_spans(text, ((index, index + 1, f"⟨U+{ord(text[index]):04X}⟩") for index in find_hidden(text)))
+
+
+def replace_spans(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+    """`text` with other words in place of its spans (start, end, words), which come in order and do not overlap."""
     parts, position = [], 0
-    for index in find_hidden(text):
-        parts += [text[position:index], f"⟨U+{ord(text[index]):04X}⟩"]
-        position = index + 1
+    for start, end, words in spans:
+        parts += [text[position:start], words]
+        position = end
     return "".join([*parts, text[position:]])
 
 
@@ -138,6 +143,14 @@ def matches_host(host: str, patterns: Iterable[str]) -> bool:
 def clip(text: str, limit: int, marker: str = "…") -> str:
     """The first `limit` characters of `text`, and `marker` when there were more."""
     return text if len(text) <= limit else text[:limit] + marker
+
+
+def clip_middle(text: str, limit: int, head: int) -> str:
+    """`text`; of one with more than `limit` characters the first `head` and the last ones, and how many are missing."""
+    omission = len(text) - limit
+    if omission <= 0:
+        return text
+    return f"{text[:head]}\n[… {omission:,} characters left out …]\n{text[head + omission :]}"
 
 
 class HeadTail:

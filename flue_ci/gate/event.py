@@ -93,14 +93,17 @@ class Event:
     def signature(self) -> str:
         """The event as specs name it: `pull_request.opened`, `schedule`."""
         has_actions = self.name in COMMENTS or EVENTS.get(self.name)
-        if self.action and has_actions:
-            return f"{self.name}.{self.action}"
-        return self.name
+        return f"{self.name}.{self.action}" if self.action and has_actions else self.name
 
     @property
     def is_comment(self) -> bool:
         """Whether this is a new text, which may ask for an agent. An edited one never does."""
         return self.name in COMMENTS and self.action in ("created", "submitted")
+
+    @property
+    def thread(self) -> int | None:
+        """The comment on lines of a diff whose thread an answer belongs into; None for all other events."""
+        return self.comment_id if self.comment_kind == "review" else None
 
     @property
     def from_fork(self) -> bool:
@@ -184,9 +187,7 @@ def run_page(environ: Mapping[str, str]) -> str:
         return ""
     url = f"{environ.get('GITHUB_SERVER_URL') or 'https://github.com'}/{repo}/actions/runs/{run}"
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
-    if attempt in ("", "1"):
-        return url
-    return f"{url}/attempts/{attempt}"
+    return url if attempt in ("", "1") else f"{url}/attempts/{attempt}"
 
 
 class _Part:
@@ -209,15 +210,11 @@ class _Part:
 
     def text(self, name: str) -> str:
         value = self._value.get(name)
-        if isinstance(value, str):
-            return value[:_MAX_TEXT]
-        return ""
+        return value[:_MAX_TEXT] if isinstance(value, str) else ""
 
     def number(self, name: str) -> int | None:
         value = self._value.get(name)
-        if type(value) is int and 0 < value < 2**63:
-            return value
-        return None
+        return value if type(value) is int and 0 < value < 2**63 else None
 
     def texts(self) -> dict[str, str]:
         return {str(key): value[:_MAX_TEXT] for key, value in self._value.items() if isinstance(value, str)}
@@ -236,13 +233,9 @@ def _checked_repo_id(name: str, checks: _Part, repository: _Part) -> int | None:
     if name == "workflow_run":
         return checks.part("head_repository").number("id")
     suite = checks.part("check_suite") or checks
-    if suite.text("head_branch"):
-        return repository.number("id")
-    return None
+    return repository.number("id") if suite.text("head_branch") else None
 
 
 def _parse_number(text: str) -> int:
     """A number from the environment, 0 for anything else."""
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        return int(text)
-    return 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

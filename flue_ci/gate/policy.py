@@ -19,6 +19,7 @@ from flue_ci.gate.push_box import PushBox, find_tick
 NOT_FOR_US = "this comment is not for us"
 MARKER = "<!-- flue-ci"  # every comment of ours begins with it
 _EDITED = "only a new comment asks for an agent, an edited one never does"
+RATE_WINDOW = timedelta(hours=1)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 DEFAULT_ROLES = ("admin", "maintain", "write")
 
@@ -285,18 +286,14 @@ def authorize(
     return Allow()
 
 
-def within_rate(times: Sequence[str], now: str, limit: int, *, window_seconds: int = 3600) -> bool:
-    """Whether at most `limit` of the `times` (RFC 3339, UTC) lie in the window before `now`."""
-    since = (datetime.strptime(now, _TIME) - timedelta(seconds=window_seconds)).strftime(_TIME)
-    return sum(1 for time in times if time >= since) <= limit
-
-
-def rate_end(times: Sequence[str], now: str, limit: int, *, window_seconds: int = 3600) -> str:
-    """When the next request is taken (RFC 3339), if nobody asks until then; "" when it is within the limit now."""
-    if within_rate(times, now, limit, window_seconds=window_seconds):
+def rate_end(times: Sequence[str], now: str, limit: int) -> str:
+    """When the next request is taken if nobody asks until then; "" when at most `limit` of the `times` lie in the hour
+    before `now`. All times are in RFC 3339, UTC."""
+    since = (datetime.strptime(now, _TIME) - RATE_WINDOW).strftime(_TIME)
+    if sum(time >= since for time in times) <= limit:
         return ""
     newest = sorted(times)[-limit]  # as soon as this one is out of the window, there is room for one more
-    return (datetime.strptime(newest, _TIME) + timedelta(seconds=window_seconds)).strftime(_TIME)
+    return (datetime.strptime(newest, _TIME) + RATE_WINDOW).strftime(_TIME)
 
 
 def _deny_role(login: str, role: str, agent: AgentTriggers) -> Deny:
@@ -312,9 +309,7 @@ def is_person(*kinds: str) -> bool:
 
 def _author_kind(event: Event) -> str:
     """The type of the account that wrote the request; the actor's, where nothing was written."""
-    if event.is_comment:
-        return event.author_kind
-    return event.actor_kind
+    return event.author_kind if event.is_comment else event.actor_kind
 
 
 def _is_allowed_bot(event: Event, bots: frozenset[str] | set[str]) -> bool:

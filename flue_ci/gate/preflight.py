@@ -22,19 +22,9 @@ from typing import Any
 
 from flue_ci.core.network_variables import client_variables, lasting_fault, route
 from flue_ci.core.text import one_line
+from flue_ci.gate import policy
 from flue_ci.gate.comment_command import CommentCommand
 from flue_ci.gate.event import COMMENTS, Event, parse_event, run_page
-from flue_ci.gate.policy import (
-    DEFAULT_ROLES,
-    MARKER,
-    Allow,
-    Decision,
-    GateSettings,
-    Skip,
-    decide,
-    is_person,
-    read_gate_settings,
-)
 from flue_ci.gate.workflow_commands import append_summary, workflow_command, write_output
 
 FORK_REFUSAL = (
@@ -109,8 +99,8 @@ class GitHubApi:
 
     def answer(self, event: Event, body: str) -> None:
         """A comment below the one that asked, in its thread when it stands in one. Raises like `role`."""
-        if event.comment_kind == "review":
-            self._request("POST", f"/pulls/{event.number}/comments/{event.comment_id}/replies", {"body": body})
+        if event.thread:
+            self._request("POST", f"/pulls/{event.number}/comments/{event.thread}/replies", {"body": body})
         elif event.number:
             self._request("POST", f"/issues/{event.number}/comments", {"body": body})
 
@@ -180,7 +170,7 @@ def report_failure() -> None:
     link = ""
     if url := run_page(os.environ):
         link = f" · [log of the job]({url})"
-    text = f"{MARKER} help -->\n### ❌ flue-ci could not be installed{link}\n\n`{reason.replace('`', '')}`"
+    text = f"{policy.MARKER} help -->\n### ❌ flue-ci could not be installed{link}\n\n`{reason.replace('`', '')}`"
     try:
         api.answer(event, text)
     except _NO_ANSWER as error:
@@ -189,11 +179,11 @@ def report_failure() -> None:
 
 def decide_outputs(environ: Mapping[str, str]) -> dict[str, str]:
     """The outputs of the step: `proceed conclusion reason run-token reacted`; without a token no agent is started."""
-    event, settings = _read_event(environ), read_gate_settings(environ)
-    decision, api = decide(event, settings), GitHubApi(environ)
-    if isinstance(decision, Skip):
+    event, settings = _read_event(environ), policy.read_gate_settings(environ)
+    decision, api = policy.decide(event, settings), GitHubApi(environ)
+    if isinstance(decision, policy.Skip):
         decision = _decide_for_bot(event, settings, decision, api)
-    if not isinstance(decision, Allow):
+    if not isinstance(decision, policy.Allow):
         return _outputs(decision.reason)
     if decision.tick is not None:
         return _decide_tick(event, api)
@@ -210,18 +200,18 @@ def _read_event(environ: Mapping[str, str]) -> Event:
     return parse_event(environ.get("GITHUB_EVENT_NAME", ""), payload, environ)
 
 
-def _decide_for_bot(event: Event, settings: GateSettings, skip: Skip, api: GitHubApi) -> Decision:
+def _decide_for_bot(event: Event, settings: policy.GateSettings, skip: policy.Skip, api: GitHubApi) -> policy.Decision:
     """A bot that the workflow does not name can ask when a spec of the default branch names it. `skip` is the decision
     without the specs, and stays for everybody else."""
-    decision = decide(event, settings.with_bot(event.actor))
-    if not isinstance(decision, Allow):
+    decision = policy.decide(event, settings.with_bot(event.actor))
+    if not isinstance(decision, policy.Allow):
         return skip
     try:
         if api.some_spec_contains(event.actor):
             return decision
     except _NO_ANSWER as error:
-        return Skip(f"{skip.reason}; the agents could not be read: {_describe(error)}")
-    return Skip(f"{skip.reason}, and no agent names it in `triggers.bots`")
+        return policy.Skip(f"{skip.reason}; the agents could not be read: {_describe(error)}")
+    return policy.Skip(f"{skip.reason}, and no agent names it in `triggers.bots`")
 
 
 def _decide_request(event: Event, api: GitHubApi, command: CommentCommand) -> dict[str, str]:
@@ -255,17 +245,17 @@ def _role_refusal(event: Event, api: GitHubApi) -> tuple[str, bool]:
     ones hold, and a stranger's comment costs no installation.
     """
     login = one_line(event.actor, 60)
-    if not is_person(event.actor_kind):
+    if not policy.is_person(event.actor_kind):
         return "", False
     try:
         role = api.role(event.actor)
-        if role in DEFAULT_ROLES:
+        if role in policy.DEFAULT_ROLES:
             return "", True
         if role != "none" and api.some_spec_contains("roles"):
             return "", False
     except _NO_ANSWER as error:
         return f"the role of {login} could not be found out, so nothing is started: {_describe(error)}", False
-    return f"{login} has the role {one_line(role, 40)} here; agents take {', '.join(DEFAULT_ROLES)}", True
+    return f"{login} has the role {one_line(role, 40)} here; agents take {', '.join(policy.DEFAULT_ROLES)}", True
 
 
 def _review_refusal(api: GitHubApi) -> str:

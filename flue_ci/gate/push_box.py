@@ -56,15 +56,8 @@ def find_tick(before: str, after: str) -> PushBox | None:
     sign = match.start() + _SIGN
     if match["sign"] != " " or after != f"{before[:sign]}x{before[sign + 1 :]}":
         return None
-    return PushBox(
-        agent=first[1],
-        workflow=match["workflow"],
-        run=int(match["run"]),
-        attempt=int(match["attempt"]),
-        head=match["head"],
-        artifact=match["artifact"],
-        patch=match["patch"],
-    )
+    texts = {name: match[name] for name in ("workflow", "head", "artifact", "patch")}
+    return PushBox(agent=first[1], run=int(match["run"]), attempt=int(match["attempt"]), **texts)
 
 
 def replace_boxes(body: str, text: str) -> str:

@@ -12,6 +12,7 @@ from flue_ci.core.text import one_line
 from flue_ci.gate.push_box import PushBox, box_line
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push import PushRefused, check_suggestions, prepare_push, refused_by_place
+from flue_ci.report.delivery import RUN_PAGE
 from flue_ci.report.publication import publication_line
 from flue_ci.report.report import Published, Report
 from flue_ci.safety.markdown import escape, inline_code
@@ -21,7 +22,6 @@ _WORDS = {
     "pull-request": "**Push this change** to a new branch, and open a pull request",
     "suggest": "**Suggest this change** on the lines of this pull request",
 }
-_RUN = re.compile(r"https?://[^\s/]+/[\w.-]+/[\w.-]+/actions/runs/(\d{1,19})(?:/attempts/(\d{1,6}))?", re.ASCII)
 _SHA, _DIGEST = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 
 
@@ -73,14 +73,14 @@ def box_of(report: Report, patch: bytes) -> str:
     trigger = report.trigger
     if entry is None or trigger is None or trigger.in_thread or not _DIGEST.fullmatch(report.artifact.digest):
         return ""
-    run = _RUN.fullmatch(trigger.run_url)
+    run = RUN_PAGE.fullmatch(trigger.run_url)
     if not run or not _SHA.fullmatch(trigger.head_sha):
         return ""
     box = PushBox(
         agent=report.agent,
         workflow=trigger.workflow,
-        run=int(run[1]),
-        attempt=int(run[2] or 1),
+        run=int(run[3]),
+        attempt=int(run[4] or 1),
         head=trigger.head_sha,
         artifact=report.artifact.digest,
         patch=hashlib.sha256(patch).hexdigest(),

@@ -222,17 +222,15 @@ def error_reply(reason: str, run_url: str, *, hint: str = "", repeat: str = "") 
     return text
 
 
-def killed_reply(run_url: str) -> str:
-    """The answer to a comment whose job was killed before there was a comment about its run."""
-    return f"{MARKER} help -->\n### 🛑 The job ended before it could answer · {_log_link(run_url)}\n\n{_KILL_TEXT}"
-
-
-def killed_push_reply(run_url: str) -> str:
-    """The answer to a ticked box whose job was killed; the box is open again."""
-    text = (
-        "It was to push the saved change, and cannot say whether it did. Nothing is lost: tick the box again. What is "
-        "pushed already is not pushed twice."
-    )
+def killed_reply(run_url: str, *, has_box: bool = False) -> str:
+    """The answer to a comment whose job was killed before there was a comment about its run; `has_box`: it was to push
+    a saved change, and the box is open again."""
+    text = _KILL_TEXT
+    if has_box:
+        text = (
+            "It was to push the saved change, and cannot say whether it did. Nothing is lost: tick the box again. What "
+            "is pushed already is not pushed twice."
+        )
     return f"{MARKER} help -->\n### 🛑 The job ended before it could answer · {_log_link(run_url)}\n\n{text}"
 
 

@@ -1,21 +1,11 @@
 """`publish.changes: commit`: the changes as a commit on the pull request's own branch, signed by GitHub."""
 
-from urllib.parse import urlsplit
-
 from flue_ci.core.commits import ChangesForge, CommitRecord
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import one_line
-from flue_ci.publish.commit_message import commit_message, describe_change, run_name, run_of
+from flue_ci.publish.commit_message import run_name, run_of
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.push import (
-    Push,
-    PushRefused,
-    create_commit,
-    create_kept_commits,
-    explain,
-    prepare_push,
-    refused_by_place,
-)
+from flue_ci.publish.push import Push, PushRefused, create_commits, explain, prepare_push, refused_by_place
 from flue_ci.report.report import Published, Report
 
 NO_CI = (
@@ -70,32 +60,13 @@ async def _commit(report: Report, target: PublishTarget) -> tuple[Push, CommitRe
     head = await forge.branch_head(target.branch)
     if head != push.source.head:
         return push, await _earlier_commit(forge, push, head, target.branch, run_name(report))
-    title, body = describe_change(report)
-    if push.steps:
-        commit = await create_kept_commits(forge, push, kept_messages(report, push, target))
-    else:
-        commit = await create_commit(forge, push, clean_message(report, target, title, body), [head])
+    commit = await create_commits(forge, push, [head])
     mover = target.push_forge or forge
     try:
         await mover.move_branch(target.branch, commit.sha)
     except ForgeError as error:
         raise explain(error, target.branch) from error
     return push, commit
-
-
-def kept_messages(report: Report, push: Push, target: PublishTarget) -> list[str]:
-    """A message for each of the agent's own commits."""
-    title, _ = describe_change(report)
-    parts = [step.message.strip().partition("\n") for step in push.steps]
-    return [clean_message(report, target, words or title, text) for words, _, text in parts]
-
-
-def clean_message(report: Report, target: PublishTarget, title: str, body: str) -> str:
-    """Cleaned, without secrets, with our trailers."""
-    message = commit_message(
-        title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=forge_host(target)
-    )
-    return target.redact(message)
 
 
 async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: str, run: str) -> CommitRecord:
@@ -109,12 +80,6 @@ async def _earlier_commit(forge: ChangesForge, push: Push, head: str, branch: st
     except ForgeError as error:
         raise explain(error) from error
     for commit in commits or ():
-        if commit.tree == push.tree and (commit.parents == (base,) or run_of(commit.message) == run):
+        if commit.tree == push.whole.tree and (commit.parents == (base,) or run_of(commit.message) == run):
             return commit
     raise PushRefused(f"branch {one_line(branch, 100)} is at {head[:7]} by now, no longer at {base[:7]}: ask again")
-
-
-def forge_host(target: PublishTarget) -> str:
-    """The host of an own GitHub; "" for github.com."""
-    host = urlsplit(target.server_url).hostname or ""
-    return "" if host == "github.com" else host

@@ -6,7 +6,7 @@ a statement of whoever commits.
 
 import re
 
-from flue_ci.core.text import clip, one_line, plain
+from flue_ci.core.text import clip, one_line, plain, replace_spans
 from flue_ci.report.report import Report
 from flue_ci.report.words import first_sentence
 from flue_ci.safety.active_text import active_spans
@@ -73,22 +73,17 @@ def clean_text(text: str) -> str:
     """The text without mentions, references, addresses that lead somewhere, and words that keep CI from running."""
     for _ in range(_MAX_PASSES):
         before = text
-        text = _NO_CI.sub(r"\1 \2", _SKIP.sub(r"(\1)", _without_links(text)))
+        words = [(start, end, _plain(text[start:end], kind)) for start, end, kind in active_spans(text)]
+        text = _NO_CI.sub(r"\1 \2", _SKIP.sub(r"(\1)", replace_spans(text, words)))
         if text == before:
             return text
     return re.sub(r"[@#\[\]:*]", " ", text)
 
 
-def _without_links(text: str) -> str:
-    parts, position = [], 0
-    for start, end, kind in active_spans(text):
-        words = text[start:end]
-        if kind == "links":
-            words = _SCHEME.sub("", words)
-        elif kind == "mentions":
-            words = re.sub("[@＠﹫]", "", words)
-        else:
-            words = re.sub(r"(?i)gh-(?=\d)", "", re.sub("[#＃]+", " ", words))
-        parts += [text[position:start], words]
-        position = end
-    return "".join([*parts, text[position:]])
+def _plain(words: str, kind: str) -> str:
+    """The words of a link, mention or reference."""
+    if kind == "links":
+        return _SCHEME.sub("", words)
+    if kind == "mentions":
+        return re.sub("[@＠﹫]", "", words)
+    return re.sub(r"(?i)gh-(?=\d)", "", re.sub("[#＃]+", " ", words))

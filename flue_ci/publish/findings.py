@@ -166,15 +166,11 @@ def ending_threads(
         for own in threads
         if own.finding.state == "open"
         and (
-            _is_withdrawn(own, record, outcomes)
+            # A reply in this very thread made the agent change its mind.
+            (own.finding.id == record.asked_about and own.finding.id in outcomes)
             or (is_whole and own.finding.id not in again and _is_over(own, outcomes, looked_at.__contains__))
         )
     ]
-
-
-def _is_withdrawn(own: OwnThread, record: ReviewRecord, outcomes: Mapping[str, FindingOutcome]) -> bool:
-    """A reply in this very thread made the agent change its mind."""
-    return record.asked_about == own.finding.id and own.finding.id in outcomes
 
 
 def _is_over(own: OwnThread, outcomes: Mapping[str, FindingOutcome], was_seen: Callable[[str], bool]) -> bool:

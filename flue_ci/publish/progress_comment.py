@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 from flue_ci.core.concurrency import finish
 from flue_ci.core.discussion import Account, Comment
@@ -136,10 +135,8 @@ class CommentPublisher:
         assert target.number is not None
         is_sticky = target.publishing.comment == "sticky"
         if is_sticky or run_url:
-            kind: Literal["issue", "review"] = "review" if target.thread else "issue"
-            comments, me = await asyncio.gather(forge.comments(target.number, kind), forge.me())
-            matches = [comment for comment in reversed(comments) if is_ours(comment.body, agent, target.thread)]
-            ours = [comment for comment in matches if is_same_account(comment.author, me)]
+            comments = await own_comments(forge, target.number, in_thread=bool(target.thread))
+            ours = [comment for comment in reversed(comments) if is_ours(comment.body, agent, target.thread)]
             if not is_sticky:
                 ours = [comment for comment in ours if is_about_run(comment.body, run_url)]
             self._comment = next((comment for comment in ours if not is_at_work(comment.body)), None)
@@ -164,24 +161,35 @@ class CommentPublisher:
         body = target.redact(body)
         if self._comment:
             self._comment = await forge.edit(self._comment, body)
-        elif target.thread is not None:
-            self._comment = await forge.reply(target.number, target.thread, body)
         else:
-            self._comment = await forge.comment(target.number, body)
+            self._comment = await write_comment(forge, target.number, target.thread, body)
         return self._comment
 
 
 async def finish_killed_comments(
-    forge: Discussions, number: int, kind: Literal["issue", "review"], run_url: str, redact: Callable[[str], str]
+    forge: Discussions, number: int, run_url: str, redact: Callable[[str], str], *, in_thread: bool
 ) -> tuple[int, int]:
     """Ends the progress comments of a job that was killed; returns how many, and how many comments about its run there
     are in all. What stands in them loses its secrets once more. Raises `ForgeError`."""
-    comments, me = await asyncio.gather(forge.comments(number, kind), forge.me())
-    ours = [comment for comment in comments if is_same_account(comment.author, me)]
+    ours = await own_comments(forge, number, in_thread=in_thread)
     endings = [(comment, body) for comment in ours if (body := killed_run_comment(comment.body, run_url))]
     for comment, body in endings:
         await forge.edit(comment, redact(body))
     return len(endings), sum(is_about_run(comment.body, run_url) for comment in ours)
+
+
+async def own_comments(forge: Discussions, number: int, *, in_thread: bool = False) -> list[Comment]:
+    """The comments of our own account, oldest first: below the pull request or issue, or on lines of its diff. Raises
+    `ForgeError`."""
+    comments, me = await asyncio.gather(forge.comments(number, "review" if in_thread else "issue"), forge.me())
+    return [comment for comment in comments if is_same_account(comment.author, me)]
+
+
+async def write_comment(forge: Discussions, number: int, thread: int | None, body: str) -> Comment:
+    """A new comment: in the thread of that review comment, or below the pull request or issue. Raises `ForgeError`."""
+    if thread is not None:
+        return await forge.reply(number, thread, body)
+    return await forge.comment(number, body)
 
 
 def is_same_account(author: Account, me: Account) -> bool:

@@ -1,27 +1,20 @@
 """Publishers of what an agent proposed beside its changes: labels, triage of an issue, check runs, replies."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from flue_ci.agent.tools.outputs import MAX_ANNOTATIONS
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.outputs import CheckRun, OutputsForge
-from flue_ci.core.proposals import (
-    Annotation,
-    CheckRunProposal,
-    LabelProposal,
-    Proposal,
-    ReplyProposal,
-    TriageProposal,
-)
+from flue_ci.core.proposals import Annotation, CheckRunProposal, LabelProposal, Proposal, ReplyProposal, TriageProposal
 from flue_ci.core.text import one_line, plain
 from flue_ci.gate.policy import MARKER
 from flue_ci.publish.commit_message import run_name
-from flue_ci.publish.progress_comment import is_same_account
+from flue_ci.publish.progress_comment import own_comments, write_comment
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.report.link_policy import link_policy
+from flue_ci.report.links import link_policy
 from flue_ci.report.report import Published, Report
 from flue_ci.safety.markdown import escape, untrusted_markdown_within
 
@@ -32,24 +25,34 @@ _MAX_WORDS = 60_000  # characters
 P = TypeVar("P", bound=Proposal)
 
 
-async def _publish(
-    name: str, proposals: list[P], report: Report, write: Callable[[list[P]], Awaitable[Published]]
-) -> Published:
-    """What became of the proposals. A forge that does not want them is a refusal, not a failure of the run."""
-    if not proposals:
-        return Published(publisher=name, state="nothing", detail=_NOTHING)
-    if report.conclusion in _ENDINGS:
-        return Published(publisher=name, state="refused", detail=f"the run ended as {report.conclusion}")
-    try:
-        return await write(proposals)
-    except ForgeError as error:
-        if error.status not in _REFUSALS:
-            raise
-        return Published(publisher=name, state="refused", detail=one_line(f"{error}. {error.hint}", 500))
+class _ProposalPublisher(Generic[P]):
+    """A `Publisher` of one kind of proposals."""
 
+    needs_forge = True
+    name: str
+    kind: type[P]
 
-def _accepted(report: Report, kind: type[P]) -> list[P]:
-    return [proposal for proposal in report.proposals if isinstance(proposal, kind) and proposal.accepted]
+    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
+        """What became of the proposals that were accepted: `detail` says it, and `url` is the page of the first one. A
+        forge that does not want them is a refusal, not a failure of the run. Raises `ForgeError` when it is out of
+        reach."""
+        proposals: list[P] = [each for each in report.proposals if isinstance(each, self.kind) and each.accepted]
+        if not proposals:
+            return Published(publisher=self.name, state="nothing", detail=_NOTHING)
+        if report.conclusion in _ENDINGS:
+            return self._refusal(f"the run ended as {report.conclusion}")
+        try:
+            return await self._write(proposals, report, target)
+        except ForgeError as error:
+            if error.status not in _REFUSALS:
+                raise
+            return self._refusal(one_line(f"{error}. {error.hint}", 500))
+
+    async def _write(self, proposals: list[P], report: Report, target: PublishTarget) -> Published:
+        raise NotImplementedError
+
+    def _refusal(self, detail: str) -> Published:
+        return Published(publisher=self.name, state="refused", detail=detail)
 
 
 def _outputs(target: PublishTarget) -> OutputsForge:
@@ -63,42 +66,32 @@ def _key(report: Report, index: int) -> str:
     return hashlib.sha256(f"{run_name(report)} {report.agent} {index}".encode()).hexdigest()[:24]
 
 
-class LabelsPublisher:
+class LabelsPublisher(_ProposalPublisher[LabelProposal]):
     """Adds the labels that the agent chose from `publish.labels`."""
 
-    needs_forge = True
+    name, kind = "labels", LabelProposal
 
-    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
-        """`detail` names them. Raises `ForgeError` when the forge is out of reach."""
+    async def _write(self, proposals: list[LabelProposal], report: Report, target: PublishTarget) -> Published:
         choices = target.publishing.rules.labels
-
-        async def write(proposals: list[LabelProposal]) -> Published:
-            names = list(dict.fromkeys(label.name for label in proposals if label.name in choices))
-            if not names:
-                return Published(publisher="labels", state="refused", detail="none of them is in `publish.labels`")
-            await _outputs(target).add_labels(_number(target), names)
-            return Published(publisher="labels", detail=", ".join(names))
-
-        return await _publish("labels", _accepted(report, LabelProposal), report, write)
+        names = list(dict.fromkeys(label.name for label in proposals if label.name in choices))
+        if not names:
+            return self._refusal("none of them is in `publish.labels`")
+        await _outputs(target).add_labels(_number(target), names)
+        return Published(publisher=self.name, detail=", ".join(names))
 
 
-class TriagePublisher:
+class TriagePublisher(_ProposalPublisher[TriageProposal]):
     """Labels and assigns an issue, and links the issue that it repeats."""
 
-    needs_forge = True
+    name, kind = "triage", TriageProposal
 
-    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
-        """`detail` says what was done. Raises `ForgeError` when the forge is out of reach."""
-
-        async def write(proposals: list[TriageProposal]) -> Published:
-            if report.trigger is None or report.trigger.is_pull_request:
-                return Published(publisher="triage", state="refused", detail="this is no issue")
-            steps: list[str] = []
-            for index, triage in enumerate(proposals[: target.publishing.rules.triages]):
-                steps += await _triage(triage, report, target, index)
-            return Published(publisher="triage", detail=", ".join(steps) or "nothing was to be done")
-
-        return await _publish("triage", _accepted(report, TriageProposal), report, write)
+    async def _write(self, proposals: list[TriageProposal], report: Report, target: PublishTarget) -> Published:
+        if report.trigger is None or report.trigger.is_pull_request:
+            return self._refusal("this is no issue")
+        steps: list[str] = []
+        for index, triage in enumerate(proposals[: target.publishing.rules.triages]):
+            steps += await _triage(triage, report, target, index)
+        return Published(publisher=self.name, detail=", ".join(steps) or "nothing was to be done")
 
 
 async def _triage(triage: TriageProposal, report: Report, target: PublishTarget, index: int) -> list[str]:
@@ -122,24 +115,19 @@ async def _triage(triage: TriageProposal, report: Report, target: PublishTarget,
     return steps
 
 
-class CheckRunPublisher:
+class CheckRunPublisher(_ProposalPublisher[CheckRunProposal]):
     """Writes check runs with annotations at the head commit."""
 
-    needs_forge = True
+    name, kind = "check-run", CheckRunProposal
 
-    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
-        """`url` is the page of the first one. Raises `ForgeError` when the forge is out of reach."""
-
-        async def write(proposals: list[CheckRunProposal]) -> Published:
-            if report.trigger is None or not report.trigger.head_sha:
-                return Published(publisher="check-run", state="refused", detail="there is no commit to write it for")
-            urls, proposals = [], proposals[: target.publishing.rules.check_runs]
-            for index, check in enumerate(proposals):
-                urls.append(await _outputs(target).write_check_run(_check_run(check, report, target, index)))
-            titles = ", ".join(one_line(check.title, 80) for check in proposals)
-            return Published(publisher="check-run", url=urls[0], detail=titles)
-
-        return await _publish("check-run", _accepted(report, CheckRunProposal), report, write)
+    async def _write(self, proposals: list[CheckRunProposal], report: Report, target: PublishTarget) -> Published:
+        if report.trigger is None or not report.trigger.head_sha:
+            return self._refusal("there is no commit to write it for")
+        urls, proposals = [], proposals[: target.publishing.rules.check_runs]
+        for index, check in enumerate(proposals):
+            urls.append(await _outputs(target).write_check_run(_check_run(check, report, target, index)))
+        titles = ", ".join(one_line(check.title, 80) for check in proposals)
+        return Published(publisher=self.name, url=urls[0], detail=titles)
 
 
 def _check_run(check: CheckRunProposal, report: Report, target: PublishTarget, index: int) -> CheckRun:
@@ -162,23 +150,18 @@ def _clean(note: Annotation, redact: Callable[[str], str]) -> Annotation:
     return replace(note, title=redact(one_line(plain(note.title), 200)), message=redact(plain(note.message)))
 
 
-class ReplyPublisher:
+class ReplyPublisher(_ProposalPublisher[ReplyProposal]):
     """Writes the agent's replies as comments of their own; in a thread, when the run was asked for there."""
 
-    needs_forge = True
+    name, kind = "reply", ReplyProposal
 
-    async def publish(self, report: Report, patch: bytes, target: PublishTarget) -> Published:
-        """`url` is the first one's. Raises `ForgeError` when the forge is out of reach."""
-
-        async def write(proposals: list[ReplyProposal]) -> Published:
-            urls = []
-            for index, reply in enumerate(proposals[: target.publishing.rules.replies]):
-                words = _words(reply.body, report, target)
-                signature = f"<sub>Written by the agent {escape(report.agent)}.</sub>"
-                urls.append(await _write_once(f"{words}\n\n{signature}", target, _key(report, index)))
-            return Published(publisher="reply", url=urls[0], detail=f"{len(urls)} written")
-
-        return await _publish("reply", _accepted(report, ReplyProposal), report, write)
+    async def _write(self, proposals: list[ReplyProposal], report: Report, target: PublishTarget) -> Published:
+        urls = []
+        for index, reply in enumerate(proposals[: target.publishing.rules.replies]):
+            words = _words(reply.body, report, target)
+            signature = f"<sub>Written by the agent {escape(report.agent)}.</sub>"
+            urls.append(await _write_once(f"{words}\n\n{signature}", target, _key(report, index)))
+        return Published(publisher=self.name, url=urls[0], detail=f"{len(urls)} written")
 
 
 def _words(text: str, report: Report, target: PublishTarget) -> str:
@@ -195,11 +178,7 @@ async def _write_once(words: str, target: PublishTarget, key: str) -> str:
     """A comment with our marker and `key`, unless there is one; its page."""
     assert target.forge
     number, line = _number(target), f"{MARKER} note={key} -->"
-    comments, me = await target.forge.comments(number, "review" if target.thread else "issue"), await target.forge.me()
-    for comment in comments:
-        if comment.body.startswith(line) and is_same_account(comment.author, me):
+    for comment in await own_comments(target.forge, number, in_thread=bool(target.thread)):
+        if comment.body.startswith(line):
             return comment.url
-    body = target.redact(f"{line}\n{words}")
-    if target.thread is not None:
-        return (await target.forge.reply(number, target.thread, body)).url
-    return (await target.forge.comment(number, body)).url
+    return (await write_comment(target.forge, number, target.thread, target.redact(f"{line}\n{words}"))).url

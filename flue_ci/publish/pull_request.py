@@ -17,21 +17,12 @@ from flue_ci.core.outputs import PullRequestForge
 from flue_ci.core.permissions import missing_permissions
 from flue_ci.core.ports import Forge
 from flue_ci.core.text import first_few, one_line
-from flue_ci.publish.branch_name import branch_names
-from flue_ci.publish.commit import NO_CI, clean_message, kept_messages
-from flue_ci.publish.commit_message import describe_change, run_of
+from flue_ci.publish.commit import NO_CI
+from flue_ci.publish.commit_message import run_of
 from flue_ci.publish.progress_comment import is_same_account
 from flue_ci.publish.publisher import PublishTarget
-from flue_ci.publish.pull_request_text import PullText, is_edited, pull_text
-from flue_ci.publish.push import (
-    Push,
-    PushRefused,
-    create_commit,
-    create_kept_commits,
-    explain,
-    prepare_push,
-    refused_by_place,
-)
+from flue_ci.publish.pull_request_text import PullText, branch_names, is_edited, pull_text
+from flue_ci.publish.push import Push, PushRefused, create_commits, explain, prepare_push, refused_by_place
 from flue_ci.report.report import Published, Report, Trigger
 
 _GITHUB = "web-flow"  # commits what is made with the API or in GitHub's pages
@@ -96,7 +87,6 @@ async def _prepare(report: Report, target: PublishTarget) -> "_Work":
         opener = target.push_forge
     base = target.base_branch or await forge.default_branch()
     subject = f"#{trigger.number}" if trigger.number is not None else base
-    title, body = describe_change(report)
     text = pull_text(report, subject, server_url=target.server_url)
     text = replace(text, title=target.redact(text.title), body=target.redact(text.body))
     return _Work(
@@ -108,15 +98,12 @@ async def _prepare(report: Report, target: PublishTarget) -> "_Work":
         changes=push,
         base=base,
         text=text,
-        message=clean_message(report, target, title, body),
-        kept_messages=tuple(kept_messages(report, push, target)),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What a pull request is made of. `opener` is the account that opens it, `accounts` are ours; `kept_messages` are
-    those of the agent's own commits, which a new branch has where the spec wants them."""
+    """What a pull request is made of. `opener` is the account that opens it, `accounts` are ours."""
 
     target: PublishTarget
     trigger: Trigger
@@ -126,8 +113,6 @@ class _Work:
     changes: Push
     base: str
     text: PullText
-    message: str
-    kept_messages: tuple[str, ...]
 
     async def find_ours(self) -> PullRequest | None:
         """The open pull request of an earlier run for the same subject; in a run on one that the agent itself has
@@ -185,17 +170,14 @@ class _Work:
             commits, parents = await forge.commits_ahead(head, tip), [tip, head]
         if not commits or len(commits) >= _MAX_COMMITS or not all(map(self._is_ours, commits)):
             raise _ForeignBranch(f"branch {one_line(branch, 100)} has commits of others, over which nothing is written")
-        if parents == [tip] and commits[-1].tree == push.tree:
+        if parents == [tip] and commits[-1].tree == push.whole.tree:
             return commits[-1]
         return await self._commit_on(branch, parents)
 
     async def _commit_on(self, branch: str, parents: Sequence[str], *, is_new: bool = False) -> CommitRecord:
         """The commit, or the agent's own ones where they fit, at the end of the branch."""
-        push, mover = self.changes, self.target.push_forge or self.forge
-        if push.steps and [*parents] == [push.source.head]:
-            commit = await create_kept_commits(self.forge, push, self.kept_messages)
-        else:
-            commit = await create_commit(self.forge, push, self.message, parents)
+        mover = self.target.push_forge or self.forge
+        commit = await create_commits(self.forge, self.changes, parents)
         await self._set_branch(mover.create_branch if is_new else mover.move_branch, branch, commit.sha)
         return commit
 

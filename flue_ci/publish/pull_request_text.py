@@ -1,4 +1,5 @@
-"""Title and body of a pull request of ours, and the marker by which it is recognized. Pure; all words are untrusted.
+"""Title, body and branch of a pull request of ours, and the marker by which it is recognized. Pure; all words are
+untrusted.
 
 The marker's line says which agent it is of, what the run was about, and what title and text were when we wrote them:
 what a person has changed since is left alone.
@@ -6,6 +7,8 @@ what a person has changed since is left alone.
 
 import hashlib
 import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -21,6 +24,9 @@ from flue_ci.safety.markdown import untrusted_markdown_within
 _LONGEST_TITLE = 200  # characters; GitHub takes 256
 _LONGEST_WORDS, _LONGEST_BODY = 40_000, 65_000
 _MARKER = re.compile(rf"{MARKER} pull agent=({AGENT_NAME}) for=(\S+) text=([0-9a-f]{{16}}) -->")
+_LONGEST_SLUG = 40  # characters
+_MAX_NAMES = 10
+_NUMBER = re.compile(r"[-_.]\{number\}|\{number\}[-_.]?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +103,24 @@ def _subject(subject: str) -> str:
 
 def _first_line(body: str) -> str:
     return body.replace("\r\n", "\n").partition("\n")[0].strip()
+
+
+def branch_names(template: str, *, agent: str, number: int | None, title: str) -> Iterator[str]:
+    """The name for the changes with that title, and others for when there is a foreign branch of that name. Without a
+    number its place and the sign before it are left out."""
+    if number is None:
+        template = _NUMBER.sub("", template)
+    name = template.format(agent=agent, number=number, slug=slug(title))
+    name = re.sub(r"/{2,}", "/", name).strip("/.") or f"flue/{agent}-{slug(title)}"
+    yield name
+    for count in range(2, _MAX_NAMES):
+        yield f"{name}-{count}"
+
+
+def slug(title: str) -> str:
+    """The words of a title in lower case with a hyphen between them: letters without marks and digits only."""
+    letters = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")
+    if len(words) > _LONGEST_SLUG:
+        words = words[: _LONGEST_SLUG + 1].rpartition("-")[0] or words[:_LONGEST_SLUG]
+    return words or "changes"

@@ -6,6 +6,7 @@ A `PushRefused` is no failure of the run, because its patch is delivered all the
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.commits import ChangesForge, CommitRecord, TreeEntry
@@ -13,6 +14,7 @@ from flue_ci.core.errors import BranchRefused, ChangesRefused, FlueError, ForgeE
 from flue_ci.core.text import human_bytes, one_line
 from flue_ci.git.command import TooMuchOutput
 from flue_ci.git.source import Source
+from flue_ci.publish.commit_message import commit_message, describe_change, run_name
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.push_rules import describe_protected, protected_changes, refused_by_report, secret_in
 from flue_ci.report.folder import load_commits
@@ -30,7 +32,8 @@ class PushRefused(FlueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A commit of the agent's that is kept: its message, its tree, and what leads there from the one before."""
+    """A commit to be made: its message, clean and with our trailers, its tree, and what leads there from the one
+    before."""
 
     message: str
     tree: str
@@ -39,13 +42,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """Changes that may be pushed: the commit they are made on, and the tree on this host that they lead to. `steps` are
-    the commits that lead there where the agent's own are kept, oldest first; else `note` says why they are not, "" when
-    nobody wants that."""
+    """Changes that may be pushed: the commit they are made on, and `whole`, which leads to them on this host. `steps`
+    are the commits that lead there where the agent's own are kept, oldest first; else `note` says why they are not, ""
+    when nobody wants that."""
 
     source: Source
-    tree: str
-    entries: tuple[TreeEntry, ...]
+    whole: Step
     steps: tuple[Step, ...] = ()
     note: str = ""
 
@@ -66,7 +68,8 @@ async def prepare_push(report: Report, target: PublishTarget) -> Push:
     files, tree, entries = await _verify(source, target.patch, target, source.tree)
     if [file.path for file in files] != [file.path for file in report.changes.files]:
         raise PushRefused("the patch is not the one that the report describes")
-    push = Push(source=source, tree=tree, entries=entries)
+    message = _clean_message(report, target, *describe_change(report))
+    push = Push(source=source, whole=Step(message=message, tree=tree, entries=entries))
     if target.publishing.commits == "keep" and report.changes.commits:
         if len(report.changes.commits) > MAX_COMMITS:
             return replace(push, note=f"as one commit, because more than {MAX_COMMITS} are not kept")
@@ -134,41 +137,46 @@ async def _keep_commits(report: Report, target: PublishTarget, push: Push) -> tu
     if target.folder is None:
         raise PushRefused("the patch is missing")
     steps: list[Step] = []
-    before = push.source.tree
-    for message, patch in load_commits(target.folder, report):
+    before, (default_title, _) = push.source.tree, describe_change(report)
+    for words, patch in load_commits(target.folder, report):
         _, tree, entries = await _verify(push.source, patch, target, before)
         if entries:
+            title, _, body = words.strip().partition("\n")
+            message = _clean_message(report, target, title or default_title, body)
             steps.append(Step(message=message, tree=tree, entries=entries))
         before = tree
-    if before != push.tree:
+    if before != push.whole.tree:
         raise PushRefused("the last tree is not the one that was verified")
     return tuple(steps)
 
 
-async def create_commit(forge: ChangesForge, push: Push, message: str, parents: Sequence[str]) -> CommitRecord:
-    """The commit, which no branch is at yet. Raises `PushRefused` without rights, `ForgeError`."""
-    return await _create(forge, push.source.tree, Step(message=message, tree=push.tree, entries=push.entries), parents)
+def _clean_message(report: Report, target: PublishTarget, title: str, body: str) -> str:
+    """Cleaned, without secrets, with our trailers."""
+    host = urlsplit(target.server_url).hostname or ""
+    message = commit_message(
+        title, body, run=run_name(report), author=target.actor, author_id=target.actor_id, host=host
+    )
+    return target.redact(message)
 
 
-async def create_kept_commits(forge: ChangesForge, push: Push, messages: Sequence[str]) -> CommitRecord:
-    """The last of the agent's own commits, with these messages, on the commit that the run worked on. Raises as
-    `create_commit` does."""
-    tree, parent = push.source.tree, push.source.head
-    for step, message in zip(push.steps, messages, strict=True):
-        commit = await _create(forge, tree, replace(step, message=message), [parent])
-        tree, parent = step.tree, commit.sha
-    return commit
-
-
-async def _create(forge: ChangesForge, base: str, step: Step, parents: Sequence[str]) -> CommitRecord:
+async def create_commits(forge: ChangesForge, push: Push, parents: Sequence[str]) -> CommitRecord:
+    """The commit with the changes, which no branch is at yet. Where the agent's own are kept, and go on the commit that
+    the run worked on, it is the last of them. Raises `PushRefused` without rights, `ForgeError`."""
+    steps: Sequence[Step] = [push.whole]
+    if push.steps and [*parents] == [push.source.head]:
+        steps = push.steps
+    base = push.source.tree
     try:
-        tree = await forge.create_tree(base, step.entries)
-        if tree and tree != step.tree:  # "": the calls are only listed
-            hint = "apply the patch yourself, and report it to flue-ci"
-            raise ForgeError(f"GitHub made another tree ({tree[:12]}) of the changes than this host", hint=hint)
-        return await forge.create_commit(message=step.message, tree=tree, parents=parents)
+        for step in steps:
+            tree = await forge.create_tree(base, step.entries)
+            if tree and tree != step.tree:  # "": the calls are only listed
+                hint = "apply the patch yourself, and report it to flue-ci"
+                raise ForgeError(f"GitHub made another tree ({tree[:12]}) of the changes than this host", hint=hint)
+            commit = await forge.create_commit(message=step.message, tree=tree, parents=parents)
+            base, parents = step.tree, [commit.sha]
     except ForgeError as error:
         raise explain(error) from error
+    return commit
 
 
 def explain(error: ForgeError, branch: str = "") -> FlueError:

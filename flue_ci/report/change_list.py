@@ -44,7 +44,11 @@ def _code(diffs: Sequence[FileDiff], commit: Commit, rows: int, *, is_only: bool
     lines = sum(diff.additions + diff.deletions for diff in diffs)
     if lines > OPEN_CHANGED_LINES or sum(len(diff.hunks) for diff in diffs) > _OPEN_CHARS:
         return [fold_diff(diff, commit) for diff in diffs]
-    return [_file_line(diff, commit, has_numbers=not is_only) + _diff_block(diff) for diff in diffs]
+    parts = []
+    for diff in diffs:
+        line = _file_line(diff, commit, has_numbers=not is_only)
+        parts.append(f"{line}\n\n{code_block(diff.hunks, 'diff')}" if diff.hunks else line)
+    return parts
 
 
 def _other(diffs: Sequence[FileDiff], commit: Commit, rows: int) -> list[str]:
@@ -95,22 +99,14 @@ def _words(diff: FileDiff) -> list[str]:
     return [*diff.words, *([diff.kind] if diff.kind else [])]
 
 
-def _diff_block(diff: FileDiff) -> str:
-    if not diff.hunks:
-        return ""
-    return f"\n\n{code_block(diff.hunks, 'diff')}"
-
-
 def _sums(diffs: Sequence[FileDiff]) -> str:
     return _numbers(sum(diff.additions for diff in diffs), sum(diff.deletions for diff in diffs))
 
 
 def _numbers(additions: int, deletions: int, separator: str = " ") -> str:
     """` +2 −1`, without what there is not."""
-    numbers = [f"+{additions:,}"] if additions else []
-    if deletions:
-        numbers.append(f"−{deletions:,}")
-    return f"{separator}{' '.join(numbers)}" if numbers else ""
+    numbers = " ".join(f"{sign}{count:,}" for sign, count in (("+", additions), ("−", deletions)) if count)
+    return f"{separator}{numbers}" if numbers else ""
 
 
 def _directories(diffs: Sequence[FileDiff]) -> str:

@@ -113,6 +113,13 @@ def describe_ending(result: CommandResult) -> str:
     return f"failed with exit code {result.exit_code}"
 
 
+def exit_words(exit_code: int | None, *, timed_out: bool, known: bool) -> str:
+    """`exit code 1`, `timed out`, `exit code not known`."""
+    if timed_out:
+        return "timed out"
+    return f"exit code {exit_code}" if known else "exit code not known"
+
+
 _PLACES = {
     ("fresh", True): "a clean sandbox",
     ("fresh", False): "a second folder on the same machine",

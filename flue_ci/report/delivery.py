@@ -15,7 +15,8 @@ from flue_ci.safety.markdown import code_block, details, escape
 ARTIFACT_DAYS = 30  # as action.yml says
 MAX_LINES = 80  # changed lines of a patch that stands whole in a comment
 MAX_CHARS = 10_000
-_RUN = re.compile(r"(https?://[^/\s]+)/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})(?:/attempts/(\d{1,6}))?", re.ASCII)
+# Server, repository, run, and attempt.
+RUN_PAGE = re.compile(r"(https?://[^/\s]+)/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})(?:/attempts/(\d{1,6}))?", re.ASCII)
 _END = "END_OF_PATCH"  # no line of a patch: those of files begin with a sign, those of git with another word
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -25,7 +26,7 @@ def plan_artifact(agent: str, run_url: str, *, is_wanted: bool = True) -> Artifa
 
     Its name has the agent, the run and the attempt, so that no other one of the run has it.
     """
-    match = _RUN.fullmatch(run_url)
+    match = RUN_PAGE.fullmatch(run_url)
     if not match:
         return Artifact()
     if not is_wanted:
@@ -45,12 +46,15 @@ def how_to_take(report: Report, patch: str = "") -> str:
         link = files_link(report)
         return link and f"<sub>{link}</sub>"
     if command := take_command(report):
-        needs = f"Needs [gh](https://cli.github.com), a login and read access · {_describe_days(report.artifact)}"
+        days = f"kept for {plural(report.artifact.days, 'day')}, unless the repository's settings say less"
+        needs = f"Needs [gh](https://cli.github.com), a login and read access · {days}"
         parts.append(f"**Take the changes**, in a clone of the repository:\n\n{code_block(command, 'sh')}")
         parts.append(f"<sub>{needs} · {files_link(report)}</sub>")
     elif report.artifact.missing:
+        reason = escape(f"there is no artifact, {report.artifact.missing}")
         parts.append(
-            f"**Take the changes:** {escape(f'there is no artifact, {report.artifact.missing}')}. {_OTHER_WAY}"
+            f"**Take the changes:** {reason}. Let a step of the workflow keep the file that the output `patch-path` "
+            "names, and run `git apply --3way` with it."
         )
     else:
         parts.append("**Take the changes**, in a clone: `git apply --3way changes.patch`, from the report's folder.")
@@ -60,14 +64,9 @@ def how_to_take(report: Report, patch: str = "") -> str:
     return "\n\n".join(parts)
 
 
-_OTHER_WAY = (
-    "Let a step of the workflow keep the file that the output `patch-path` names, and run `git apply --3way` with it."
-)
-
-
 def take_command(report: Report) -> str:
     """One line for a shell: fetches the artifact and applies its patch; "" where there is no artifact or no patch."""
-    artifact, match = report.artifact, _RUN.fullmatch(report.trigger.run_url if report.trigger else "")
+    artifact, match = report.artifact, RUN_PAGE.fullmatch(report.trigger.run_url if report.trigger else "")
     if not match or not artifact.name or not report.changes.patch:
         return ""
     server, repository, run, _ = match.groups()
@@ -83,14 +82,14 @@ def files_link(report: Report) -> str:
     """A link to all files of the run, as Markdown; "" where there is no artifact."""
     artifact = report.artifact
     run_url = report.trigger.run_url if report.trigger else ""
-    if not artifact.name or not _RUN.fullmatch(run_url):
+    if not artifact.name or not RUN_PAGE.fullmatch(run_url):
         return ""
     return f"[all files]({artifact_page(artifact, run_url)})"
 
 
 def artifact_page(artifact: Artifact, run_url: str) -> str:
     """The address of an artifact; of the list on the page of its run where its own is not known."""
-    match = _RUN.fullmatch(run_url)
+    match = RUN_PAGE.fullmatch(run_url)
     runs = re.escape(f"{match[1]}/{match[2]}/actions/runs/") if match else "(?!)"
     if re.fullmatch(rf"{runs}\d+/artifacts/\d+", artifact.url, re.ASCII):
         return artifact.url
@@ -105,7 +104,3 @@ def is_copyable(patch: str) -> bool:
         return False
     is_whole = "***" not in patch and "\ufffd" not in patch  # neither redacted nor of another encoding
     return is_whole and plain(patch) == patch and _END not in lines
-
-
-def _describe_days(artifact: Artifact) -> str:
-    return f"kept for {plural(artifact.days, 'day')}, unless the repository's settings say less"

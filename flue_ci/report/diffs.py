@@ -76,10 +76,7 @@ def _read_part(part: str) -> FileDiff:
     first, *lines = header.split("\n")
     facts = {}
     for line in lines:
-        key = re.match(
-            r"(?:old mode|new mode|new file mode|deleted file mode|(?:rename|copy) (?:from|to)|Binary)\b", line
-        )
-        if key:
+        if key := _HEADER.match(line):
             facts[key[0]] = line[key.end() :].strip()
     name = first.removeprefix("diff --git ")
     path = _unquote(name[len(name) // 2 + 1 :]).removeprefix("b/")
@@ -114,9 +111,7 @@ def _mode_words(facts: dict[str, str]) -> list[str]:
         return []
     if _LINK in (old, new):
         return ["of another type"]
-    if new == _EXECUTABLE:
-        return ["made executable"]
-    return ["no longer executable"]
+    return ["made executable"] if new == _EXECUTABLE else ["no longer executable"]
 
 
 def _join(before: FileDiff, diff: FileDiff) -> FileDiff:

@@ -13,8 +13,7 @@ from flue_ci.core.text import clip, one_line, plural
 from flue_ci.report.links import Commit
 from flue_ci.report.report import Report
 from flue_ci.report.words import shorten_markdown, with_smaller_headings
-from flue_ci.safety.markdown import LinkPolicy, code_block, escape, inline_code, untrusted_markdown
-from flue_ci.safety.suggestion_blocks import without_suggestions
+from flue_ci.safety.markdown import LinkPolicy, code_block, escape, inline_code, untrusted_markdown, without_suggestions
 
 SEVERITY_MARKS = {"critical": "🔴", "high": "🟠", "medium": "🟡", "low": "🔵"}
 _MAX_LISTED = 30

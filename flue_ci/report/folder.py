@@ -56,10 +56,8 @@ class RunFolder:
         self._start = time.monotonic()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock: int | None = _lock(path)
-        for name in ("report.json", "report.md", CONVERSATION, PATCH, REFUSED_PATCH, PAGE):
+        for name in (*_PUBLIC_FILES, *_other_patches(path)):
             (path / name).unlink(missing_ok=True)  # the files of a former run must not pass for those of this one
-        for name in _other_patches(path):
-            (path / name).unlink(missing_ok=True)
         self._transcript_path = path / TRANSCRIPT
         self._transcript: IO[bytes] | None = create_private_file(self._transcript_path)
 
@@ -118,9 +116,7 @@ class RunFolder:
                 self.trouble = f"{reason}, nor does {tempfile.gettempdir()} ({again.strerror}): it is only shown here"
                 return self._with_trouble(report)
         report = self._with_trouble(report)
-        if page:
-            return self.add_page(report, patch)
-        return report
+        return self.add_page(report, patch) if page else report
 
     def add_page(self, report: Report, patch: bytes) -> Report:
         """Writes the page of a report that was saved. No run fails for it: what goes wrong is a note in the report."""
@@ -221,7 +217,7 @@ def write_page(folder: Path, report: Report, patch: bytes, redact: Redactor, tra
     """Writes the page of a run into its folder; returns its path. Report and patch have no secrets any more. A
     transcript that is no file is not read. Raises `OSError`."""
     from flue_ci.report.page.render import render_page
-    from flue_ci.safety.redact_html import redact_html
+    from flue_ci.safety.redact import redact_html
 
     try:
         file = _open(transcript or folder / TRANSCRIPT)
@@ -259,9 +255,7 @@ def _other_patches(folder: Path) -> list[str]:
 
 
 def _patch_name(report: Report) -> str | None:
-    if report.changes.refused:
-        return REFUSED_PATCH
-    return report.changes.patch
+    return REFUSED_PATCH if report.changes.refused else report.changes.patch
 
 
 def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -1,15 +1,15 @@
 """Links of ours to files at the commit that a run worked on: for names that we write, and for `path:line` in an agent's
-words. Pure: the paths that exist there are arguments."""
+words; and where links of untrusted words may lead. Pure: the paths that exist there are arguments."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from flue_ci.core.text import replace_spans
 from flue_ci.report.report import Report
-from flue_ci.safety.markdown import inline_code
-from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
-from flue_ci.safety.markdown_tree import Node
+from flue_ci.safety.markdown import LinkPolicy, inline_code
+from flue_ci.safety.markdown_reader import Node, UnreadableMarkdown, read_markdown
 
 _LINES = r"(?::(?P<line>\d{1,7})(?:[-–](?P<last>\d{1,7})|:\d{1,5})?|#L(?P<anchor>\d{1,7})(?:-L?(?P<end>\d{1,7}))?)"
 _PLACE = re.compile(rf"(?<![\w@+.~/:-])(?P<path>(?>(?:\./)?[\w@+.~-]++(?:/[\w@+.~-]++)*)){_LINES}?(?![\w/])")
@@ -93,11 +93,7 @@ def link_places(text: str, commit: Commit) -> str:
         return text
     try:
         tree = read_markdown(text)
-        result, end = [], 0
-        for start, stop, words in _links(tree, commit):
-            result += [text[end:start], words]
-            end = stop
-        with_links = "".join([*result, text[end:]])
+        with_links = replace_spans(text, _links(tree, commit))
         if _shape(read_markdown(with_links)) == _shape(tree):
             return with_links
     except UnreadableMarkdown:
@@ -144,3 +140,15 @@ def _shape(tree: Node) -> tuple[list[str], str]:
             kinds.append(node.kind)
         words.append(node.content.strip())
     return kinds, re.sub(r"\s+", "", "".join(words))
+
+
+def link_policy(report: Report, server_url: str = "") -> LinkPolicy:
+    """The repository that the run was about, on its forge, and the hosts that the agent could reach; without a trigger
+    only the latter."""
+    trigger = report.trigger
+    if trigger is None:
+        return LinkPolicy(hosts=tuple(report.publish.links))
+    if not server_url:
+        page = urlsplit(trigger.run_url or trigger.url)
+        server_url = f"{page.scheme}://{page.netloc}"
+    return LinkPolicy(server_url=server_url, repository=trigger.repo, hosts=tuple(report.publish.links))

@@ -11,25 +11,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from flue_ci.core.text import human_cost, human_count, human_seconds, human_tokens, one_line, plain, plural
-from flue_ci.report.change_list import changes_section, fold_diff
-from flue_ci.report.conclusion import describe_ending, describe_verification
+from flue_ci.report.change_list import changes_section
+from flue_ci.report.conclusion import EXIT_CODES, describe_ending, describe_verification
 from flue_ci.report.delivery import how_to_take
-from flue_ci.report.diffs import FileDiff, file_diffs, read_patch, without_binary
+from flue_ci.report.diffs import FileDiff, file_diffs, without_binary
 from flue_ci.report.evidence import ran_no_tests, telling_line
 from flue_ci.report.findings import findings_section
-from flue_ci.report.link_policy import link_policy
-from flue_ci.report.links import Commit, head_commit, link_places, repository_url
+from flue_ci.report.links import Commit, head_commit, link_places, link_policy, repository_url
 from flue_ci.report.publication import publication_section
 from flue_ci.report.report import CommandResult, Report
-from flue_ci.report.result_table import result_section
-from flue_ci.report.title import title_and_summary
-from flue_ci.report.words import fold_rest, with_smaller_headings
+from flue_ci.report.result_table import describe_findings, find_findings, result_section
+from flue_ci.report.words import (
+    LONGEST_TITLE,
+    first_sentence,
+    fold_rest,
+    render_pieces,
+    shorten_markdown,
+    with_smaller_headings,
+)
 from flue_ci.safety.markdown import LinkPolicy, code_block, details, escape, inline_code, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
 TAIL_LINES = 20  # of a failing command's output that stay open
 LEAST_SECONDS = 0.05  # a shorter time means nothing
 _LEAST_COST = 0.0005  # dollars
+MARKS = {"success": "✅", "no-op": "➖", "skipped": "⏭️", "partial": "⏸️", "failed": "❌", "cancelled": "🛑"}
+_ANSWER = "💬"  # nothing was changed, something was said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +109,6 @@ def _clean_words(summary: str, policy: LinkPolicy) -> tuple[str, Mapping[str, in
     return with_smaller_headings(untrusted_markdown(summary, policy, removals)), removals
 
 
-def title(report: Report) -> str:
-    """The first line: how the run ended."""
-    return title_and_summary(report, Commit(url="", sha=""))[0]
-
-
-def diff_blocks(patch: bytes) -> list[str]:
-    """The patch alone, one collapsed block per file."""
-    return [fold_diff(diff, Commit(url="", sha="")) for diff in read_patch(without_binary(patch))]
-
-
 def quote(instruction: str) -> str:
     """What was asked, in a line below the title; empty for nothing."""
     if not instruction.strip():
@@ -135,9 +132,7 @@ def failure_section(report: Report) -> str:
 
 def _lines(text: str) -> str:
     text = plain(text).strip("\n")
-    if "\n" in text:
-        return f"\n\n{code_block(text)}"
-    return escape(text)
+    return f"\n\n{code_block(text)}" if "\n" in text else escape(text)
 
 
 def checks_section(report: Report, page: Page) -> str:
@@ -180,11 +175,11 @@ def _command_lines(results: Sequence[CommandResult], page: Page, place: str) -> 
         output = "" if result.passed else plain(result.output).strip("\n").rstrip()
         is_open = not output
         if output:
-            parts += _output(result, output, page)
+            parts += _output(output, page)
     return "\n\n".join(parts)
 
 
-def _output(result: CommandResult, output: str, page: Page) -> list[str]:
+def _output(output: str, page: Page) -> list[str]:
     """The end of the output, open; and all of it, folded, when there is more."""
     lines = output.split("\n")
     tail = "\n".join(line[:500] for line in lines[-TAIL_LINES:])
@@ -223,9 +218,7 @@ def _command_line(result: CommandResult, place: str) -> str:
 def _ending(result: CommandResult) -> str:
     if result.state == "unknown":
         return "exit code not known"
-    if result.timed_out:
-        return describe_ending(result)
-    return str(result.exit_code)
+    return describe_ending(result) if result.timed_out else str(result.exit_code)
 
 
 def footer(report: Report, commit: Commit) -> str:
@@ -303,3 +296,43 @@ def describe_network(report: Report) -> str:
     if mode in ("none", "open"):
         return {"none": "network closed", "open": "network open"}[mode]
     return f"network: {escape(one_line(mode, 100))}" if mode else ""
+
+
+def title_and_summary(report: Report, commit: Commit) -> tuple[str, str]:
+    """The title, one line that says how the run ended, and the agent's words without the sentence that became it.
+
+    It is what a review found, or the agent's first sentence, or, where the run did not end well or the agent said
+    nothing, the reason that the host recorded. A sentence stays when it is cut in the title, or has what the title
+    cannot have: a link, or a place in a file of `commit`.
+    """
+    mark, summary = MARKS[report.conclusion], report.summary
+    if EXIT_CODES[report.conclusion] or report.conclusion == "skipped":
+        return f"### {mark} {_reason(report)}", summary
+    if not report.changes.files:
+        mark = _ANSWER
+        findings = find_findings(report.result)
+        if findings is not None:
+            words = describe_findings(findings)
+            return f"### {mark} {words[0].upper()}{words[1:]}", summary
+    sentence = first_sentence(summary)
+    if sentence is None:
+        return f"### {_mark_of_reason(report)} {_reason(report)}", summary
+    words = render_pieces(sentence.pieces)
+    beginning = summary.removesuffix(sentence.rest)
+    if len(sentence.visible) <= LONGEST_TITLE and link_places(beginning, commit) == beginning:
+        summary = sentence.rest
+    return f"### {mark} {words}", summary
+
+
+def _mark_of_reason(report: Report) -> str:
+    """Words without a sentence, such as a list, are an answer as well."""
+    if not report.changes.files and (report.summary.strip() or report.result is not None):
+        return _ANSWER
+    return MARKS[report.conclusion]
+
+
+def _reason(report: Report) -> str:
+    reason = shorten_markdown(one_line(report.reason, 1_000), 300)
+    if report.agent:  # the run may have ended before one was chosen
+        reason = f"{shorten_markdown(report.agent)}: {reason}"
+    return reason

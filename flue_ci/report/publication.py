@@ -45,11 +45,7 @@ def _row(entry: Published) -> PublicationRow:
     if not _SAFE_URL.fullmatch(url):  # a report that was read from a file may hold anything
         url = ""
     return PublicationRow(
-        mark=_MARKS[entry.state],
-        name=entry.publisher.replace("-", " "),
-        text=text,
-        url=url,
-        commit=entry.commit[:9],
+        mark=_MARKS[entry.state], name=entry.publisher.replace("-", " "), text=text, url=url, commit=entry.commit[:9]
     )
 
 

@@ -83,9 +83,7 @@ def result_section(result: Any) -> str:
 
 def _rows(value: Any) -> list[_Row] | None:
     """A list of objects; None for anything else."""
-    if isinstance(value, list) and all(isinstance(row, Mapping) for row in value):
-        return value
-    return None
+    return value if isinstance(value, list) and all(isinstance(row, Mapping) for row in value) else None
 
 
 def _severity(row: _Row) -> str:

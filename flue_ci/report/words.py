@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from flue_ci.core.text import one_line, plain
 from flue_ci.safety.markdown import details, escape, inline_code
-from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
-from flue_ci.safety.markdown_tree import Node
+from flue_ci.safety.markdown_reader import Node, UnreadableMarkdown, read_markdown
 
 LONGEST_TITLE = 90  # characters
 OPEN_LINES = 24  # of a long text that stay open, counting lines as a wide window breaks them

@@ -1,7 +1,10 @@
-"""What GitHub makes links of in plain text, after Markdown: mentions, references, addresses. Pure and linear."""
+"""What GitHub makes links of in plain text, after Markdown: mentions, references, addresses; and text as code of
+Markdown, in which nothing acts. Pure and linear."""
 
 import re
 from collections.abc import Iterator
+
+from flue_ci.core.text import one_line, plain
 
 # GitHub looks for them in each piece of text of the finished page, so that neither escapes nor markup hide them. A
 # mention may follow anything but an ASCII letter or digit (`_@x_`, `/@x`, `あ@x`), and a second `@`. A commit's SHA
@@ -18,6 +21,7 @@ _NAME = re.compile(r"[\w@＠#＃./-]*")
 _ADDRESS = re.compile(r"[^\s\0<`]*")
 _LETTER = re.compile(r"[A-Za-z0-9]")
 _BEFORE_LIMIT = 200  # of an owner and a repository
+_SIGNS = re.compile(r"[^\w\s]|_")
 
 
 def active_spans(text: str) -> Iterator[tuple[int, int, str]]:
@@ -46,3 +50,27 @@ def _trim(text: str, start: int, pattern: re.Pattern[str], tail: str) -> int:
     match = pattern.match(text, start)
     assert match
     return start + len(match[0].rstrip(tail))
+
+
+def inline_code(text: str, limit: int = 200) -> str:
+    """Inline code that survives backticks, line breaks and table cells; it needs no blank before and after, unless a
+    backtick or backslash stands there."""
+    line = one_line(text, limit)
+    # Of a pipe a table wants a backslash that shows elsewhere; so many backticks GitHub does not read.
+    if not line or "|" in line or "`" * 20 in line:
+        return code_element(line)
+    ticks = "`" * (max(map(len, re.findall(r"`+", line)), default=0) + 1)
+    pad = " " if "`" in line else ""
+    return f"{ticks}{pad}{line}{pad}{ticks}"
+
+
+def code_element(text: str) -> str:
+    """The same as an HTML element, in which nothing but letters is left to read."""
+    return f"<code>{_SIGNS.sub(lambda sign: f'&#{ord(sign[0])};', one_line(text, 2_000))}</code>"
+
+
+def code_block(text: str, language: str = "") -> str:
+    """A code block whose fence is longer than any run of backticks inside."""
+    text = plain(text)
+    fence = "`" * (max(map(len, re.findall(r"`{3,}", text)), default=2) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

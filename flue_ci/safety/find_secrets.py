@@ -13,21 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from urllib.parse import quote, quote_plus
 
+from flue_ci.safety import readings
 from flue_ci.safety.dumps import dumps
 from flue_ci.safety.encoded_values import MIN_LENGTH, WIDE, EncodedValues, alignments, occurrences, raw
 from flue_ci.safety.key_patterns import find_sentences, find_tokens
-from flue_ci.safety.readings import (
-    MIN_LINE,
-    Span,
-    goes_on,
-    join_lines,
-    layers,
-    long_words,
-    place_in_word,
-    unescape,
-    without_controls,
-    word_matches,
-)
+from flue_ci.safety.readings import MIN_LINE, Span
 
 MAX_CLEAN = 20_000  # words that are remembered
 MAX_CLEAN_WORD = 200  # characters
@@ -66,12 +56,10 @@ class SecretFinder:
 
     def scan(self, text: str, *, keys: bool = True, values: bool = True) -> Iterator[tuple[str, Span]]:
         """The kind ("" for exact values) and the place of each secret, in no order; they may overlap."""
-        readings = list(layers(text))
-        together = _BETWEEN.join(
-            [text, *(layer for layer, _ in readings)]
-        )  # most of the time is for each, not its size
+        layers = list(readings.layers(text))
+        together = _BETWEEN.join([text, *(layer for layer, _ in layers)])  # most of the time is for each, not its size
         starts = list(
-            accumulate((len(layer) + len(_BETWEEN) for layer, _ in readings), initial=len(text) + len(_BETWEEN))
+            accumulate((len(layer) + len(_BETWEEN) for layer, _ in layers), initial=len(text) + len(_BETWEEN))
         )
         for kind, span in self._scan_together(together, keys=keys, values=values):
             if span[1] <= len(text):
@@ -80,13 +68,13 @@ class SecretFinder:
             index = bisect_right(starts, span[0]) - 1
             if index < 0 or span[1] > starts[index + 1] - len(_BETWEEN):
                 continue  # partly between two of them
-            start, end = readings[index][1]((span[0] - starts[index], span[1] - starts[index]))
+            start, end = layers[index][1]((span[0] - starts[index], span[1] - starts[index]))
             if _is_joined(text, start, end):
                 yield kind, (start, end)
 
     def goes_on(self, lines: Sequence[str]) -> bool:
         """Whether a secret may begin in these lines, each with its end, and go on behind them."""
-        if goes_on(lines[-1][:-1]):
+        if readings.goes_on(lines[-1][:-1]):
             return True
         return any(_ends_within(lines, value) for value in self._multiline)
 
@@ -94,8 +82,8 @@ class SecretFinder:
         # Of one byte each, in which finding is quick.
         data = text.encode("latin-1", "replace")
         narrow = text if text.isascii() else data.decode("latin-1")
-        data = without_controls(data)
-        words = long_words(data)
+        data = data.translate(readings.BLANKS)
+        words: list[bytes] = readings.LONG_WORD.findall(data)
         longest = max(map(len, words), default=0)
         new_words = [word for word in dict.fromkeys(words) if word not in self._clean]
         is_clean = True
@@ -131,12 +119,12 @@ class SecretFinder:
         if not words:
             return
         together = b"\0".join(words)
-        content_lines, wrap = join_lines(together, are_signed=False)
+        content_lines, wrap = readings.join_lines(together, are_signed=False)
         originals, contents = [*words], content_lines.split(b"\0")
         signed_wrap = wrap
         if b"\n+" in together or b"\n-" in together:
             diff_words = [word for word in words if b"\n+" in word or b"\n-" in word]
-            diff_contents, signed_wrap = join_lines(b"\0".join(diff_words), are_signed=True)
+            diff_contents, signed_wrap = readings.join_lines(b"\0".join(diff_words), are_signed=True)
             originals, contents = [*originals, *diff_words], [*contents, *diff_contents.split(b"\0")]
         hits = [*self._encodings.find(contents), *_find_wrapped(originals, contents, self._wrappable)]
         if not hits:
@@ -144,8 +132,8 @@ class SecretFinder:
         spans: dict[bytes, list[Span]] = {}  # by word, within it
         for index, span in hits:
             original_wrap = wrap if index < len(words) else signed_wrap
-            spans.setdefault(originals[index], []).append(place_in_word(original_wrap, originals[index], span))
-        for match in word_matches(data):
+            spans.setdefault(originals[index], []).append(readings.place_in_word(original_wrap, originals[index], span))
+        for match in readings.LONG_WORD.finditer(data):
             for start, end in spans.get(match[0], ()):
                 yield match.start() + start, match.start() + end
 
@@ -180,7 +168,7 @@ def _is_joined(text: str, start: int, end: int) -> bool:
     position = text.find("\n", start, end)
     line = text.rfind("\n", 0, start) + 1
     while position >= 0:
-        if not goes_on(text[line:position]):
+        if not readings.goes_on(text[line:position]):
             return False
         line = position + 1
         position = text.find("\n", line, end)
@@ -229,7 +217,7 @@ def _values(secret: str) -> Iterator[str]:
     for value in (content if len(content) >= MIN_LENGTH else secret, *longs):
         versions = [value]
         for _ in range(3):
-            versions.append(unescape(versions[-1]))
+            versions.append(readings.unescape(versions[-1]))
         for each in (*versions, value.replace(" ", "+")):
             if len(each) >= MIN_LENGTH:
                 yield each
@@ -239,13 +227,11 @@ def encodings(value: str) -> Iterator[str]:
     """How a value may stand in a text: as it is, in JSON, an address, HTML, hexadecimal digits, base64 or base32."""
     content = raw(value)
     yield from (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], html.escape(value))
-    yield from (quote(content, safe=""), quote(content), _lower_escapes(quote(content, safe="")), quote_plus(content))
+    address = quote(content, safe="")
+    lower_address = re.sub("%..", lambda match: match[0].lower(), address)
+    yield from (address, quote(content), lower_address, quote_plus(content))
     yield from (content.hex(), content.hex().upper(), *alignments(content, 5))
     for data in (content, *(value.encode(encoding, "surrogatepass") for encoding in WIDE)):
         for digits in alignments(data, 6):
             yield digits
             yield digits.replace("+", "-").replace("/", "_")
-
-
-def _lower_escapes(text: str) -> str:
-    return re.sub("%..", lambda match: match[0].lower(), text)

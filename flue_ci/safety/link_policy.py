@@ -8,21 +8,8 @@ from flue_ci.core.text import matches_host
 
 # Pages below a repository: of a thread, where a link leaves a trace; and those that are there to change something.
 _THREADS = frozenset(("issues", "pull", "discussions", "commit"))
-_ACTS = frozenset(
-    (
-        "compare",
-        "delete",
-        "edit",
-        "fork",
-        "import",
-        "invitations",
-        "new",
-        "settings",
-        "subscription",
-        "transfer",
-        "upload",
-    )
-)
+_ACT_NAMES = "compare delete edit fork import invitations new settings subscription transfer upload"
+_ACTS = frozenset(_ACT_NAMES.split())
 _LOGIN = frozenset(("login", "oauth", "oauth2", "authorize", "logout"))
 _FORMS = frozenset(("new", "edit", "delete", "_new", "_edit"))
 
@@ -56,11 +43,8 @@ class LinkPolicy:
 
     def _is_own(self, url: SplitResult) -> bool:
         own = urlsplit(self.server_url)
-        if (
-            not own.netloc
-            or not self.repository
-            or (url.scheme, url.netloc.lower()) != (own.scheme, own.netloc.lower())
-        ):
+        is_same_server = (url.scheme, url.netloc.lower()) == (own.scheme, own.netloc.lower())
+        if not own.netloc or not self.repository or not is_same_server:
             return False
         parts = url.path.strip("/").split("/")
         if "/".join(parts[:2]).lower() != self.repository.lower() or ".." in parts or "." in parts:

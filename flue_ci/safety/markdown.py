@@ -4,13 +4,15 @@ HTML, mentions people or leads anywhere. Pure."""
 import re
 from collections import Counter
 from collections.abc import Collection
+from html import escape as html_escape
+from html import unescape
 
 from flue_ci.core.text import clip, one_line, plain
-from flue_ci.safety.active_text import active_spans
+from flue_ci.safety.active_text import active_spans, code_block, code_element, inline_code
 from flue_ci.safety.link_policy import LinkPolicy
-from flue_ci.safety.markdown_code import code_block, code_element, inline_code
-from flue_ci.safety.markdown_reader import UnreadableMarkdown
+from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
 from flue_ci.safety.neutralize import neutralize
+from flue_ci.safety.text_edits import Edit, apply_edits
 
 __all__ = [
     "LinkPolicy",
@@ -26,6 +28,7 @@ __all__ = [
 _MAX_PASSES = 8
 _INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
 _MARKUP = re.compile(r"&(?=#?\w+;)|[\\`*_\[\]<>|#~]|^[ \t]*(?:[-+=](?!\d)|\d{1,9}(?=[.)]))", re.MULTILINE)
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 
 def untrusted_markdown(text: str, links: LinkPolicy | Collection[str] = (), counts: Counter[str] | None = None) -> str:
@@ -43,11 +46,11 @@ def untrusted_markdown(text: str, links: LinkPolicy | Collection[str] = (), coun
     markdown = plain(text).strip("\n").rstrip()
     try:
         for number in range(_MAX_PASSES):
-            result = neutralize(markdown, policy, by_block=number >= _MAX_PASSES // 2)
-            if not result.counts:
+            result, replacements = neutralize(markdown, policy, by_block=number >= _MAX_PASSES // 2)
+            if not replacements:
                 return markdown
-            counts.update(result.counts)
-            markdown = result.text.strip("\n").rstrip()
+            counts.update(replacements)
+            markdown = result.strip("\n").rstrip()
     except UnreadableMarkdown:
         counts["unreadable text"] += 1
     return code_block(text)
@@ -97,15 +100,26 @@ def html(text: str) -> str:
     parts: list[str] = []
     position = 0
     for start, end, _ in active_spans(line):
-        parts += [_entities(line[position:start]), code_element(line[start:end])]
+        parts += [html_escape(line[position:start], quote=False), code_element(line[start:end])]
         position = end
-    return "".join([*parts, _entities(line[position:])])
-
-
-def _entities(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join([*parts, html_escape(line[position:], quote=False)])
 
 
 def details(summary: str, content: str) -> str:
     """A collapsed block; `summary` is HTML."""
     return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
+
+
+def without_suggestions(markdown: str) -> str:
+    """The text, in which blocks that a click on GitHub puts into somebody's code (```` ```suggestion ````) are ordinary
+    code: whether their lines stand there, nobody has looked at. For what has no clear reading, the text as it is."""
+    try:
+        blocks = [node for node in read_markdown(markdown).walk() if "info" in node.parts]
+    except UnreadableMarkdown:
+        return markdown
+    infos = [info for node in blocks if _is_suggestion(markdown[slice(*(info := node.parts["info"]))])]
+    return apply_edits(markdown, [Edit(*info, "") for info in sorted(infos)])
+
+
+def _is_suggestion(info: str) -> bool:
+    return unescape(_ESCAPE.sub(r"\1", info)).strip().lower().startswith("suggestion")

@@ -21,10 +21,10 @@ from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
 from flue_ci.safety.active_text import HOST
-from flue_ci.safety.markdown_tree import Span
 
-__all__ = ["Token", "UnreadableMarkdown", "link_parts", "parse_markdown"]
+__all__ = ["Span", "Token", "UnreadableMarkdown", "link_parts", "parse_markdown"]
 
+Span = tuple[int, int]  # from the first character to the one behind the last, as offsets in the text
 MAX_DEPTH = 40  # of blocks in blocks and inline nodes in inline nodes
 _STEPS_PER_CHARACTER = 60  # of the parser: honest text takes ten; some texts of n characters would take n² of them
 _LEAST_STEPS = 20_000

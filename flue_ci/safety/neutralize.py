@@ -10,12 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flue_ci.safety.active_text import active_spans
-from flue_ci.safety.brackets import misleading_brackets
+from flue_ci.safety.active_text import active_spans, code_block, code_element, inline_code
 from flue_ci.safety.link_policy import LinkPolicy
-from flue_ci.safety.markdown_code import code_block, code_element, inline_code
 from flue_ci.safety.markdown_reader import Node, Span, read_markdown
-from flue_ci.safety.text_edits import Edit, apply_edits
+from flue_ci.safety.text_edits import Edit, apply_edits, misleading_brackets
 
 # Elements that stay, without attributes (but for `<details open>`), when they are closed where they were opened.
 _TAG_NAMES = "b br code del details em hr i ins kbd mark q s samp small strong sub summary sup var wbr"
@@ -38,15 +36,6 @@ _GO_ON = frozenset(("paragraph", "definition", "list", "quote", "footnote", "tab
 _BORDER = "\0"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neutralization:
-    """The text after one pass; `counts` says by kind how much was replaced (`mentions`, `references`, `links`,
-    `images`, `tags` …), and is empty when nothing was: then the text is the same."""
-
-    text: str
-    counts: Counter[str]
-
-
 @dataclass(slots=True)
 class _OpenTags:
     """Elements that are open in a block, each with the place of its tag. Those that hold blocks are in `outer`, when
@@ -58,18 +47,17 @@ class _OpenTags:
 
     def of(self, name: str) -> list[tuple[str, int]]:
         """Where an element of this name is opened and closed."""
-        if name in _BLOCK_TAGS and self.outer is not None:
-            return self.outer
-        return self.tags
+        return self.outer if name in _BLOCK_TAGS and self.outer is not None else self.tags
 
     @property
     def is_code(self) -> bool:
         return self.codes > 0
 
 
-def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> Neutralization:
-    """One pass. `by_block`: each block at the margin in which something would be replaced is shown as code, as a whole.
-    Raises `UnreadableMarkdown`."""
+def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> tuple[str, Counter[str]]:
+    """The text after one pass, and by kind how much was replaced (`mentions`, `references`, `links`, `images`, `tags`
+    …): nothing when the text is the same. `by_block`: each block at the margin in which something would be replaced is
+    shown as code, as a whole. Raises `UnreadableMarkdown`."""
     root = read_markdown(text)
     page = _Pass(text, policy)
     page.visit(root)
@@ -80,7 +68,7 @@ def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> Neut
         edits.append(Edit(len(text), len(text), f"\n{fence}"))
     if edits and not page.counts:
         page.counts["open blocks"] += 1
-    return Neutralization(text=apply_edits(text, edits), counts=page.counts)
+    return apply_edits(text, edits), page.counts
 
 
 def _place(edit: Edit) -> Span:

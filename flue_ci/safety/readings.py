@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from heapq import merge
 
 from flue_ci.core.hidden_characters import CANDIDATES
-from flue_ci.core.text import ANSI
+from flue_ci.core.text import ANSI, replace_spans
 
 Span = tuple[int, int]  # start and end in a text
 Edit = tuple[int, int, str]  # start and end in a source, and what stands there instead
@@ -38,9 +38,10 @@ _PREFIX = (
     rb"(?:[>|#*?\"'`]{1,4}[ \t]*+)?"
 )  # fmt: skip
 _BLACK = b"[!-\xff]"  # anything but white space and controls of ASCII
-_BLANKS = bytes.maketrans(bytes({*range(32)} - {*b"\t\n\r"}), b" " * 29)
-# A word that is long enough to hold something, with the lines in which it may go on: the signs of diffs count or not.
-_WORD = re.compile(
+# Blanks in place of what separates words like these.
+BLANKS = bytes.maketrans(bytes({*range(32)} - {*b"\t\n\r"}), b" " * 29)
+# A word in which something may be encoded, with the lines in which it may go on: the signs of diffs count or not.
+LONG_WORD = re.compile(
     rb"%(black)b{8,}(?:\r?\n[+-]?%(prefix)b%(black)b{8,})*(?:\r?\n[+-]?%(prefix)b%(black)b+)?"
     % {b"black": _BLACK, b"prefix": _PREFIX}
 )
@@ -106,21 +107,6 @@ def is_dump_row(line: str) -> bool:
 def dump_rows(text: str) -> Iterator[int]:
     """Places in the rows of dumps, in order."""
     return merge(*((match.start() for match in pattern.finditer(text)) for pattern in (_NUMBERS, _CELLS)))
-
-
-def without_controls(data: bytes) -> bytes:
-    """`data` with blanks in place of what separates words like these."""
-    return data.translate(_BLANKS)
-
-
-def long_words(data: bytes) -> list[bytes]:
-    """The words of `data` in which something may be encoded, each with the lines in which it may go on."""
-    return _WORD.findall(data)
-
-
-def word_matches(data: bytes) -> Iterator[re.Match[bytes]]:
-    """The same with their places."""
-    return _WORD.finditer(data)
 
 
 def join_lines(words: bytes, *, are_signed: bool) -> tuple[bytes, re.Pattern[bytes]]:
@@ -189,11 +175,7 @@ def _in_order(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
 
 def read_edited(text: str, edits: Callable[[], Iterable[Edit]]) -> Reading:
     """`text` with what the edits change, which are asked for once more when a place is wanted."""
-    parts, position = [], 0
-    for start, end, replacement in edits():
-        parts += [text[position:start], replacement]
-        position = end
-    return Reading("".join([*parts, text[position:]]), edits)
+    return Reading(replace_spans(text, edits()), edits)
 
 
 def _resolve(text: str) -> Iterator[Edit]:

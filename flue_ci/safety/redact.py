@@ -5,15 +5,16 @@ formatted: a secret with its end cut off, or with `_` escaped, would not be reco
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from flue_ci.core.network_variables import passwords
+from flue_ci.core.text import replace_spans
 from flue_ci.safety.encoded_values import MIN_LENGTH
 from flue_ci.safety.find_secrets import SecretFinder
-from flue_ci.safety.readings import Span
+from flue_ci.safety.readings import Edit, Span, read_edited
 
 MASK = "***"
 MAX_PASSES = 20  # more than two are needed for hostile text only
@@ -21,6 +22,10 @@ MAX_DEPTH = 100  # levels of a value; the JSON encoder recurses
 _SECRET_NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTH)$", re.IGNORECASE)
 _KEY_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/+")
 _Value = TypeVar("_Value")
+_STATIC = re.compile(r"(<style>.*?</style>|<script>.*?</script>)", re.DOTALL)  # the page's policy names their hashes
+_TAG = re.compile(r"<[^<>]*>")
+_MARKUP = re.compile(r"<[^<>]*>|[<>\"']")
+_INLINE = re.compile(r"</?(?:a|b|code|del|em|i|kbd|mark|small|span|strong|sub|sup)(?![\w-])")
 
 
 def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -76,14 +81,11 @@ class Redactor:
     def mask(self, text: str) -> str:
         """`text` without secrets; lone surrogates stay."""
         for _ in range(MAX_PASSES):
-            parts, position, again = [], 0, False
-            for start, end in self.spans(text):
-                parts += [text[position:start], MASK]
-                # What was part of a longer word may be a token of its own beside the mask.
-                again = again or text[end : end + 1].isalnum() or text[max(start - 1, 0) : start] in _KEY_CHARACTERS
-                position = end
-            text = "".join([*parts, text[position:]])
-            if not again:
+            spans = self.spans(text)
+            # What was part of a longer word may be a token of its own beside the mask.
+            neighbours = [(text[max(start - 1, 0) : start], text[end : end + 1]) for start, end in spans]
+            text = replace_spans(text, ((*span, MASK) for span in spans))
+            if not any(before in _KEY_CHARACTERS or after.isalnum() for before, after in neighbours):
                 break
         return text
 
@@ -183,3 +185,33 @@ def added_lines(patch: bytes) -> bytes:
     before is no leak of this run. Binary data stays encoded."""
     lines = (line for line in patch.split(b"\n") if not line.startswith((b" ", b"-", b"@@")))
     return b"\n".join(line.removeprefix(b"+") for line in lines)
+
+
+def redact_html(page: str, redact: Redactor) -> str:
+    """A finished page without secrets, in its text and in the values of attributes: what was apart in its sources may
+    read as one word there. Every text of the page is escaped, so that angle brackets and quotes are markup; they stay,
+    whatever is masked."""
+    parts = _STATIC.split(page)
+    parts[::2] = [_redact_part(part, redact) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _redact_part(html: str, redact: Redactor) -> str:
+    text = read_edited(html, lambda: _without_tags(html))
+    html = _mask(html, [text.source(span) for span in redact.spans(text.text)])
+    tags = {tag for tag in _TAG.findall(html) if "=" in tag}
+    if not redact.spans("\n".join(tags)):
+        return html
+    return _TAG.sub(lambda match: _mask(match[0], redact.spans(match[0])), html)
+
+
+def _without_tags(html: str) -> Iterator[Edit]:
+    for match in _TAG.finditer(html):
+        between = "\n"
+        if _INLINE.match(match[0]):
+            between = ""
+        yield *match.span(), between
+
+
+def _mask(html: str, spans: list[Span]) -> str:
+    return replace_spans(html, ((*span, MASK + "".join(_MARKUP.findall(html, *span))) for span in spans))

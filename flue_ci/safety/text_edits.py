@@ -1,14 +1,24 @@
-"""Replaces ranges of a Markdown text and leaves every other byte. Pure."""
+"""Replaces ranges of a Markdown text and leaves every other byte; and finds what that changes beside them. Pure."""
 
-from collections.abc import Sequence
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from flue_ci.safety.markdown_reader import Node
+
+_DEFINITION = re.compile(r"\[(?:[^\[\]\\]|\\.){1,1000}\]:", re.DOTALL)
+_WORDS = ("text", "escape", "entity", "break")
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
+    """`text` in place of a range; `kind` is what was hidden there, in the plural."""
+
     start: int
     end: int
     text: str
+    kind: str = ""
 
 
 def apply_edits(text: str, edits: Sequence[Edit]) -> str:
@@ -41,3 +51,32 @@ def apply_edits(text: str, edits: Sequence[Edit]) -> str:
 def _is_escaped(piece: str) -> bool:
     """Whether the backslash at the end is itself behind one."""
     return (len(piece) - len(piece.rstrip("\\"))) % 2 == 0
+
+
+def misleading_brackets(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:
+    """Where brackets are, in a block with inline text, that mean something else to GitHub once the text around them is
+    replaced: a line becomes a definition or a footnote, which people do not see, or the code in what might be a
+    footnote becomes words again. `edits` are those in the block, in order."""
+    own = [Edit(edit.start - block.start, edit.end - block.start, edit.text) for edit in edits]
+    if own:
+        if text.startswith("[", block.start) and _DEFINITION.match(apply_edits(text[block.start : block.end], own)):
+            yield block.start
+        for start, end in block.lines[1:]:
+            if text.startswith("[^", start) and text.find("]:", start, end) >= 0:
+                yield start
+    if text.find("[^", block.start, block.end) >= 0:
+        yield from _footnotes(text, block, edits)
+
+
+def _footnotes(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:
+    """Of `[^…]` without a footnote GitHub shows the source: a mention in code would be one that acts."""
+    nodes = list(block.walk())[1:]
+    last = text.rfind("]", block.start, block.end)
+    marks = sorted([node.start for node in nodes if node.kind not in _WORDS] + [edit.start for edit in edits])
+    for node in nodes:
+        place = text.find("[^", node.start, node.end)
+        while node.kind == "text" and place >= 0:
+            index = bisect_right(marks, place)
+            if index < len(marks) and marks[index] < last:
+                yield place
+            place = text.find("[^", place + 1, node.end)

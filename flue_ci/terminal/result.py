@@ -9,14 +9,14 @@ from typing import TextIO
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.text import first_few, human_cost, human_tokens, one_line, plain, plural
-from flue_ci.report.conclusion import describe_verification
+from flue_ci.report.conclusion import describe_verification, exit_words
 from flue_ci.report.diffs import without_binary
 from flue_ci.report.findings import finding_lines
 from flue_ci.report.folder import PATCH, REFUSED_PATCH
+from flue_ci.report.markdown import MARKS
 from flue_ci.report.publication import open_proposals, publication_rows, rejections
 from flue_ci.report.report import CommandResult, Report
-from flue_ci.report.title import MARKS
-from flue_ci.terminal.lines import human_time
+from flue_ci.terminal.progress import human_time
 from flue_ci.terminal.screen import Line, Screen
 
 _STYLES = {"success": "bold green", "partial": "bold yellow", "failed": "bold red", "cancelled": "bold red"}
@@ -55,16 +55,9 @@ def _show_summary(screen: Screen, text: str) -> None:
 
 
 def _body(report: Report, patch: bytes, folder: Path | None, columns: int) -> Iterator[Line]:
-    parts = [
-        _failure(report),
-        _findings(report),
-        _result(report),
-        _diff(patch),
-        _stat(report, columns),
-        _checks(report),
-    ]
-    parts.append(_publications(report))
-    for part in (*parts, _figures(report), _files(report, folder)):
+    parts = [_failure(report), _findings(report), _result(report), _diff(patch), _stat(report, columns)]
+    parts += [_checks(report), _publications(report), _figures(report), _files(report, folder)]
+    for part in parts:
         if part:
             yield Line("")
             yield from part
@@ -142,9 +135,7 @@ def _bar(file: ChangedFile, most: int, room: int) -> str:
         return f"binary, {file.kind}"
     scale = min(1.0, room / max(most, 1))
     marks = "+" * round(file.added * scale) + "−" * round(file.deleted * scale)
-    if marks:
-        return f"{file.added + file.deleted:>4} {marks}"
-    return file.kind
+    return f"{file.added + file.deleted:>4} {marks}" if marks else file.kind
 
 
 def _checks(report: Report) -> list[Line]:
@@ -162,13 +153,9 @@ def _check(result: CommandResult) -> list[Line]:
     if result.state == "not-run":
         return [Line(f"  - {result.name}: {one_line(result.command, 80)} · not run", "yellow")]
     mark, style = ("✓", "green") if result.passed else ("✗", "red")
-    exit_code = f"exit code {result.exit_code}"
-    if result.timed_out:
-        exit_code = "timed out"
-    elif result.state == "unknown":
-        exit_code = "exit code not known"
+    ending = exit_words(result.exit_code, timed_out=result.timed_out, known=result.state != "unknown")
     command = one_line(result.command, 80)
-    parts = [f"  {mark} {result.name}: {command}", exit_code, human_time(result.seconds)]
+    parts = [f"  {mark} {result.name}: {command}", ending, human_time(result.seconds)]
     lines = [Line(" · ".join(filter(None, parts)), style)]
     if not result.passed:
         output = result.output.rstrip().splitlines()[-20:]

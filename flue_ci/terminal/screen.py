@@ -2,7 +2,7 @@
 a job of GitHub Actions no line is a command of the runner's.
 
 What people copy (paths, options, commands in backticks) is never broken: it goes to a line of its own, which the
-terminal may show as two but copies as one.
+terminal may show as two but copies as one. Also the one question that is asked there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from flue_ci.core.text import printable
@@ -143,3 +143,14 @@ def _units(text: str, copy: str) -> Iterator[tuple[str, str]]:
         yield from (("", unit) for unit in units[1:])
     if copy:
         yield text[len(text.rstrip()) :], copy
+
+
+def ask(title: str, items: Sequence[tuple[str, str]], note: str) -> bool:
+    """Shows what is asked for, each item with its place in a file, and waits for `y` or `yes`. Every other answer, and
+    the end of the input, is no."""
+    lines = [Line(""), Line(title, "bold yellow"), Line("")]
+    for text, place in items:
+        lines += [Line(f"  • {text}"), Line("      ", "dim", copy=place)]
+    Screen(sys.stderr).show([*lines, Line(""), Line(note, "dim")])
+    print("Allow? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flue_ci.action.step_ending import annotation, last_lines, remedy
+from flue_ci.action.job import annotation, last_lines, remedy
 from flue_ci.report.report import CONCLUSIONS, Conclusion, Failure
 from tests.support.golden import FAILED_CHECK, SUCCESS
 

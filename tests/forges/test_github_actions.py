@@ -10,9 +10,8 @@ import pytest
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.workflow_runs import ActionsForge
-from flue_ci.forges.github.actions import artifact, workflow_run
+from flue_ci.forges.github.actions import artifact, check_location, workflow_run
 from flue_ci.forges.github.client import GitHub
-from flue_ci.forges.github.download import check_location
 from tests.support.github_server import TOKEN, GitHubServer
 
 API = "https://api.github.com"

@@ -17,7 +17,7 @@ from flue_ci.core.errors import ForgeError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.review import LineComment, ReviewDraft
 from flue_ci.forges.github.client import GitHub
-from flue_ci.publish.post_review import post_review
+from flue_ci.publish.review import post_review
 from tests.support.github_server import BOT, TOKEN, GitHubServer
 
 BEFORE = "".join(f"line {number}\n" for number in range(1, 41))

@@ -175,8 +175,8 @@ def test_what_nobody_in_particular_does_needs_no_role(name: str) -> None:
 
 def test_requests_of_the_last_hour_are_counted() -> None:
     times = ["2026-11-25T10:00:00Z", "2026-11-25T11:10:00Z", "2026-11-25T11:20:00Z"]
-    assert gate.within_rate(times, "2026-11-25T12:05:00Z", 2)
-    assert not gate.within_rate(times, "2026-11-25T12:05:00Z", 1)
+    assert gate.rate_end(times, "2026-11-25T12:05:00Z", 2) == ""
+    assert gate.rate_end(times, "2026-11-25T12:05:00Z", 1) == "2026-11-25T12:20:00Z"
 
 
 WORDS = (
@@ -247,7 +247,7 @@ def test_the_gate_runs_on_an_old_python_with_nothing_installed(module: str) -> N
             assert not isinstance(node, ast.Match)
             continue
         for name in names:
-            ours = ("flue_ci.gate.", *(f"flue_ci.core.{name}" for name in CORE))
+            ours = ("flue_ci.gate", *(f"flue_ci.core.{name}" for name in CORE))
             assert name.split(".")[0] != "flue_ci" or name.startswith(ours), name
     assert "slots=True" not in source
     assert "kw_only=True" not in source

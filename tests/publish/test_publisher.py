@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -279,12 +279,12 @@ async def test_a_run_keeps_the_answer_before_it_while_it_works_and_when_it_is_ki
     while not forge.edits:
         await asyncio.sleep(0)
     assert "The answer." in forge.bodies()[0]
-    kind: Literal["issue", "review"] = "review" if thread else "issue"
-    assert await finish_killed_comments(forge, 7, kind, url, Redactor(["hunter2-hunter2"])) == (1, 1)
+    redact, in_thread = Redactor(["hunter2-hunter2"]), thread is not None
+    assert await finish_killed_comments(forge, 7, url, redact, in_thread=in_thread) == (1, 1)
     assert "hunter2" not in forge.bodies()[0]
     assert "The answer." in forge.bodies()[0]
     assert "### 🛑" in forge.bodies()[0]
-    assert await finish_killed_comments(forge, 7, kind, url, Redactor()) == (0, 1)
+    assert await finish_killed_comments(forge, 7, url, Redactor(), in_thread=in_thread) == (0, 1)
     await CommentPublisher().publish(FAILED, b"", target)
     titles = [answer.title.split(" · ")[0] for answer in split_answers(forge.bodies()[0])[1].answers]
     assert titles == [f"🛑 {AGENT}: the job ended before it could answer", "✅ an old result"]

@@ -19,9 +19,9 @@ from flue_ci.core.retry import RetryPolicy
 from flue_ci.forges.github.client import GitHub
 from flue_ci.gate.policy import MARKER
 from flue_ci.git.source import Source, open_checkout
-from flue_ci.publish.branch_name import branch_names, slug
 from flue_ci.publish.publisher import PublishTarget
 from flue_ci.publish.pull_request import PullRequestPublisher
+from flue_ci.publish.pull_request_text import branch_names, slug
 from flue_ci.report.report import Changes, NewPullRequest, Published, Publishing, Report, Trigger
 from flue_ci.spec.schema import DEFAULT_BRANCH_NAME
 from flue_ci.spec.values import branch_flaw

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flue_ci.core.discussion import FileDiff
 from flue_ci.gate.policy import MARKER
-from flue_ci.publish.suggestions import MAX_SUGGESTIONS, Suggestion, Suggestions, find_suggestions
+from flue_ci.publish.suggest import MAX_SUGGESTIONS, Suggestion, Suggestions, find_suggestions
 from flue_ci.report.findings import applied_block
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "", "```", "    x = 1"]), min_size=1, max_size=14)

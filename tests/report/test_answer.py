@@ -15,11 +15,15 @@ from flue_ci.report.diffs import cut_long_files, file_diffs, read_patch, without
 from flue_ci.report.evidence import ran_no_tests, telling_line
 from flue_ci.report.generated import kind_of
 from flue_ci.report.links import Commit, link_places, possible_paths
-from flue_ci.report.markdown import markdown, title
+from flue_ci.report.markdown import markdown, title_and_summary
 from flue_ci.report.report import Report
 from flue_ci.report.result_table import describe_findings, find_findings
 from flue_ci.report.words import last_sentence, shorten_markdown, task_list, with_smaller_headings
 from tests.support.golden import KINDS_PATCH, NOTHING, PATCH, SERVER, SUCCESS, comments, diff_of
+
+
+def title_of(report: Report) -> str:
+    return title_and_summary(report, Commit(url="", sha=""))[0]
 
 
 def told(summary: str, **values: object) -> Report:
@@ -42,7 +46,7 @@ def told(summary: str, **values: object) -> Report:
     ],
 )
 def test_the_title_is_the_first_sentence_that_says_something(summary: str, words: str) -> None:
-    assert title(told(summary)) == f"### {words}"
+    assert title_of(told(summary)) == f"### {words}"
 
 
 @pytest.mark.parametrize("summary", ["word " * 40, "x" * 200, "`" + "code " * 40 + "`"])
@@ -55,12 +59,12 @@ def test_a_long_title_is_cut_and_the_sentence_stays_below(summary: str) -> None:
 
 def test_a_run_that_did_not_end_well_is_titled_by_the_host() -> None:
     for conclusion in ("failed", "cancelled", "partial"):
-        assert "check failed" in title(told("All tests pass.", conclusion=conclusion, reason="check failed"))
+        assert "check failed" in title_of(told("All tests pass.", conclusion=conclusion, reason="check failed"))
 
 
 def test_who_changed_nothing_and_said_something_is_titled_by_that() -> None:
-    assert title(replace(NOTHING, conclusion="no-op", summary="It is no bug.")) == "### 💬 It is no bug."
-    assert "nothing changed" not in title(replace(NOTHING, reason="nothing changed", summary="- a bug in x\n- y"))
+    assert title_of(replace(NOTHING, conclusion="no-op", summary="It is no bug.")) == "### 💬 It is no bug."
+    assert "nothing changed" not in title_of(replace(NOTHING, reason="nothing changed", summary="- a bug in x\n- y"))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_findings_are_counted_by_severity(result: object, words: str) -> None:
     findings = find_findings(result)
     assert findings is not None
     assert describe_findings(findings) == words
-    assert title(replace(NOTHING, result=result)).lower() == f"### 💬 {words}"
+    assert title_of(replace(NOTHING, result=result)).lower() == f"### 💬 {words}"
 
 
 def test_other_results_have_no_findings() -> None:

@@ -12,11 +12,16 @@ import pytest
 from markdown_it import MarkdownIt
 
 from flue_ci.publish.comment import report_comment
-from flue_ci.report.markdown import markdown, title, without_binary
-from flue_ci.report.report import Changes, CommandResult, Failure, SandboxUsed
+from flue_ci.report.links import Commit
+from flue_ci.report.markdown import markdown, title_and_summary, without_binary
+from flue_ci.report.report import Changes, CommandResult, Failure, Report, SandboxUsed
 from flue_ci.safety.markdown import code_block
 from flue_ci.terminal import result as closing
 from tests.support.reports import FAILED, FULL, PATCH, report
+
+
+def title_of(report: Report) -> str:
+    return title_and_summary(report, Commit(url="", sha=""))[0]
 
 
 def test_everything_that_matters_is_there() -> None:
@@ -170,7 +175,7 @@ def test_no_field_of_a_saved_report_reaches_the_terminal_as_it_is(field: str) ->
 
 @pytest.mark.parametrize("reason", ["~~~ @ada", "``` @ada", "- @ada", "> @ada", "`` @ada `", "check `@x` failed: @ada"])
 def test_a_title_calls_nobody_however_its_reason_begins(reason: str) -> None:
-    shown = title(replace(FULL, reason=reason, agent=""))
+    shown = title_of(replace(FULL, reason=reason, agent=""))
     assert "\n" not in shown
     tokens = MarkdownIt("commonmark").parse(shown)
     assert [token.type for token in tokens] == ["heading_open", "inline", "heading_close"]

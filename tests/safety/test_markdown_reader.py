@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
-from flue_ci.safety.markdown_tree import Node
+from flue_ci.safety.markdown_reader import Node, UnreadableMarkdown, read_markdown
 
 PIECES = (
     *("*", "**", "_", "~~", "~", "`", "``", "```\n", "~~~\n", "[", "]", "](", "(", ")", "!", "<b>", "<!--", "-->"),

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from flue_ci.safety.redact import MASK, Redactor
-from flue_ci.safety.redact_html import redact_html
+from flue_ci.safety.redact import MASK, Redactor, redact_html
 
 REDACT = Redactor(["hunter2-Hunter2_x9", 'quo"ted <value> & more'])
 

@@ -6,8 +6,7 @@ import pytest
 
 from flue_ci.core.proposals import ReviewComment
 from flue_ci.report.findings import thread_comment
-from flue_ci.safety.markdown import LinkPolicy
-from flue_ci.safety.suggestion_blocks import without_suggestions
+from flue_ci.safety.markdown import LinkPolicy, without_suggestions
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from flue_ci.core.ports import ExecResult
 from flue_ci.core.text import plain
 from flue_ci.git.diffs import Entry, parse_diff
 from flue_ci.git.source import Source
-from flue_ci.report.markdown import diff_blocks, without_binary
+from flue_ci.report.change_list import fold_diff
+from flue_ci.report.diffs import read_patch, without_binary
+from flue_ci.report.links import Commit
 from flue_ci.workspace.collect import collect
 from flue_ci.workspace.upload import Workspace
 
@@ -148,5 +150,5 @@ DIFFS = st.lists(
 
 @given(DIFFS)
 def test_any_bytes_can_be_shown_as_a_diff(patch: bytes) -> None:
-    blocks = diff_blocks(patch)
+    blocks = [fold_diff(diff, Commit(url="", sha="")) for diff in read_patch(without_binary(patch))]
     assert len(blocks) == sum(line.startswith("diff --git ") for line in without_binary(patch).split("\n"))

@@ -13,8 +13,8 @@ from typing import Any
 from flue_ci.core.errors import ForgeError, UsageError
 from flue_ci.core.retry import RetryPolicy
 from flue_ci.forges.github import parse
-from flue_ci.forges.github.client import FindExisting, GitHub
-from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
+from flue_ci.forges.github.client import GitHub
+from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool, FindExisting
 from flue_ci.forges.github.retry import RETRY_POLICY
 from flue_ci.settings import GitHubSettings, Settings
 
@@ -32,17 +32,14 @@ def open_push_forge(
     github = settings.github
     retry = replace(RETRY_POLICY, timeout=settings.retry_timeout_seconds or RETRY_POLICY.timeout)
     if github.push_token:
-        return GitHub(
-            repo=github.repo,
-            token=github.push_token,
-            api_url=github.api_url,
-            graphql_url=github.graphql_url,
-            retry=retry,
-            notify=notify,
-        )
+        return GitHub(token=github.push_token, retry=retry, notify=notify, **_place(github))
     if github.app_id or github.app_private_key:
         return AppGitHub(github, retry=retry, notify=notify, learn=learn, pull_requests=pull_requests)
     return None
+
+
+def _place(settings: GitHubSettings) -> dict[str, str]:
+    return {"repo": settings.repo, "api_url": settings.api_url, "graphql_url": settings.graphql_url}
 
 
 class AppGitHub(GitHub):
@@ -58,8 +55,7 @@ class AppGitHub(GitHub):
         learn: Callable[[str], None],
         pull_requests: bool = False,
     ) -> None:
-        api = {"api_url": settings.api_url, "graphql_url": settings.graphql_url}
-        super().__init__(repo=settings.repo, token="", retry=retry, notify=notify, **api)
+        super().__init__(token="", retry=retry, notify=notify, **_place(settings))
         self._settings, self._learn = settings, learn
         self._permissions = {"contents": "write"}
         if pull_requests:
@@ -80,14 +76,7 @@ class AppGitHub(GitHub):
         """Raises `UsageError` for an id or a key that is none, `ForgeError` when GitHub gives no token."""
         settings = self._settings
         proof = await asyncio.to_thread(make_proof, settings.app_id, settings.app_private_key)
-        app = GitHub(
-            repo=settings.repo,
-            token=proof,
-            api_url=settings.api_url,
-            graphql_url=settings.graphql_url,
-            retry=self._retry_policy,
-            notify=self._notify,
-        )
+        app = GitHub(token=proof, retry=self._retry_policy, notify=self._notify, **_place(settings))
         try:
             installation = parse.number(await _ask(app, settings.repo), "id")
             body = {"repositories": [settings.repo.partition("/")[2]], "permissions": self._permissions}
@@ -133,11 +122,6 @@ def make_proof(app_id: str, private_key: str) -> str:
     key = private_key.replace("\\n", "\n")  # as some stores of secrets keep it
     try:
         return jwt.encode(claims, f"{key}\n", algorithm="RS256")
-    except (
-        jwt.exceptions.PyJWTError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:  # the latter: another kind of key
+    except (jwt.exceptions.PyJWTError, ValueError, TypeError, AttributeError) as error:  # the latter: of another kind
         reason = f"input `app-private-key` is no private key of a GitHub App ({type(error).__name__})"
         raise UsageError(reason, hint=_KEY_HINT) from None

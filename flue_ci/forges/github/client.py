@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from flue_ci.core.concurrency import together
 from flue_ci.core.discussion import Account, Comment, Discussion, Issue, PullRequest
@@ -19,31 +19,34 @@ from flue_ci.core.retry import Retry, RetryPolicy
 from flue_ci.core.text import human_seconds
 from flue_ci.forges.github import parse
 from flue_ci.forges.github.actions import ActionsCalls
-from flue_ci.forges.github.failed_checks import failed_checks
 from flue_ci.forges.github.git_data import GitDataCalls
-from flue_ci.forges.github.http import ApiRequest, ApiResponse, ConnectionPool
+from flue_ci.forges.github.http import (
+    PER_PAGE,
+    ApiRequest,
+    ApiResponse,
+    ConnectionPool,
+    FindExisting,
+    Items,
+)
 from flue_ci.forges.github.ledger import LedgerCalls
 from flue_ci.forges.github.outputs import OutputCalls
-from flue_ci.forges.github.pages import MAX_PAGES, PER_PAGE, Items, follow, read_ends
-from flue_ci.forges.github.pull_history import events_since, recorded_head, was_checked_before
+from flue_ci.forges.github.pull_history import HistoryCalls
 from flue_ci.forges.github.pull_requests import PullRequestCalls
 from flue_ci.forges.github.retry import RETRY_POLICY, requested_wait, to_forge_error
 from flue_ci.forges.github.reviews import ReviewCalls
 
-FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 Kind = Literal["issue", "review"]
 
 MAX_FILES = 300
 _FOLDERS = {"issue": "issues", "review": "pulls"}  # where the API has comments of that kind
 _SHA = re.compile(r"[0-9a-f]{40}")
-_NOT_SHOWN = (301, 302, 307, 403, 404, 410, 422, 451)  # the token may not read it, or it is not there
 _BOT = "github-actions[bot]"  # the author of what a job's own token writes
 _MAX_CLOCK_SKEW = 300  # seconds between our clock and GitHub's
 _VIEWER_QUERY = "query{viewer{login databaseId}}"
 _MINIMIZED_QUERY = "query($ids:[ID!]!){nodes(ids:$ids){id ... on Minimizable{isMinimized}}}"
 
 
-class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCalls, LedgerCalls):
+class GitHub(GitDataCalls, HistoryCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCalls, LedgerCalls):
     """A `Forge` for `repo` (`owner/name`).
 
     `graphql_url` is derived from `api_url` when empty. `retry` bounds the repetitions of one call; `notify` is called
@@ -116,25 +119,6 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
         items = [item for item, name in zip(items, names, strict=True) if name.lower() == self._repo.lower()]
         return [pull for pull in map(parse.pull, items) if pull.state == "open" and pull.head_sha == sha]
 
-    async def events_since(self, number: int, since: str) -> frozenset[str]:
-        """At most the newest thousand events are looked at; more of them since then are a `ForgeError`. A server that
-        does not have the list may have the same names in the timeline."""
-        url = f"/repos/{self._repo}/issues/{number}"
-        try:
-            return await events_since(self._send, f"{url}/events", since)
-        except ForgeError as error:
-            if error.status != 404:
-                raise
-        return await events_since(self._send, f"{url}/timeline", since)
-
-    async def head_at(self, pull: PullRequest, time: str) -> str:
-        """By the activity of the repository that the head is in."""
-        return await recorded_head(self._list_if_allowed, pull, time)
-
-    async def was_checked_before(self, pull: PullRequest, time: str) -> bool:
-        """By check suites (`checks: read`), and by workflow runs where the job may read them (`actions: read`)."""
-        return await was_checked_before(self._list_if_allowed, pull, time)
-
     async def commits_of(self, number: int) -> list[str]:
         """Source: https://docs.github.com/rest/pulls/pulls#list-commits-on-a-pull-request"""
         items = await self._list("read the commits", f"/pulls/{number}/commits")
@@ -196,7 +180,7 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
             newest("reviews", f"/pulls/{number}/reviews"),
             newest("review comments", f"/pulls/{number}/comments"),
             part("changed files", f"/pulls/{number}/files", max_pages=MAX_FILES // PER_PAGE),
-            failed_checks(self._list, pull.head_sha, notes),
+            self._failed_checks(pull.head_sha, notes),
         )
         hidden_ids = await self._minimized_ids([*comments, *review_comments, *reviews], notes)
         if len(files) == MAX_FILES:
@@ -269,9 +253,7 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
             viewer = {}
         login = parse.text(viewer, "login") or _BOT
         me = Account(id=parse.number(viewer, "databaseId"), login=login)
-        if login.endswith("[bot]"):
-            return replace(me, kind="Bot")
-        return me
+        return replace(me, kind="Bot") if login.endswith("[bot]") else me
 
     async def _minimized_ids(self, items: Items, notes: list[str]) -> frozenset[str]:
         """The node ids of those items that people have hidden. Only GraphQL knows."""
@@ -296,44 +278,6 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
             return next((item for item in items if parse.is_same_comment(item, body, me)), None)
 
         return parse.comment(await self._fetch("write a comment", path, "POST", {"body": body}, find_existing), kind)
-
-    async def _fetch(
-        self, purpose: str, path: str, verb: str = "GET", body: Any = None, find_existing: FindExisting | None = None
-    ) -> dict[str, Any]:
-        """A JSON object. `path` is below the repository, or a whole address."""
-        url = f"/repos/{self._repo}{path}" if path.startswith("/") else path
-        data = (await self._send(ApiRequest(purpose, verb, url, body=body), find_existing)).data
-        if not isinstance(data, dict):
-            raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
-        return data
-
-    async def _list_if_allowed(self, purpose: str, path: str, **options: Any) -> Items:
-        """As `_list`; nothing where the token may not read, or the server has no such list."""
-        try:
-            return await self._list(purpose, path, **options)
-        except ForgeError as error:
-            if error.status in _NOT_SHOWN:
-                return []
-            raise
-
-    async def _list(
-        self, purpose: str, path: str, /, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
-    ) -> Items:
-        """The items of all pages, at most `max_pages`. `repo` is another repository."""
-        path = f"/repos/{repo or self._repo}{path}"
-        request = ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE, **query})
-        return await follow(self._send, request, key=key, max_pages=max_pages)
-
-    async def _ends(self, purpose: str, path: str) -> tuple[Items, Items, int]:
-        request = ApiRequest(purpose, "GET", f"/repos/{self._repo}{path}", {"per_page": PER_PAGE})
-        return await read_ends(self._send, request)
-
-    async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        body = {"query": query, "variables": variables}
-        data = (await self._fetch("ask GraphQL", self._graphql_url, "POST", body)).get("data")
-        if not isinstance(data, dict):
-            raise ForgeError("GraphQL gave no data", status=400)
-        return data
 
     async def _send(self, request: ApiRequest, find_existing: FindExisting | None = None) -> ApiResponse:
         """The response, after retries. `find_existing` looks for what an earlier attempt may have written. Raises
@@ -366,3 +310,18 @@ class GitHub(GitDataCalls, PullRequestCalls, ReviewCalls, ActionsCalls, OutputCa
 def preload() -> None:
     """Imports PyGithub, which takes a while."""
     import github  # noqa: F401
+
+
+class DryRunGitHub(GitHub):
+    """`record` gets a line for each request that would write; its answer is an object without anything."""
+
+    def __init__(self, record: Callable[[str], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._record = record
+
+    async def _send(self, request: ApiRequest, find_existing: FindExisting | None = None) -> ApiResponse:
+        is_query = request.url == self._graphql_url and str(request.body["query"]).lstrip().startswith("query")
+        if request.verb == "GET" or is_query:
+            return await super()._send(request)
+        self._record(f"{request.verb:<6} {urlsplit(request.url).path} ({request.purpose})")
+        return ApiResponse(200, {}, {})

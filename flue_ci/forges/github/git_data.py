@@ -7,7 +7,7 @@ and signature, so none of them is sent.
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from flue_ci.core.commits import CommitRecord, TreeEntry
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import BranchRefused, ForgeError
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.http import ApiCalls
 
 Item = dict[str, Any]
 # Of the body of one tree. GitHub gives up on more than about 2.5 MB ("it's likely that your input was too large").
@@ -24,15 +25,13 @@ _MAX_UPLOADS = 4  # blobs at the same time
 _FRAME = 200  # bytes around the items of a tree
 
 
-class GitDataCalls:
+class GitDataCalls(ApiCalls):
     """The part of `GitHub` that writes git objects and moves branches: a `ChangesForge`."""
-
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
 
     async def branch_head(self, branch: str) -> str:
         """The commit that the branch is at; "" when there is no such branch."""
         try:
-            data = await self._fetch("read the branch", f"/git/ref/heads/{_quoted(branch)}")
+            data = await self._fetch("read the branch", f"/git/ref/heads/{quote(branch)}")
         except ForgeError as error:
             if error.status == 404:
                 return ""
@@ -70,7 +69,7 @@ class GitDataCalls:
 
     async def move_branch(self, branch: str, sha: str) -> None:
         """Only forward. Raises `BranchRefused` when the branch has other commits by now, or a rule forbids it."""
-        path = f"/git/refs/heads/{_quoted(branch)}"
+        path = f"/git/refs/heads/{quote(branch)}"
         await self._set_branch(branch, sha, path, "PATCH", {"sha": sha, "force": False})
 
     async def create_branch(self, branch: str, sha: str) -> None:
@@ -161,10 +160,6 @@ def _fits_inline(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return "\0" not in text and len(json.dumps(text)) < MAX_TREE_BYTES // 2
-
-
-def _quoted(branch: str) -> str:
-    return quote(branch, safe="/")
 
 
 def _commits(data: Item) -> tuple[CommitRecord, ...]:

@@ -1,4 +1,4 @@
-"""Requests to GitHub and its responses, as values, and the connections that carry them.
+"""Requests to GitHub and its responses, as values, the connections that carry them, and the pages that lists come in.
 
 The only module that imports PyGithub, for its HTTP client. What to do about a response is decided in `retry`.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from flue_ci.core.concurrency import together
+from flue_ci.core.errors import ForgeError
 from flue_ci.core.network_variables import lasting_fault, route
+from flue_ci.core.retry import RetryPolicy
 from flue_ci.core.text import one_line
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 20  # of one request
 _JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # by which a GitHub App proves itself
 _LINK = re.compile(r'<([^<>]+)>;\s*rel="(\w+)"')
+PER_PAGE, MAX_PAGES = 100, 12
+NEWEST_PAGES = 2  # of a long discussion: as much as the task has room for, and few of a token's 1,000 requests an hour
+_PAGE_NUMBER = re.compile(r"[?&]page=(\d{1,9})(?:&|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +89,90 @@ class ApiResponse:
         return one_line(text, 300)
 
 
+Items = list[dict[str, Any]]
+FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
+
+
 def _error_detail(error: Any) -> Any:
     if isinstance(error, dict):
         return error.get("message") or error.get("code")
     return error
+
+
+def page_items(response: ApiResponse, key: str = "") -> Items:
+    """The objects on one page of a list, which the API gives as it is or as the value of `key`."""
+    page = response.data
+    if key and isinstance(page, dict):
+        page = page.get(key)
+    return [item for item in page or () if isinstance(item, dict)]
+
+
+class ApiCalls:
+    """What each part of `GitHub` asks with."""
+
+    _repo: str
+    _api_url: str
+    _graphql_url: str
+    _retry_policy: RetryPolicy
+    _send: Callable[..., Coroutine[Any, Any, ApiResponse]]  # see the client
+
+    async def _fetch(
+        self, purpose: str, path: str, verb: str = "GET", body: Any = None, find_existing: FindExisting | None = None
+    ) -> dict[str, Any]:
+        """A JSON object. `path` is below the repository, or a whole address."""
+        url = f"/repos/{self._repo}{path}" if path.startswith("/") else path
+        data = (await self._send(ApiRequest(purpose, verb, url, body=body), find_existing)).data
+        if not isinstance(data, dict):
+            raise ForgeError(f"GitHub's answer is not understood ({purpose})", hint="is the address of its API right?")
+        return data
+
+    async def _list(
+        self, purpose: str, path: str, /, *, key: str = "", max_pages: int = MAX_PAGES, repo: str = "", **query: str
+    ) -> Items:
+        """The items of all pages, at most `max_pages`. `key`: they are that value of an object; `repo` is another
+        repository."""
+        path = f"/repos/{repo or self._repo}{path}"
+        return await self._follow(ApiRequest(purpose, "GET", path, {"per_page": PER_PAGE, **query}), max_pages, key)
+
+    async def _follow(self, request: ApiRequest, max_pages: int, key: str = "") -> Items:
+        """The items of a page and of those behind it, by the links that GitHub sends.
+
+        Source: https://docs.github.com/rest/using-the-rest-api/using-pagination-in-the-rest-api
+        """
+        items: Items = []
+        for _ in range(max_pages):
+            response = await self._send(request)
+            items += page_items(response, key)
+            link = response.links.get("next")
+            if not link:
+                break
+            request = ApiRequest(request.purpose, "GET", link)
+        return items
+
+    async def _ends(self, purpose: str, path: str) -> tuple[Items, Items, int]:
+        """The items of the first page, those of the newest other pages, and about how many there are. GitHub lists the
+        oldest first, and says which page is the last."""
+        path, query = f"/repos/{self._repo}{path}", {"per_page": PER_PAGE}
+        response = await self._send(ApiRequest(purpose, "GET", path, query))
+        first, links = page_items(response), response.links
+        last = _PAGE_NUMBER.search(links.get("last", ""))
+        if last is None:
+            rest: Items = []
+            if following := links.get("next"):
+                rest = await self._follow(ApiRequest(purpose, "GET", following), MAX_PAGES - 1)
+            return first, rest, len(first) + len(rest)
+        numbers = range(2, int(last[1]) + 1)[-NEWEST_PAGES:]
+        requests = [ApiRequest(purpose, "GET", path, query | {"page": number}) for number in numbers]
+        newest = [item for response in await together(*map(self._send, requests)) for item in page_items(response)]
+        skipped = (int(last[1]) - 1 - len(numbers)) * PER_PAGE
+        return first, newest, len(first) + len(newest) + max(skipped, 0)
+
+    async def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        body = {"query": query, "variables": variables}
+        data = (await self._fetch("ask GraphQL", self._graphql_url, "POST", body)).get("data")
+        if not isinstance(data, dict):
+            raise ForgeError("GraphQL gave no data", status=400)
+        return data
 
 
 class ConnectionPool:

@@ -6,7 +6,6 @@ One name a day keeps the lists short. Source: https://docs.github.com/rest/check
 
 import json
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,18 +15,15 @@ from flue_ci.core.concurrency import together
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.text import human_cost
 from flue_ci.forges.github import parse
-from flue_ci.forges.github.pages import PER_PAGE
+from flue_ci.forges.github.http import PER_PAGE, ApiCalls
 
 _FENCE = re.compile(r"```json\n(\{.{0,4000}\})\n```", re.DOTALL)
 _MAX_USD = 1e9
 _MAX_PAGES = 50  # of a day's records
 
 
-class LedgerCalls:
+class LedgerCalls(ApiCalls):
     """The part of `GitHub` that is a `LedgerForge`."""
-
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
-    _list: Callable[..., Awaitable[list[dict[str, Any]]]]
 
     async def ledger(self) -> str:
         """The newest commit of the default branch that changed the file. A file that changes begins a new ledger."""

@@ -4,23 +4,21 @@ Source: https://docs.github.com/rest/issues/assignees and
 https://docs.github.com/rest/checks/runs
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.outputs import CheckRun
 from flue_ci.core.proposals import Annotation
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.http import ApiCalls
 
 MAX_ANNOTATIONS = 50  # that one request takes
 MAX_MESSAGE, MAX_TITLE, MAX_SUMMARY = 60_000, 255, 65_000  # GitHub takes 64 KB, 255 and 65,535 characters
 
 
-class OutputCalls:
+class OutputCalls(ApiCalls):
     """The part of `GitHub` that is an `OutputsForge`, but for labels, which pull requests need too."""
-
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
-    _list: Callable[..., Awaitable[list[dict[str, Any]]]]
 
     async def assign(self, number: int, logins: Sequence[str]) -> tuple[str, ...]:
         """GitHub says nothing of people who cannot be assigned: they are missing in its answer."""

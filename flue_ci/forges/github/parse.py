@@ -62,7 +62,7 @@ def account(data: Any) -> Account:
     return Account(id=number(data, "id"), login=login, kind=kind or "User")
 
 
-def _texts(data: Any, *names: str, **renames: str) -> dict[str, Any]:
+def fields(data: Any, *names: str, **renames: str) -> dict[str, Any]:
     """The texts `names` of a JSON object, and those that it has under another name: `url="html_url"`."""
     return {name: text(data, renames.get(name, name)) for name in (*names, *renames)}
 
@@ -73,7 +73,7 @@ def _thread(data: Mapping[str, Any]) -> dict[str, Any]:
         "number": number(data, "number"),
         "author": account(data.get("user")),
         "labels": tuple(text(label, "name") for label in _value(data, "labels", list) or ()),
-        **_texts(data, "title", "body", "state", "created_at", url="html_url"),
+        **fields(data, "title", "body", "state", "created_at", url="html_url"),
     }
 
 
@@ -113,7 +113,7 @@ def comment(
         is_minimized=data.get("node_id") in minimized_ids,
         line=number(data, "line") or None,
         reply_to=number(data, "in_reply_to_id") or None,
-        **_texts(data, "body", "created_at", "updated_at", "path", url="html_url", hunk="diff_hunk"),
+        **fields(data, "body", "created_at", "updated_at", "path", url="html_url", hunk="diff_hunk"),
     )
 
 
@@ -123,18 +123,18 @@ def review(data: Mapping[str, Any], minimized_ids: frozenset[str]) -> Review:
         id=number(data, "id"),
         author=account(data.get("user")),
         is_minimized=data.get("node_id") in minimized_ids,
-        **_texts(data, "body", "state", "submitted_at", url="html_url"),
+        **fields(data, "body", "state", "submitted_at", url="html_url"),
     )
 
 
 def file(data: Mapping[str, Any]) -> FileDiff:
     """A changed file of a pull request. Source: https://docs.github.com/rest/pulls/pulls#list-pull-requests-files"""
     additions, deletions = number(data, "additions"), number(data, "deletions")
-    texts = _texts(data, "status", "patch", path="filename", old_path="previous_filename")
+    texts = fields(data, "status", "patch", path="filename", old_path="previous_filename")
     return FileDiff(additions=additions, deletions=deletions, **texts)
 
 
 def annotation(data: Mapping[str, Any]) -> Annotation:
     """A line of a failing check. Source: https://docs.github.com/rest/checks/runs#list-check-run-annotations"""
-    texts = _texts(data, "path", "message", "title", level="annotation_level")
+    texts = fields(data, "path", "message", "title", level="annotation_level")
     return Annotation(line=number(data, "start_line"), **texts)

@@ -4,25 +4,19 @@ answer is lost.
 Source: https://docs.github.com/rest/pulls/pulls
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flue_ci.core.discussion import FileDiff, PullRequest
 from flue_ci.core.errors import ForgeError
 from flue_ci.forges.github import parse
-from flue_ci.forges.github.http import ApiRequest, ApiResponse
-from flue_ci.forges.github.pages import Items
+from flue_ci.forges.github.http import ApiCalls, ApiRequest
 
 _MAX_PAGES = 3  # of open pull requests, the newest first
 
 
-class PullRequestCalls:
+class PullRequestCalls(ApiCalls):
     """The part of `GitHub` that opens pull requests: a `PullRequestForge`."""
-
-    _repo: str
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
-    _list: Callable[..., Awaitable[Items]]
-    _send: Callable[..., Awaitable[ApiResponse]]
 
     async def default_branch(self) -> str:
         """Its name."""
@@ -39,7 +33,7 @@ class PullRequestCalls:
 
     async def pulls_from(self, branch: str) -> list[PullRequest]:
         """Those that came from a branch of this repository, open or not."""
-        query = {"state": "all", "head": f"{self._repo.partition('/')[0]}:{branch}"}
+        query: dict[str, Any] = {"state": "all", "head": f"{self._repo.partition('/')[0]}:{branch}"}
         pulls = [parse.pull(item) for item in await self._list("find the branch's pull request", "/pulls", **query)]
         return [pull for pull in pulls if pull.head_ref == branch and not pull.from_fork]
 
@@ -48,7 +42,7 @@ class PullRequestCalls:
         earlier answer was lost, is returned as it is."""
 
         async def find_existing() -> dict[str, Any] | None:
-            query = {"state": "open", "head": f"{self._repo.partition('/')[0]}:{head}", "base": base}
+            query: dict[str, Any] = {"state": "open", "head": f"{self._repo.partition('/')[0]}:{head}", "base": base}
             return next(iter(await self._list("look for the pull request", "/pulls", **query)), None)
 
         request = {"title": title, "body": body, "head": head, "base": base, "draft": draft}

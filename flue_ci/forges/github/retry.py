@@ -62,9 +62,7 @@ def _hint(response: ApiResponse) -> str:
         return "GitHub takes at most 65,536 characters"
     if 300 <= response.status < 400:
         return "was the repository renamed or moved?"
-    if response.retryable:
-        return _OUTAGE_HINT
-    return _HINTS.get(response.status, "")
+    return _OUTAGE_HINT if response.retryable else _HINTS.get(response.status, "")
 
 
 def _permissions_hint(header: str) -> str:

@@ -4,20 +4,20 @@ Sources: https://docs.github.com/rest/pulls/reviews, and GitHub's GraphQL schema
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flue_ci.core.errors import ForgeError
 from flue_ci.core.proposals import Side
 from flue_ci.core.review import PostedReview, ReviewDraft, ReviewHistory, ReviewThread, ThreadComment
 from flue_ci.forges.github import parse
+from flue_ci.forges.github.http import ApiCalls, FindExisting
 from flue_ci.gate.policy import MARKER
 
 MAX_PAGES = 10  # of 100 threads
 RESOLVED_AT_ONCE = 25
 _FORBIDDEN, _UNPROCESSABLE = 403, 422
 _PENDING = "pending review"
-FindExisting = Callable[[], Awaitable["dict[str, Any] | None"]]
 # About 102,000 of the 500,000 nodes that a query may ask for.
 _HISTORY_QUERY = """\
 query($owner:String!,$name:String!,$number:Int!,$after:String){repository(owner:$owner,name:$name){
@@ -32,13 +32,8 @@ query($owner:String!,$name:String!,$number:Int!,$after:String){repository(owner:
 _CHANGE_THREAD = "{name}:{verb}(input:{{threadId:${name}}}){{thread{{id}}}}"
 
 
-class ReviewCalls:
+class ReviewCalls(ApiCalls):
     """The part of `GitHub` that reads and writes reviews: a `ReviewForge`."""
-
-    _repo: str
-    _graphql_url: str
-    _fetch: Callable[..., Awaitable[dict[str, Any]]]
-    _list: Callable[..., Awaitable[list[dict[str, Any]]]]
 
     async def review_history(self, number: int) -> ReviewHistory:
         """One request for 100 threads. Raises `ForgeError`."""
@@ -167,21 +162,15 @@ def _is_same(item: Mapping[str, Any], draft: ReviewDraft) -> bool:
 
 
 def _from_rest(data: Mapping[str, Any]) -> PostedReview:
-    return PostedReview(
-        id=parse.number(data, "id"),
-        body=parse.text(data, "body"),
-        commit=parse.text(data, "commit_id"),
-        url=parse.text(data, "html_url"),
-        is_ours=True,
-    )
+    texts = parse.fields(data, "body", commit="commit_id", url="html_url")
+    return PostedReview(id=parse.number(data, "id"), is_ours=True, **texts)
 
 
 def _review(node: Mapping[str, Any]) -> PostedReview:
     return PostedReview(
         id=_identity(node),
-        body=parse.text(node, "body"),
         commit=parse.text(parse.mapping(node, "commit"), "oid"),
-        url=parse.text(node, "url"),
+        **parse.fields(node, "body", "url"),
         is_ours=parse.flag(node, "viewerDidAuthor") and parse.text(node, "state") != "PENDING",
     )
 
@@ -211,8 +200,7 @@ def _comment(node: Mapping[str, Any]) -> ThreadComment:
     return ThreadComment(
         id=_identity(node),
         author=parse.text(author, "login"),
-        body=parse.text(node, "body"),
-        url=parse.text(node, "url"),
+        **parse.fields(node, "body", "url"),
         is_ours=parse.flag(node, "viewerDidAuthor"),
         is_person=parse.text(author, "__typename") != "Bot",
         rejected_by=tuple(filter(None, (parse.text(parse.mapping(voter, "user"), "login") for voter in voters))),

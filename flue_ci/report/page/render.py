@@ -8,8 +8,8 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -23,18 +23,16 @@ from flue_ci.core.text import clip, human_cost, human_count, human_seconds, one_
 from flue_ci.report.conclusion import describe_ending, describe_verification
 from flue_ci.report.evidence import ran_no_tests, telling_line
 from flue_ci.report.findings import findings_section
-from flue_ci.report.link_policy import link_policy
-from flue_ci.report.links import Commit
-from flue_ci.report.page.chart import HEIGHT, WIDTH, make_charts
+from flue_ci.report.links import Commit, link_policy
+from flue_ci.report.markdown import title_and_summary
 from flue_ci.report.page.colours import Highlighter
 from flue_ci.report.page.diff import MAX_FILES, FileChange, file_changes
-from flue_ci.report.page.timeline import Timeline, read_timeline
+from flue_ci.report.page.timeline import Timeline, Turn, read_timeline
 from flue_ci.report.page.words import words_to_html
 from flue_ci.report.publication import publication_rows, rejections
 from flue_ci.report.report import CommandResult, Report, SandboxUsed, Trigger
 from flue_ci.report.result_table import result_section
 from flue_ci.report.stages import describe_activity
-from flue_ci.report.title import title_and_summary
 from flue_ci.safety.markdown import LinkPolicy, untrusted_markdown
 from flue_ci.safety.sanitize import summarize_removals
 
@@ -46,6 +44,8 @@ MAX_NOTES = 100
 _CUT = "\n\n… cut; all of it is in report.json"
 _FOLDER = Path(__file__).parent
 Redact = Callable[[str], str]
+WIDTH, HEIGHT = 600, 72  # of one chart, in its own units
+MAX_BARS = 200
 
 
 def render_page(report: Report, patch: bytes, transcript: IO[bytes] | None, redact: Redact) -> str:
@@ -112,12 +112,7 @@ def _hash(text: str) -> str:
 
 def _environment(clean: Callable[[str], str]) -> Environment:
     """Escapes every text. Filters have the names of our functions."""
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "clean": lambda text, limit=MAX_TEXT: clip(clean(text), limit, " [… cut]"),
         "code": lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))),  # noqa: S704 (escaped)
@@ -270,3 +265,69 @@ def _links(report: Report) -> list[tuple[str, str]]:
         return []
     links = [("the job's log", trigger.run_url), ("where it was asked for", trigger.url)]
     return [(name, url) for name, url in links if url.startswith(("https://", "http://"))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A rectangle and its description."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One quantity over turns. `peak` is its largest value, which the top edge stands for, and `summary` says in words
+    what the picture shows."""
+
+    name: str
+    peak: str
+    summary: str
+    bars: tuple[Bar, ...]
+
+
+def make_charts(turns: Sequence[Turn]) -> list[Chart]:
+    """Context, answers and cost over the turns, as numbers that the template draws in SVG: a chart for each quantity
+    that was ever more than nothing, when there are two turns or more."""
+    context = [_context(turn) for turn in turns]
+    output = [turn.usage.output_tokens for turn in turns]
+    cost = [turn.cost_usd or 0.0 for turn in turns]
+    charts = [
+        _chart("Context", context, [f"{human_count(value)} tokens" for value in context]),
+        _chart("Output of each turn", output, [f"{human_count(value)} tokens" for value in output]),
+        _chart("Cost so far", cost, [human_cost(value) for value in cost]),
+    ]
+    return [chart for chart in charts if chart.bars]
+
+
+def _context(turn: Turn) -> int:
+    """What the model read in that turn, in tokens."""
+    return turn.usage.input_tokens + turn.usage.cache_read_tokens + turn.usage.cache_write_tokens
+
+
+def _chart(name: str, values: Sequence[float], labels: Sequence[str]) -> Chart:
+    peak = max(values, default=0)
+    if len(values) < 2 or peak <= 0:
+        return Chart(name=name, peak="", summary="", bars=())
+    step = -(-len(values) // MAX_BARS)  # turns in one bar, which shows the largest of them
+    starts = range(0, len(values), step)
+    room = WIDTH / len(starts)
+    bars = []
+    for place, start in enumerate(starts):
+        index = max(range(start, min(start + step, len(values))), key=values.__getitem__)
+        height = round(HEIGHT * values[index] / peak, 1)
+        bars.append(
+            Bar(
+                x=round(place * room, 2),
+                y=round(HEIGHT - height, 1),
+                width=round(min(room * 0.8, 28), 2),
+                height=height,
+                label=f"Turn {index + 1}: {labels[index]}",
+            )
+        )
+    highest = labels[max(range(len(values)), key=values.__getitem__)]
+    summary = f"{name}: {plural(len(values), 'turn')}, at most {highest}, {labels[-1]} at the end"
+    return Chart(name=name, peak=highest, summary=summary, bars=tuple(bars))

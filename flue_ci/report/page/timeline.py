@@ -11,8 +11,10 @@ from typing import IO, Any, Final, TypeVar
 
 from markupsafe import escape
 
+from flue_ci.core.events import Prompt
 from flue_ci.core.messages import Usage
-from flue_ci.core.text import one_line
+from flue_ci.core.text import clip_middle, one_line
+from flue_ci.report.conclusion import exit_words
 from flue_ci.report.report import MAX_NUMBER
 
 MAX_BYTES = 64_000_000  # of the file; what stands behind them is not read
@@ -85,20 +87,12 @@ class Note:
 
 
 @dataclass(slots=True, kw_only=True)
-class Briefing:
-    """What the model was told before its first turn."""
-
-    system: str = ""
-    prompt: str = ""
-    context: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
 class Timeline:
-    """`omission` says, for people, what of the transcript is not here; empty when all is."""
+    """`briefing` is what the model was told before its first turn. `omission` says, for people, what of the transcript
+    is not here; empty when all is."""
 
     items: list[Turn | Command | Stage | Note] = field(default_factory=list)
-    briefing: Briefing = field(default_factory=Briefing)
+    briefing: Prompt = field(default_factory=lambda: Prompt(system="", prompt="", context=""))
     omission: str = ""
 
     @property
@@ -241,17 +235,13 @@ class _Reader:
         data = pick_mapping(event, "data")
         command.seconds = pick(data, "seconds", default=0.0)
         code = data.get("exit_code")
-        if pick(data, "timed_out", default=False):
-            command.ending = "timed out"
-        elif type(code) is int and abs(code) < MAX_NUMBER and pick(data, "known", default=True):
-            command.ending = f"exit code {code}"
-        else:
-            command.ending = "exit code not known"
+        is_known = type(code) is int and abs(code) < MAX_NUMBER and pick(data, "known", default=True)
+        command.ending = exit_words(code, timed_out=pick(data, "timed_out", default=False), known=is_known)
         command.has_passed = command.ending == "exit code 0"
 
     def _brief(self, event: object) -> None:
         names = ("system", "prompt", "context")
-        self.timeline.briefing = Briefing(**{name: self._text(event, name, limit=MAX_PROMPT) for name in names})
+        self.timeline.briefing = Prompt(**{name: self._text(event, name, limit=MAX_PROMPT) for name in names})
 
 
 def pick(value: object, *path: str, default: _T) -> _T:
@@ -273,9 +263,7 @@ def pick_mapping(value: object, *path: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
             return {}
         value = value.get(name)
-    if isinstance(value, dict):
-        return value
-    return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _usage(value: Mapping[str, Any]) -> Usage:
@@ -293,16 +281,9 @@ def _fit(text: str, clean: Clean, limit: int = MAX_TEXT) -> str:
     """A clean text of about `limit` characters at most."""
     half = limit // 2
     if len(text) <= limit + 2 * _MARGIN:
-        return _cut(clean(text), limit)
+        return clip_middle(clean(text), limit, half)
     head, tail = clean(text[: half + _MARGIN])[:half], clean(text[-half - _MARGIN :])[-half:]
     return f"{head}\n[… {len(text) - limit:,} characters left out …]\n{tail}"
-
-
-def _cut(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n[… {len(text) - limit:,} characters left out …]\n{text[len(text) - half :]}"
 
 
 def _share_out(timeline: Timeline) -> None:
@@ -315,10 +296,10 @@ def _share_out(timeline: Timeline) -> None:
     if limit == MAX_TEXT:
         return
     for turn in timeline.turns:
-        turn.text = _cut(turn.text, limit)
+        turn.text = clip_middle(turn.text, limit, limit // 2)
     for call in calls:
-        call.output = _cut(call.output, limit)
-        call.inputs = {name: _cut(text, limit) for name, text in call.inputs.items()}
+        call.output = clip_middle(call.output, limit, limit // 2)
+        call.inputs = {name: clip_middle(text, limit, limit // 2) for name, text in call.inputs.items()}
 
 
 def _texts(timeline: Timeline, calls: list[Call]) -> Iterator[str]:

@@ -4,13 +4,12 @@ No raw HTML, no image: a tag is left out or shown as text, and an image is a lin
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from markupsafe import Markup, escape
 
 from flue_ci.report.page.colours import Highlighter
-from flue_ci.safety.markdown_reader import UnreadableMarkdown, read_markdown
-from flue_ci.safety.markdown_tree import Node
+from flue_ci.safety.markdown_reader import Node, UnreadableMarkdown, read_markdown
 
 _ELEMENTS = {"paragraph": "p", "quote": "blockquote", "emphasis": "em", "strong": "strong", "strike": "s"}
 _HARMLESS_TAG = re.compile(r"</?(?:details|summary|sub|sup|kbd|br|b|i|em|strong|ins|del|p|div)\s*/?>", re.IGNORECASE)
@@ -95,10 +94,7 @@ class _Renderer:
         return f'<div class="scroll"><table class="plain">{"".join(rows)}</table></div>\n'
 
     def _row(self, row: Node, name: str) -> str:
-        return _element("tr", self._cells(row.children, name))
-
-    def _cells(self, cells: Iterable[Node], name: str) -> str:
-        return "".join(_element(name, self._inside(cell)) for cell in cells)
+        return _element("tr", "".join(_element(name, self._inside(cell)) for cell in row.children))
 
 
 def _element(name: str, inside: str) -> str:
