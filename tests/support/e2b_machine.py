@@ -196,8 +196,8 @@ class Machine:
 
     @contextmanager
     def _rights_of(self, user: str) -> Iterator[None]:
-        """What this thread starts meanwhile belongs to `user`. (For `Popen(user=…)` Python copies the page tables of the
-        whole process, which takes 15 ms, and `setpriv` would be one more program for each command.)"""
+        """What this thread starts meanwhile belongs to `user`. (For `Popen(user=…)` Python copies the page tables of
+        the whole process, which takes 15 ms, and `setpriv` would be one more program for each command.)"""
         if not self.isolated or user == "root":
             yield
             return
@@ -298,16 +298,15 @@ def processes_of(machines: Sequence[Machine]) -> list[tuple[int, str]]:
     namespaces = {machine.namespace for machine in machines if machine.isolated}
     others = {str(os.getpid()), *(str(machine.daemon.pid) for machine in machines if machine.daemon is not None)}
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name in others:
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or entry.name in others:
             continue
-        entry = Path("/proc", name)
         try:
             inside = (entry / "ns/mnt").stat().st_ino in namespaces
             inside = inside or not marks.isdisjoint((entry / "environ").read_bytes().split(b"\0"))
             if inside and (entry / "stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z":
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append((int(name), line))
+                found.append((int(entry.name), line))
         except OSError:  # it ended meanwhile, or belongs to somebody else
             continue
     return found
