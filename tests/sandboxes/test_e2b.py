@@ -28,6 +28,7 @@ OTHER_RULE = HeaderRule(host="packages.example.com", header="X-Team", value="blu
 TRANSFORM = {"transform": {"headers": {"Authorization": "Bearer of-the-host", "X-Team": "blue"}}}
 INJECT = (TOKEN_RULE, OTHER_RULE)
 RULES = {"packages.example.com": [TRANSFORM]}
+QUICK = Timeouts(pace=0.0, kill_after=1)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def server() -> Iterator[E2BServer]:
 
 
 def provider_of(server: E2BServer, timeouts: Timeouts | None = None) -> E2BProvider:
-    return E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url, timeouts=timeouts)
+    return E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url, timeouts=timeouts or QUICK)
 
 
 def asked(network: Network | None = None, **changes: Any) -> SandboxRequest:
@@ -387,7 +388,7 @@ async def test_a_shell_that_never_gets_to_the_command_is_no_success(server: E2BS
 
 
 async def test_a_command_that_stops_its_own_guard_is_ended_all_the_same(server: E2BServer) -> None:
-    async with opened(server, asked()) as box:
+    async with opened(server, asked(), Timeouts(server_grace=2.0)) as box:
         result = await asyncio.wait_for(box.exec("kill -STOP $PPID; echo alone; sleep 300", timeout=1), 60)
         assert (result.exit_code, result.timed_out, result.output) == (124, True, b"alone\n")
         assert await asyncio.to_thread(server.processes) == []
