@@ -147,7 +147,7 @@ def test_each_expression_takes_linear_time() -> None:
 )
 def test_a_slow_expression_is_noticed(pattern: str) -> None:
     compiled = re.compile(pattern)
-    assert any(slow_text(compiled.search, before, pump, ["\0"], max_seconds=0.2) for before, pump in pumps(compiled))
+    assert any(slow_text(compiled.search, before, pump, ["\0"], max_seconds=0.1) for before, pump in pumps(compiled))
 
 
 def _stream(text: str) -> None:
@@ -203,10 +203,10 @@ PUMPS = [
 
 
 @pytest.mark.family(1)
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(8))
 def test_hostile_texts_are_read_in_linear_time(part: int) -> None:
     for reader, read in READERS.items():
-        for pump in PUMPS[part::6]:
+        for pump in PUMPS[part::8]:
             assert slow_text(read, "# @flue ", pump, endings=["\0"]) == "", reader
 
 

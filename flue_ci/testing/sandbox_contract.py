@@ -96,13 +96,13 @@ class SandboxContract(SandboxCommands):
         await sandbox.write("sub/large", source)
         assert await sandbox.read("sub/large") == BINARY * 5000
 
-    @pytest.mark.parametrize(
-        "name", ["with space", "ünï/漢字", "-dash", "it's", 'say "x"', "100%25", "a#b?c&d=e;f", "dot..dot"]
-    )
-    async def test_names_are_kept_as_they_are(self, sandbox: Sandbox, name: str) -> None:
-        await sandbox.write(f"names/{name}", name.encode())
-        assert await sandbox.read(f"names/{name}") == name.encode()
-        assert await text(sandbox, "cd names && find . -type f -printf '%P'") == name
+    async def test_names_are_kept_as_they_are(self, sandbox: Sandbox) -> None:
+        names = ["with space", "ünï/漢字", "-dash", "it's", 'say "x"', "100%25", "a#b?c&d=e;f", "dot..dot"]
+        for name in names:
+            await sandbox.write(f"names/{name}", name.encode())
+            assert await sandbox.read(f"names/{name}") == name.encode()
+        listing = await text(sandbox, "cd names && find . -type f -printf '%P\\n'")
+        assert sorted(listing.split("\n")) == sorted(names)
 
     async def test_commands_and_files_see_the_same_thing(self, sandbox: Sandbox) -> None:
         await sandbox.write("shared", b"one\n")
@@ -182,15 +182,15 @@ class SandboxContract(SandboxCommands):
                 await sandbox.write(path, b"of the user")
         assert await sandbox.read(f"{home}/own", user="root") == b"of root"
 
-    @pytest.mark.parametrize("path", ["/usr/bin/env", "/usr/bin/flue-new", "/etc/profile", "/etc/profile.d/flue.sh"])
-    async def test_files_of_the_system_are_out_of_the_users_reach(self, sandbox: Sandbox, path: str) -> None:
+    async def test_files_of_the_system_are_out_of_the_users_reach(self, sandbox: Sandbox) -> None:
         if not self.root_is_apart:
             pytest.skip("the system's files may be the user's here")
-        folder, _, name = path.rpartition("/")
-        await run(sandbox, f"ln -s {path} link; ln -s {folder} folder")
-        for way in (path, "link", f"folder/{name}"):
-            with pytest.raises((PermissionError, FileNotFoundError)):
-                await sandbox.write(way, b"exit 0\n")
+        for path in ("/usr/bin/env", "/usr/bin/flue-new", "/etc/profile", "/etc/profile.d/flue.sh"):
+            folder, _, name = path.rpartition("/")
+            await run(sandbox, f"ln -sfn {path} link; ln -sfn {folder} folder")
+            for way in (path, "link", f"folder/{name}"):
+                with pytest.raises((PermissionError, FileNotFoundError)):
+                    await sandbox.write(way, b"exit 0\n")
 
     async def test_large_binary_files_go_through(self, sandbox: Sandbox) -> None:
         data = BINARY * 9_000  # more than 9 MB

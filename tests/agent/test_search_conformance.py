@@ -95,7 +95,7 @@ def by_ripgrep(folder: Path, glob: str) -> list[str] | None:
 @example(tree={"src/lib/a.py": "", "lib": ""}, glob="!lib/", ignore=[], nested=[])
 @example(tree={"src/a.py": ""}, glob="src/", ignore=[], nested=[])
 @example(tree={"src/x.log": "", "x.log": ""}, glob="*.log", ignore=["*.log"], nested=["!x.log"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 2)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 5)
 def test_glob_lists_what_ripgrep_lists(
     tmp_path_factory: pytest.TempPathFactory,
     tree: Mapping[str, str],
@@ -127,7 +127,7 @@ def test_glob_lists_what_ripgrep_lists(
     case=st.booleans(),
     ignore=rules,
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 4)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 8)
 def test_grep_finds_what_ripgrep_finds(
     tmp_path_factory: pytest.TempPathFactory, tree: Mapping[str, str], pattern: str, case: bool, ignore: Sequence[str]
 ) -> None:

@@ -20,14 +20,14 @@ from flue_ci.sandboxes.local.provider import LocalProvider
 from tests.support.scripted import call
 
 MAKE = """
-git init -q -b main . && git config user.name t && git config user.email t@example.com
+git init -q -b main .
 mkdir -p src/deep node_modules/x
 printf 'node_modules/\\n*.log\\n' > .gitignore
 printf 'def alpha():\\n    return 1\\n\\n\\ndef beta():\\n    return 1\\n' > src/a.py
 printf 'needle here\\n' > src/deep/b.txt
 printf 'needle ignored\\n' > node_modules/x/index.js
 printf 'needle in a log\\n' > run.log
-git add -A && git commit -qm first
+git add -A && git -c user.name=t -c user.email=t@example.com commit -qm first
 printf 'needle untracked\\n' > new.txt
 """
 

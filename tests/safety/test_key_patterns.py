@@ -11,7 +11,7 @@ from pathlib import Path
 from re import _parser as parser  # type: ignore[attr-defined]
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flue_ci.safety.key_patterns import KEY_PATTERNS, MIN_TOKEN, KeyPattern
@@ -264,6 +264,7 @@ def test_another_scanner_knows_our_examples(kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAME)
+@settings(max_examples=settings().max_examples // 4)
 @given(data=st.data())
 def test_we_know_what_another_scanner_takes_for_a_token(name: str, data: st.DataObject) -> None:
     for pattern in denylist(name):

@@ -355,18 +355,12 @@ OUT_OF_REACH = [
 
 
 @pytest.mark.parametrize("path", OUT_OF_REACH)
-@pytest.mark.parametrize("way", ["itself", "link", "linked directory"])
-async def test_files_of_the_system_are_not_written(box: E2BSandbox, path: str, way: str) -> None:
-    target = path
-    if way == "link":
-        await box.exec(f"ln -s {path} link", timeout=30)
-        target = "link"
-    elif way == "linked directory":
-        await box.exec(f"ln -s {Path(path).parent} link", timeout=30)
-        target = f"link/{Path(path).name}"
+async def test_files_of_the_system_are_not_written(box: E2BSandbox, path: str) -> None:
+    await box.exec(f"ln -s {path} link; ln -s {Path(path).parent} folder", timeout=30)
     before = await output(box, f"sha256sum {path} 2>&1", user="root")
-    with pytest.raises(PermissionError):
-        await box.write(target, b"#!/bin/sh\nexit 0\n")
+    for way in (path, "link", f"folder/{Path(path).name}"):
+        with pytest.raises(PermissionError):
+            await box.write(way, b"#!/bin/sh\nexit 0\n")
     assert await output(box, f"sha256sum {path} 2>&1", user="root") == before
 
 

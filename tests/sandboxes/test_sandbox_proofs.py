@@ -26,6 +26,7 @@ from flue_ci.report.report import Report
 from flue_ci.run.commands import HostCommand
 from flue_ci.run.pipeline import run_agent
 from flue_ci.run.plan import RunInputs, RunPlan, RunServices
+from flue_ci.sandboxes.e2b.errors import Timeouts
 from flue_ci.sandboxes.e2b.provider import E2BProvider
 from flue_ci.sandboxes.local import state
 from flue_ci.sandboxes.local.provider import LocalProvider
@@ -58,7 +59,8 @@ def world_of(kind: str, tmp_path: Path) -> Iterator[World]:
         yield World(LocalProvider(directory=place), place, None)
     else:
         with E2BServer() as server:
-            provider = E2BProvider(api_key=server.api_key, api_url=server.url, sandbox_url=server.url)
+            places = {"api_url": server.url, "sandbox_url": server.url}
+            provider = E2BProvider(api_key=server.api_key, **places, timeouts=Timeouts(pace=0.0))
             yield World(provider, place, server)
 
 
@@ -417,7 +419,7 @@ ENDINGS: dict[str, tuple[Callable[[Sandbox], Awaitable[object]], dict[str, str],
 }
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_no_sandbox_and_no_process_outlives_its_run(world: World, source: Source, ending: str) -> None:
     act, commands, conclusion = ENDINGS[ending]
@@ -464,6 +466,7 @@ async def test_cleaning_up_after_one_run_leaves_every_other_alone(world: World) 
     assert world.nothing_is_left()
 
 
+@pytest.mark.family(1)
 async def test_two_runs_at_once_keep_to_their_own_sandboxes(world: World, source: Source, tmp_path: Path) -> None:
     (tmp_path / "another").mkdir()
     same = await open_checkout(tmp_path / "repo", history=1, scratch=tmp_path / "another")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -248,6 +248,7 @@ def loaded_or_refused(data: bytes) -> None:
     assert all(told)
 
 
+@settings(max_examples=settings().max_examples // 3)
 @given(mutated())
 def test_a_damaged_spec_is_read_or_refused_and_never_breaks_us(data: bytes) -> None:
     loaded_or_refused(data)
@@ -261,11 +262,13 @@ JSON_VALUES = st.recursive(
 KEYS = sorted(json_schema()["properties"])
 
 
+@settings(max_examples=settings().max_examples // 3)
 @given(st.dictionaries(st.sampled_from(KEYS), JSON_VALUES, max_size=6))
 def test_any_value_at_any_key_is_read_or_refused_and_never_breaks_us(data: dict[str, object]) -> None:
     loaded_or_refused(yaml.safe_dump({"version": 1, **data}, allow_unicode=True).encode())
 
 
+@settings(max_examples=settings().max_examples // 3)
 @given(st.sampled_from(sorted(json_schema()["properties"]["sandbox"]["properties"])), JSON_VALUES, JSON_VALUES)
 def test_any_value_deeper_down_is_read_or_refused_and_never_breaks_us(key: str, value: object, schema: object) -> None:
     data = {"version": 1, "sandbox": {key: value}, "result": {"type": "object", "properties": schema}}

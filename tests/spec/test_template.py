@@ -148,7 +148,7 @@ def test_a_template_reaches_nothing_but_its_values(template: str) -> None:
     assert values["pr"] == {**PR, "labels": ["a"]}
 
 
-@pytest.mark.family(7)
+@pytest.mark.family(4)
 @pytest.mark.parametrize(
     "template",
     [
@@ -186,7 +186,7 @@ def test_nothing_is_computed_while_a_template_is_checked() -> None:
 LONG = "Aa bb " * 11_000  # as long as a comment of GitHub may be
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     "template",
     [
@@ -202,8 +202,8 @@ LONG = "Aa bb " * 11_000  # as long as a comment of GitHub may be
 )
 def test_filters_and_methods_count_wherever_they_stand(template: str) -> None:
     start = time.process_time()
-    with pytest.raises(UsageError, match="more than 1 seconds"):
-        render(template, {"instruction": LONG}, max_seconds=1)
+    with pytest.raises(UsageError, match=r"more than 0\.5 seconds"):
+        render(template, {"instruction": LONG}, max_seconds=0.5)
     assert time.process_time() - start < 5  # of this process
 
 
@@ -218,8 +218,8 @@ def test_a_template_of_very_many_pieces_is_refused() -> None:
 def test_a_template_that_takes_too_long_is_ended() -> None:
     loop = "{% for i in range(99999) %}"
     start = time.monotonic()
-    with pytest.raises(UsageError, match="more than 1 seconds") as caught:
-        render(f"{loop}{loop}{loop}{'{% endfor %}' * 3}", {}, max_seconds=1)
+    with pytest.raises(UsageError, match=r"more than 0\.5 seconds") as caught:
+        render(f"{loop}{loop}{loop}{'{% endfor %}' * 3}", {}, max_seconds=0.5)
     assert time.monotonic() - start < 20
     assert "loops" in caught.value.hint
 

@@ -17,8 +17,9 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,13 +30,25 @@ _CLONE_NEWNS, _CLONE_NEWPID = 0x20000, 0x20000000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UID = 1000
-_SETPRIV = shutil.which("setpriv") or "setpriv"
+# The numbers of setgroups, setresgid and setresuid. (The C library's functions change all threads.)
+_CREDENTIAL_CALLS = {"x86_64": (116, 119, 117), "aarch64": (159, 149, 147)}
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _PLACES = ("/tmp", "/dev/shm")  # in which everybody may write
 # `sudo -n COMMAND`, over a copy of bash with the setuid bit.
 _SUDO = """#!/bin/bash
 while [ "${1:0:1}" = - ]; do shift; done
 exec /usr/lib/sudo-shell -p -c 'exec setpriv --reuid 0 --regid 0 --clear-groups "$@"' sudo "$@"
 """
+# What Debian's does, without a program for each of the two login shells around a command.
+_PROFILE = """
+PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games
+[ "$EUID" != 0 ] || PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+for i in /etc/profile.d/*.sh; do [ ! -r "$i" ] || . "$i"; done
+unset i
+"""
+# The first process: it shows /proc as its namespace sees it, takes orphans in without leaving zombies, and never ends.
+_DAEMON = """mount -t proc proc /proc && trap '' CHLD && exec "$0" infinity >/dev/null"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,7 @@ class Machine:
         # Namespaces belong to threads: everything that looks at the sandbox's paths happens on this one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sandbox-{sandbox_id}")
         self.daemon: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
         self._namespace_fd: int | None = self._thread.submit(self._isolate).result() if options.isolate else None
         self.isolated = self._namespace_fd is not None
         self.namespace = os.fstat(self._namespace_fd).st_ino if self._namespace_fd is not None else 0
@@ -84,8 +98,6 @@ class Machine:
                 time.sleep(0.05)
 
         self._fill()
-        if self.options.daemon and libc.unshare(_CLONE_NEWPID) == 0:
-            self._start_daemon()
         mount("none", "/", _MS_REC | _MS_PRIVATE)
         for name in ("etc", "usr"):
             layers = f"lowerdir=/{name},upperdir={self._directory}/{name},workdir={self._directory}/{name}.work"
@@ -97,10 +109,10 @@ class Machine:
         for descriptor, target in places.items():
             mount(f"/proc/self/fd/{descriptor}", target, _MS_BIND)
             os.close(descriptor)
-        if self.daemon is not None:  # by a process of the new namespace, whose view it then is
-            subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
         mount("none", "/", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
         os.chdir("/")
+        if self.options.daemon and libc.unshare(_CLONE_NEWPID) == 0:
+            self._start_daemon()
         # Kept open, so that its number stays ours.
         return os.open(f"/proc/{'1' if self.daemon else 'thread-self'}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -112,6 +124,9 @@ class Machine:
             (self._directory / "etc" / name).write_text(line + Path("/etc", name).read_text())
         (self._directory / "etc/shadow").write_text("user:*:20000:0:99999:7:::\nroot:*:20000:0:99999:7:::\n")
         (self._directory / "etc/shadow").chmod(0o600)
+        (self._directory / "etc/profile").write_text(_PROFILE)
+        if self.options.daemon:
+            shutil.copy("/bin/sleep", self._directory / "usr/bin" / self.options.daemon)
         for name in self.options.without:  # a file that is not there, as overlayfs writes it
             os.mknod(self._directory / "usr/bin" / name, stat.S_IFCHR, 0)
         os.chown(self._directory / "home/user", _UID, _UID)
@@ -125,12 +140,18 @@ class Machine:
             (self._directory / "usr/bin/sudo").chmod(0o755)
 
     def _start_daemon(self) -> None:
-        """The first process of the namespace, which stands for envd. It takes orphans in and never ends."""
-        program = self._directory / self.options.daemon
-        shutil.copy("/bin/sleep", program)
-        ignore = lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # noqa: E731 (so that orphans leave no zombies)
+        """The first process of the namespace, which stands for envd."""
         # A group of its own in this session, which the commands join.
-        self.daemon = subprocess.Popen([str(program), "infinity"], preexec_fn=ignore, process_group=0)  # noqa: PLW1509
+        arguments = ["/bin/sh", "-c", _DAEMON, self.options.daemon]
+        environment = {"PATH": _SYSTEM_PATH}
+        nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+        self.daemon = subprocess.Popen(arguments, env=environment, stdin=nothing, stdout=pipe, process_group=0)
+        assert self.daemon.stdout is not None
+        with self.daemon.stdout:
+            self.daemon.stdout.read()
+        while Path("/proc/1/comm").read_text() != f"{self.options.daemon}\n":
+            assert self.daemon.poll() is None, "the first process of a sandbox did not start"
+            time.sleep(0.001)
 
     def home(self, user: str) -> str:
         private = "/root" if user == "root" else "/home/user"
@@ -157,23 +178,35 @@ class Machine:
         """Start a process; call it `inside`. Raises OSError."""
         account = {"PATH": _SYSTEM_PATH, "HOME": self.home(user), "USER": user, "LOGNAME": user}
         environment = {**account, "E2B_SANDBOX": "true", "E2B_SANDBOX_ID": self.id, **environment}
-        if self.isolated and user != "root":
-            if shutil.which(argv[0], path=environment["PATH"]) is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
-            # Not `Popen(user=…)`, for which Python copies the page tables of the whole process: 15 ms.
-            argv = [_SETPRIV, f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--", *argv]
-        return subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            # As at E2B, in the group and session of the daemon, whose number in its namespace is 1.
-            process_group=1 if self.daemon else None,
-            start_new_session=self.daemon is None,
-        )
+        with self._rights_of(user):
+            process = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                # As at E2B, in the group and session of the daemon, whose number in its namespace is 1.
+                process_group=1 if self.daemon else None,
+                start_new_session=self.daemon is None,
+            )
+        self._started.append(process)
+        return process
+
+    @contextmanager
+    def _rights_of(self, user: str) -> Iterator[None]:
+        """What this thread starts meanwhile belongs to `user`. (For `Popen(user=…)` Python copies the page tables of
+        the whole process, which takes 15 ms, and `setpriv` would be one more program for each command.)"""
+        if not self.isolated or user == "root":
+            yield
+            return
+        groups = os.getgroups()
+        try:
+            _become(_UID, [])
+            yield
+        finally:
+            _become(0, groups)
 
     def number(self, pid: int) -> int:
         """The number of a process of this machine as the machine itself sees it."""
@@ -206,10 +239,16 @@ class Machine:
     def end(self) -> None:
         """Kill everything and remove the files. Blocks for as long as that takes."""
         if self.daemon is not None:
-            self.daemon.kill()  # and with it its whole namespace
-        self._kill_all()
+            self.daemon.kill()  # and with it its whole namespace, in which nothing can start any more
+        else:
+            self._kill_all()
         self._thread.shutdown(wait=True)
-        self._kill_all()  # what was just being started
+        if self.daemon is not None:  # it ends when the last process of its namespace is gone, and waited for
+            for process in self._started:
+                process.wait()
+            self.daemon.wait()
+        else:
+            self._kill_all()  # what was just being started
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _kill_all(self) -> None:
@@ -230,16 +269,37 @@ class Machine:
         if self.daemon is not None:
             self.daemon.poll()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the kernel said so: its namespace ended."""
+        return self.daemon is not None and self.daemon.returncode is not None
+
+
+def _become(uid: int, groups: Sequence[int]) -> None:
+    """This thread alone goes on as that user; it can become root again. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    set_groups, set_gid, set_uid = _CREDENTIAL_CALLS[os.uname().machine]
+    numbers = (ctypes.c_uint32 * len(groups))(*groups)
+    calls = [(set_groups, len(groups), numbers), (set_gid, uid, uid, 0), (set_uid, uid, uid, 0)]
+    dumpable = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+    for number, *arguments in sorted(calls, key=lambda call: call[0] == set_uid, reverse=uid == 0):
+        if libc.syscall(number, *arguments):
+            raise OSError(ctypes.get_errno(), "a thread could not change its user")
+    libc.prctl(_PR_SET_DUMPABLE, dumpable, 0, 0, 0)  # or files of /proc were root's, also those of the child
+
 
 def processes_of(machines: Sequence[Machine]) -> list[tuple[int, str]]:
     """(pid, command line) of everything that runs in these machines, however it was started, but for their first
     processes. Tests ask often, and of many machines: one walk through /proc answers for all of them."""
+    machines = [machine for machine in machines if not machine.is_empty]
+    if not machines:
+        return []
     marks = {f"E2B_SANDBOX_ID={machine.id}".encode() for machine in machines}
     namespaces = {machine.namespace for machine in machines if machine.isolated}
-    others = {os.getpid(), *(machine.daemon.pid for machine in machines if machine.daemon is not None)}
+    others = {str(os.getpid()), *(str(machine.daemon.pid) for machine in machines if machine.daemon is not None)}
     found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) in others:
+        if not entry.name.isdigit() or entry.name in others:
             continue
         try:
             inside = (entry / "ns/mnt").stat().st_ino in namespaces

@@ -22,8 +22,8 @@ SMALL, LARGE = 4_000, 64_000  # characters
 QUICK = 0.015  # seconds of the processor for SMALL: quadratic time that takes less is below a second for LARGE
 MAX_GROWTH = 64  # from SMALL to LARGE: 16 for linear time, 256 for quadratic time
 # What takes long for each character is looked at with shorter texts first: linear time grows eightfold from one to the
-# other, and elevenfold where the quadratic part reaches MAX_GROWTH between the texts above.
-SHORT, LONG, FIRST_GROWTH = 1_000, 8_000, 11
+# other, and tenfold where the quadratic part reaches MAX_GROWTH between the texts above.
+SHORT, LONG, FIRST_GROWTH = 500, 4_000, 9.7
 MAX_SECONDS = 2.0  # when a measurement is given up; exponential time never comes to an end
 ENDINGS = ("", "\n", "\0", " x")
 _OF_CATEGORY = {

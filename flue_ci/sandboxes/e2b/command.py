@@ -18,9 +18,7 @@ from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, vendor_call
 from flue_ci.sandboxes.e2b.marks import claim_mark, new_mark
 from flue_ci.sandboxes.output import CommandOutput
 
-KILL_AFTER = 5  # seconds between SIGTERM and SIGKILL at the deadline
 INLINE_BYTES = 100_000  # of command text, quoted, that go on the command line; one argument may have 128 KiB
-SERVER_GRACE = 15.0  # seconds after the deadline when E2B itself kills the script: later than the script ever needs
 OUR_GRACE = 30.0  # seconds after the deadline when no answer is expected any more
 UNKNOWN_CODE = 255  # stands for an exit code that is not known
 _LAST_SECONDS = 1.0  # for a stream whose command has ended
@@ -230,7 +228,7 @@ class RemoteCommand:
     async def _send(self) -> Any:
         values = {
             "flue_cwd": self.cwd,
-            "flue_kill_after": str(KILL_AFTER),
+            "flue_kill_after": str(self.timeouts.kill_after),
             "flue_seconds": f"{self.timeout:.3f}",
             "flue_whole_seconds": str(int(self.timeout)),
             "flue_file": self.file,
@@ -267,7 +265,7 @@ class RemoteCommand:
 
     def _stream_options(self) -> dict[str, Any]:
         listeners = {"on_stdout": self._on_stdout, "on_stderr": self._on_stderr}
-        return {"timeout": self.timeout + SERVER_GRACE, "retain_output": False, **listeners}
+        return {"timeout": self.timeout + self.timeouts.server_grace, "retain_output": False, **listeners}
 
     async def _reconnect(self, failure: VendorError) -> Any:
         """A new stream of a command that went on without us. What it wrote meanwhile is lost; the output says so. None:

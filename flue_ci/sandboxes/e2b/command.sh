@@ -93,7 +93,8 @@ if kill -0 "$flue_relay" 2>/dev/null && [ "$flue_round" -gt 0 ]; then
 fi 2>/dev/null
 if [ -n "$flue_account" ]; then
   [ -z "$flue_file" ] || rm -f -- "$flue_file"
-  (umask 077 && mkdir -p -- "$HOME/.flue-ci-status" && echo "$flue_status" >"$HOME/.flue-ci-status/$flue_status_name")
+  umask 077
+  { [ -d "$HOME/.flue-ci-status" ] || mkdir -p -- "$HOME/.flue-ci-status"; } && echo "$flue_status" >"$HOME/.flue-ci-status/$flue_status_name"
 fi 2>/dev/null
 flue_report exit "$flue_status"
 exit "$flue_status"

@@ -9,12 +9,12 @@
 # shellcheck disable=SC2154 # the variables come before the script
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 flue_is_sandbox() {
-  local id='' pid=$PPID name above=() signs=0
+  local id='' pid=$PPID name key above=() signs=0
   { read -r id </run/e2b/.E2B_SANDBOX_ID; } 2>/dev/null
   [ "$id" != "${flue_sandbox:-none}" ] || return 0
   while [ "$pid" -gt 0 ]; do
     read -r name <"/proc/$pid/comm" && above+=("$name")
-    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
+    while read -r key pid && [ "$key" != PPid: ]; do :; done <"/proc/$pid/status" || break
   done 2>/dev/null
   above=("${above[@]:2}") # without the `timeout` and the shell around this command
   [ "${#above[@]}" -gt 2 ] || signs=1

@@ -35,6 +35,8 @@ class Timeouts:
     create: float = 120.0  # one attempt to start a sandbox
     pace: float = 1.0  # between two such attempts: small plans have one a second
     start: RetryPolicy = field(default=RetryPolicy(timeout=180.0))  # all attempts to start one
+    kill_after: int = 5  # whole seconds between SIGTERM and SIGKILL when a command's time is over
+    server_grace: float = 15.0  # after that time E2B itself kills our script: later than the script ever needs
     silence: float = 25.0  # of a command, after which its stream is renewed; E2B keeps exit codes for 30
     repeat: RetryPolicy = field(default=RetryPolicy(attempts=3, first_wait=0.3))  # calls that may be repeated
     reconnect: RetryPolicy = field(default=RetryPolicy(attempts=7, first_wait=0.3, max_wait=5.0))  # to a command

@@ -11,8 +11,7 @@ flue_fail() {
 }
 [ ! -d "$flue_path" ] || flue_fail "Is a directory"
 [ ! -e "$flue_path" ] || [ -f "$flue_path" ] || flue_fail "Not a regular file"
-flue_error=$({ : <"$flue_path"; } 2>&1) || flue_fail "$flue_error"
-exec 3<"$flue_path" || exit 1
+{ exec 3<"$flue_path"; } 2>/dev/null || flue_fail "$({ : <"$flue_path"; } 2>&1)"
 if [ -n "$flue_limit" ]; then
   flue_size=$(stat -L -c %s /dev/fd/3)
   if [ "$flue_size" -gt "$flue_limit" ]; then

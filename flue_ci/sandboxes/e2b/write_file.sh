@@ -28,14 +28,14 @@ if [ ! -d "$flue_directory" ]; then
   flue_error=$(mkdir -p -- "$flue_directory" 2>&1) || flue_fail "$flue_error"
 fi
 if [ -e "$flue_target" ]; then
-  flue_error=$({ : >>"$flue_target"; } 2>&1) || flue_fail "$flue_error"
+  { : >>"$flue_target"; } 2>/dev/null || flue_fail "$({ : >>"$flue_target"; } 2>&1)"
 fi
 # A file of somebody else stays theirs, one in a directory that cannot be written stays where it is, and one with more
 # names keeps them.
 if [ ! -e "$flue_target" ] ||
   { [ -O "$flue_target" ] && [ -w "$flue_directory" ] && [ "$(stat -c %h -- "$flue_target")" = 1 ]; }; then
   flue_new=$flue_directory.$flue_name
-  flue_error=$({ : >"$flue_new"; } 2>&1) || { flue_new=; flue_fail "$flue_error"; }
+  { : >"$flue_new"; } 2>/dev/null || { flue_error=$({ : >"$flue_new"; } 2>&1); flue_new=; flue_fail "$flue_error"; }
 fi
 flue_error=$(flue_content 2>&1 >"${flue_new:-$flue_target}") || flue_fail "$flue_error"
 if [ -n "$flue_new" ]; then
