@@ -6,7 +6,8 @@
 set -u
 umask 077
 finish() {
-  printf '\nflue-ci-commits=%s %s %s\n' "$1" "$2" "$(printf '%s' "${folder:-}" | base64 | tr -d '\n')"
+  place=$(printf '%s' "${folder:-}" | base64)
+  printf '\nflue-ci-commits=%s %s %s\n' "$1" "$2" "${place//$'\n'/}"
   exit 0
 }
 cd -P -- "$root" 2>/dev/null || exit 93
