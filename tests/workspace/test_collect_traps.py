@@ -52,7 +52,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repo, Source]:
     repo = new_repo(top / "repo", EVERY_KIND | IGNORE)
     # A link to another repository: the author of a pull request knows which commit has to be there.
     repo.git("update-index", "--add", "--cacheinfo", f"160000,{repo.line('rev-parse', 'HEAD')},sub")
-    repo.git("commit", "-qm", "a link")
+    # And one whose commit comes last in order, but not its path.
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{'f' * 40},a-link")
+    repo.git("commit", "-qm", "two links")
     (top / "scratch").mkdir()
     return repo, asyncio.run(open_checkout(repo.path, history=5, scratch=top / "scratch"))
 
