@@ -66,8 +66,9 @@ while read -r kind commit name; do
     continue
   fi
   write_patch "$result" "$count"
-  printf '\nflue-ci-work=%s %s %s %s\n' "$count" "$kind" "${state:?}" \
-    "$(printf '%s' "$name" | head -c 300 | base64 | tr -d '\n')"
+  label=$(printf '%s' "${name:0:300}" | base64)
+  printf '\nflue-ci-work=%s %s %s %s\n' "$count" "$kind" "${state:?}" "${label//$'\n'/}"
   count=$((count + 1))
 done < <(cat "$folder/branches" "$folder/stashes" "$folder/detached" | awk '!seen[$2]++')
-printf '\nflue-ci-other=%s %s %s %s\n' "$count" "$more" "$problem" "$(printf '%s' "$folder" | base64 | tr -d '\n')"
+place=$(printf '%s' "$folder" | base64)
+printf '\nflue-ci-other=%s %s %s %s\n' "$count" "$more" "$problem" "${place//$'\n'/}"

@@ -3,7 +3,8 @@
 # Only the name of HEAD comes from the agent's repository.
 : "${folder?}" "${agent:?}" "${base:?}" "${most:?}"
 finish() {
-  printf '\nflue-ci-commits=%s %s %s\n' "$1" "$2" "$(printf '%s' "$folder" | base64 | tr -d '\n')"
+  place=$(printf '%s' "$folder" | base64)
+  printf '\nflue-ci-commits=%s %s %s\n' "$1" "$2" "${place//$'\n'/}"
   exit 0
 }
 [ -n "$folder" ] || finish 0 none

@@ -27,7 +27,8 @@ start_index() {
   cp "$store/base.index" "$GIT_INDEX_FILE"
   [ ! -s "$store/links" ] || git update-index --skip-worktree -z --stdin <"$store/links"
   # git would read all files again that are as young as its index. Which of them changed is known better, see list_files.
-  touch -d '10 seconds' "$GIT_INDEX_FILE"
+  printf -v now '%(%s)T' -1
+  touch -d "@$((now + 10))" "$GIT_INDEX_FILE"
 }
 # In one walk: what git cannot keep, a dot for each file, and which ones changed since the base was laid out. The size
 # and the time of a file may be made to look unchanged; the time of its last status change may not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -31,17 +32,23 @@ def scratch(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def origin(tmp_path: Path) -> Repo:
-    """A repository with three commits, that gives out parts of itself."""
-    repo = new_repo(tmp_path / "served/ada/tools.git", FILES)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `origin` is a copy of."""
+    repo = new_repo(tmp_path_factory.mktemp("original") / "repo", FILES)
     for content in (b"second\n", b"third\n"):
         repo.put("b/y", content)
         repo.put("a/y", content)
         repo.commit(content.decode())
     repo.git("config", "uploadpack.allowFilter", "true")
     repo.git("config", "uploadpack.allowAnySHA1InWant", "true")
-    return repo
+    return repo.path
+
+
+@pytest.fixture
+def origin(original: Path, tmp_path: Path) -> Repo:
+    """A repository with three commits, that gives out parts of itself."""
+    return Repo(Path(shutil.copytree(original, tmp_path / "served/ada/tools.git")))
 
 
 @pytest.fixture
@@ -83,6 +90,7 @@ async def paths_of(source: Source) -> set[str]:
 CONE, NO_CONE, SPARSE_INDEX = ("--cone", "a"), ("--no-cone", *PATTERNS), ("--cone", "--sparse-index", "a")
 
 
+@pytest.mark.family(8)
 @pytest.mark.parametrize("sparse", [(), CONE, NO_CONE, SPARSE_INDEX], ids=["whole", "cone", "patterns", "sparse-index"])
 @pytest.mark.parametrize(
     "options", [(), ("--filter=blob:none",), ("--filter=tree:0",), ("--filter=blob:none", "--depth=1")], ids=" ".join

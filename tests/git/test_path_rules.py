@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flue_ci.git.path_rules import display_name, link_problem, path_problem
@@ -102,7 +102,6 @@ def disguised(draw: st.DrawFn) -> str:
     return before + name + after
 
 
-@settings(max_examples=400)
 @given(disguised())
 def test_no_disguise_of_the_git_directory_may_change(path: str) -> None:
     problem = path_problem(path)
@@ -110,7 +109,6 @@ def test_no_disguise_of_the_git_directory_may_change(path: str) -> None:
     assert problem.isprintable()
 
 
-@settings(max_examples=300)
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from(["a", "..", ".", "", ".git", "~", ":", "\\", "/", "\udcff", "\n"])).map("".join)

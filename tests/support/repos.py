@@ -84,7 +84,17 @@ class Repo:
     def commit(self, message: str = "change") -> str:
         self.git("add", "-A")
         self.git("-c", "maintenance.auto=false", "commit", "-q", "--no-verify", "--allow-empty", "-m", message)
-        return self.line("rev-parse", "HEAD")
+        return self.head()
+
+    def head(self) -> str:
+        """The commit that is checked out."""
+        file = self.path / ".git/HEAD"
+        if not file.is_file():  # a work tree or submodule
+            return self.line("rev-parse", "HEAD")
+        text = file.read_text().strip()
+        if text.startswith("ref: "):
+            text = (self.path / ".git" / text.removeprefix("ref: ")).read_text().strip()
+        return text
 
     def tree(self) -> Tree:
         return read_tree(self.path)
@@ -134,10 +144,15 @@ async def new_source(directory: Path, tree: Mapping[str, tuple[str, bytes]]) -> 
     if key not in _sources:
         scratch = Path(tempfile.mkdtemp(prefix="source-template-"))
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        _sources[key] = await open_checkout(repo.path, history=5, scratch=scratch)
+        _sources[key] = replace(await open_checkout(repo.path, history=5, scratch=scratch), name="repo")
+    return repo, copy_source(_sources[key], directory)
+
+
+def copy_source(source: Source, directory: Path) -> Source:
+    """The same in `directory`: what is verified adds objects to it."""
     git_dir = directory / "scratch/source.git"
-    shutil.copytree(_sources[key].git_dir, git_dir)
-    return repo, replace(_sources[key], name="repo", git_dir=git_dir)
+    shutil.copytree(source.git_dir, git_dir)
+    return replace(source, git_dir=git_dir)
 
 
 def write_tree(top: Path, tree: Mapping[str, tuple[str, bytes]]) -> None:

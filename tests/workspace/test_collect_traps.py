@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 
 from flue_ci.core.changes import ChangeSet
 from flue_ci.core.errors import ChangesRefused, WorkspaceError
-from flue_ci.git.source import open_checkout
+from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.upload import upload
-from tests.support.repos import EVERY_KIND, new_repo, open_box, shell
+from tests.support.repos import EVERY_KIND, Repo, copy_source, new_repo, open_box, shell
 from tests.workspace.test_collect import IGNORE, Stage
 
 # PROGRAM writes who runs it into a file that everybody may append to; DIRECTORY is the one where it lies.
@@ -45,14 +46,22 @@ PLACES = {
 NOTE = "left out of the changes, because it is a repository of its own"
 
 
-@pytest.fixture(params=("isolated", "e2b"))
-async def linked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
-    repo = new_repo(tmp_path / "repo", EVERY_KIND | IGNORE)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repo, Source]:
+    top = tmp_path_factory.mktemp("linked")
+    repo = new_repo(top / "repo", EVERY_KIND | IGNORE)
     # A link to another repository: the author of a pull request knows which commit has to be there.
     repo.git("update-index", "--add", "--cacheinfo", f"160000,{repo.line('rev-parse', 'HEAD')},sub")
-    repo.git("commit", "-qm", "a link")
-    (tmp_path / "scratch").mkdir()
-    source = await open_checkout(repo.path, history=5, scratch=tmp_path / "scratch")
+    # And one whose commit comes last in order, but not its path.
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{'f' * 40},a-link")
+    repo.git("commit", "-qm", "two links")
+    (top / "scratch").mkdir()
+    return repo, asyncio.run(open_checkout(repo.path, history=5, scratch=top / "scratch"))
+
+
+@pytest.fixture(params=("isolated", "e2b"))
+async def linked(request: pytest.FixtureRequest, tmp_path: Path, opened: tuple[Repo, Source]) -> AsyncIterator[Stage]:
+    repo, source = opened[0], copy_source(opened[1], tmp_path)
     async with open_box(request.param, tmp_path) as box:
         yield Stage(repo, source, box, await upload(source, box), tmp_path)
 

@@ -60,6 +60,7 @@ async def bring(repo: Repo, box: Sandbox, scratch: Path) -> tuple[Source, Worksp
     return source, await upload(source, box)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("kind", ["isolated", "e2b"])
 async def test_submodules_travel_as_they_are_and_their_changes_come_back(
     tmp_path: Path, scratch: Path, kind: str

@@ -42,6 +42,7 @@ def listing(works: tuple[OtherWork, ...]) -> dict[str, tuple[str, list[str]]]:
     return {work.label: (work.name, [file.path for file in work.changes.files]) for work in works}
 
 
+@pytest.mark.family(1)
 async def test_branches_stashes_and_detached_commits_are_found(both: Stage) -> None:
     await both.sh(
         f"git switch -qc Feature/Ünï_x; {COMMIT.format('a')} git switch -q -; git switch -qd; {COMMIT.format('b')}"
@@ -79,7 +80,7 @@ CONTAINED = {
 }
 
 
-@pytest.mark.family(7)
+@pytest.mark.family(5)
 @pytest.mark.parametrize("name", CONTAINED)
 async def test_what_the_work_tree_holds_is_no_other_work(plain: Stage, name: str) -> None:
     await plain.sh(f"{{ {CONTAINED[name]}\n}} >&2")
@@ -119,8 +120,9 @@ async def test_of_too_many_and_too_large_ones_the_rest_is_named(plain: Stage) ->
     await plain.sh(
         "echo 1 > big; git switch -qc a-big; git add big; git commit -qm big;"
         "head -c 300000 /dev/urandom > big; git commit -qam big; git switch -q main;"
-        "for i in $(seq 22); do tree=$({ git ls-tree main; git ls-tree a-big~1 big | sed s/big/x$i/; } | git mktree);"
-        "git branch a/$i $(git commit-tree -p main -m x $tree); done; git branch a/x main;"
+        "main=$(git ls-tree main); big=$(git ls-tree a-big~1 big); for i in $(seq 22); do echo create refs/heads/a/$i "
+        '$(git commit-tree -p main -m x $(printf \'%s\\n\' "$main" "${big/%big/x$i}" | git mktree));'
+        "done | git update-ref --stdin; git branch a/x main;"
         "git branch A-1 $(git commit-tree -p main -m x a-big~1^{tree})"
     )
     works, notes = await find(plain, patch_bytes=100_000)

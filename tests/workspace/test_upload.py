@@ -96,6 +96,7 @@ async def test_every_kind_of_file_arrives_as_it_is(box: Sandbox, tmp_path: Path,
     assert " " not in workspace.root
 
 
+@pytest.mark.family(1)
 async def test_uncommitted_work_arrives_and_git_status_says_the_same(
     box: Sandbox, tmp_path: Path, scratch: Path
 ) -> None:
@@ -115,6 +116,7 @@ async def test_uncommitted_work_arrives_and_git_status_says_the_same(
     assert await shell(box, "git rev-parse HEAD", workspace.root) == source.head + "\n"
 
 
+@pytest.mark.family(1)
 async def test_history_works_inside_and_ends_where_it_should(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
     repo = new_repo(tmp_path / "repo")
     for number in range(6):
@@ -132,6 +134,7 @@ async def test_history_works_inside_and_ends_where_it_should(box: Sandbox, tmp_p
     ) == ("flue-ci agent <agent@flue-ci.invalid>\n")
 
 
+@pytest.mark.family(2)
 async def test_nothing_but_the_commit_and_its_history_travels(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
     repo = new_repo(tmp_path / "repo", EVERY_KIND)
     repo.git("switch", "-q", "-c", "other")
@@ -158,6 +161,7 @@ async def test_nothing_but_the_commit_and_its_history_travels(box: Sandbox, tmp_
     assert not (await shell(box, "ls -A ..; ls -A .git", workspace.root)).count("flue-ci-upload")
 
 
+@pytest.mark.family(1)
 async def test_a_shallow_clone_stays_a_valid_shallow_repository(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
     origin = new_repo(tmp_path / "origin", EVERY_KIND)
     for number in range(5):
@@ -389,6 +393,7 @@ async def test_lfs_files_stay_pointers_and_do_not_count_as_changed(
     assert (await tree_inside(plain, workspace.root))["a.psd"] == ("file", pointer)
 
 
+@pytest.mark.family(1)
 async def test_submodules_become_empty_directories_with_a_note(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
     inner = new_repo(tmp_path / "inner", {"i": ("file", b"i")})
     repo = new_repo(tmp_path / "repo", {"o": ("file", b"o")})
@@ -586,6 +591,7 @@ def new_repo_with(git: str, path: Path) -> Path:
     return path
 
 
+@pytest.mark.family(1)
 async def test_an_edit_in_the_second_of_the_upload_is_seen(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
     """Same size, same second: Python took the old bytecode, and a test of a good fix failed."""
     repo = new_repo(tmp_path / "repo", {"it.py": ("file", b"print(1)\n"), "use.py": ("file", b"import it\n")})
