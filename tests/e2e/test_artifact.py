@@ -39,7 +39,7 @@ def link(job: Job, environ: dict[str, str], done: Done, url: str) -> Done:
     return linked
 
 
-@pytest.mark.parametrize("on_line", [False, True])
+@pytest.mark.parametrize("on_line", [pytest.param(False, marks=pytest.mark.family(0)), True])
 def test_the_comment_and_the_summary_name_the_artifact(make_job: MakeJob, on_line: bool) -> None:
     job = make_job()
     environ, done = asked(job, on_line=on_line)

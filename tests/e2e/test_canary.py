@@ -215,7 +215,7 @@ def test_no_command_tells_a_secret(make_flow: MakeFlow) -> None:
         assert code in (0, 1, 2), (command, out, err)
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("level", ["", "debug"])
 @pytest.mark.parametrize("fault", ["", "PATCH comments", "GET pulls", "POST git-upload-pack"])
 def test_no_job_tells_a_secret(make_job: MakeJob, fault: str, level: str) -> None:

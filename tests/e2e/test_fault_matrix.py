@@ -231,7 +231,7 @@ def test_every_stage_meets_what_lasts_and_what_passes_and_a_signal() -> None:
     assert {kind for _, kind in CELLS} == {*HTTP, "SIGTERM", *SUMMARIES, *FOLDERS}
 
 
-@pytest.mark.family(6)
+@pytest.mark.family(4)
 @pytest.mark.parametrize(("stage", "kind"), CELLS, ids=[f"{stage}-{kind}" for stage, kind in CELLS])
 def test_every_fault_at_every_stage_ends_as_it_should(make_job: MakeJob, stage: str, kind: str) -> None:
     cell = Cell(job=make_job([]), turns=[bash(TOOL), say("Done.")], model_faults={})
@@ -279,7 +279,7 @@ def assert_told_and_gone(cell: Cell, done: Done, stage: str, conclusion: str, fa
     assert list((job.home / "tmp").iterdir()) == []
 
 
-@pytest.mark.parametrize("times", [1, None])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.family(0)), None])
 def test_a_sandbox_that_cannot_be_killed_at_once_is_killed_again_or_ends_by_itself(
     make_job: MakeJob, times: int | None
 ) -> None:

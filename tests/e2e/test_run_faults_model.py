@@ -184,7 +184,7 @@ def test_a_model_that_only_ever_speaks_in_halves_is_not_asked_for_ever(make_flow
 USED = {"input_tokens": 100_000, "output_tokens": 100}
 LIMITS = {
     "turns": ("limits.turns=3", counting(10)),
-    "minutes": ("limits.minutes=0.15", [*counting(10)[:3], bash("echo late; sleep 60; echo no >> log.txt")]),
+    "minutes": ("limits.minutes=0.1", [*counting(10)[:3], bash("echo late; sleep 60; echo no >> log.txt")]),
     "tokens": ("limits.tokens=300000", [Turn(blocks=turn.blocks, usage=USED) for turn in counting(10)]),
     "dollars": ("limits.cost_usd=0.6", [Turn(blocks=turn.blocks, usage=USED) for turn in counting(10)]),
 }

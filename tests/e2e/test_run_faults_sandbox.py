@@ -104,7 +104,7 @@ LOST: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("stage", LOST)
+@pytest.mark.parametrize("stage", [pytest.param("setup", marks=pytest.mark.family(0)), "agent", "checks"])
 def test_a_sandbox_that_goes_during_a_command_ends_the_run(make_flow: MakeFlow, stage: str) -> None:
     work = counting(3)[:2]
     flow = make_flow([*work, bash("sleep 60"), say("no")] if stage == "agent" else [*work, say("Done.")], e2b=True)
@@ -178,9 +178,7 @@ DEEDS = {
     "children that hold the output": Deed(
         command="(while :; do echo noise; sleep 1; done) & echo left", told="[exit code 0]"
     ),
-    "100 MB of output": Deed(
-        command="echo first; head -c 20000000 /dev/zero | tr '\\0' x; echo last", told="bytes left out"
-    ),
+    "much output": Deed(command="echo first; head -c 5000000 /dev/zero | tr '\\0' x; echo last", told="bytes left out"),
     "binary output": Deed(
         command="head -c 40000 /dev/urandom; printf '\\377\\376\\000\\033[2J'; exit 3", told="[exit code 3]"
     ),
@@ -219,14 +217,14 @@ def test_whatever_a_command_does_the_agent_goes_on_and_nothing_stays(
 @pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 def test_commands_of_the_host_are_bounded_too(make_flow: MakeFlow, where: str) -> None:
-    flood = "echo first; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo last"
+    flood = "echo first; head -c 5000000 /dev/zero | tr '\\0' x; echo; echo last"
     flow = make_flow(e2b=where == "e2b")
     flow.spec(
         sandbox={"setup": [flood]},
         checks=[
-            {"name": "lines", "run": "yes 'a line of output' | head -c 8000000; exit 3"},
+            {"name": "lines", "run": "yes 'a line of output' | head -c 3000000; exit 3"},
             {"name": "binary", "run": "head -c 40000 /dev/urandom"},
-            {"name": "hangs", "run": "trap '' TERM; echo hanging; while :; do sleep 0.2; done", "timeout": "3s"},
+            {"name": "hangs", "run": "echo hanging; while :; do sleep 0.2; done", "timeout": "1s"},
             {"name": "children", "run": "sleep 300 & setsid sleep 300 & echo left"},
         ],
     )
@@ -240,7 +238,7 @@ def test_commands_of_the_host_are_bounded_too(make_flow: MakeFlow, where: str) -
     assert ended.report.setup[0].output.startswith("first")
     assert ended.report.setup[0].output.rstrip().endswith("last")
     assert "hanging" in ended.report.checks[2].output
-    assert len(ended.err) < 5_000_000
+    assert len(ended.err) < 2_000_000
 
 
 def test_tools_that_meet_a_pipe_or_a_device_do_not_hang(make_flow: MakeFlow) -> None:

@@ -188,7 +188,9 @@ def test_the_base_is_that_of_the_payload(make_job: MakeJob, trusted: str) -> Non
 
 
 @pytest.mark.family(2)
-@pytest.mark.parametrize("event", ["push", "schedule", "workflow_dispatch", "merge_group", "release"])
+@pytest.mark.parametrize(
+    "event", ["push", "schedule", "workflow_dispatch", "merge_group", pytest.param("release", marks=AT_NIGHT)]
+)
 def test_an_event_about_a_commit_works_on_it_by_the_default_branchs_rules(make_job: MakeJob, event: str) -> None:
     job = make_job()
     spec = {"prompt": "MAIN RULES", "triggers": {"events": ["push", "schedule", "merge_group.checks_requested"]}}

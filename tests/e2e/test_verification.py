@@ -170,15 +170,6 @@ def test_without_checks_there_is_no_second_sandbox(make_flow: MakeFlow) -> None:
     assert ended.report.verification is None
 
 
-def test_both_sandboxes_carry_the_run_and_their_role(make_flow: MakeFlow) -> None:
-    flow = make_flow(e2b=True)
-    make_project(flow)
-    run_with(flow, "echo 'def answer(): return 2' > thing.py")
-    first, second = [request.json["metadata"] for request in flow.e2b.recorded("create")]
-    assert (first["role"], second["role"]) == ("agent", "verify")
-    assert first["run"] == second["run"]
-
-
 @pytest.mark.family(1)
 @WHERE
 def test_an_agent_that_changes_nothing_is_still_checked(make_flow: MakeFlow, where: str) -> None:
@@ -216,7 +207,7 @@ def test_a_new_dependency_is_set_up_before_the_checks(make_flow: MakeFlow, where
     assert "Setup ran once more after the changes." in ended.out
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @WHERE
 @pytest.mark.parametrize(
     "how", ["cp defaults.py thing.py", "rm -f thing.py; ln -s defaults.py thing.py", "rm thing.py"]
@@ -360,7 +351,9 @@ def test_a_signal_while_the_second_sandbox_is_created_leaves_none(make_flow: Mak
     flow.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(("answer", "conclusion", "code"), [(2, "success", 0), (3, "failed", 1)])
+@pytest.mark.parametrize(
+    ("answer", "conclusion", "code"), [pytest.param(2, "success", 0, marks=pytest.mark.family(0)), (3, "failed", 1)]
+)
 def test_changes_that_are_not_published_are_checked_all_the_same(
     make_flow: MakeFlow, answer: int, conclusion: str, code: int
 ) -> None:
@@ -396,8 +389,9 @@ def test_a_dry_run_names_the_second_sandbox(make_flow: MakeFlow, verify: str, wo
     assert words in out
 
 
-def test_the_second_sandbox_waits_for_the_first_change(make_flow: MakeFlow) -> None:
-    """It is created when a tool may change something, and not before the agent has looked around."""
+def test_the_second_sandbox_waits_for_the_first_change_and_says_what_it_is_for(make_flow: MakeFlow) -> None:
+    """It is created when a tool may change something, and not before the agent has looked around. Both carry the run
+    and their role."""
     creates: list[int] = []
     flow = make_flow(e2b=True)
 
@@ -410,7 +404,9 @@ def test_the_second_sandbox_waits_for_the_first_change(make_flow: MakeFlow) -> N
     flow.model._script = [read, look, say("Done.")]  # type: ignore[attr-defined]
     assert_ended(flow.run(), "success", 0)
     assert creates == [1]
-    assert len(flow.e2b.recorded("create")) == 2
+    first, second = [request.json["metadata"] for request in flow.e2b.recorded("create")]
+    assert (first["role"], second["role"]) == ("agent", "verify")
+    assert first["run"] == second["run"]
 
 
 BUILD = """\
@@ -433,7 +429,7 @@ done
 """
 
 
-@pytest.mark.parametrize("verify", ["fresh", "same"])
+@pytest.mark.parametrize("verify", [pytest.param("fresh", marks=pytest.mark.family(0)), "same"])
 def test_a_forks_build_script_cannot_turn_false_into_a_success(make_job: MakeJob, verify: str) -> None:
     """The whole way: a fork's pull request with a link to a repository, its script in setup, and an honest model."""
     write = Turn(blocks=[tool("write", {"path": "other.txt", "content": "fixed\n"})])

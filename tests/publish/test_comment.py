@@ -86,7 +86,7 @@ def reports(draw: st.DrawFn) -> Report:
     )
 
 
-@settings(max_examples=settings().max_examples // 12)  # each is up to a megabyte, read once more by a Markdown parser
+@settings(max_examples=settings().max_examples // 30)  # each is up to a megabyte, read once more by a Markdown parser
 @given(
     report=reports(), patch=st.sampled_from([b"", PATCH, PATCH * 2_000, PATCH + NASTY.encode()]), previous=st.booleans()
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -65,8 +66,8 @@ class World:
         """Runs on the commit `at`, where the agent writes `text` to a.txt (and `files`)."""
         copy = self.folder / "copy"
         if not copy.exists():
-            git(self.folder, "clone", "-q", "--no-checkout", str(self.github.root / "ada/tools.git"), str(copy))
-        git(copy, "fetch", "-q", "origin", "+refs/*:refs/served/*")
+            shutil.copytree(self.work, copy)
+        self._fetch(copy)
         git(copy, "checkout", "-q", "-f", "--detach", f"refs/served/heads/{at}" if "/" not in at else at)
         source = await self._source(copy)
         for name, content in {"a.txt": text, **(files or {})}.items():
@@ -115,10 +116,21 @@ class World:
         value: Report = replace(FULL, **work | (report or {}))  # type: ignore[arg-type]
         return await PullRequestPublisher().publish(value, patch, replace(place, **(target or {})))
 
+    def _fetch(self, copy: Path) -> None:
+        """What a fetch of all refs comes to, which takes eight processes."""
+        served = self.github.root / "ada/tools.git"
+        for objects in (served / "objects", self.work / ".git/objects"):
+            for path in [*objects.glob("??/*"), *objects.glob("pack/*")]:
+                there = copy / ".git/objects" / path.relative_to(objects)
+                there.parent.mkdir(exist_ok=True)
+                if not there.exists():
+                    there.hardlink_to(path)
+        shutil.copytree(served / "refs", copy / ".git/refs/served", dirs_exist_ok=True)
+
     async def _source(self, copy: Path) -> Source:
         scratch = copy.parent / f"scratch-{len(list(copy.parent.iterdir()))}"
         scratch.mkdir()
-        return await open_checkout(copy, history=1, scratch=scratch, git_dirs=(self.work / ".git",))
+        return await open_checkout(copy, history=1, scratch=scratch)
 
     def pulls(self) -> list[dict[str, Any]]:
         return [pull for pull in self.github.pulls.values() if pull["user"]["type"] == "Bot"]

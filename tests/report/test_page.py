@@ -214,7 +214,7 @@ def test_long_outputs_keep_their_head_and_their_tail() -> None:
 def test_a_page_is_small_whatever_was_written() -> None:
     events = "".join(
         pages.turn(number, "go " * 3_000, pages.call("c", command="make" * 2_000)) + pages.result("c", "<&>\n" * 10_000)
-        for number in range(150)
+        for number in range(120)
     )
     patch = pages.hostile_patch("<") + b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n" + b"+<>& 1 def\n" * 11_900
     texts = pages.with_text(FULL, "<&> " * 6_000)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flue_ci.core.changes import ChangedFile
@@ -51,6 +51,7 @@ def test_what_was_published_comes_back() -> None:
     assert from_json(to_json(saved)) == saved
 
 
+@settings(max_examples=settings().max_examples // 4)
 @given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=3))
 def test_any_text_comes_back(summary: str, reason: str, paths: list[str]) -> None:
     files = tuple(ChangedFile(path=path, kind="added", added=1) for path in paths)

@@ -132,12 +132,20 @@ def descendants(root: int) -> dict[int, str]:
 class ForkServer:
     """The client's side of a process that has all imports, and starts commands. Any number may run at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, imports: bool = True) -> None:
+        """`imports`: whether commands find everything imported."""
         client, server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
         with server:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tests.support.fork_server", str(server.fileno())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "tests.support.fork_server",
+                    str(server.fileno()),
+                    *(["imports"] if imports else []),
+                ],
                 env=inherited | {"PYTHONPATH": str(PROJECT)},
                 pass_fds=[server.fileno()],
                 cwd=PROJECT,
@@ -364,7 +372,8 @@ def _check() -> None:
 
 if __name__ == "__main__":
     gc.disable()
-    _load()
+    if sys.argv[2:]:
+        _load()
     _check()
     gc.freeze()
     gc.enable()

@@ -55,6 +55,9 @@ class GitData:
         self.is_empty = False
         self.signs = True
         self.largest_body = 0  # of a tree, so far
+        # What does not change of an object: its kind, and what a commit says. By the repository and its name.
+        self.kinds: dict[tuple[str, str], str] = {}
+        self.commits: dict[tuple[str, str], str] = {}
 
     def spend(self, verb: str) -> None:
         """Counts a request of the REST API. Raises `Refusal` over a secondary limit.
@@ -183,8 +186,7 @@ def read_commit(handler: _Handler, _: JSON, sha: str) -> JSON:
 
 def _commit(handler: _Handler, sha: str) -> JSON:
     server = handler.server
-    out = _git(server, "log", "-1", "--format=%T%x00%P%x00%an%x00%ae%x00%aI%x00%B", sha)
-    tree, parents, name, email, date, message = out.split("\0")
+    tree, parents, name, email, _, date, message = _log(server, sha)
     unsigned = {"verified": False, "reason": "unsigned", "signature": None, "payload": None, "verified_at": None}
     person = {"name": name, "email": email, "date": date}
     return {
@@ -199,6 +201,14 @@ def _commit(handler: _Handler, sha: str) -> JSON:
         "parents": [{"sha": each, "url": _url(handler, f"commits/{each}")} for each in parents.split()],
         "verification": server.git_data.verifications.get(sha, unsigned),
     }
+
+
+def _log(server: GitHubServer, sha: str) -> list[str]:
+    known = server.git_data.commits
+    if (server.name, sha) not in known:
+        form = "--format=%T%x00%P%x00%an%x00%ae%x00%ce%x00%aI%x00%B"
+        known[server.name, sha] = _git(server, "log", "-1", form, sha)
+    return known[server.name, sha].split("\0")
 
 
 def compare(handler: _Handler, _: JSON, base: str, head: str) -> JSON:
@@ -216,15 +226,15 @@ def compare(handler: _Handler, _: JSON, base: str, head: str) -> JSON:
         data = _commit(handler, sha)
         inner = {name: data[name] for name in ("url", "author", "committer", "message", "tree", "verification")}
         outer = {name: data[name] for name in ("sha", "node_id", "url", "html_url", "parents")}
-        people = {name: _account(server, sha, kind) for name, kind in (("author", "%ae"), ("committer", "%ce"))}
+        _, _, _, author, committer, _, _ = _log(server, sha)
+        people = {"author": _account(server, author), "committer": _account(server, committer)}
         commits.append(outer | {"commit": inner | {"comment_count": 0}} | people)
     counts = {"ahead_by": len(ahead), "behind_by": len(behind), "total_commits": len(ahead)}
     return {"url": _url(handler, "compare"), "status": status, **counts, "commits": commits, "files": []}
 
 
-def _account(server: GitHubServer, sha: str, kind: str) -> JSON | None:
+def _account(server: GitHubServer, email: str) -> JSON | None:
     """Whose address it is; GitHub's own commits are of `web-flow`."""
-    email = _git(server, "log", "-1", f"--format={kind}", sha)
     if email == "noreply@github.com":
         return {"id": 19864447, "login": "web-flow", "type": "User", "node_id": "WEB"}
     match = re.fullmatch(r"(?:\d+\+)?([^@]+)@users\.noreply\.github\.com", email)
@@ -318,6 +328,9 @@ def _url(handler: _Handler, rest: str) -> str:
 
 
 def _sha_of(server: GitHubServer, ref: str) -> str:
+    path = server.root / f"{server.name}.git" / ref
+    if path.is_file():
+        return path.read_text().strip()
     return _git(server, "rev-parse", "--verify", "--quiet", ref, ok=(0, 1))
 
 
@@ -329,8 +342,13 @@ def _kind(server: GitHubServer, sha: str) -> str:
     """`blob`, `tree`, `commit`, or "" for no object."""
     if not _SHA.fullmatch(sha):
         return ""
-    kind = _git(server, "cat-file", "--batch-check=%(objecttype)", stdin=sha.encode())
-    return kind if " " not in kind else ""
+    known = server.git_data.kinds
+    if (server.name, sha) not in known:
+        kind = _git(server, "cat-file", "--batch-check=%(objecttype)", stdin=sha.encode())
+        if " " in kind:
+            return ""
+        known[server.name, sha] = kind
+    return known[server.name, sha]
 
 
 def _git(server: GitHubServer, *arguments: str, stdin: bytes = b"", ok: tuple[int, ...] = (0,), **env: str) -> str:

@@ -130,7 +130,7 @@ def test_a_program_that_does_not_exist_is_an_error_of_the_command(tmp_path: Path
 
 
 def test_a_server_ends_with_its_client_and_takes_along_what_still_runs(tmp_path: Path) -> None:
-    server = ForkServer()
+    server = ForkServer(imports=False)
     with (tmp_path / "out").open("wb") as out:
         process = server.start(
             ["-c", "setsid sleep 300 & echo ready; sleep 300"],
