@@ -59,11 +59,19 @@ def main(argv: list[str]) -> None:
     print(
         f"{f'ordinary text, {size / 1e6:.0f} MB':<42}" + "".join(f"{_speed(run, text):>24.1f}" for run in work.values())
     )
+    print(
+        f"{'the same, 3 KB after 3 KB':<42}"
+        + "".join(f"{_speed(_in_pieces(run), text[:300_000]):>24.1f}" for run in work.values())
+    )
     short, long = (100_000, 1_000_000) if quick else (1_000_000, 10_000_000)
     print(f"\nhostile text: seconds for {long / 1e6:.0f} MB, and how many times what a tenth of it takes (10: linear)")
     for name, piece in HOSTILE.items():
         cells = [_growth(run, piece, short, long) for run in work.values()]
         print(f"{name:<42}" + "".join(f"{cell:>24}" for cell in cells))
+
+
+def _in_pieces(run: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda text: [run(text[start : start + 3_000]) for start in range(0, len(text), 3_000)]
 
 
 def _speed(run: Callable[[str], object], text: str) -> float:

@@ -7,7 +7,7 @@ import math
 import re
 import string
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import AnyStr, Literal
 from urllib.parse import quote
@@ -28,90 +28,104 @@ _NO_BASE64 = _complement(f"{string.ascii_letters}{string.digits}+/-_")
 _NO_HEX = _complement(string.hexdigits)
 WIDE = ("utf-16-le", "utf-16-be")
 _WRITINGS = (*WIDE, "utf-32-le", "utf-32-be")
-# What a word must have in which a form is: most words of a text have no digit.
-_SIGNS = (re.compile(b""), re.compile(b"[0-9A-Z]"), re.compile(b"[0-9]"))
-_BASE32 = bytes.maketrans(string.ascii_lowercase.encode(), string.ascii_uppercase.encode())
+_UPPER = bytes.maketrans(string.ascii_lowercase.encode(), string.ascii_uppercase.encode())
 _NO_BASE32 = _complement(f"{string.ascii_letters}234567")
+_BLOCK = 8  # bytes that are compared at once
+# The number of a line in front of the rest of a value, whose digits are none of the value's.
+_LINE_NUMBER = re.compile(rb"\n[+-]?[ \t]*+\d{1,7}[ \t]{0,4}(?:[|\t?]|:(?![0-9A-Fa-f]{2}:))")
 
 
 class EncodedValues:
-    """Looks for `values` in words. `forms` are the bytes that are looked for."""
+    """Looks for `values` in words. `forms` are the bytes that are looked for; `wrappable` are the values that may go on
+    over the ends of lines."""
 
-    def __init__(self, values: Sequence[str]) -> None:
-        forms: dict[_Form, re.Pattern[bytes]] = {}
-        base32: dict[bytes, re.Pattern[bytes]] = {}
+    def __init__(self, values: Sequence[str], wrappable: Sequence[str]) -> None:
+        forms: dict[_Form, None] = {}
         for value in values:
             contents = [raw(value), *(value.encode(each, "surrogatepass").replace(b"\0", b"") for each in WIDE)]
-            forms |= dict.fromkeys(map(_divide, contents), _sign(_digits(value)))
-            base32 |= {form: _sign((form, form.lower())) for form in map(str.encode, alignments(contents[0], 5))}
-        for form in {form: None for value in values for form in _encoded_bytes(value)}:
-            if form.decode() not in values:
-                forms.setdefault((b"", form, b""), _sign(_digits(form.decode())))
+            forms |= dict.fromkeys(map(_divide, contents))
+        encoded = [form for value in values for form in _encoded_bytes(value)]
+        forms |= {(b"", form, b""): None for form in encoded if form.decode() not in values}
+        self._forms = tuple(forms)
+        self._base32 = tuple({form.encode(): None for value in values for form in alignments(raw(value), 5)})
         self.forms = tuple(map(b"".join, forms))
-        self._groups = tuple(_groups(forms, base32))
+        contents = [content for _, middle, _ in forms for content in (middle, _spread(middle, 1), _spread(middle, 3))]
+        contents += [content for value in values if not value.isascii() for content in _wide(value[1:-1])]
+        digits = [digits.encode() for content in contents for digits in alignments(content, 6, least=0)]
+        plain = (value.encode("latin-1") for value in wrappable)
+        self._pieces = _Pieces([_letters(each) for each in (*digits, *self._base32, *plain)])
+        self._hex_pieces = _Pieces([_hex_digits(_letters(content.hex().encode())) for content in contents])
+
+    def may_be_in(self, data: bytes) -> bool:
+        """Whether the digits of a value, or the letters of one that is wrappable, are in `data`, with anything between
+        them: the answer is quick, and seldom wrong when it is yes."""
+        contents = [data]
+        if _LINE_NUMBER.search(data):
+            contents.append(_LINE_NUMBER.sub(b"\n", data))
+        texts = map(_letters, contents)
+        return any(self._pieces.are_in(text) or self._hex_pieces.are_in(_hex_digits(text)) for text in texts)
 
     def find(self, words: Sequence[bytes]) -> Iterator[tuple[int, Span]]:
-        """Which of the words have one of the values, and where in them."""
-        likely: Sequence[int] = range(len(words))
-        for sign, size, forms, base32 in self._groups:
-            likely = [index for index in likely if len(words[index]) >= size and sign.search(words[index])]
-            if likely:
-                by_word = _find_by_word([words[index] for index in likely], forms, base32)
-                yield from ((likely[index], span) for index, span in by_word)
+        """Which of the words have encoded forms of values, and where in them; what goes over the end of a word is no
+        match."""
+        hits = list(_find_encoded(b"\0".join(words), self._forms, self._base32))
+        if not hits:
+            return
+        starts = list(accumulate((len(word) + 1 for word in words), initial=0))
+        for start, end in hits:
+            index = bisect_right(starts, start) - 1
+            first, last = starts[index], starts[index + 1] - 1
+            if end <= last:
+                yield index, (start - first, end - first)
 
 
-_Group = tuple[re.Pattern[bytes], int, Sequence[_Form], Sequence[bytes]]
+class _Pieces:
+    """Says whether one of `pieces` is in a longer text. Of those that are long, one block is among the blocks that the
+    text is divided into, wherever they begin in it."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        unique = set(pieces)
+        self._short = tuple(piece for piece in unique if len(piece) < 2 * _BLOCK - 1)
+        longs = unique.difference(self._short)
+        self._blocks = {*_blocks(b"".join([piece[start:][:_BLOCK] for piece in longs for start in range(_BLOCK)]))}
+
+    def are_in(self, text: bytes) -> bool:
+        """Whether one is in `text`; a longer one perhaps, as one block says little."""
+        return not self._blocks.isdisjoint(_blocks(text)) or any(piece in text for piece in self._short)
 
 
-def _groups(forms: Mapping[_Form, re.Pattern[bytes]], base32: Mapping[bytes, re.Pattern[bytes]]) -> Iterator[_Group]:
-    """Forms whose words have the same sign, bytes and digits of base32, with the size of the shortest word that can
-    have one, or one of the groups behind it, whose signs have this one too."""
-    for position, sign in enumerate(_SIGNS):
-        each = [form for form in forms if forms[form] is sign]
-        digits = [form for form in base32 if base32[form] is sign]
-        if each or digits:
-            # The least number of digits of base64 that stand for the middle of a form.
-            sizes = [len(form[1]) * 8 // 6 for form in forms if forms[form] in _SIGNS[position:]]
-            sizes += [len(form) for form in base32 if base32[form] in _SIGNS[position:]]
-            yield sign, min(sizes), each, digits
+def _blocks(data: bytes) -> memoryview:
+    """The blocks of `data` one after another, as numbers."""
+    return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("Q")
 
 
-def _sign(writings: Iterable[bytes]) -> re.Pattern[bytes]:
-    """The rarest sign that each of the writings has."""
-    writings = list(writings)
-    return next(sign for sign in reversed(_SIGNS) if all(sign.search(each) for each in writings))
+def _letters(data: bytes) -> bytes:
+    """What base32 and base64 have in common, in which capital letters are as good as small ones."""
+    return data.translate(_UPPER, _NO_BASE32)
 
 
-def _digits(value: str) -> Iterator[bytes]:
-    """The digits that stand for a value in each encoding and alignment, without its ends: those may be cut."""
-    middle = value[1:-1]
-    for content in (raw(middle), *(middle.encode(each, "surrogatepass") for each in _WRITINGS)):
-        yield from map(str.encode, alignments(content, 6, least=0))
-        yield content.hex().encode()
+def _hex_digits(letters: bytes) -> bytes:
+    """Also without zeros, of which UTF-16 and UTF-32 are full."""
+    return letters.translate(None, _NO_HEX)
 
 
-def occurrences(form: AnyStr, text: AnyStr) -> Iterator[Span]:
-    """Where a form is in a text."""
+def _spread(data: bytes, zeros: int) -> bytes:
+    """Letters as they are in UTF-16 and UTF-32, without what stands at both ends."""
+    letters = bytearray(len(data) * (zeros + 1) - zeros)
+    letters[:: zeros + 1] = data
+    return bytes(letters)
+
+
+def _wide(value: str) -> Iterator[bytes]:
+    yield from (value.encode(each, "surrogatepass").strip(b"\0") for each in _WRITINGS)
+
+
+def occurrences(form: AnyStr, text: AnyStr, step: int = 0) -> Iterator[Span]:
+    """Where a form is in a text: without overlap, or so many characters behind one another at least."""
     start = text.find(form)
     while start >= 0:
         yield start, start + len(form)
-        start = text.find(form, start + len(form))
-
-
-def _find_by_word(
-    words: Sequence[bytes], forms: Sequence[_Form], base32: Sequence[bytes]
-) -> Iterator[tuple[int, Span]]:
-    """Which of the words have encoded forms of values, and where in them; what goes over the end of a word is no
-    match."""
-    hits = list(_find_encoded(b"\0".join(words), forms, base32))
-    if not hits:
-        return
-    starts = list(accumulate((len(word) + 1 for word in words), initial=0))
-    for start, end in hits:
-        index = bisect_right(starts, start) - 1
-        first, last = starts[index], starts[index + 1] - 1
-        if end <= last:
-            yield index, (start - first, end - first)
+        start = text.find(form, start + (step or len(form)))
 
 
 def _find_encoded(data: bytes, forms: Sequence[_Form], base32: Sequence[bytes]) -> Iterator[Span]:
@@ -120,9 +134,9 @@ def _find_encoded(data: bytes, forms: Sequence[_Form], base32: Sequence[bytes]) 
         return
     if forms:
         yield from _find_bytes_in_digits(data, forms)
-    digits = data.translate(_BASE32, _NO_BASE32)
+    digits = data.translate(_UPPER, _NO_BASE32)
     base32 = [form for form in base32 if form in digits]
-    spans = [(span, span) for form in base32 for span in occurrences(form, digits)]
+    spans = [(span, span) for form in base32 for span in occurrences(form, digits, step=1)]
     yield from _places(spans, data, _NO_BASE32)
 
 
@@ -152,7 +166,7 @@ def _find_bytes(stream: bytes, forms: Sequence[_Form], bits: int, first: int) ->
         places = [index for index, byte in enumerate(stream) if byte]
     results = []
     for head, middle, tail in forms:
-        for start, end in occurrences(middle, content):
+        for start, end in occurrences(middle, content, step=1):  # one may begin in the word before
             before = 0 if content[max(start - len(head), 0) : start] == head else _CUT
             after = 0 if content[end : end + len(tail)] == tail else _CUT
             whole_start = places[start if before else start - len(head)]

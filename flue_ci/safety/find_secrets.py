@@ -10,17 +10,15 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, repeat
 from urllib.parse import quote, quote_plus
 
 from flue_ci.safety import readings
 from flue_ci.safety.dumps import dumps
 from flue_ci.safety.encoded_values import MIN_LENGTH, WIDE, EncodedValues, alignments, occurrences, raw
-from flue_ci.safety.key_patterns import find_sentences, find_tokens
+from flue_ci.safety.key_patterns import find_keys
 from flue_ci.safety.readings import MIN_LINE, Span
 
-MAX_CLEAN = 20_000  # words that are remembered
-MAX_CLEAN_WORD = 200  # characters
 MIN_WRAPPED = 16  # shorter values are not looked for over the ends of lines: two ordinary words could make one
 _OMISSION = re.compile(r"\[…[^\[\]\n]{0,300}\]\n?")  # our mark, for example `[… 12 bytes left out …]`
 _BETWEEN = "\n\0\n"  # between the readings of a text: nothing that is looked for goes on over it
@@ -31,18 +29,14 @@ class SecretFinder:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._values = tuple({value: None for secret in secrets for value in _values(secret)})
-        self._wrappable = tuple(
-            value.encode("latin-1")
-            for value in self._values
-            if len(value) >= MIN_WRAPPED and value.split() == [value] and _is_narrow(value)
-        )
-        self._narrow = tuple(value for value in self._values if _is_narrow(value))
+        narrow = [value for value in self._values if _is_narrow(value)]
+        self._wrappable = tuple(value for value in narrow if len(value) >= MIN_WRAPPED and value.split() == [value])
+        self._unwrappable = tuple(value for value in narrow if value not in self._wrappable)
         self._wide = tuple(value for value in self._values if not _is_narrow(value))
         self._multiline = tuple(value for value in self._values if "\n" in value)
         self._forms = tuple({form: None for value in self._values for form in encodings(value)})
         self._all_forms = "\0".join(self._forms)
-        self._encodings = EncodedValues(self._values)
-        self._clean = set[bytes]()  # words without anything: they come again and again in what agents do
+        self._encodings = EncodedValues(self._values, self._wrappable)
 
     def find(self, text: str) -> list[Span]:
         """All secrets in `text`, in order, those that overlap as one span: `[(4, 10), (20, 60)]`."""
@@ -57,10 +51,9 @@ class SecretFinder:
     def scan(self, text: str, *, keys: bool = True, values: bool = True) -> Iterator[tuple[str, Span]]:
         """The kind ("" for exact values) and the place of each secret, in no order; they may overlap."""
         layers = list(readings.layers(text))
-        together = _BETWEEN.join([text, *(layer for layer, _ in layers)])  # most of the time is for each, not its size
-        starts = list(
-            accumulate((len(layer) + len(_BETWEEN) for layer, _ in layers), initial=len(text) + len(_BETWEEN))
-        )
+        texts = [text, *(layer for layer, _ in layers)]
+        together = _BETWEEN.join(texts)  # most of the time is for each, not its size
+        starts = list(accumulate((len(each) + len(_BETWEEN) for each in texts), initial=0))[1:]
         for kind, span in self._scan_together(together, keys=keys, values=values):
             if span[1] <= len(text):
                 yield kind, span
@@ -82,42 +75,29 @@ class SecretFinder:
         # Of one byte each, in which finding is quick.
         data = text.encode("latin-1", "replace")
         narrow = text if text.isascii() else data.decode("latin-1")
-        data = data.translate(readings.BLANKS)
-        words: list[bytes] = readings.LONG_WORD.findall(data)
-        longest = max(map(len, words), default=0)
-        new_words = [word for word in dict.fromkeys(words) if word not in self._clean]
-        is_clean = True
         if keys:
-            yield from find_sentences(narrow, longest)
-            for key in find_tokens(narrow, new_words):
-                is_clean = False
-                yield key
+            yield from find_keys(narrow, data)
         if values:
-            for span in self._find_in_words(data, new_words):
-                is_clean = False
-                if _is_joined(text, *span):
-                    yield "", span
-            yield from (("", span) for span in self._find_plain(text, narrow))
-        if is_clean and keys and values:
-            if len(self._clean) + len(new_words) > MAX_CLEAN:
-                self._clean.clear()
-            self._clean.update([word for word in new_words[:MAX_CLEAN] if len(word) <= MAX_CLEAN_WORD])
+            plain = [*self._unwrappable]
+            if self._encodings.may_be_in(data):
+                plain += self._wrappable
+                for span in self._find_in_words(data.translate(readings.BLANKS)):
+                    if _is_joined(text, *span):
+                        yield "", span
+            plain = [value for value in plain if value in narrow]
+            plain += [value for value in self._wide if value in text]
+            yield from (("", span) for value in plain for span in occurrences(value, text))
+            yield from (("", span) for span in self._find_around_marks(text))
+            yield from (("", span) for span in self._find_in_dumps(narrow))
 
-    def _find_plain(self, text: str, narrow: str) -> Iterator[Span]:
-        """Values as they are, beside marks of omissions, and in dumps. `narrow` is the text in Latin-1."""
-        values = [value for value in self._narrow if value in narrow]
-        values += [value for value in self._wide if value in text]
-        for value in values:
-            yield from occurrences(value, text)
-        yield from self._find_around_marks(text)
-        for dump in dumps(narrow):
+    def _find_in_dumps(self, text: str) -> Iterator[Span]:
+        for dump in dumps(text):
             for form in self._encodings.forms:
                 yield from map(dump.source, occurrences(form, dump.data))
 
-    def _find_in_words(self, data: bytes, words: Sequence[bytes]) -> Iterator[Span]:
+    def _find_in_words(self, data: bytes) -> Iterator[Span]:
         """Where encoded values, and values that are wrapped, stand within words."""
-        if not words:
-            return
+        words = list(dict.fromkeys(readings.LONG_WORD.findall(data)))
         together = b"\0".join(words)
         content_lines, wrap = readings.join_lines(together, are_signed=False)
         originals, contents = [*words], content_lines.split(b"\0")
@@ -126,7 +106,10 @@ class SecretFinder:
             diff_words = [word for word in words if b"\n+" in word or b"\n-" in word]
             diff_contents, signed_wrap = readings.join_lines(b"\0".join(diff_words), are_signed=True)
             originals, contents = [*originals, *diff_words], [*contents, *diff_contents.split(b"\0")]
-        hits = [*self._encodings.find(contents), *_find_wrapped(originals, contents, self._wrappable)]
+        hits = [
+            *self._encodings.find(contents),
+            *_find_wrapped(originals, contents, self._wrappable),
+        ]
         if not hits:
             return
         spans: dict[bytes, list[Span]] = {}  # by word, within it
@@ -152,11 +135,11 @@ def _is_narrow(value: str) -> bool:
 
 
 def _find_wrapped(
-    originals: Sequence[bytes], contents: Sequence[bytes], values: Sequence[bytes]
+    originals: Sequence[bytes], contents: Sequence[bytes], wrappable: Sequence[str]
 ) -> Iterator[tuple[int, Span]]:
     """The same for values that go on over the ends of lines."""
     together = b"\0".join(contents)
-    values = [value for value in values if value in together]
+    values = [value for value in map(str.encode, wrappable, repeat("latin-1")) if value in together]
     for index, content in enumerate(contents[: len(contents) * bool(values)]):
         if content != originals[index]:
             for value in values:

@@ -8,7 +8,7 @@ Sources: the documentation of each issuer, and the rules of detect-secrets, whic
 
 import re
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,11 +16,12 @@ from pathlib import Path
 from flue_ci.safety.readings import Span
 
 Expand = Callable[[str, Span], Span | None]
-MIN_TOKEN = 18  # characters of the shortest token
-LONG_TOKEN = 32  # characters of most, and of few words
+MIN_WORD = 15  # characters of the shortest token
+MIN_TOKEN = 18  # of most
+LONG_TOKEN = 32  # of many, and of few words
 _MAX_PEM = 20_000
-_RUN = f"{string.ascii_letters}{string.digits}_.-/+=~%:;[\\\x1b".encode()  # what a token is made of
-_RUNS = bytes(byte * (byte in _RUN) for byte in range(256))
+_WORDS = bytes(chr(byte) in f"{string.ascii_letters}{string.digits}_.-" for byte in range(256))  # of short tokens
+_RUNS = bytes(chr(byte) in f"{string.ascii_letters}{string.digits}_.-/+=~%:" for byte in range(256))  # of long ones
 _WORD = "A-Za-z0-9_\\-"
 _NO_MORE = "(?![A-Za-z0-9])"
 # What ends with a letter or digit and yet no token begins in it: escapes, and terminal sequences.
@@ -60,23 +61,31 @@ class KeyPattern:
     begins_word: bool = False
 
 
-def find_sentences(text: str, longest: int) -> Iterator[tuple[str, Span]]:
-    """Kind and place of each key in `text` that is known by the words before it, in no order; they may overlap.
-    `longest` is the size of the text's longest word."""
+def find_keys(text: str, data: bytes) -> Iterator[tuple[str, Span]]:
+    """Kind and place of each key in `text`, in no order; they may overlap. `data` is the text in Latin-1."""
+    words, runs = _long_runs(data, _WORDS, MIN_WORD), _long_runs(data, _RUNS, LONG_TOKEN)
     for pattern, prefix in _SENTENCES:
-        if pattern.size <= longest and prefix in text:
+        if (runs or pattern.size < LONG_TOKEN) and prefix in text:
             yield from _find(pattern, prefix, text)
-
-
-def find_tokens(text: str, words: Sequence[bytes]) -> Iterator[tuple[str, Span]]:
-    """The same for the keys that are words of their own, of which one at least is within `words`."""
-    long_words = b"\0".join([word for word in words if len(word) >= MIN_TOKEN]).translate(_RUNS)
-    runs = long_words.decode("latin-1").split("\0")
     for size, places in _TOKENS:
-        together = "\0".join([run for run in runs if len(run) >= size])
+        candidates = words if size < LONG_TOKEN else runs
+        together = b"\0".join([word for word in candidates if len(word) >= size]).decode("latin-1")
         for pattern, prefix in places[: len(places) * bool(together)]:
-            if prefix in together and next(_find(pattern, prefix, together), None):
+            if prefix in together and _compile(pattern.regex).search(together):
                 yield from _find(pattern, prefix, text)
+
+
+def _long_runs(data: bytes, table: bytes, size: int) -> Collection[bytes]:
+    """What has so many characters in a row that the table makes ones, each once."""
+    signs, run = data.translate(table), b"\1" * size
+    runs: dict[bytes, None] = {}
+    start = signs.find(run)
+    while start >= 0:
+        end = signs.find(b"\0", start)
+        end = len(signs) if end < 0 else end
+        runs[data[start:end]] = None
+        start = signs.find(run, end)
+    return runs
 
 
 @cache
@@ -183,6 +192,7 @@ KEY_PATTERNS = (
         "Slack token",
         ("xox", "XOX"),
         r"(?i:xox[a-z](?:\.xox[a-z])?)-(?=[A-Za-z\-]{0,60}[0-9])[A-Za-z0-9\-]{10,255}",
+        size=MIN_WORD,
         begins_word=True,
     ),
     KeyPattern(
@@ -204,7 +214,7 @@ KEY_PATTERNS = (
     KeyPattern(
         "package registry token",
         ("_authToken=", "_auth=", "_password="),
-        r"_\w+=\s?[\"']?([\w.+/-]{20,500}={0,2})",
+        r"_\w{4,9}=\s?[\"']?([\w.+/-]{20,500}={0,2})",
         _with_digit,
         size=20,
         is_sentence=True,
@@ -258,5 +268,5 @@ _SENTENCES = tuple(place for place in _PLACES if place[0].is_sentence)
 # By size: few words are long enough for most of them.
 _TOKENS = tuple(
     (size, tuple(place for place in _PLACES if place[0].size == size and not place[0].is_sentence))
-    for size in (MIN_TOKEN, LONG_TOKEN)
+    for size in (MIN_WORD, MIN_TOKEN, LONG_TOKEN)
 )

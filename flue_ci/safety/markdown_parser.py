@@ -85,7 +85,7 @@ class _Inline(ParserInline):
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("gfm-like2", {"inline_definitions": True, "store_labels": True, "alerts": False})
     parser.options["tasklists"] = False  # would look for blocks behind the box; a box is text here
-    parser.options["linkify"] = False  # finds other addresses than GitHub does
+    parser.options["linkify"] = False  # finds other addresses than GitHub does: `_address_rule` stands in its place
     parser.options["maxNesting"] = 2 * MAX_DEPTH  # there it would silently leave out the rest
     parser.disable(["linkify", "fragments_join", "text_join"])
     rules = parser.block.ruler.__rules__

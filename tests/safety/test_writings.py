@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
+import random
 import shlex
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from flue_ci.safety.encoded_values import EncodedValues
 from flue_ci.safety.markdown import escape
 from flue_ci.safety.redact import MASK, Redactor
 
@@ -103,6 +106,23 @@ def test_a_value_is_masked_in_every_writing(writing: str) -> None:
         assert MASK in shown
         rest = shown.removeprefix("before it").removesuffix("after it").replace(MASK, "")
         assert sum(map(str.isalnum, rest)) <= sum(map(str.isalnum, written)) - sum(map(str.isalnum, value)), shown
+
+
+@pytest.mark.parametrize("value", ["0110" * 9, "pä$$wörd/with+more", "correct horse\nbattery-staple 23"])
+def test_no_text_is_passed_over_that_has_a_value(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = random.Random(value)
+    pairs = choose.sample([*itertools.product(WRITINGS.values(), repeat=2)], 25)
+    texts = [f"Some1 {outer(inner(value))[choose.randrange(3) :]}, more2" for outer, inner in pairs]
+    texts += [wrapped(text, choose.randrange(8, 30), choose.choice(("", "+", "> ", "  7:"))) for text in texts]
+    quick = [*map(Redactor([value]).spans, texts)]
+    monkeypatch.setattr(EncodedValues, "may_be_in", lambda _, data: True)
+    assert quick == [*map(Redactor([value]).spans, texts)]
+
+
+def test_a_value_that_repeats_itself_is_found_beside_another_word() -> None:
+    redact = Redactor(["01" * 10])
+    for before in ("Contents1s", "C0ntents", "Cont3nts", "Content5s"):
+        assert MASK in redact(f"{before} x{base('01' * 10)}")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\t", "\n\n"])
