@@ -189,9 +189,9 @@ if [ -d .git ] && [ ! -L .git ] && [ -f .git/index ] && [ ! -L .git/index ]; the
   without_bytecode <"$store/forced" >"$store/entries"
   [ ! -s "$store/entries" ] || update "$store/entries" || add_each
   # An index that is empty or cannot be read says nothing of what was left out of it.
-  if [ "$read_index" = "0 0" ] && [ -s "$store/theirs" ]; then
-    GIT_INDEX_FILE=$store/base.index git ls-files -z | comm -z -12 - "$store/ours" |
-      comm -z -23 - "$store/theirs" | comm -z -23 - "$store/links" |
+  comm -z -23 "$store/ours" "$store/theirs" >"$store/untracked" 2>/dev/null
+  if [ "$read_index" = "0 0" ] && [ -s "$store/theirs" ] && [ -s "$store/untracked" ]; then
+    GIT_INDEX_FILE=$store/base.index git ls-files -z | comm -z -12 - "$store/untracked" | comm -z -23 - "$store/links" |
       while IFS= read -r -d '' path; do ! is_entry "$path" || printf './%s\0' "$path"; done |
       git check-ignore -z --stdin --no-index 2>/dev/null | cut -z -b 3- |
       git update-index --force-remove -z --stdin
@@ -211,12 +211,13 @@ digest=$({ cat "$store/old"; printf '\0'; cat "$store/new"; } | sha256sum | cut 
 printf 'digest=%s\nproblem=%s\n' "$digest" "$problem" >"$store/state"
 [ -s "$store/old" ] || [ -s "$store/new" ] || [ -n "$problem" ] || digest=none
 # Submodules whose directory is not as empty as it was laid out. Those that came along are looked at for themselves.
-printf '%s\n' "$submodules" | tr '\n' '\0' | sort -z | comm -z -23 "$store/links" - >"$store/empty"
-sed -z 's|^|./|' "$store/empty" | xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
-  cut -z -b 3- | sort -z | comm -z -13 - "$store/empty" >>"$store/inner"
-sort -zu "$store/inner" -o "$store/inner"
-sort -zu "$store/bytecode" -o "$store/bytecode"
-sort -zu "$store/unreadable" -o "$store/unreadable"
+if [ -s "$store/links" ]; then
+  printf '%s\n' "$submodules" | tr '\n' '\0' | sort -z | comm -z -23 "$store/links" - >"$store/empty"
+  sed -z 's|^|./|' "$store/empty" |
+    xargs -0 -r bash -c 'find "$@" -maxdepth 0 -type d -empty -print0' bash 2>/dev/null |
+    cut -z -b 3- | sort -z | comm -z -13 - "$store/empty" >>"$store/inner"
+fi
+for list in inner bytecode unreadable; do [ ! -s "$store/$list" ] || sort -zu "$store/$list" -o "$store/$list"; done
 # Whether the agent's repository may hold work besides, by the names and times of its files: refs other than HEAD's, and
 # commits that HEAD was moved away from.
 besides=no
@@ -228,6 +229,7 @@ if [ -d .git ] && [ ! -L .git ]; then
   [ ! -f .git/logs/HEAD ] || [ -L .git/logs/HEAD ] || ! grep -aq 'checkout: moving from' .git/logs/HEAD || besides=yes
 fi
 print_names() {
+  [ -s "$2" ] || { printf '\nflue-ci-%s=0 \n' "$1"; return; }
   printf '\nflue-ci-%s=%s %s\n' "$1" "$(tr -dc '\0' <"$2" | wc -c)" \
     "$(head -z -n 3 "$2" | cut -z -b -500 | base64 | tr -d '\n')"
 }
