@@ -15,8 +15,8 @@ if [ -z "$root" ]; then
   done
 fi
 mkdir -p "$root/.git"
-cd "$root"
-root=$(pwd -P)
+cd -P "$root"
+root=$PWD
 tar -xof "$home/$upload.tar" -C .git
 rm -f "$home/$upload.tar"
 for pack in $packs; do
@@ -32,18 +32,21 @@ trust_contents() {
     git update-index --assume-unchanged -z --stdin
 }
 if [ -f "$home/$upload.lfs" ]; then
-  tar -xmof "$home/$upload.lfs"
+  tar -xof "$home/$upload.lfs"
   rm -f "$home/$upload.lfs"
 fi
 trust_contents
-printf -v now '%(%s)T' -1
 # So that an edit in this very second is seen by make and by what keeps bytecode, which compare times in whole seconds.
 # Without Perl, or with an index that it does not know, git reads all files again. Of very many that would take long;
-# there the second is over by then.
-if ! perl -e "$age_files" -- "$((now - 3600))" "$((${#base} / 2))" 2>/dev/null &&
-  [ "$(git ls-files | head -n 5001 | wc -l)" -le 5000 ]; then
-  find . -path ./.git -prune -o \( -type f -o -type l \) -exec touch -h -d '1 hour ago' -- {} + 2>/dev/null || :
-  git update-index -q --refresh || :
+# there the second is waited for.
+printf -v now '%(%s)T' -1
+if ! perl -e "$age_files" -- "$now" "$((${#base} / 2))" 2>/dev/null; then
+  if [ "$(git ls-files | head -n 5001 | wc -l)" -le 5000 ]; then
+    find . -path ./.git -prune -o \( -type f -o -type l \) -exec touch -h -d '1 hour ago' -- {} + 2>/dev/null || :
+    git update-index -q --refresh || :
+  else
+    sleep 1
+  fi
 fi
 cp -p .git/index .git/flue-ci/base.index
 if [ "$staged" != "$tree" ]; then

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import tarfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,12 +165,14 @@ def _write_archive(path: Path, source: Source, files: list[Path]) -> None:
 
 
 def _write_contents(path: Path, files: Sequence[LfsFile]) -> None:
-    """The contents of files that Git LFS keeps, as a tar file."""
+    """The contents of files that Git LFS keeps, as a tar file, with a time in the past as all files have inside."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for file in files:
             size, mode = file.content.stat().st_size, int(file.mode[-3:], 8)
             with file.content.open("rb") as stream:
-                archive.addfile(_entry(f"./{file.path}", size=size, mode=mode), stream)
+                entry = _entry(f"./{file.path}", size=size, mode=mode)
+                entry.mtime = int(time.time()) - 3600
+                archive.addfile(entry, stream)
 
 
 def _entry(name: str, *, size: int = 0, mode: int = 0o644) -> tarfile.TarInfo:

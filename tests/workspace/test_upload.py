@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from flue_ci.core.errors import WorkspaceError
 from flue_ci.core.ports import Sandbox
+from flue_ci.core.shell import load_script
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.workspace.upload import Workspace, upload
 from tests.support.repos import (
@@ -602,6 +604,18 @@ async def test_an_edit_in_the_second_of_the_upload_is_seen(box: Sandbox, tmp_pat
     assert output == "1\n2\n M it.py\n?? __pycache__/\n"
     age = await shell(box, "echo $(($(date +%s) - $(stat -c %Y use.py)))", workspace.root)
     assert 3_000 < int(age) < 4_200
+
+
+async def test_of_very_many_files_those_of_the_last_second_get_a_time_before_it(plain: Sandbox, tmp_path: Path) -> None:
+    """The others are older already; and git need not read any of them again."""
+    repo = new_repo(tmp_path / "repo", {f"{n % 50}/{n}": ("file", b"") for n in range(5_001)})
+    program = shlex.quote(load_script("flue_ci.workspace", "age_files.pl"))
+    commands = [
+        f"cd {repo.path}; touch -d @1700000007.5 1/1; touch -d @1700000008.5 2/2; touch -d @1700000009 3/3",
+        f"git update-index -q --refresh; perl -e {program} -- 1700000008 20 && stat -c %Y 1/1 2/2 3/3",
+        "git diff-files; git fsck",
+    ]
+    assert await shell(plain, "\n".join(commands), "/") == "1700000007\n1700000007\n1700000007\n"
 
 
 @pytest.mark.parametrize("options", [(), ("--object-format=sha256",)], ids=["sha1", "sha256"])
