@@ -19,6 +19,7 @@ from flue_ci.agent.tools.files import describe_closest
 from flue_ci.core.text import one_line, parse_duration, plain, printable
 from flue_ci.gate.comment_command import _AT_TIME, find_command
 from flue_ci.report.diffs import read_patch, without_binary
+from flue_ci.report.generated import _NAMES
 from flue_ci.safety.key_patterns import KEY_PATTERNS
 from flue_ci.safety.markdown import code_block, escape, html, inline_code, untrusted_markdown
 from flue_ci.safety.redact import Redactor, StreamRedactor
@@ -37,6 +38,7 @@ LOCAL_PATTERNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("action.target", "''.join((wildcards.get(part) or re.escape(part) for part in parts))"): ("a/[^/]*", "a/.*"),
     ("agent.tools.globs", "expression"): ("[abc]", "[^/a-c]"),
     ("gate.comment_command", "word"): (re.escape("/flue"),),
+    ("report.generated", "names"): tuple(_NAMES.values()),
     ("safety.key_patterns", "regex"): tuple(pattern.regex for pattern in KEY_PATTERNS),
     ("spec.yaml_document", "pattern"): tuple(pattern for pattern, _, _ in _EXPLANATIONS),
 }

@@ -70,7 +70,7 @@ def slow_text(
         seconds = measure(small)
         if seconds < QUICK:
             continue
-        if seconds > max_seconds or measure(large) > MAX_GROWTH * measure(small):
+        if seconds > max_seconds or measure(large) > MAX_GROWTH * min(seconds, measure(small)):
             return f"{before!r}, then {pump!r} again and again, then {small[-2:]!r}"
     return ""
 
