@@ -115,8 +115,8 @@ def proxy_of(url: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
         return None
     value = _either(environ, f"{parts.scheme}_proxy") or _either(environ, "all_proxy")
     for name in _PROXIES:
-        if value and environ.get(name) == value:
-            return name, _ADDRESS.findall(value)[0]
+        if value and environ.get(name) == value and (address := _ADDRESS.match(value)):
+            return name, address[1]
     return None
 
 
