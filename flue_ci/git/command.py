@@ -227,8 +227,11 @@ async def pack_objects(git: Git, names: Iterable[str], *options: str, target: st
 
 
 def join_lines(names: Iterable[str]) -> bytes:
-    """One name on each line, as git reads them from standard input."""
-    return b"".join(os.fsencode(name) + b"\n" for name in names)
+    """One name on each line, as git reads them from standard input. Raises `ValueError` for one with a line break."""
+    lines = [os.fsencode(name) for name in names]
+    if any(b"\n" in line or line.endswith(b"\r") for line in lines):
+        raise ValueError("a name with a line break has no line of its own")
+    return b"".join(line + b"\n" for line in lines)
 
 
 def split_nul(out: bytes) -> list[bytes]:

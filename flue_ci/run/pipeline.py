@@ -35,7 +35,7 @@ from flue_ci.workspace.place import place_skills
 from flue_ci.workspace.submodules import submodule_works
 from flue_ci.workspace.surroundings import list_surroundings, save_surroundings
 from flue_ci.workspace.upload import Workspace, upload
-from flue_ci.workspace.verify import subtract_setup_changes
+from flue_ci.workspace.verify import changed_entries, subtract_setup_changes
 
 _WITHHELD_REASON = "a secret that this run knows occurs in the patch, so the patch is withheld"
 _WITHHELD_HINT = "look for a command that writes its environment to a file; drop the secret from `sandbox.secrets`"
@@ -304,11 +304,13 @@ async def _adds_secret(run: RunState, source: Source, changes: ChangeSet) -> boo
     """
     if run.holds_secret(added_lines(changes.patch)):
         return True
-    for file in changes.files:
-        if file.binary and file.kind != "deleted":
-            name = f"{changes.tree}:{file.path}"
-            objects = await read_objects(source.git, [name])
-            if run.holds_secret(objects.get(name, b"")):
+    binary = {file.path for file in changes.files if file.binary and file.kind != "deleted"}
+    if not binary:
+        return False
+    for entry in await changed_entries(source, source.tree, changes.tree):
+        if entry.path in binary:
+            objects = await read_objects(source.git, [entry.blob])
+            if run.holds_secret(objects.get(entry.blob, b"")):
                 return True
     return False
 

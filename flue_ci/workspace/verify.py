@@ -243,7 +243,8 @@ async def read_generated(source: Source, paths: Collection[str]) -> dict[str, bo
     """True for the paths that the repository itself calls generated, False for those that it calls none; others are
     left out. The `.gitattributes` of the agent's tree do not count: it could fold its own work away."""
     folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
-    files = sorted(f"{folder}/.gitattributes".removeprefix("./") for folder in folders)
+    # `cat-file` reads a name a line, so a directory with a line break in its own has no say.
+    files = sorted(f"{folder}/.gitattributes".removeprefix("./") for folder in folders if "\n" not in folder)
     names = [f"{source.tree}:{file}" for file in files]
     try:
         contents = await read_objects(source.git, names, limit=_ATTRIBUTES_BYTES)
@@ -252,8 +253,8 @@ async def read_generated(source: Source, paths: Collection[str]) -> dict[str, bo
     if not any(_GENERATED in content for content in contents.values()):
         return {}
     objects = await source.git.run("cat-file", "--batch-check=%(objecttype) %(objectname)", stdin=join_lines(names))
-    lines = [line.split(" ") for line in objects.out.decode("ascii", "replace").splitlines()]
-    blobs = {file: line[1] for file, line in zip(files, lines, strict=True) if line[0] == "blob"}
+    lines = [line.split(b" ") for line in objects.out.split(b"\n")[:-1]]
+    blobs = {file: line[1].decode() for file, line in zip(files, lines, strict=True) if line[0] == b"blob"}
     with tempfile.TemporaryDirectory(dir=source.git_dir, prefix="attributes-") as scratch:
         git = source.git.with_env(GIT_INDEX_FILE=f"{scratch}/index")
         index = b"".join(index_line("100644", blob, file) for file, blob in blobs.items())

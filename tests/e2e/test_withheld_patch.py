@@ -28,6 +28,18 @@ def test_a_patch_with_a_secret_is_withheld(make_flow: MakeFlow, command: str) ->
     assert "is kept in" not in (flow.out / "report.md").read_text()
 
 
+@pytest.mark.family(1)
+@pytest.mark.parametrize("name", ["a\nb.bin", "a.bin\r"])
+def test_a_binary_file_of_an_odd_name_is_looked_at_too(make_flow: MakeFlow, name: str) -> None:
+    flow = make_flow([bash("for file in a*; do printf '\\0%s' $DEPLOY_TOKEN > \"$file\"; done"), say("Done.")])
+    (flow.repo / name).write_bytes(b"\0")
+    flow.spec(sandbox={"secrets": ["DEPLOY_TOKEN"]})
+    flow.commit()
+    assert_ended(
+        flow.run(), "failed", 1, reason="the patch is withheld", stage="collect", hint="writes its environment"
+    )
+
+
 def test_other_branches_are_kept_beside_the_patch_without_those_that_hold_a_secret(make_flow: MakeFlow) -> None:
     save = "git add -A; git commit -qm x; git switch -qc"
     command = f"git switch -qc one; echo 1 > one; {save} two HEAD~1; echo $DEPLOY_TOKEN > two; {save} main-2 HEAD~1"

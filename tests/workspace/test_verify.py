@@ -139,6 +139,18 @@ async def test_what_the_base_calls_generated_is_noted_and_what_the_patch_calls_s
     assert [values[name] for name in names] == [True, False, True, False, True, None, None]
 
 
+@pytest.mark.parametrize("folder", ["a\nb", "a\rb", "a\x0bb", "a b"])
+async def test_generated_files_are_found_beside_directories_of_odd_names(tmp_path: Path, folder: str) -> None:
+    files = {".gitattributes": "*.txt linguist-generated\n", f"{folder}/c.txt": "one\n", f"{folder}/c.md": "one\n"}
+    repo = new_repo(tmp_path / "repo", {name: ("file", text.encode()) for name, text in files.items()})
+    (tmp_path / "scratch").mkdir()
+    source = await open_checkout(repo.path, history=1, scratch=tmp_path / "scratch")
+    for name in (f"{folder}/c.txt", f"{folder}/c.md"):
+        (repo.path / name).write_text("two\n")
+    changes = await verify_patch(source, repo.git("diff", "--binary", "--full-index"))
+    assert [file.generated for file in changes.files] == [None, True]
+
+
 async def test_an_empty_patch_is_no_change(source: Source) -> None:
     assert await verify_patch(source, b"") == ChangeSet(tree=source.tree)
 
