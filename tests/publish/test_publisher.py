@@ -17,7 +17,7 @@ from flue_ci.publish.comment import is_ours, marker
 from flue_ci.publish.earlier_answers import split_answers
 from flue_ci.publish.progress_comment import CommentPublisher, finish_killed_comments
 from flue_ci.publish.publisher import ProgressPublisher, Publisher, PublishTarget, publish_report
-from flue_ci.publish.registry import load_publishers
+from flue_ci.publish.registry import load_publishers, publishing
 from flue_ci.report.report import Failure, Published, Publishing, Report
 from flue_ci.safety.redact import Redactor
 from flue_ci.spec.load import load_spec, not_supported_yet
@@ -199,6 +199,13 @@ def test_the_spec_chooses_the_publishers(
     target = make_target(forge, publishing=Publishing(comment=comment, changes=changes), number=number)
     assert list(load_publishers(target)) == names
     assert list(load_publishers(target, only_comment=True)) == [name for name in names if name == "comment"]
+
+
+@pytest.mark.parametrize("agent", ["none", "open", "[docs.example.com]"])
+def test_links_may_lead_to_the_hosts_that_the_agent_can_reach_and_to_none_of_setup(agent: str) -> None:
+    network = f"sandbox: {{network: {{setup: [storage.example.com], agent: {agent}}}}}"
+    spec = load_spec(Path("fix.yml"), f"version: 1\nprompt: x\n{network}\n".encode())
+    assert publishing(spec).links == (("docs.example.com",) if agent.startswith("[") else ())
 
 
 def test_a_local_run_leaves_out_what_needs_a_forge() -> None:
