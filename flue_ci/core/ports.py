@@ -64,13 +64,15 @@ class SandboxRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxInfo:
     """A sandbox that runs. `home` is the absolute home directory of the ordinary user inside; `seconds_left` is how
-    long it lives from now on, None where that is not known."""
+    long it lives from now on, `has_root` whether that user is root or becomes root without a password; None where that
+    is not known."""
 
     provider: str
     id: str
     template: str
     home: str
     seconds_left: float | None = field(default=None, compare=False)
+    has_root: bool | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +145,15 @@ class Sandbox(Protocol):
 
     async def close(self) -> None:
         """Kill the sandbox with everything in it. Idempotent, bounded (about six seconds), never raises."""
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """What some sandboxes can besides, where `write` as the ordinary user takes more than one request."""
+
+    async def drop(self, data: Path) -> str:
+        """A new file of the ordinary user's with the content of `data`, a file of the host. Returns its path, which
+        nobody in the sandbox could know before. Raises what `Sandbox.write` does."""
 
 
 class SandboxProvider(Protocol):

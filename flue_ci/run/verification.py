@@ -129,6 +129,8 @@ class CleanSandbox:
 async def can_become_root(sandbox: Sandbox) -> bool:
     """Whether the ordinary user inside is root, or becomes root without a password; also when that cannot be found
     out. Raises `SandboxLost`."""
+    if sandbox.info.has_root is not None:
+        return sandbox.info.has_root
     result = await sandbox.exec(_PROBE, timeout=20, limit=1_000)
     return result.exit_code == 0 or result.timed_out
 

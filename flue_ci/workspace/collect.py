@@ -2,8 +2,10 @@
 verified on the host.
 """
 
+import base64
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from flue_ci.workspace.upload import WORK_TREE_MISSING, Workspace, last_line, pr
 from flue_ci.workspace.verify import verify_patch
 
 COLLECT_SECONDS = 300.0
+_INLINE_BYTES = 400_000  # of a patch or list that the output of its script holds
 _STORE_MISSING = 94  # exit code of stage_changes.sh
 _PATCH_HINT = "The rest of the changes is kept in the patch file for you to look at; nothing of it was used."
 _DIGEST_LINE = re.compile(r"^flue-ci-staged=([0-9a-f]{64}|none)$", re.MULTILINE)
@@ -43,44 +46,53 @@ async def collect(workspace: Workspace, source: Source, box: Sandbox, *, limits:
         "base_count": str(source.files),
         "bytecode": BYTECODE,
         "submodules": "\n".join(workspace.submodules),
+        "has_objects": "no",
+        "inline_limit": str(_INLINE_BYTES),
     }
     scripts = ["print_names.sh", "stage_changes.sh"]
     if workspace.store_has_objects:
         scripts.append("make_patch.sh")
-    result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
+        values["has_objects"] = "yes"
+    result = await _run(box, values, *scripts)
     has_changes = _last_record(_DIGEST_LINE, result)[1] != "none"
     notes = _omission_notes(result, limits)
     more = b"\nflue-ci-besides=yes\n" in result.output
     if not has_changes:
         return ChangeSet(tree=source.tree, notes=notes, may_have_more=more)
     if not workspace.store_has_objects:
-        await _send_needed(workspace, source, box)
-        scripts = ["print_names.sh", "make_patch.sh"]
-        result = await run_script(box, values, *scripts, timeout=COLLECT_SECONDS, user="root", login=False)
+        await _send_needed(workspace, source, box, result)
+        result = await _run(box, values, "print_names.sh", "make_patch.sh")
     record = _last_record(_RESULT_LINE, result)
     if bulk := printed_names(result, "bulk"):
         notes += (f"{', '.join(bulk)}: left out of the changes, because they are too large together",)
     patch = b""
     if int(record[2]):
-        patch = await _read(
-            workspace, box, "changes.patch", limits.patch_bytes + 1, "the patch could not be read from the sandbox"
-        )
+        failure = "the patch could not be read from the sandbox"
+        patch = await _read(workspace, box, "changes.patch", limits.patch_bytes + 1, failure, _printed(result, "patch"))
     _check_record(record, limits, patch)
     changes = await verify_patch(source, patch, limits=limits, digest=record[1])
     return replace(changes, notes=notes + changes.notes, may_have_more=more)
 
 
-async def _send_needed(workspace: Workspace, source: Source, box: Sandbox) -> None:
+async def _run(box: Sandbox, values: Mapping[str, str], *names: str) -> ExecResult:
+    return await run_script(
+        box, values, *names, timeout=COLLECT_SECONDS, user="root", login=False, limit=4 * _INLINE_BYTES
+    )
+
+
+async def _send_needed(workspace: Workspace, source: Source, box: Sandbox, result: ExecResult) -> None:
     """Sends the base's content of the files that changed, from this host: the agent could have altered its own copy."""
     limit = (source.files + 1) * (len(source.tree) + 1)  # at most one line for each file of the base
-    lines = await _read(workspace, box, "needed", limit, "the list of changed files could not be read")
+    failure = "the list of changed files could not be read"
+    lines = await _read(workspace, box, "needed", limit, failure, _printed(result, "needed"))
     names = [name for name in lines.decode("ascii", "replace").split() if _OBJECT_NAME.fullmatch(name)]
     sizes = await object_sizes(source.git, names)
     if not sizes:
         return
     with tempfile.TemporaryDirectory(dir=source.git_dir.parent, prefix="needed-") as directory:
         name = await pack_objects(source.git, sizes, target=f"{directory}/pack")
-        await upload_files(box, {f"{workspace.store}/needed.pack": Path(directory, f"pack-{name}.pack")}, user="root")
+        pack = Path(directory, f"pack-{name}.pack")
+        await upload_files(box, {f"{workspace.store}/needed.pack": pack}, user="root")
 
 
 def _last_record(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
@@ -108,8 +120,21 @@ def _last_record(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
     )
 
 
-async def _read(workspace: Workspace, box: Sandbox, name: str, limit: int, failure: str) -> bytes:
-    """A file of the store. Raises `WorkspaceError`, which begins with `failure`."""
+def _printed(result: ExecResult, label: str) -> bytes | None:
+    """A file that a script printed last, because it is small; None where it did not."""
+    matches = re.findall(rb"(?m)^flue-ci-%s=([A-Za-z0-9+/]+=*)$" % label.encode(), result.output)
+    try:
+        return base64.b64decode(matches[-1], validate=True) if matches else None
+    except ValueError:
+        return None
+
+
+async def _read(
+    workspace: Workspace, box: Sandbox, name: str, limit: int, failure: str, printed: bytes | None
+) -> bytes:
+    """A file of the store, unless it was `printed`. Raises `WorkspaceError`, which begins with `failure`."""
+    if printed is not None:
+        return printed
     try:
         return await box.read(f"{workspace.store}/{name}", limit=limit, user="root")
     except (OSError, ValueError) as error:

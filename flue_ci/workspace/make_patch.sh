@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# As root, after stage_changes.sh: makes the patch. The base's files are in `objects`, or were sent as `needed.pack`.
-: "${store:?}" "${patch_limit:?}"
+# As root, after stage_changes.sh: makes the patch. The base's files are in `objects`, or were sent as
+# `needed.pack`. A patch of few bytes is printed, which saves a request for it.
+: "${store:?}" "${patch_limit:?}" "${inline_limit:?}"
 set -u
 umask 077
 export GIT_DIR=$store
@@ -60,4 +61,5 @@ if [ -s "$store/bulk" ]; then
 fi
 [ "$problem" != unreadable ] || grep -a '^error\|^warning\|^fatal' "$errors" | head -n 1 | cut -c 1-300
 print_names bulk "$store/bulk" 3
+[ "$bytes" -gt "$inline_limit" ] || printf '\nflue-ci-patch=%s\n' "$(base64 <"$store/changes.patch" | tr -d '\n')"
 printf '\nflue-ci-collected=%s %s %s\n' "$digest" "$((bytes))" "$problem"

@@ -6,6 +6,7 @@ What setup left there is the repository's own code: no change is put there with 
 """
 
 import asyncio
+import base64
 import io
 import os
 import secrets
@@ -20,7 +21,7 @@ from flue_ci.core.ports import Sandbox
 from flue_ci.git.command import Git, object_sizes, read_objects
 from flue_ci.git.diffs import Entry
 from flue_ci.git.source import Source
-from flue_ci.workspace.upload import WORK_TREE_MISSING, Workspace, last_line, run_script, upload_files
+from flue_ci.workspace.upload import ARGUMENT_BYTES, WORK_TREE_MISSING, Workspace, last_line, run_script, upload_files
 from flue_ci.workspace.verify import changed_entries
 
 PLACE_SECONDS = 300.0
@@ -48,8 +49,12 @@ async def place_changes(source: Source, changes: ChangeSet, workspace: Workspace
         paths.write_bytes(b"".join(b"./" + os.fsencode(entry.path) + b"\0" for entry in entries))
         present = [entry for entry in entries if entry.status != "D"]
         await _write_archive(source.git, archive, present)
-        await upload_files(box, {f"{inbox}.tar": archive, f"{inbox}.paths": paths}, user="root")
-    values = {"root": workspace.root, "inbox": inbox, "count": str(len(present))}
+        values = {"root": workspace.root, "inbox": inbox, "count": str(len(present)), "archive": "", "paths": ""}
+        if archive.stat().st_size + paths.stat().st_size <= ARGUMENT_BYTES:
+            files = {"archive": archive, "paths": paths}
+            values |= {name: base64.b64encode(file.read_bytes()).decode() for name, file in files.items()}
+        else:
+            await upload_files(box, {f"{inbox}.tar": archive, f"{inbox}.paths": paths}, user="root")
     result = await run_script(box, values, "place_changes.sh", timeout=PLACE_SECONDS, login=False)
     if result.exit_code == WORK_TREE_MISSING:
         raise WorkspaceError(f"setup deleted or replaced the work tree {workspace.root}", hint=_HINT)

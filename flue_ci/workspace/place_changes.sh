@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # As the user, in a sandbox of which setup is all that anybody did: puts the entries of `inbox.tar` where `inbox.paths`
 # names them, and deletes what it names besides. Neither a link nor a file on the way is followed or spared.
-: "${root:?}" "${inbox:?}" "${count:?}"
+: "${root:?}" "${inbox:?}" "${count:?}" "${archive?}" "${paths?}"
 set -u
 umask 022
 trap 'rm -f -- "$inbox.tar" "$inbox.paths" 2>/dev/null' EXIT # where root is somebody else, they stay
@@ -10,6 +10,10 @@ fail() {
   printf '%s\n' "${1%%$'\n'*}"
   exit 1
 }
+if [ -n "$paths" ]; then # so few bytes that they came along, in base64
+  message=$({ printf %s "$archive" | base64 -d >"$inbox.tar" && printf %s "$paths" | base64 -d >"$inbox.paths"; } 2>&1) ||
+    fail "$message"
+fi
 # Where everything is there already nothing is written, so that what was built from it stays newer.
 [ "$(xargs -0 stat -c . -- <"$inbox.paths" 2>/dev/null | wc -l)" != "$count" ] ||
   tar -df "$inbox.tar" 2>&1 | grep -qv ': \(Mod time\|Uid\|Gid\) differs$' || exit 0

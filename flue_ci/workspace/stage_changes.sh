@@ -4,6 +4,7 @@
 # repository that somebody made inside, with the configuration of that one. Such a repository is left out and named.
 # What cannot be taken does not end the work: it stays as it is in the base, and is named at the end.
 : "${root:?}" "${store:?}" "${file_limit:?}" "${count_limit:?}" "${base_count:?}" "${bytecode:?}" "${submodules?}"
+: "${has_objects:?}" "${inline_limit:?}"
 set -u
 umask 077
 [ -f "$store/base.index" ] || exit 94
@@ -252,3 +253,5 @@ print_names crowd "$store/crowd" 3
 printf '\nflue-ci-besides=%s\n' "$besides"
 printf '\nflue-ci-staged=%s\n' "$digest"
 [ "$digest" != none ] || exit 0
+[ "$has_objects" = yes ] || [ "$(wc -c <"$store/needed")" -gt "$inline_limit" ] ||
+  printf '\nflue-ci-needed=%s\n' "$(base64 <"$store/needed" | tr -d '\n')"

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # As the user: lays out the work tree from the base, then makes the index what it was on the host, so that `git status`
 # prints the same. `root` is empty, or a submodule's directory.
-: "${home?}" "${name:?}" "${upload:?}" "${packs?}" "${base:?}" "${tree:?}" "${staged:?}" "${root?}" "${age_files:?}"
+: "${home?}" "${name:?}" "${archive?}" "${packs?}" "${contents?}" "${base:?}" "${tree:?}" "${staged:?}" "${root?}"
+: "${age_files:?}" "${content?}"
 set -eu
 umask 022
 command -v git >/dev/null 2>&1 || exit 90
@@ -17,10 +18,14 @@ fi
 mkdir -p "$root/.git"
 cd -P "$root"
 root=$PWD
-tar -xof "$home/$upload.tar" -C .git
-rm -f "$home/$upload.tar"
-for pack in $packs; do
-  mv "$home/$upload.$pack" ".git/objects/pack/$pack"
+if [ -n "$content" ]; then # of an archive so small that it came along, in base64
+  printf %s "$content" | base64 -d | tar -xof - -C .git
+else
+  tar -xof "$archive" -C .git
+  rm -f "$archive"
+fi
+printf %s "$packs" | while read -r pack place; do
+  mv "$place" ".git/objects/pack/$pack"
   chmod 444 ".git/objects/pack/$pack"
 done
 workers=$((2 * $(nproc 2>/dev/null || echo 2))) # half of them wait for the disk
@@ -31,9 +36,9 @@ trust_contents() {
     while IFS= read -r -d '' _ && IFS= read -r -d '' path; do printf '%s\0' "$path"; done <.git/flue-ci/contents |
     git update-index --assume-unchanged -z --stdin
 }
-if [ -f "$home/$upload.lfs" ]; then
-  tar -xof "$home/$upload.lfs"
-  rm -f "$home/$upload.lfs"
+if [ -n "$contents" ]; then
+  tar -xof "$contents"
+  rm -f "$contents"
 fi
 trust_contents
 # So that an edit in this very second is seen by make and by what keeps bytecode, which compare times in whole seconds.

@@ -7,13 +7,14 @@ import os
 import re
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import WorkspaceError
-from flue_ci.core.ports import ExecResult, Sandbox, User
+from flue_ci.core.ports import ExecResult, Sandbox, TakesFiles, User
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import one_line, plain
 from flue_ci.git.command import split_nul
@@ -22,6 +23,7 @@ from flue_ci.git.snapshot import NEUTRAL_ATTRIBUTES
 from flue_ci.git.source import LfsFile, Source, repository_config
 
 UPLOAD_SECONDS = 600.0
+ARGUMENT_BYTES = 45_000  # of a file that goes along with its command, in base64
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
 WORK_TREE_MISSING = 93  # exit code of scripts that work on a work tree of others
 _SIMPLE_PROGRAMS = 92  # exit code of create_store.sh
@@ -58,14 +60,19 @@ async def _upload(source: Source, box: Sandbox, root: str, store: str) -> Worksp
     packs = [path for path in files if path.suffix == ".pack" and path.stat().st_size >= _BIG_PACK]
     archive = source.git_dir.parent / "upload.tar"
     await asyncio.to_thread(_write_archive, archive, source, [path for path in files if path not in packs])
-    parts = {f"{home}/{upload_name}.tar": archive}
-    parts |= {f"{home}/{upload_name}.{pack.name}": pack for pack in packs}
+    values = {"home": home, "name": source.name, "archive": "", "content": ""}
+    parts = {pack.name: pack for pack in packs}
+    if archive.stat().st_size <= ARGUMENT_BYTES:
+        values["content"] = base64.b64encode(archive.read_bytes()).decode()
+    else:
+        parts["tar"] = archive
     if source.lfs_files:
-        contents = parts[f"{home}/{upload_name}.lfs"] = source.git_dir.parent / "lfs.tar"
+        contents = parts["lfs"] = source.git_dir.parent / "lfs.tar"
         await asyncio.to_thread(_write_contents, contents, source.lfs_files)
-    await upload_files(box, parts)
+    places = await _bring_files(box, f"{home}/{upload_name}", parts)
     archive.unlink()
-    values = {"home": home, "name": source.name, "upload": upload_name, "packs": " ".join(pack.name for pack in packs)}
+    values |= {"archive": places.get("tar", ""), "contents": places.get("lfs", "")}
+    values |= {"packs": "".join(f"{pack.name} {places[pack.name]}\n" for pack in packs)}
     values |= {"base": source.base, "tree": source.tree, "staged": source.index_tree, "root": root}
     values |= {"age_files": load_script(__package__, "age_files.pl")}
     root = _printed_value(await run_script(box, values, "unpack.sh", timeout=UPLOAD_SECONDS), "root")
@@ -83,11 +90,29 @@ async def _upload(source: Source, box: Sandbox, root: str, store: str) -> Worksp
     return replace(workspace, submodules=dict(zip(source.submodules, await together(*children), strict=True)))
 
 
+async def _bring_files(box: Sandbox, prefix: str, files: Mapping[str, Path]) -> dict[str, str]:
+    """Brings files of this host into the sandbox for its ordinary user. Returns their paths there, by the same names:
+    `prefix` and the name, or where the sandbox likes to have them. Raises `WorkspaceError`."""
+    if not isinstance(box, TakesFiles):
+        places = {name: f"{prefix}.{name}" for name in files}
+        await upload_files(box, {places[name]: file for name, file in files.items()})
+        return places
+    with _file_trouble():
+        paths = await together(*(box.drop(file) for file in files.values()))
+    return dict(zip(files, paths, strict=True))
+
+
 async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
     """Writes files of this host into the sandbox, by the paths there, at the same time. Raises `WorkspaceError` when
     one cannot be written."""
-    try:
+    with _file_trouble():
         await together(*(box.write(path, file, user=user) for path, file in files.items()))
+
+
+@contextmanager
+def _file_trouble() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise WorkspaceError(
             f"the sandbox did not take a file: {one_line(str(error))}",
@@ -96,15 +121,22 @@ async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = 
 
 
 async def run_script(
-    box: Sandbox, values: Mapping[str, str], *names: str, timeout: float, user: User = "user", login: bool = True
+    box: Sandbox,
+    values: Mapping[str, str],
+    *names: str,
+    timeout: float,
+    user: User = "user",
+    login: bool = True,
+    limit: int = 65_536,
 ) -> ExecResult:
     """Runs scripts of this package one after the other in one shell, with `values` for variables and no git variables
-    of others; those of root's with `root_git.sh`. `login=False` for all that comes after setup."""
+    of others; those of root's with `root_git.sh`. `login=False` for all that comes after setup; `limit` bounds the
+    output in bytes."""
     first = ["clean_environment.sh"]
     if user == "root":
         first.append("root_git.sh")
     body = "".join(load_script(__package__, name) for name in (*first, *names))
-    return await box.exec(shell_script(values, body), timeout=timeout, user=user, login=login)
+    return await box.exec(shell_script(values, body), timeout=timeout, user=user, login=login, limit=limit)
 
 
 def last_line(result: ExecResult) -> str:

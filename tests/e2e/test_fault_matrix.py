@@ -183,7 +183,7 @@ STAGES = {
     ),
     "fetch": Stage(set_up=github("POST git-upload-pack"), kinds=("lost", "slow", "SIGTERM"), reported="start"),
     "create": Stage(set_up=e2b("create"), kinds=("overloaded", "slow", "SIGTERM"), reported="prepare"),
-    "upload": Stage(set_up=e2b("write"), kinds=("missing", "passing", "SIGTERM"), reported="upload"),
+    "upload": Stage(set_up=e2b("start", "flue-ci-root="), kinds=("missing", "passing", "SIGTERM"), reported="upload"),
     "setup": Stage(set_up=e2b("start", SETUP), kinds=("garbage", "slow", "SIGTERM"), reported="setup"),
     "model": Stage(set_up=model, kinds=("garbage", "passing", "SIGTERM"), reported="agent"),
     "tool": Stage(set_up=e2b("start", TOOL), kinds=("lost", "passing", "SIGTERM"), reported="agent"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,9 +90,15 @@ def test_a_sandbox_that_comes_late_does_the_whole_task(make_flow: MakeFlow, faul
 # Lost
 
 
-def test_a_sandbox_that_goes_during_the_upload_ends_the_run(make_flow: MakeFlow) -> None:
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_sandbox_that_goes_during_the_upload_ends_the_run(make_flow: MakeFlow, size: str) -> None:
     flow = make_flow(e2b=True)
-    flow.e2b.faults.add("write", kill=True)
+    if size == "small":  # the repository goes along with the command that unpacks it
+        flow.e2b.faults.add("start", kill=True, text=b"flue-ci-root=")
+    else:
+        (flow.repo / "noise").write_bytes(random.Random(0).randbytes(100_000))
+        flow.commit()
+        flow.e2b.faults.add("write", kill=True)
     ended = flow.run()
     assert_ended(ended, "failed", 1, reason="is lost", stage="upload", hint="start the run again")
     assert flow.model.requests == []

@@ -51,9 +51,9 @@ MOMENTS = {
     ),
     "upload": Moment(
         stage="upload",
-        reached=lambda flow: bool(flow.e2b.recorded("write")),
+        reached=lambda flow: flow.has_reached("stage_started", stage="upload"),
         where=("e2b",),
-        e2b_fault=("write", {"delay": 20.0}),
+        e2b_fault=("start", {"delay": 20.0, "text": b"flue-ci-root="}),
     ),
     "setup": Moment(
         stage="setup",

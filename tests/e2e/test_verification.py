@@ -321,7 +321,7 @@ def test_a_clean_sandbox_that_is_not_needed_is_ended_and_its_time_is_shown(make_
 
     def finish_late(_: object) -> Turn:
         deadline = time.monotonic() + HANG_GUARD
-        while len(flow.e2b.recorded("write")) < 2 and time.monotonic() < deadline:  # the second one is there
+        while len(flow.e2b.recorded("create")) < 2 and time.monotonic() < deadline:  # the second one is there
             time.sleep(0.05)
         return say("Done.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from flue_ci.workspace.upload import upload
 from tests.sandboxes.test_e2b_faults import REQUEST, provider_of
 from tests.support.e2b_machine import MachineOptions
 from tests.support.e2b_server import E2BServer
-from tests.support.repos import Altered, new_repo, open_box, shell
+from tests.support.repos import Altered, Repo, new_repo, open_box, shell
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the test server makes such machines as root only")
 SCREEN = bytes(range(256)) * 12_000  # 3 MB
@@ -30,6 +31,17 @@ async def source(tmp_path: Path) -> Source:
     repo = new_repo(tmp_path / "repo", {"a": ("file", b"a\n"), "old.bin": ("file", SCREEN)})
     repo.put("new", b"new\n")
     repo.git("add", "-N", "new")
+    return await _open(repo, tmp_path)
+
+
+@pytest.fixture
+async def large_source(tmp_path: Path) -> Source:
+    """A source that does not fit into a command."""
+    repo = new_repo(tmp_path / "repo", {"noise": ("file", random.Random(0).randbytes(100_000))})
+    return await _open(repo, tmp_path)
+
+
+async def _open(repo: Repo, tmp_path: Path) -> Source:
     (tmp_path / "scratch").mkdir()
     return await open_checkout(repo.path, history=1, scratch=tmp_path / "scratch")
 
@@ -67,16 +79,34 @@ async def test_what_a_template_may_lack_is_not_missed(source: Source) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("chown root /home/user; chmod 755 /home/user", "did not take a file: not allowed"),
-        ("mount --bind /home/user /home/user && mount -o remount,bind,ro /home/user", "did not take a file"),
+        ("chown root /home/user; chmod 755 /home/user", "mkdir: .* Permission denied"),
+        ("mount --bind /home/user /home/user && mount -o remount,bind,ro /home/user", "Read-only file system"),
         ("mount -t tmpfs -o size=64k,mode=777 tmpfs /home/user", "No space left on device"),
         ("mount -t tmpfs -o nr_inodes=4,mode=777 tmpfs /home/user", "No space left on device"),
-        ("mount -t tmpfs -o size=4k tmpfs /tmp", "No space left on device"),
+        ("mount -t tmpfs -o size=4k tmpfs /tmp", "did not take a file: .*No space left on device: ./tmp/upload.tar"),
         ("mount -t tmpfs -o nr_inodes=9 tmpfs /root", "No space left on device"),
     ],
     ids=["root's home", "read-only", "full", "no inodes", "full /tmp", "no inodes for root"],
 )
-async def test_a_disk_that_takes_nothing_is_named(source: Source, command: str, message: str) -> None:
+async def test_a_disk_that_takes_nothing_is_named(large_source: Source, command: str, message: str) -> None:
+    async with machine() as box:
+        assert (await box.exec(command, timeout=20, user="root")).exit_code == 0
+        with pytest.raises(WorkspaceError, match=message) as caught:
+            await upload(large_source, box)
+    assert "Is its disk full, or does its home belong to root" in caught.value.hint
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("chown root /home/user; chmod 755 /home/user", "mkdir: .* Permission denied"),
+        ("mount --bind /home/user /home/user && mount -o remount,bind,ro /home/user", "Read-only file system"),
+        ("mount -t tmpfs -o size=8k,mode=777 tmpfs /home/user", "No space left on device"),
+    ],
+    ids=["root's home", "read-only", "full"],
+)
+async def test_a_disk_that_takes_no_small_repository_is_named(source: Source, command: str, message: str) -> None:
     async with machine() as box:
         assert (await box.exec(command, timeout=20, user="root")).exit_code == 0
         with pytest.raises(WorkspaceError, match=message) as caught:

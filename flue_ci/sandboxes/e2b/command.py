@@ -32,7 +32,7 @@ _SHELL_VARIABLES = ("BASH_ENV", "ENV", "LD_PRELOAD", "LD_LIBRARY_PATH")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The ordinary user, as the machine described it before anything else ran there. `path` is the PATH of its shell.
-    `has_sudo`: it becomes root without a password."""
+    `has_sudo`: it is root, or becomes root without a password."""
 
     name: str
     home: str

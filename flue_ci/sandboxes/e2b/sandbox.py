@@ -78,6 +78,7 @@ class E2BSandbox:
             template=self._request.template,
             home=self._account.home,
             seconds_left=self._lifetime.remaining_seconds(),
+            has_root=self._account.has_sudo,
         )
 
     async def initialize(self) -> None:
@@ -229,21 +230,39 @@ class E2BSandbox:
             if isinstance(data, bytes) and len(data) <= INLINE_BYTES:
                 content = data
             else:
-                # A new name each time: nobody can wait for it, and root follows no link that was put in its place.
-                source = f"/tmp/.{unpredictable_name()}"  # noqa: S108
-                uploads.append(source)
-                await self._send(source, data, user)
+                await self._send_new(uploads, data)
             await write_file(self._run, target, content, uploads)
 
         doing = f"{path} could not be written"
         try:
             await self._repeat(attempt, doing, path=target, seconds=600 + _upload_seconds(data))
         except PermissionError:
-            if uploads:  # the part that came must not fill the disk
-                with suppress(VendorError):
-                    async with vendor_call(_KILL_SECONDS):
-                        await self._run(f"rm -f -- {' '.join(uploads)}", cwd="/", timeout=5, request_timeout=5)
+            await self._remove(uploads)
             raise
+
+    async def drop(self, data: Path) -> str:
+        """See `ports.TakesFiles`."""
+        uploads: list[str] = []
+        try:
+            doing, path = f"{data.name} could not be written", f"/tmp/{data.name}"  # noqa: S108
+            await self._repeat(lambda: self._send_new(uploads, data), doing, path=path, seconds=_upload_seconds(data))
+        except PermissionError:
+            await self._remove(uploads)
+            raise
+        await self._remove(uploads[:-1])
+        return uploads[-1]
+
+    async def _send_new(self, uploads: list[str], data: bytes | Path) -> None:
+        """With a new name each time: nobody can wait for it, and root follows no link that was put in its place."""
+        uploads.append(f"/tmp/.{unpredictable_name()}")  # noqa: S108
+        await self._send(uploads[-1], data, "user")
+
+    async def _remove(self, uploads: list[str]) -> None:
+        """The part that came must not fill the disk."""
+        if uploads:
+            with suppress(VendorError):
+                async with vendor_call(_KILL_SECONDS):
+                    await self._run(f"rm -f -- {' '.join(uploads)}", cwd="/", timeout=5, request_timeout=5)
 
     async def _upload(self, path: str, data: bytes | Path, user: User) -> None:
         """By E2B's file API, which acts as root whatever user is named, and gives the file to that user."""
