@@ -27,7 +27,7 @@ __all__ = [
 
 _MAX_PASSES = 8
 _INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
-_MARKUP = re.compile(r"&(?=#?\w+;)|[\\`*_\[\]<>|#~]|^[ \t]*(?:[-+=](?!\d)|\d{1,9}(?=[.)]))", re.MULTILINE)
+_MARKUP = re.compile(r"&(?=#?\w+;)|[\\`*_\[\]<>|#~]|^[ \t]*(?:[-+=](?!\d)|:(?=-)|\d{1,9}(?=[.)]))", re.MULTILINE)
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 

@@ -29,6 +29,8 @@ _BOX = re.compile(r"\[[ xX]\][ \t]+\[(?=[^\n]*\]:)")
 _BROKEN_CODE = re.compile(r"\n[ \t>]*```")
 _LONG_TICKS = "`" * 40
 _BELOW_HEAD = re.compile(r"\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
+_FOOTNOTE = re.compile(r"\[(?=\^)")
+_LINE_BELOW = re.compile(r"\n?[ \t>]*[^\s>]")
 _HIDDEN_LINE = re.compile(r"\[(?=[^\n]*\]:)")
 _FRAMES = frozenset(("document", "quote", "item", "footnote"))  # `<details>` ends in that in which it begins
 _LINES = frozenset(("paragraph", "heading", "cell"))  # blocks with inline text
@@ -63,12 +65,24 @@ def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> tupl
     page.visit(root)
     edits = sorted(page.edits, key=_place)
     if by_block:
-        edits = [_as_code(text, block) for block in root.children if page.touches(block)]
+        edits = [_as_code(text, block) for block in _blocks_at(root, [edit.start for edit in edits])]
+    elif page.unclear_places:
+        blocks = _blocks_at(root, page.unclear_places)
+        starts = [block.start for block in blocks]
+        ends = [-1, *(block.end for block in blocks)]  # of the last block that begins before a place
+        edits = [edit for edit in edits if edit.start > ends[bisect_right(starts, edit.start)]]
+        edits = sorted([*edits, *(_as_code(text, block) for block in blocks)], key=_place)
     elif root.children and (fence := _open_fence(text, root.children[-1])):
         edits.append(Edit(len(text), len(text), f"\n{fence}"))
     if edits and not page.counts:
         page.counts["open blocks"] += 1
     return apply_edits(text, edits), page.counts
+
+
+def _blocks_at(root: Node, places: list[int]) -> list[Node]:
+    """The blocks at the margin that hold one of the places."""
+    places = sorted(places)
+    return [block for block in root.children if bisect_left(places, block.start) < bisect_right(places, block.end)]
 
 
 def _place(edit: Edit) -> Span:
@@ -99,12 +113,19 @@ class _Pass:
         self.policy = policy
         self.edits: list[Edit] = []
         self.counts: Counter[str] = Counter()
+        self.unclear_places: list[int] = []  # whose blocks are shown as code
         self._html_starts: dict[int, Node] = {}  # the blocks of HTML
+        self._addresses: list[tuple[int, int, int]] = []  # bare ones, and where what stands close behind them ends
+        self._last_html: set[int] = set()  # the starts of those that are the last in a list, a quote or a footnote
         self._position = self._depth = 0  # characters of the line that were looked at, and brackets open behind them
         self._below: set[int] = set()  # the starts of blocks right below one that could go on with their lines
 
     def visit(self, root: Node) -> None:
         self._visit_block(root, _OpenTags())
+        replaced = {edit.start for edit in self.edits}
+        for start, end, tail in self._addresses:
+            if tail in replaced and start not in replaced:  # it would go on over what is put there
+                self._replace(start, end, self._closed(self.text[start:end]), "links")
         edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values(), key=_place)
         starts = [edit.start for edit in edits]
         self.edits = edits.copy()
@@ -114,9 +135,6 @@ class _Pass:
                 own = edits[bisect_left(starts, block.start) : bisect_right(starts, block.end)]
                 for start in {*misleading_brackets(self.text, block, own)} - places:
                     self._replace(start, start + 1, "&#91;", "hidden text")
-
-    def touches(self, block: Node) -> bool:
-        return any(block.start <= edit.start <= block.end for edit in self.edits)
 
     def _replace(self, start: int, end: int, text: str, kind: str) -> None:
         self.edits.append(Edit(start, end, text))
@@ -148,6 +166,8 @@ class _Pass:
             self._escape_open(frame)
 
     def _visit_children(self, block: Node, tags: _OpenTags) -> None:
+        if block.kind in _FRAMES and block.children and block.children[-1].kind == "html_block":
+            self._last_html.add(block.children[-1].start)
         last: Node | None = None
         definitions: list[Node] = []  # above, down to the last blank line
         for child in block.children:
@@ -196,12 +216,17 @@ class _Pass:
         self._replace_active(characters, code_element)
 
     def _show_lines(self, block: Node) -> None:
-        """What was a block of HTML becomes Markdown, in which a line may be a definition that nobody sees."""
+        """What was a block of HTML becomes Markdown, in which a line may be a definition that nobody sees, a bracket a
+        footnote, and the line below it one more of it."""
         if block.start in self._below:
             self._begin_anew(block)
         for start, _ in block.lines[1:]:
             if _HIDDEN_LINE.match(self.text, start) or self.text.startswith(("```", "~~~"), start):
                 self._replace(start, start + 1, f"&#{ord(self.text[start])};", "hidden text")
+        for match in _FOOTNOTE.finditer(self.text, block.start, block.end):
+            self._replace(match.start(), match.start() + 1, "&#91;", "hidden text")
+        if block.start in self._last_html and _LINE_BELOW.match(self.text, block.end):
+            self._replace(block.end, block.end, "\n", "hidden text")
 
     def _is_shown(self, tag: re.Match[str]) -> bool:
         name = tag[2].lower()
@@ -288,7 +313,7 @@ class _Pass:
             is_tag = sign == "<" and _TAG_START.match(self.text, start) is not None
             if is_tag:
                 self._replace(start, position, "&lt;", "tags")
-            if is_tag or (tags.is_code and sign != "`"):
+            if is_tag or (tags.is_code and sign not in "`[]"):
                 characters.append((_BORDER, start, position))
             else:
                 characters.append((sign, start, position))
@@ -306,10 +331,26 @@ class _Pass:
             return
         is_certain = source.startswith("<")
         if not is_certain:
-            tail = _TAIL.match(self.text, node.end)
-            is_certain = tail is not None and "`" not in tail[0] and not self._is_in_bracket(characters)
+            tail, is_in_bracket = _TAIL.match(self.text, node.end), self._is_in_bracket(characters)
+            assert tail
+            is_certain = "`" not in tail[0] and not is_in_bracket
+            if "`" in tail[0] and "[" in tail[0]:  # to GitHub what we read as links is of the address
+                self.unclear_places.append(node.start)
+            stops = [stop for stop in ("&lt;", "[" * is_in_bracket) if stop and stop in source]
+            if stops:  # it would go on over what was a tag, or over a footnote, whose words would be lost
+                target = source[: min(map(source.index, stops))].rstrip("?!.,:*_~'\"")
+                self._replace(node.start, node.start + len(target), self._closed(target), "links")
+                return
+            self._addresses.append((node.start, node.end, tail.end()))
         if not is_certain or not self.policy.allows(node.target):
             self._replace(node.start, node.end, inline_code(node.target, 2_000), "links")
+
+    def _closed(self, address: str) -> str:
+        """A bare address with ends of its own: a link, or code where that would lead elsewhere."""
+        # In angle brackets an entity is read, in a bare address it is not.
+        if address[0] in "Ww" or html.unescape(address) != address or not self.policy.allows(address):
+            return inline_code(address, 2_000)
+        return f"<{address}>"
 
     def _is_in_bracket(self, characters: list[tuple[str, int, int]]) -> bool:
         """Whether a bracket is open at the end, behind which GitHub makes no links of bare addresses."""
@@ -331,12 +372,12 @@ class _Pass:
         self._visit_inline(node, inner, characters)
         self._escape_open(inner)
         start, end = node.parts["label"]
+        label = self.text[start:end]
         if allows(node.target) and (_is_inert(node) or not node.label):
             if not _is_inert(node):
                 self._replace(node.parts["target"][1], node.parts["title"][1], "", kind)
             return
         target = inline_code(node.target, 2_000)
-        label = self.text[start:end]
         if not label.strip() or label.strip() == node.target:
             self._replace(node.start, node.end, target, kind)
         else:
@@ -370,8 +411,10 @@ def _is_merged(node: Node, parent: Node) -> bool:
 
 
 def _may_go_on(block: Node, following: Node) -> bool:
-    """Whether GitHub's parser may take the following block for more lines of this one: it reads definitions as part of
-    a paragraph, and lets code that is open in one go on over the head of a table."""
+    """Whether GitHub's parser may take the following block for more lines of this one, or of the last one within it: it
+    reads definitions as part of a paragraph, and lets code that is open in one go on over the head of a table."""
+    while block.kind not in _LINES and block.children:
+        block = block.children[-1]
     if block.kind == "definition":
         return following.kind == "indented"
     if block.kind != "paragraph" or following.kind != "table":

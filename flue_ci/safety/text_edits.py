@@ -57,15 +57,21 @@ def misleading_brackets(text: str, block: Node, edits: Sequence[Edit]) -> Iterat
     """Where brackets are, in a block with inline text, that mean something else to GitHub once the text around them is
     replaced: a line becomes a definition or a footnote, which people do not see, or the code in what might be a
     footnote becomes words again. `edits` are those in the block, in order."""
-    own = [Edit(edit.start - block.start, edit.end - block.start, edit.text) for edit in edits]
-    if own:
-        if text.startswith("[", block.start) and _DEFINITION.match(apply_edits(text[block.start : block.end], own)):
-            yield block.start
-        for start, end in block.lines[1:]:
-            if text.startswith("[^", start) and text.find("]:", start, end) >= 0:
-                yield start
+    places: set[int] = set()
     if text.find("[^", block.start, block.end) >= 0:
-        yield from _footnotes(text, block, edits)
+        places |= {*_footnotes(text, block, edits)}
+        places |= {start for start, end in block.lines[1:] if edits and _looks_like_a_footnote(text, start, end)}
+    if not (edits or places):
+        return
+    changes = sorted([*edits, *(Edit(place, place + 1, "&#91;") for place in places)], key=lambda edit: edit.start)
+    own = [Edit(edit.start - block.start, edit.end - block.start, edit.text) for edit in changes]
+    if text.startswith("[", block.start) and _DEFINITION.match(apply_edits(text[block.start : block.end], own)):
+        places.add(block.start)
+    yield from places
+
+
+def _looks_like_a_footnote(text: str, start: int, end: int) -> bool:
+    return text.startswith("[^", start) and text.find("]:", start, end) >= 0
 
 
 def _footnotes(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:

@@ -138,6 +138,7 @@ def test_honest_text_stays_byte_for_byte(name: str) -> None:
 
 # What was found to act, and its neighbours.
 HOSTILE = [
+    *("> [r]: https://ok.example.org/\n    @victim", "- > [r]: https://ok.example.org/\n    @victim"),
     *("**@**v**ictim**", "***@**v**ictim***", "**a__@__b**"),  # strong in strong has no tags on GitHub
     *("https://😀.example/a", "<b>www.☃.example</b>", "a[^1]\n\n[^1]: http://☃.example"),
     *("a[^9]\n\n[^9]:   - a\n\n        @v", "a[^9]\n\n[^9]:           @v"),
@@ -452,6 +453,18 @@ def test_hosts_alone_can_be_given() -> None:
         "[a [^ *b* #1] c]:x",
         "| a |\n|--|\n| [^@v] |",
         "# [^<b>]",
+        "[[^n]: foot\n<b>[r]: x",
+        "> [[^n]: foot <b>[r] @v",
+        "[^n]: foot\n[https://evil.example/[^n]",
+        "[see https://ok.example.org/a[^n]\n\n[^n]: important",
+        "](https://evil.example)`[](https://ok.example.org/)",
+        "](https://evil.example)`[*](https://ok.example.org/)",
+        "[^n]: foot\n    <details>[^n]: foot\na@b.c[^n]",
+        "[^n]: foot\n- https://ok.example.org/a<http://evil.example>[^n]",
+        "[<code>]](https://evil.example)[^n]: foot\n[^n]: foot\n",
+        "https://evil.example/\\`![https://evil.example/[^](https://ok.example.org/)",
+        "https://github.com/o/r/settings&#35;1<b>",
+        "https://ok.example.org/a<b>[^n]\n\n[^n]: important",
     ],
 )
 def test_brackets_mean_the_same_once_the_text_in_them_is_replaced(text: str) -> None:
@@ -461,6 +474,21 @@ def test_brackets_mean_the_same_once_the_text_in_them_is_replaced(text: str) -> 
     words = bare_words(entities.unescape(page(text, with_html=False).words))
     assert is_contained(words, bare_words(entities.unescape(rendered.words)))
     assert untrusted_markdown(result, LINKS) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("see <li>https://ok.example.org/a.</li>", "see &lt;li><https://ok.example.org/a>.&lt;/li>"),
+        ("<p>https://ok.example.org/a</p>", "&lt;p><https://ok.example.org/a>&lt;/p>"),
+        ("https://ok.example.org/a<b>_y_", "<https://ok.example.org/a>&lt;b>_y_"),
+        ("https://evil.example/a<p>_y_", "`https://evil.example/a`&lt;p>_y_"),
+        ("www.a.example.com<p>_y_", "`www.a.example.com`&lt;p>_y_"),
+        ("https://ok.example.org/a<b>c</b>, https://ok.example.org/a<br>", None),
+    ],
+)
+def test_an_address_ends_where_a_tag_begins(text: str, result: str | None) -> None:
+    assert untrusted_markdown(text, LINKS) == (result or text)
 
 
 @pytest.mark.parametrize("text", ["use [^a-z] here", "[^a-z] and `code`", "`[^@v]`", "[a]: b and [^c]"])
