@@ -7,7 +7,7 @@ import html
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from flue_ci.safety.active_text import active_spans, code_block, code_element, inline_code
@@ -121,6 +121,10 @@ class _Pass:
         self._below: set[int] = set()  # the starts of blocks right below one that could go on with their lines
 
     def visit(self, root: Node) -> None:
+        for definition in _no_definitions(self.text, root):
+            self._replace(definition.start, definition.start + 1, "&#91;", "hidden text")
+        if self.edits:
+            return  # what uses them is no link any more
         self._visit_block(root, _OpenTags())
         replaced = {edit.start for edit in self.edits}
         for start, end, tail in self._addresses:
@@ -156,9 +160,7 @@ class _Pass:
         elif block.kind == "footnote" and _acts(block.label):
             self._replace(block.start, block.start + 1, "&#91;", "hidden text")
         elif block.kind == "definition":
-            if _BELOW_HEAD.match(self.text, block.end):  # to GitHub it is the head of a table
-                self._replace(block.start, block.start + 1, "&#91;", "hidden text")
-            elif not (self.policy.allows(block.target) and _is_inert(block)):
+            if not (self.policy.allows(block.target) and _is_inert(block)):
                 self._replace(block.start, block.end, "", "links")  # where it is used, the address is shown
         else:
             self._visit_children(block, frame)
@@ -169,17 +171,11 @@ class _Pass:
         if block.kind in _FRAMES and block.children and block.children[-1].kind == "html_block":
             self._last_html.add(block.children[-1].start)
         last: Node | None = None
-        definitions: list[Node] = []  # above, down to the last blank line
         for child in block.children:
             if last and self.text.count("\n", last.end, child.start) > 1:
-                last, definitions = None, []
+                last = None
             if last and _may_go_on(last, child):
                 self._begin_anew(child)
-            if child.kind == "table":  # above one, GitHub's parser knows no definitions
-                for each in definitions:
-                    self._replace(each.start, each.start + 1, "&#91;", "hidden text")
-            elif child.kind == "definition":
-                definitions.append(child)
             if last and last.kind in _GO_ON:
                 self._below.add(child.start)
             self._visit_block(child, tags)
@@ -398,6 +394,24 @@ class _Pass:
             self._replace(start, end, as_code(content), kind)
             code.update(range(first, last))
         return code
+
+
+def _no_definitions(text: str, root: Node) -> Iterator[Node]:
+    """Definitions that are none to GitHub's parser: in the head of a table, and above one down from a blank line."""
+    for parent in root.walk():
+        above: list[Node] = []
+        end = parent.start
+        for child in parent.children:
+            if text.count("\n", end, child.start) > 1:
+                above = []
+            if child.kind == "table":
+                yield from above
+                above = []
+            elif child.kind == "definition" and _BELOW_HEAD.match(text, child.end):
+                yield child
+            elif child.kind == "definition":
+                above.append(child)
+            end = child.end
 
 
 def _is_inert(link: Node) -> bool:
