@@ -29,6 +29,7 @@ _BOX = re.compile(r"\[[ xX]\][ \t]+\[(?=[^\n]*\]:)")
 _BROKEN_CODE = re.compile(r"\n[ \t>]*```")
 _LONG_TICKS = "`" * 40
 _BELOW_HEAD = re.compile(r"\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
+_IN_ADDRESS = re.compile(r"[@＠﹫#＃]|[Gg][Hh]-\d")  # acts where GitHub makes no link of the address
 _FOOTNOTE = re.compile(r"\[(?=\^)")
 _LINE_BELOW = re.compile(r"\n?[ \t>]*[^\s>]")
 _HIDDEN_LINE = re.compile(r"\[(?=[^\n]*\]:)")
@@ -388,7 +389,7 @@ class _Pass:
         text = "".join(sign for sign, _, _ in characters)
         for first, last, kind in active_spans(text):
             content = text[first:last]
-            if kind == "links" and self.policy.allows(content):
+            if kind == "links" and self.policy.allows(content) and not _IN_ADDRESS.search(content):
                 continue
             start, end = characters[first][1], characters[last - 1][2]
             self._replace(start, end, as_code(content), kind)
@@ -397,20 +398,23 @@ class _Pass:
 
 
 def _no_definitions(text: str, root: Node) -> Iterator[Node]:
-    """Definitions that are none to GitHub's parser: in the head of a table, and above one down from a blank line."""
+    """Definitions that are none to GitHub's parser: in the head of a table and above one down from a blank line, above
+    a rule and below that one."""
     for parent in root.walk():
         above: list[Node] = []
-        end = parent.start
+        end, is_below_rule = parent.start, False
         for child in parent.children:
             if text.count("\n", end, child.start) > 1:
-                above = []
-            if child.kind == "table":
+                above, is_below_rule = [], False
+            if child.kind == "definition":
+                if is_below_rule or _BELOW_HEAD.match(text, child.end):
+                    yield child
+                else:
+                    above.append(child)
+            elif child.kind == "table":
                 yield from above
                 above = []
-            elif child.kind == "definition" and _BELOW_HEAD.match(text, child.end):
-                yield child
-            elif child.kind == "definition":
-                above.append(child)
+            is_below_rule = is_below_rule or (child.kind == "rule" and end != parent.start)
             end = child.end
 
 

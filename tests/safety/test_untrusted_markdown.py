@@ -139,6 +139,11 @@ def test_honest_text_stays_byte_for_byte(name: str) -> None:
 # What was found to act, and its neighbours.
 HOSTILE = [
     *("> [r]: https://ok.example.org/\n    @victim", "- > [r]: https://ok.example.org/\n    @victim"),
+    *(
+        "<details></details>https://ok.example.org/a&#35;1",
+        "https&#58;//ok.example.org/a#1",
+        "<b>\nhttps://ok.example.org/a#1",
+    ),
     *("**@**v**ictim**", "***@**v**ictim***", "**a__@__b**"),  # strong in strong has no tags on GitHub
     *("https://😀.example/a", "<b>www.☃.example</b>", "a[^1]\n\n[^1]: http://☃.example"),
     *("a[^9]\n\n[^9]:   - a\n\n        @v", "a[^9]\n\n[^9]:           @v"),
@@ -462,6 +467,7 @@ def test_hosts_alone_can_be_given() -> None:
         "[^n]: foot\n    <details>[^n]: foot\na@b.c[^n]",
         "[^n]: foot\n- https://ok.example.org/a<http://evil.example>[^n]",
         "[<code>]](https://evil.example)[^n]: foot\n[^n]: foot\n",
+        '[r]: https://evil.example "t"\n---\n[r]: https://evil.example "t"\n',
         '[r]: https://evil.example "t"\na|b\n-|-\n[r][r]: https://evil.example "t"\n',
         "https://evil.example/\\`![https://evil.example/[^](https://ok.example.org/)",
         "https://github.com/o/r/settings&#35;1<b>",
