@@ -178,16 +178,16 @@ def run_git(*args: str, cwd: Path, config: tuple[str, ...] = ()) -> GitResult:
     return GitResult(code=result.returncode, out=result.stdout, err=result.stderr.decode("utf-8", "replace"))
 
 
-def git_version() -> str:
-    """The line of `git version`. Raises `WorkspaceError` when git is not installed or older than `OLDEST`."""
-    return check_version(run_git("version", cwd=Path("/")))
+def git_version(oldest: tuple[int, int] = OLDEST, hint: str = INSTALL_HINT) -> str:
+    """The line of `git version`. Raises `WorkspaceError` when git is not installed or older than `oldest`."""
+    return check_version(run_git("version", cwd=Path("/")), oldest, hint)
 
 
-def check_version(result: GitResult) -> str:
-    """The line of `git version`. Raises `WorkspaceError` for a git older than `OLDEST`."""
+def check_version(result: GitResult, oldest: tuple[int, int] = OLDEST, hint: str = INSTALL_HINT) -> str:
+    """The line of `git version`. Raises `WorkspaceError` for a git older than `oldest`."""
     match = re.search(r"(?<!\d)(\d+)\.(\d+)", result.line)
-    if not match or (int(match[1]), int(match[2])) < OLDEST:
-        raise WorkspaceError(f"{result.line or 'git'} is too old", hint=INSTALL_HINT)
+    if not match or (int(match[1]), int(match[2])) < oldest:
+        raise WorkspaceError(f"{result.line or 'git'} is too old", hint=hint)
     return result.line
 
 

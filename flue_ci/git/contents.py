@@ -12,6 +12,7 @@ from pathlib import Path
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import FlueError, ForgeError, WorkspaceError
 from flue_ci.core.text import one_line
+from flue_ci.git.command import git_version
 from flue_ci.git.completion import checkout_remote
 from flue_ci.git.fetch import Remote, open_remote
 from flue_ci.git.lfs import fetch_lfs_files
@@ -25,6 +26,8 @@ MAX_NOTES = 20  # on the submodules of one repository
 MAX_LEVELS = 5  # of submodules in submodules
 MAX_BYTES = 4_000_000_000  # of all submodules together
 MAX_LFS_BYTES = 1_000_000_000  # of all contents of Git LFS together
+_PINS_ADDRESSES = (2, 37)  # the first git that takes the address of a server from us
+_PINS_HINT = "Submodules of other servers need git 2.37 or newer on this machine."
 _AT_ONCE = 4
 
 
@@ -189,7 +192,9 @@ class _Contents:
         if parent:
             remote = replace(remote, retry=parent.retry, notify=parent.notify)
         if not is_on(server_url, address):
-            remote = replace(remote, addresses=await public_addresses(address))
+            addresses = await public_addresses(address)
+            await asyncio.to_thread(git_version, _PINS_ADDRESSES, _PINS_HINT)  # an older one looks them up once more
+            remote = replace(remote, addresses=addresses)
         return remote, link in self.trusted_links
 
     def _address(self, url: str, base: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from flue_ci.safety.active_text import active_spans, code_block, code_element, inline_code
 from flue_ci.safety.link_policy import LinkPolicy
 from flue_ci.safety.markdown_reader import Node, Span, read_markdown
-from flue_ci.safety.text_edits import Edit, apply_edits, misleading_brackets
+from flue_ci.safety.text_edits import Edit, apply_edits, becomes_definition, misleading_brackets
 
 # Elements that stay, without attributes (but for `<details open>`), when they are closed where they were opened.
 _TAG_NAMES = "b br code del details em hr i ins kbd mark q s samp small strong sub summary sup var wbr"
@@ -37,6 +37,8 @@ _FRAMES = frozenset(("document", "quote", "item", "footnote"))  # `<details>` en
 _LINES = frozenset(("paragraph", "heading", "cell"))  # blocks with inline text
 _GO_ON = frozenset(("paragraph", "definition", "list", "quote", "footnote", "table"))
 _BORDER = "\0"
+_LONGEST_LABEL = 1_000  # characters
+_MOST_EDITS = 1_000  # of those that are looked at for one definition
 
 
 @dataclass(slots=True)
@@ -131,15 +133,31 @@ class _Pass:
         for start, end, tail in self._addresses:
             if tail in replaced and start not in replaced:  # it would go on over what is put there
                 self._replace(start, end, self._closed(self.text[start:end]), "links")
-        edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values(), key=_place)
-        starts = [edit.start for edit in edits]
+        self._replace_brackets([block for block in root.walk() if block.kind in _LINES])
+
+    def _replace_brackets(self, blocks: list[Node]) -> None:
+        """Those that mislead once all the rest is replaced."""
+        edits, starts = self._sorted_edits()
         self.edits = edits.copy()
-        places = set(starts)
-        for block in root.walk():
-            if block.kind in _LINES:
-                own = edits[bisect_left(starts, block.start) : bisect_right(starts, block.end)]
-                for start in {*misleading_brackets(self.text, block, own)} - places:
-                    self._replace(start, start + 1, "&#91;", "hidden text")
+        for block in blocks:
+            own = edits[bisect_left(starts, block.start) : bisect_right(starts, block.end)]
+            tags = [node.start for node in block.walk() if node.kind == "html"]
+            for start in {*misleading_brackets(self.text, block, own)}.difference(starts):
+                self._replace(start, start + 1, "&#91;", "hidden text")
+                close = self.text.find("]", start, start + _LONGEST_LABEL)
+                for tag in tags[bisect_left(tags, start) : bisect_left(tags, close)]:  # GitHub shows it as text
+                    self._replace(tag, tag + 1, "&lt;", "tags")
+        edits, starts = self._sorted_edits()
+        for block in blocks:
+            first = bisect_left(starts, block.start)
+            own = edits[first : first + _MOST_EDITS]
+            if self.text.startswith("[", block.start) and becomes_definition(self.text, block.start, own):
+                self._replace(block.start, block.start + 1, "&#91;", "hidden text")
+
+    def _sorted_edits(self) -> tuple[list[Edit], list[int]]:
+        """In order, one for each range, and their starts."""
+        edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values(), key=_place)
+        return edits, [edit.start for edit in edits]
 
     def _replace(self, start: int, end: int, text: str, kind: str) -> None:
         self.edits.append(Edit(start, end, text))
@@ -407,7 +425,8 @@ def _no_definitions(text: str, root: Node) -> Iterator[Node]:
             if text.count("\n", end, child.start) > 1:
                 above, is_below_rule = [], False
             if child.kind == "definition":
-                if is_below_rule or _BELOW_HEAD.match(text, child.end):
+                has_row = _BELOW_HEAD.search(text, child.start, child.end) or _BELOW_HEAD.match(text, child.end)
+                if is_below_rule or has_row:
                     yield child
                 else:
                     above.append(child)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flue_ci.safety.markdown_reader import Node
 
 _DEFINITION = re.compile(r"\[(?:[^\[\]\\]|\\.){1,1000}\]:", re.DOTALL)
+_LONGEST_DEFINITION = 1_100  # characters up to its address
 _WORDS = ("text", "escape", "entity", "break")
 
 
@@ -55,19 +56,21 @@ def _is_escaped(piece: str) -> bool:
 
 def misleading_brackets(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:
     """Where brackets are, in a block with inline text, that mean something else to GitHub once the text around them is
-    replaced: a line becomes a definition or a footnote, which people do not see, or the code in what might be a
-    footnote becomes words again. `edits` are those in the block, in order."""
-    places: set[int] = set()
+    replaced: a line becomes a footnote, which people do not see, or the code in what might be a footnote becomes words
+    again. `edits` are those in the block, in order."""
     if text.find("[^", block.start, block.end) >= 0:
-        places |= {*_footnotes(text, block, edits)}
-        places |= {start for start, end in block.lines[1:] if edits and _looks_like_a_footnote(text, start, end)}
-    if not (edits or places):
-        return
-    changes = sorted([*edits, *(Edit(place, place + 1, "&#91;") for place in places)], key=lambda edit: edit.start)
-    own = [Edit(edit.start - block.start, edit.end - block.start, edit.text) for edit in changes]
-    if text.startswith("[", block.start) and _DEFINITION.match(apply_edits(text[block.start : block.end], own)):
-        places.add(block.start)
-    yield from places
+        yield from _footnotes(text, block, edits)
+        yield from (start for start, end in block.lines[1:] if edits and _looks_like_a_footnote(text, start, end))
+
+
+def becomes_definition(text: str, start: int, edits: Sequence[Edit]) -> bool:
+    """Whether what begins with a bracket at `start` is a definition, which people do not see, once `edits` (in order,
+    none before it) are made; it may go on over the ends of blocks."""
+    end = start + _LONGEST_DEFINITION
+    if any(edit.start == start < edit.end for edit in edits):
+        return False  # the bracket is replaced
+    own = [Edit(each.start - start, each.end - start, each.text) for each in edits if start < each.start <= end]
+    return bool(own) and _DEFINITION.match(apply_edits(text[start:end], own)) is not None
 
 
 def _looks_like_a_footnote(text: str, start: int, end: int) -> bool:

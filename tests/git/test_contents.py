@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +24,8 @@ from flue_ci.git.submodules import is_public, public_addresses, submodule_addres
 from flue_ci.settings import GitHubSettings
 from tests.git.test_fetch import BASIC, TOKEN, GitServer
 from tests.git.test_fetch import _Handler as GitHandler
-from tests.support.repos import Repo, new_repo
-from tests.support.tunnel import Company
+from tests.support.repos import Repo, fake_git, new_repo
+from tests.support.tunnel import HOST, Company
 
 PARENT = "https://github.com/ada/tools.git"
 RETRY = RetryPolicy(attempts=2, first_wait=0.01)
@@ -236,6 +238,46 @@ async def test_a_repository_that_only_a_request_names_gets_no_token(forge: Forge
         "submodule secret is an empty directory inside",
     ]
     assert {header for path, header in forge.requests if "secret" in path} == {""}
+
+
+@pytest.mark.parametrize(("version", "is_asked"), [("2.36.9", False), ("2.37.0", True)])
+async def test_a_git_that_looks_up_the_address_itself_is_sent_to_no_other_server(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_asked: bool
+) -> None:
+    real = shutil.which("git")
+    asked = tmp_path / "asked"
+    fake_git(
+        tmp_path,
+        f"""case "$*" in
+          *curloptResolve*) touch {asked}; exit 128 ;;
+          *" version") echo git version {version} ;;
+          *) exec {real} "$@" ;;
+        esac""",
+        monkeypatch,
+    )
+    repo = new_repo(tmp_path / "repo", {"o": ("file", b"o")})
+    with_submodules(repo, {"sub": ("https://140.82.112.3/a.git", "1" * 40)})
+    source = await open_checkout(repo.path, history=1, scratch=scratch)
+    options = ContentOptions(submodules=True, hosts=("140.82.112.3",))
+    source = await add_checkout_contents(source, options, repo.path, GitHubSettings())
+    assert asked.exists() == is_asked
+    assert ("Submodules of other servers need git 2.37" in source.notes[0]) != is_asked
+
+
+async def test_a_server_is_asked_over_tls_at_the_address_that_was_checked(
+    forge: Forge, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = new_repo(forge.root / "ada/inner.git", {"i": ("file", b"i")})
+    with Company(tmp_path) as company:
+        monkeypatch.setenv("SSL_CERT_FILE", str(company.authority))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem")
+        forge.socket = context.wrap_socket(forge.socket, server_side=True)
+        url = f"https://{HOST}:{forge.server_port}/ada/inner.git"  # which no name server knows
+        remote = Remote(url=url, token=TOKEN, scratch=scratch, retry=RETRY, addresses=("127.0.0.1",))
+        commit = inner.line("rev-parse", "HEAD")
+        source = await open_remote(remote, name="inner", head=commit, ref="", base=None, base_ref="", depth=1)
+    assert (source.head, source.files) == (commit, 1)
 
 
 async def test_what_cannot_be_had_is_named(forge: Forge, scratch: Path) -> None:

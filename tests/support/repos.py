@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from flue_ci.core.ports import ExecResult, Network, Sandbox, SandboxProvider, SandboxRequest
 from flue_ci.git.source import Source, open_checkout
 from flue_ci.sandboxes.e2b.provider import E2BProvider
@@ -245,3 +247,12 @@ class Altered:
 
     async def exec(self, command: str, **options: object) -> ExecResult:
         return await self._box.exec(f"{self._prelude}\n{command}", **options)  # type: ignore[arg-type]
+
+
+def fake_git(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script in the place of git, by `PATH`."""
+    program = directory / "bin/git"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")

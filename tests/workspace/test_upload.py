@@ -23,6 +23,7 @@ from tests.support.repos import (
     Altered,
     Repo,
     common_packs,
+    fake_git,
     new_repo,
     open_box,
     shell,
@@ -576,14 +577,6 @@ class TestRefusals:
     async def test_no_git_at_all(self, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert str(await self.refused(tmp_path, scratch)) == "git is not installed"
-
-
-def fake_git(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = directory / "bin/git"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
 
 def new_repo_with(git: str, path: Path) -> Path:
