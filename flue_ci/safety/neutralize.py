@@ -23,7 +23,8 @@ _VOID_TAGS = frozenset(("br", "hr", "wbr"))
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?<=details) open)? ?(/?)>")
 _HTML_PIECE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});|<|[^&<]+|&", re.DOTALL)
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
-_MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9.-]+\Z")
+# Not with a question mark, behind which a link to a mail has its text.
+_MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=^_{|}~-]+@[A-Za-z0-9.-]+\Z")
 _TAIL = re.compile(r"[^ \t\n<]*")  # of a bare address: GitHub takes it up to a blank
 _BOX = re.compile(r"\[[ xX]\][ \t]+\[(?=[^\n]*\]:)")
 _BROKEN_CODE = re.compile(r"\n[ \t>]*```")
@@ -67,19 +68,27 @@ def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> tupl
     page = _Pass(text, policy)
     page.visit(root)
     edits = sorted(page.edits, key=_place)
-    if by_block:
-        edits = [_as_code(text, block) for block in _blocks_at(root, [edit.start for edit in edits])]
-    elif page.unclear_places:
-        blocks = _blocks_at(root, page.unclear_places)
+    if by_block or page.unclear_places:
+        blocks = _blocks_at(root, [edit.start for edit in edits] if by_block else page.unclear_places)
         starts = [block.start for block in blocks]
         ends = [-1, *(block.end for block in blocks)]  # of the last block that begins before a place
-        edits = [edit for edit in edits if edit.start > ends[bisect_right(starts, edit.start)]]
+        others = [] if by_block else edits
+        others += _lost_footnotes(root, blocks)
+        edits = [edit for edit in others if edit.start > ends[bisect_right(starts, edit.start)]]
         edits = sorted([*edits, *(_as_code(text, block) for block in blocks)], key=_place)
     elif root.children and (fence := _open_fence(text, root.children[-1])):
         edits.append(Edit(len(text), len(text), f"\n{fence}"))
     if edits and not page.counts:
         page.counts["open blocks"] += 1
     return apply_edits(text, edits), page.counts
+
+
+def _lost_footnotes(root: Node, blocks: list[Node]) -> Iterator[Edit]:
+    """So that footnotes which are used in blocks that become code are seen where they stand."""
+    labels = {node.label for block in blocks for node in block.walk() if node.kind == "footnote_use"}
+    for node in root.walk() if labels else ():
+        if node.kind == "footnote" and node.label in labels:
+            yield Edit(node.start, node.start + 1, "&#91;")
 
 
 def _blocks_at(root: Node, places: list[int]) -> list[Node]:
