@@ -8,12 +8,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flue_ci.core.changes import ChangedFile
 from flue_ci.core.errors import UsageError
 from flue_ci.core.messages import Usage
 from flue_ci.core.proposals import Proposal, ProposalRules
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 VERSION = 1
 MAX_NUMBER = 10**15  # of a report that is read back: GitHub's ids are smaller, and so is whatever is counted
@@ -287,7 +291,7 @@ def to_json(report: Report) -> str:
 def from_json(text: str | bytes) -> Report:
     """The report of `to_json`. Raises `UsageError` for anything else, also for another version, a number that is not
     finite, and one that no run could have written."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         version = json.loads(text, parse_constant=_finite, parse_float=_finite).get("version")
@@ -297,7 +301,7 @@ def from_json(text: str | bytes) -> Report:
         message = f"the report has version {version!r:.100}, this flue-ci reads version {VERSION}"
         raise UsageError(message, hint="use the flue-ci that wrote it")
     try:
-        report = TypeAdapter(Report).validate_json(text, strict=True)
+        report = _adapter().validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -307,6 +311,13 @@ def from_json(text: str | bytes) -> Report:
         if not 0 <= number <= limit:
             raise UsageError(f"the report is damaged at {place}: not a number from 0 to {limit:,}")
     return report
+
+
+@cache
+def _adapter() -> "TypeAdapter[Report]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Report)
 
 
 def _finite(number: str) -> float:

@@ -7,13 +7,14 @@ import html
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flue_ci.safety.active_text import active_spans, code_block, code_element, inline_code
+from flue_ci.safety.active_text import active_spans, code_element, inline_code
+from flue_ci.safety.github_reading import LINES, becomes_definition, may_go_on, misleading_brackets, no_definitions
 from flue_ci.safety.link_policy import LinkPolicy
-from flue_ci.safety.markdown_reader import Node, Span, read_markdown
-from flue_ci.safety.text_edits import Edit, apply_edits, becomes_definition, misleading_brackets
+from flue_ci.safety.markdown_reader import Node, read_markdown
+from flue_ci.safety.text_edits import Edit, apply_edits, blocks_as_code, open_fence
 
 # Elements that stay, without attributes (but for `<details open>`), when they are closed where they were opened.
 _TAG_NAMES = "b br code del details em hr i ins kbd mark q s samp small strong sub summary sup var wbr"
@@ -29,13 +30,11 @@ _TAIL = re.compile(r"[^ \t\n<]*")  # of a bare address: GitHub takes it up to a 
 _BOX = re.compile(r"\[[ xX]\][ \t]+\[(?=[^\n]*\]:)")
 _BROKEN_CODE = re.compile(r"\n[ \t>]*```")
 _LONG_TICKS = "`" * 40
-_BELOW_HEAD = re.compile(r"\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
 _IN_ADDRESS = re.compile(r"[@＠﹫#＃]|[Gg][Hh]-\d")  # acts where GitHub makes no link of the address
 _FOOTNOTE = re.compile(r"\[(?=\^)")
 _LINE_BELOW = re.compile(r"\n?[ \t>]*[^\s>]")
 _HIDDEN_LINE = re.compile(r"\[(?=[^\n]*\]:)")
 _FRAMES = frozenset(("document", "quote", "item", "footnote"))  # `<details>` ends in that in which it begins
-_LINES = frozenset(("paragraph", "heading", "cell"))  # blocks with inline text
 _GO_ON = frozenset(("paragraph", "definition", "list", "quote", "footnote", "table"))
 _BORDER = "\0"
 _LONGEST_LABEL = 1_000  # characters
@@ -67,54 +66,16 @@ def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> tupl
     root = read_markdown(text)
     page = _Pass(text, policy)
     page.visit(root)
-    edits = sorted(page.edits, key=_place)
-    if by_block or page.unclear_places:
-        blocks = _blocks_at(root, [edit.start for edit in edits] if by_block else page.unclear_places)
-        starts = [block.start for block in blocks]
-        ends = [-1, *(block.end for block in blocks)]  # of the last block that begins before a place
-        others = [] if by_block else edits
-        others += _lost_footnotes(root, blocks)
-        edits = [edit for edit in others if edit.start > ends[bisect_right(starts, edit.start)]]
-        edits = sorted([*edits, *(_as_code(text, block) for block in blocks)], key=_place)
-    elif root.children and (fence := _open_fence(text, root.children[-1])):
+    edits = sorted(page.edits)
+    if by_block:
+        edits = blocks_as_code(text, root, [edit.start for edit in edits], ())
+    elif page.unclear_places:
+        edits = blocks_as_code(text, root, page.unclear_places, edits)
+    elif root.children and (fence := open_fence(text, root.children[-1])):
         edits.append(Edit(len(text), len(text), f"\n{fence}"))
     if edits and not page.counts:
         page.counts["open blocks"] += 1
     return apply_edits(text, edits), page.counts
-
-
-def _lost_footnotes(root: Node, blocks: list[Node]) -> Iterator[Edit]:
-    """So that footnotes which are used in blocks that become code are seen where they stand."""
-    labels = {node.label for block in blocks for node in block.walk() if node.kind == "footnote_use"}
-    for node in root.walk() if labels else ():
-        if node.kind == "footnote" and node.label in labels:
-            yield Edit(node.start, node.start + 1, "&#91;")
-
-
-def _blocks_at(root: Node, places: list[int]) -> list[Node]:
-    """The blocks at the margin that hold one of the places."""
-    places = sorted(places)
-    return [block for block in root.children if bisect_left(places, block.start) < bisect_right(places, block.end)]
-
-
-def _place(edit: Edit) -> Span:
-    return edit.start, edit.end
-
-
-def _as_code(text: str, block: Node) -> Edit:
-    start = text.rfind("\n", 0, block.start) + 1
-    before = "\n" if text[:start].strip() else ""
-    return Edit(start, block.end, f"{before}{code_block(text[start : block.end])}\n")
-
-
-def _open_fence(text: str, block: Node) -> str:
-    """The fence that ends a code block at the margin which has no end; empty when there is nothing to end."""
-    if block.kind != "fence":
-        return ""
-    first = text[slice(*block.lines[0])]
-    if len(block.lines) == len(block.content.splitlines()) + 2:
-        return ""
-    return first[: len(first) - len(first.lstrip(first[0]))]
 
 
 class _Pass:
@@ -133,7 +94,7 @@ class _Pass:
         self._below: set[int] = set()  # the starts of blocks right below one that could go on with their lines
 
     def visit(self, root: Node) -> None:
-        for definition in _no_definitions(self.text, root):
+        for definition in no_definitions(self.text, root):
             self._replace(definition.start, definition.start + 1, "&#91;", "hidden text")
         if self.edits:
             return  # what uses them is no link any more
@@ -142,7 +103,7 @@ class _Pass:
         for start, end, tail in self._addresses:
             if tail in replaced and start not in replaced:  # it would go on over what is put there
                 self._replace(start, end, self._closed(self.text[start:end]), "links")
-        self._replace_brackets([block for block in root.walk() if block.kind in _LINES])
+        self._replace_brackets([block for block in root.walk() if block.kind in LINES])
 
     def _replace_brackets(self, blocks: list[Node]) -> None:
         """Those that mislead once all the rest is replaced."""
@@ -165,7 +126,7 @@ class _Pass:
 
     def _sorted_edits(self) -> tuple[list[Edit], list[int]]:
         """In order, one for each range, and their starts."""
-        edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values(), key=_place)
+        edits = sorted({(edit.start, edit.end): edit for edit in self.edits}.values())
         return edits, [edit.start for edit in edits]
 
     def _replace(self, start: int, end: int, text: str, kind: str) -> None:
@@ -178,9 +139,9 @@ class _Pass:
             frame = _OpenTags()
         elif block.kind in ("paragraph", "html_block"):
             frame = _OpenTags(outer=tags.tags)
-        elif block.kind in _LINES:
+        elif block.kind in LINES:
             frame = _OpenTags()
-        if block.kind in _LINES:
+        if block.kind in LINES:
             self._visit_line(block, frame)
         elif block.kind == "html_block":
             self._html_starts[block.start] = block
@@ -202,7 +163,7 @@ class _Pass:
         for child in block.children:
             if last and self.text.count("\n", last.end, child.start) > 1:
                 last = None
-            if last and _may_go_on(last, child):
+            if last and may_go_on(last, child):
                 self._begin_anew(child)
             if last and last.kind in _GO_ON:
                 self._below.add(child.start)
@@ -424,28 +385,6 @@ class _Pass:
         return code
 
 
-def _no_definitions(text: str, root: Node) -> Iterator[Node]:
-    """Definitions that are none to GitHub's parser: in the head of a table and above one down from a blank line, above
-    a rule and below that one."""
-    for parent in root.walk():
-        above: list[Node] = []
-        end, is_below_rule = parent.start, False
-        for child in parent.children:
-            if text.count("\n", end, child.start) > 1:
-                above, is_below_rule = [], False
-            if child.kind == "definition":
-                has_row = _BELOW_HEAD.search(text, child.start, child.end) or _BELOW_HEAD.match(text, child.end)
-                if is_below_rule or has_row:
-                    yield child
-                else:
-                    above.append(child)
-            elif child.kind == "table":
-                yield from above
-                above = []
-            is_below_rule = is_below_rule or (child.kind == "rule" and end != parent.start)
-            end = child.end
-
-
 def _is_inert(link: Node) -> bool:
     """Whether a link's or definition's label and title do nothing, should somebody read them as text."""
     return not _acts(f"{link.label}{_BORDER}{link.title}")
@@ -454,19 +393,6 @@ def _is_inert(link: Node) -> bool:
 def _is_merged(node: Node, parent: Node) -> bool:
     """Whether GitHub writes no tags for a node: strong in strong, whose words are one with those around them."""
     return node.kind == parent.kind == "strong"
-
-
-def _may_go_on(block: Node, following: Node) -> bool:
-    """Whether GitHub's parser may take the following block for more lines of this one, or of the last one within it: it
-    reads definitions as part of a paragraph, and lets code that is open in one go on over the head of a table."""
-    while block.kind not in _LINES and block.children:
-        block = block.children[-1]
-    if block.kind == "definition":
-        return following.kind == "indented"
-    if block.kind != "paragraph" or following.kind != "table":
-        return False
-    texts = [node.content for each in (block, following) for node in each.walk() if node.kind == "text"]
-    return any("`" in text or "[" in text for text in texts)
 
 
 def _acts(text: str) -> bool:

@@ -1,18 +1,14 @@
 """Replaces ranges of a Markdown text and leaves every other byte; and finds what that changes beside them. Pure."""
 
-import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from flue_ci.safety.active_text import code_block
 from flue_ci.safety.markdown_reader import Node
 
-_DEFINITION = re.compile(r"\[(?:[^\[\]\\]|\\.){1,1000}\]:", re.DOTALL)
-_LONGEST_DEFINITION = 1_100  # characters up to its address
-_WORDS = ("text", "escape", "entity", "break")
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Edit:
     """`text` in place of a range; `kind` is what was hidden there, in the plural."""
 
@@ -54,38 +50,38 @@ def _is_escaped(piece: str) -> bool:
     return (len(piece) - len(piece.rstrip("\\"))) % 2 == 0
 
 
-def misleading_brackets(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:
-    """Where brackets are, in a block with inline text, that mean something else to GitHub once the text around them is
-    replaced: a line becomes a footnote, which people do not see, or the code in what might be a footnote becomes words
-    again. `edits` are those in the block, in order."""
-    if text.find("[^", block.start, block.end) >= 0:
-        yield from _footnotes(text, block, edits)
-        yield from (start for start, end in block.lines[1:] if edits and _looks_like_a_footnote(text, start, end))
+def blocks_as_code(text: str, root: Node, places: Sequence[int], edits: Sequence[Edit]) -> list[Edit]:
+    """The edits, in order, with which each block at the margin that holds one of `places` becomes code as a whole; and
+    those of `edits` that are in none of them."""
+    places = sorted(places)
+    blocks = [each for each in root.children if bisect_left(places, each.start) < bisect_right(places, each.end)]
+    starts = [block.start for block in blocks]
+    ends = [-1, *(block.end for block in blocks)]  # of the last one that begins before a place
+    others = [
+        edit for edit in (*edits, *_lost_footnotes(root, blocks)) if edit.start > ends[bisect_right(starts, edit.start)]
+    ]
+    return sorted([*others, *(_as_code(text, block) for block in blocks)])
 
 
-def becomes_definition(text: str, start: int, edits: Sequence[Edit]) -> bool:
-    """Whether what begins with a bracket at `start` is a definition, which people do not see, once `edits` (in order,
-    none before it) are made; it may go on over the ends of blocks."""
-    end = start + _LONGEST_DEFINITION
-    if any(edit.start == start < edit.end for edit in edits):
-        return False  # the bracket is replaced
-    own = [Edit(each.start - start, each.end - start, each.text) for each in edits if start < each.start <= end]
-    return bool(own) and _DEFINITION.match(apply_edits(text[start:end], own)) is not None
+def _lost_footnotes(root: Node, blocks: list[Node]) -> Iterator[Edit]:
+    """So that footnotes which are used in blocks that become code are seen where they stand."""
+    labels = {node.label for block in blocks for node in block.walk() if node.kind == "footnote_use"}
+    for node in root.walk() if labels else ():
+        if node.kind == "footnote" and node.label in labels:
+            yield Edit(node.start, node.start + 1, "&#91;")
 
 
-def _looks_like_a_footnote(text: str, start: int, end: int) -> bool:
-    return text.startswith("[^", start) and text.find("]:", start, end) >= 0
+def _as_code(text: str, block: Node) -> Edit:
+    start = text.rfind("\n", 0, block.start) + 1
+    before = "\n" if text[:start].strip() else ""
+    return Edit(start, block.end, f"{before}{code_block(text[start : block.end])}\n")
 
 
-def _footnotes(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:
-    """Of `[^…]` without a footnote GitHub shows the source: a mention in code would be one that acts."""
-    nodes = list(block.walk())[1:]
-    last = text.rfind("]", block.start, block.end)
-    marks = sorted([node.start for node in nodes if node.kind not in _WORDS] + [edit.start for edit in edits])
-    for node in nodes:
-        place = text.find("[^", node.start, node.end)
-        while node.kind == "text" and place >= 0:
-            index = bisect_right(marks, place)
-            if index < len(marks) and marks[index] < last:
-                yield place
-            place = text.find("[^", place + 1, node.end)
+def open_fence(text: str, block: Node) -> str:
+    """The fence that ends a code block at the margin which has no end; empty when there is nothing to end."""
+    if block.kind != "fence":
+        return ""
+    first = text[slice(*block.lines[0])]
+    if len(block.lines) == len(block.content.splitlines()) + 2:
+        return ""
+    return first[: len(first) - len(first.lstrip(first[0]))]

@@ -82,9 +82,9 @@ LFS keeps are pointers; people and the model are told so, and also of each that 
 Of a checkout submodules travel as they are on the disk. Others are fetched, one commit of each: from the repository's
 own server, and without a token from `workspace.submodules.hosts`. On GitHub the job's token goes along only to
 repositories that the trusted commit's `.gitmodules` names too; may it not read one, give the action a token that may.
-Of a server besides the repository's own nothing at a private address is asked. At most 100 submodules come, 5 levels
-deep, and 1 GB of contents of Git LFS in all. What the agent changes in a submodule is a patch of its own
-(`changes-submodule-NAME.patch`, for `git apply` in the submodule); the checks run without it.
+Of a server besides the repository's own nothing at a private address is asked; that needs git 2.37 or newer. At most
+100 submodules come, 5 levels deep, and 1 GB of contents of Git LFS in all. What the agent changes in a submodule is a
+patch of its own (`changes-submodule-NAME.patch`, for `git apply` in the submodule); the checks run without it.
 
 Contents of Git LFS come from the checkout (`.git/lfs`, or the work tree), else from the server that the repository
 comes from, whatever `.lfsconfig` says. One that the agent changes is in the patch as its new content: `git add` with

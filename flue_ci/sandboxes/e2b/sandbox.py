@@ -21,6 +21,7 @@ from flue_ci.sandboxes.e2b.command import OUR_GRACE, Account, RemoteCommand
 from flue_ci.sandboxes.e2b.errors import Timeouts, VendorError, mask, network_error, refusal_error, vendor_call
 from flue_ci.sandboxes.e2b.lifetime import PLAN_HINT, Lifetime
 from flue_ci.sandboxes.e2b.network import Firewall
+from flue_ci.sandboxes.e2b.root_files import check_entry, look, receive, send, upload_seconds
 from flue_ci.sandboxes.e2b.user_files import INLINE_BYTES, read_file, unpredictable_name, write_file
 from flue_ci.sandboxes.output import CommandOutput
 
@@ -34,17 +35,9 @@ _UNQUIET = {
     "foreign": "the server is not recognized as E2B's and may share its machine with others: no process was ended",
 }
 
-_SLOW_UPLOAD = 200_000  # bytes a second, below which an upload counts as stuck
 _KILL_SECONDS = 2.5  # for one attempt
 _LAST_SECONDS = 1.0  # for the end of a stream with nothing to come
 _FULL_TIME_SECONDS = 1.0  # before the end of its time a sandbox that is lost counts as one that used it up
-
-
-def _upload_seconds(data: bytes | Path) -> float:
-    """That an upload may take."""
-    if isinstance(data, Path):
-        return 60 + data.stat().st_size / _SLOW_UPLOAD
-    return 60 + len(data) / _SLOW_UPLOAD
 
 
 class E2BSandbox:
@@ -178,44 +171,16 @@ class E2BSandbox:
         return await self._repeat(lambda: read_file(self._run, target, limit), doing, path=target, seconds=600)
 
     async def _download(self, path: str, limit: int | None) -> bytes:
-        target = self._path(path)
-        most = math.inf if limit is None else limit
+        target, files = self._path(path), self._vendor.files
         if limit is not None:
-            await self._check_size(target, limit, "root")
-
-        async def download() -> bytes:
-            data = bytearray()
-            async with await self._vendor.files.read(target, format="stream", user="root") as pieces:
-                async for piece in pieces:
-                    data += piece
-                    if len(data) > most:
-                        break
-            return bytes(data)
-
-        data = await self._repeat(download, f"{path} could not be read", path=target, user="root", seconds=600)
+            doing = f"{path} could not be looked at"
+            check_entry(await self._repeat(lambda: look(files, target), doing, path=target, user="root"), target, limit)
+        most = math.inf if limit is None else limit
+        doing = f"{path} could not be read"
+        data = await self._repeat(lambda: receive(files, target, most), doing, path=target, user="root", seconds=600)
         if len(data) > most:  # it grew meanwhile
             raise ValueError(f"{path} has more than {human_bytes(int(most))}: {len(data):,} bytes and counting")
         return data
-
-    async def _check_size(self, path: str, limit: int, user: User) -> None:
-        """Before a byte is moved. A special file would never end, or never begin."""
-
-        async def look() -> Any:
-            entry = await self._vendor.files.get_info(path, user=self._user_name(user))
-            if entry.symlink_target and entry.symlink_target != path:
-                return await self._vendor.files.get_info(entry.symlink_target, user=self._user_name(user))
-            return entry
-
-        entry = await self._repeat(look, f"{path} could not be looked at", path=path, user=user)
-        kind = getattr(entry.type, "value", "")
-        if kind == "dir":
-            raise IsADirectoryError(f"is a directory in the sandbox: {path}")
-        if not kind and entry.symlink_target == path:  # E2B says so of a link to nowhere
-            raise FileNotFoundError(f"no such file in the sandbox: {path}")
-        if kind not in ("file", "symlink"):
-            raise PermissionError(f"not a regular file in the sandbox: {path}")
-        if kind == "file" and entry.size > limit:
-            raise ValueError(f"{path} has {entry.size:,} bytes; the limit is {limit:,}")
 
     async def write(self, path: str, data: bytes | Path, *, user: User = "user") -> None:
         """See `ports.Sandbox`. For the ordinary user by a command of theirs; only root's work uses E2B's file API."""
@@ -235,7 +200,7 @@ class E2BSandbox:
 
         doing = f"{path} could not be written"
         try:
-            await self._repeat(attempt, doing, path=target, seconds=600 + _upload_seconds(data))
+            await self._repeat(attempt, doing, path=target, seconds=600 + upload_seconds(data))
         except PermissionError:
             await self._remove(uploads)
             raise
@@ -245,7 +210,7 @@ class E2BSandbox:
         uploads: list[str] = []
         try:
             doing, path = f"{data.name} could not be written", f"/tmp/{data.name}"  # noqa: S108
-            await self._repeat(lambda: self._send_new(uploads, data), doing, path=path, seconds=_upload_seconds(data))
+            await self._repeat(lambda: self._send_new(uploads, data), doing, path=path, seconds=upload_seconds(data))
         except PermissionError:
             await self._remove(uploads)
             raise
@@ -255,7 +220,7 @@ class E2BSandbox:
     async def _send_new(self, uploads: list[str], data: bytes | Path) -> None:
         """With a new name each time: nobody can wait for it, and root follows no link that was put in its place."""
         uploads.append(f"/tmp/.{unpredictable_name()}")  # noqa: S108
-        await self._send(uploads[-1], data, "user")
+        await send(self._vendor.files, uploads[-1], data, self._user_name("user"))
 
     async def _remove(self, uploads: list[str]) -> None:
         """The part that came must not fill the disk."""
@@ -266,18 +231,9 @@ class E2BSandbox:
 
     async def _upload(self, path: str, data: bytes | Path, user: User) -> None:
         """By E2B's file API, which acts as root whatever user is named, and gives the file to that user."""
-        target = self._path(path)
-        doing, seconds = f"{path} could not be written", _upload_seconds(data)
-        await self._repeat(lambda: self._send(target, data, user), doing, path=target, user=user, seconds=seconds)
-
-    async def _send(self, path: str, data: bytes | Path, user: User) -> None:
-        files, name = self._vendor.files, self._user_name(user)
-        if isinstance(data, Path):
-            with data.open("rb") as file:
-                await files.write(path, file, user=name)
-        else:
-            seconds = _upload_seconds(data)
-            await files.write(path, data, user=name, use_octet_stream=True, request_timeout=seconds)
+        target, files, name = self._path(path), self._vendor.files, self._user_name(user)
+        doing, seconds = f"{path} could not be written", upload_seconds(data)
+        await self._repeat(lambda: send(files, target, data, name), doing, path=target, user=user, seconds=seconds)
 
     async def set_network(self, network: Network) -> None:
         """See `ports.Sandbox`. E2B's rules leave existing connections alone: when less is to be reachable, the ordinary
