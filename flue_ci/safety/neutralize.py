@@ -108,11 +108,11 @@ class _Pass:
     def _replace_brackets(self, blocks: list[Node]) -> None:
         """Those that mislead once all the rest is replaced."""
         edits, starts = self._sorted_edits()
-        self.edits = edits.copy()
+        self.edits, places = edits.copy(), set(starts)
         for block in blocks:
             own = edits[bisect_left(starts, block.start) : bisect_right(starts, block.end)]
             tags = [node.start for node in block.walk() if node.kind == "html"]
-            for start in {*misleading_brackets(self.text, block, own)}.difference(starts):
+            for start in {*misleading_brackets(self.text, block, own)} - places:
                 self._replace(start, start + 1, "&#91;", "hidden text")
                 close = self.text.find("]", start, start + _LONGEST_LABEL)
                 for tag in tags[bisect_left(tags, start) : bisect_left(tags, close)]:  # GitHub shows it as text
