@@ -17,6 +17,7 @@ _START = re.compile(
     rf"|(?P<links>(?:(?<![A-Za-z])(?:[Hh][Tt][Tt][Pp][Ss]?|[Ff][Tt][Pp])://(?={HOST})"
     rf"|(?<![A-Za-z0-9])(?:[Ww][Ww][Ww]\.(?={HOST})|[Xx][Mm][Pp][Pp]:(?=\S))))"
 )
+TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
 _NAME = re.compile(r"[\w@＠#＃./-]*")
 _ADDRESS = re.compile(r"[^\s\0<`]*")
 _LETTER = re.compile(r"[A-Za-z0-9]")
@@ -43,6 +44,11 @@ def active_spans(text: str) -> Iterator[tuple[int, int, str]]:
                     start -= 1
         yield start, end, kind
         position = end
+
+
+def acts(text: str) -> bool:
+    """Whether something in a text does more than stand there, should somebody read it as Markdown."""
+    return "`" in text or TAG_START.search(text) is not None or any(True for _ in active_spans(text))
 
 
 def _trim(text: str, start: int, pattern: re.Pattern[str], tail: str) -> int:

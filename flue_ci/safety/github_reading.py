@@ -10,6 +10,7 @@ from flue_ci.safety.text_edits import Edit, apply_edits
 
 LINES = frozenset(("paragraph", "heading", "cell"))  # blocks with inline text
 _BELOW_HEAD = re.compile(r"\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
+_INDENTED_HEAD = re.compile(r"\n[ >]*(?:    |\t)[^\n]*\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
 _DEFINITION = re.compile(r"\[(?:[^\[\]\\]|\\.){1,1000}\]:", re.DOTALL)
 _LONGEST_DEFINITION = 1_100  # characters up to its address
 _BROKEN_FOOTNOTE = re.compile(r"\[\^[^\]\n]{0,1000}\n[^\]]{0,1000}\]")  # of which GitHub shows other parts
@@ -25,17 +26,22 @@ def no_definitions(text: str, root: Node) -> Iterator[Node]:
         for child in parent.children:
             if text.count("\n", end, child.start) > 1:
                 above, is_below_rule = [], False
+            has_row = _BELOW_HEAD.search(text, child.start, child.end) or _BELOW_HEAD.match(text, child.end)
             if child.kind == "definition":
-                has_row = _BELOW_HEAD.search(text, child.start, child.end) or _BELOW_HEAD.match(text, child.end)
                 if is_below_rule or has_row:
                     yield child
                 else:
                     above.append(child)
-            elif child.kind == "table":
+            elif child.kind == "table" or (child.kind in ("indented", "paragraph") and has_row):
                 yield from above
                 above = []
             is_below_rule = is_below_rule or (child.kind == "rule" and end != parent.start)
             end = child.end
+
+
+def may_be_a_table(text: str, paragraph: Node) -> bool:
+    """Whether a paragraph may be a table to GitHub's parser, which takes an indented line of it for a head."""
+    return _INDENTED_HEAD.search(text, paragraph.start, paragraph.end) is not None
 
 
 def may_go_on(block: Node, following: Node) -> bool:
@@ -49,6 +55,11 @@ def may_go_on(block: Node, following: Node) -> bool:
         return False
     texts = [node.content for each in (block, following) for node in each.walk() if node.kind == "text"]
     return any("`" in text or "[" in text for text in texts)
+
+
+def is_merged(node: Node, parent: Node) -> bool:
+    """Whether GitHub writes no tags for a node: strong in strong, whose words are one with those around them."""
+    return node.kind == parent.kind == "strong"
 
 
 def misleading_brackets(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:

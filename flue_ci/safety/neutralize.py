@@ -10,8 +10,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flue_ci.safety.active_text import active_spans, code_element, inline_code
-from flue_ci.safety.github_reading import LINES, becomes_definition, may_go_on, misleading_brackets, no_definitions
+from flue_ci.safety.active_text import TAG_START, active_spans, acts, code_element, inline_code
+from flue_ci.safety.github_reading import (
+    LINES,
+    becomes_definition,
+    is_merged,
+    may_be_a_table,
+    may_go_on,
+    misleading_brackets,
+    no_definitions,
+)
 from flue_ci.safety.link_policy import LinkPolicy
 from flue_ci.safety.markdown_reader import Node, read_markdown
 from flue_ci.safety.text_edits import Edit, apply_edits, blocks_as_code, open_fence
@@ -23,7 +31,6 @@ _BLOCK_TAGS = frozenset(("details", "summary"))
 _VOID_TAGS = frozenset(("br", "hr", "wbr"))
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?<=details) open)? ?(/?)>")
 _HTML_PIECE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});|<|[^&<]+|&", re.DOTALL)
-_TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
 # Not with a question mark, behind which a link to a mail has its text.
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=^_{|}~-]+@[A-Za-z0-9.-]+\Z")
 _TAIL = re.compile(r"[^ \t\n<]*")  # of a bare address: GitHub takes it up to a blank
@@ -70,6 +77,7 @@ def neutralize(text: str, policy: LinkPolicy, *, by_block: bool = False) -> tupl
     if by_block:
         edits = blocks_as_code(text, root, [edit.start for edit in edits], ())
     elif page.unclear_places:
+        page.counts["unclear blocks"] += 1
         edits = blocks_as_code(text, root, page.unclear_places, edits)
     elif root.children and (fence := open_fence(text, root.children[-1])):
         edits.append(Edit(len(text), len(text), f"\n{fence}"))
@@ -141,12 +149,14 @@ class _Pass:
             frame = _OpenTags(outer=tags.tags)
         elif block.kind in LINES:
             frame = _OpenTags()
+        if block.kind == "paragraph" and may_be_a_table(self.text, block):
+            self.unclear_places.append(block.start)
         if block.kind in LINES:
             self._visit_line(block, frame)
         elif block.kind == "html_block":
             self._html_starts[block.start] = block
             self._visit_html_block(block, frame)
-        elif block.kind == "footnote" and _acts(block.label):
+        elif block.kind == "footnote" and acts(block.label):
             self._replace(block.start, block.start + 1, "&#91;", "hidden text")
         elif block.kind == "definition":
             if not (self.policy.allows(block.target) and _is_inert(block)):
@@ -191,7 +201,7 @@ class _Pass:
                 characters.append((_BORDER, position, tag.end()))
                 position = tag.end()
                 continue
-            if piece[0] == "<" and _TAG_START.match(self.text, position, end):
+            if piece[0] == "<" and TAG_START.match(self.text, position, end):
                 self._escape_tag(position)
             if piece[0][0] == "&":
                 characters.append((html.unescape(piece[0]), position, piece.end()))
@@ -279,13 +289,13 @@ class _Pass:
                     self._visit_link(node, characters)
                 case "emphasis" | "strong" | "strike":
                     inner = _OpenTags()
-                    if not _is_merged(node, parent):
+                    if not is_merged(node, parent):
                         characters.append((_BORDER, node.start, node.start))
                     self._visit_inline(node, inner, characters)
                     self._escape_open(inner)
-                case "footnote_use" if _acts(node.label):
+                case "footnote_use" if acts(node.label):
                     self._replace(node.start, node.start + 1, "&#91;", "hidden text")
-            if node.kind not in ("text", "escape", "entity") and not _is_merged(node, parent):
+            if node.kind not in ("text", "escape", "entity") and not is_merged(node, parent):
                 characters.append((_BORDER, node.end, node.end))
 
     def _visit_text(self, node: Node, tags: _OpenTags, characters: list[tuple[str, int, int]]) -> None:
@@ -295,7 +305,7 @@ class _Pass:
             if self.text[position] != sign:  # the backslash before a pipe in a table
                 position += 1
             position += 1
-            is_tag = sign == "<" and _TAG_START.match(self.text, start) is not None
+            is_tag = sign == "<" and TAG_START.match(self.text, start) is not None
             if is_tag:
                 self._replace(start, position, "&lt;", "tags")
             if is_tag or (tags.is_code and sign not in "`[]"):
@@ -387,13 +397,4 @@ class _Pass:
 
 def _is_inert(link: Node) -> bool:
     """Whether a link's or definition's label and title do nothing, should somebody read them as text."""
-    return not _acts(f"{link.label}{_BORDER}{link.title}")
-
-
-def _is_merged(node: Node, parent: Node) -> bool:
-    """Whether GitHub writes no tags for a node: strong in strong, whose words are one with those around them."""
-    return node.kind == parent.kind == "strong"
-
-
-def _acts(text: str) -> bool:
-    return "`" in text or _TAG_START.search(text) is not None or any(True for _ in active_spans(text))
+    return not acts(f"{link.label}{_BORDER}{link.title}")

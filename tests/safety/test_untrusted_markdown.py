@@ -145,6 +145,7 @@ HOSTILE = [
         "<b>\nhttps://ok.example.org/a#1",
     ),
     *("a <?@victim>", "<a?body=x@h.example>"),
+    *("*```\n    a|b\n-|-\n@victim```", "> `\n>     a\n> -|\n> @victim`"),
     *("**@**v**ictim**", "***@**v**ictim***", "**a__@__b**"),  # strong in strong has no tags on GitHub
     *("https://😀.example/a", "<b>www.☃.example</b>", "a[^1]\n\n[^1]: http://☃.example"),
     *("a[^9]\n\n[^9]:   - a\n\n        @v", "a[^9]\n\n[^9]:           @v"),
@@ -470,6 +471,7 @@ def test_hosts_alone_can_be_given() -> None:
         "[<code>]](https://evil.example)[^n]: foot\n[^n]: foot\n",
         '[r]: https://evil.example "t"\n---\n[r]: https://evil.example "t"\n',
         "[a|b\n-|-\n]:*",
+        '[r]: https://evil.example "t"\n    a|b\n-|-\n',
         "<kbd>[^===\njavascript:x]:",
         "[^1]https://evil.example/`[^1]: foot\n[^1]: foot\n",
         "[^<sub>]</sub>",
