@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from markdown_it import MarkdownIt
-from markdown_it.helpers import parseLinkDestination, parseLinkTitle
+from markdown_it.common.utils import unescapeAll
+from markdown_it.helpers import parseLinkDestination, parseLinkLabel, parseLinkTitle
 from markdown_it.parser_inline import ParserInline
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
@@ -38,6 +41,8 @@ _TOO_MUCH = "too many signs of Markdown, or nested too deeply"
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
 _HOST = re.compile(HOST)
 _ADDRESS = re.compile(r"[^ \t\n<`]*")
+_PUNCTUATION = frozenset(string.punctuation)
+_MOST_PARENTHESES = 32  # open ones in the address of a link
 _BEFORE_WWW = " \t\n*_~("
 
 
@@ -98,6 +103,9 @@ def _parser() -> MarkdownIt:
     inline.add_terminator_char("w")
     inline.ruler.before("newline", "address", _address_rule)
     inline.ruler.before("escape", "backslash", _backslash_rule)
+    parser.helpers = SimpleNamespace(  # type: ignore[assignment]
+        parseLinkDestination=_destination, parseLinkLabel=parseLinkLabel, parseLinkTitle=parseLinkTitle
+    )
     parser.validateLink = lambda url: True  # type: ignore[method-assign] # whether it may stay is decided elsewhere
     parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign, assignment]
     for rule in rules:
@@ -294,7 +302,7 @@ def _without_tail(address: str) -> str:
 def link_parts(text: str, position: int, end: int) -> dict[str, Span]:
     """The places of target and title in the text of a link or definition, from behind `(` or `:` on."""
     start = _skip_space(text, position, end)
-    target = parseLinkDestination(text, start, end)
+    target = _destination(text, start, end)
     if not target.ok:
         return {}
     parts = {"target": (start, target.pos)}
@@ -303,6 +311,40 @@ def link_parts(text: str, position: int, end: int) -> dict[str, Span]:
     if title.ok and start > target.pos:
         parts["title"] = (start, title.pos)
     return parts
+
+
+@dataclass(slots=True)
+class _Destination:
+    """What markdown-it wants to know: whether there is one, where it ends, and the address."""
+
+    ok: bool = False
+    pos: int = 0
+    str: str = ""
+
+
+def _destination(text: str, start: int, end: int) -> _Destination:
+    """Where a link leads, from `start` on. As in cmark-gfm's `manual_scan_link_url`, which takes a parenthesis that is
+    not closed."""
+    if text.startswith("<", start):
+        found = parseLinkDestination(text, start, end)
+        return _Destination(found.ok, found.pos, found.str)
+    position, level = start, 0
+    while position < end and text[position] > " " and text[position] != "\x7f":
+        sign = text[position]
+        if sign == "\\" and text[position + 1 : position + 2] in _PUNCTUATION and position + 1 < end:
+            position += 1
+        elif sign == "(":
+            level += 1
+            if level > _MOST_PARENTHESES:
+                return _Destination()
+        elif sign == ")":
+            if not level:
+                break
+            level -= 1
+        position += 1
+    if position == start:
+        return _Destination()
+    return _Destination(True, position, unescapeAll(text[start:position]))
 
 
 def _skip_space(text: str, position: int, end: int) -> int:
