@@ -84,7 +84,8 @@ def becomes_definition(text: str, start: int, edits: Sequence[Edit]) -> bool:
 
 
 def _looks_like_a_footnote(text: str, start: int, end: int) -> bool:
-    return text.startswith("[^", start) and text.find("]:", start, end) >= 0
+    close = text.find("]", start, end)
+    return text.startswith("[^", start) and text.startswith(":", close + 1) and close >= 0
 
 
 def _footnotes(text: str, block: Node, edits: Sequence[Edit]) -> Iterator[int]:

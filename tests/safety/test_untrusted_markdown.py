@@ -473,6 +473,7 @@ def test_hosts_alone_can_be_given() -> None:
         "[<code>]](https://evil.example)[^n]: foot\n[^n]: foot\n",
         '[r]: https://evil.example "t"\n---\n[r]: https://evil.example "t"\n',
         "[a|b\n-|-\n]:*",
+        '*[r]: https://evil.example "t"\n[^1][r]: https://evil.example "t"\n[^1]: foot\n',
         '[r]: https://evil.example "t"\n    a|b\n-|-\n',
         "<kbd>[^===\njavascript:x]:",
         "[^1]https://evil.example/`[^1]: foot\n[^1]: foot\n",
