@@ -104,7 +104,7 @@ def _parser() -> MarkdownIt:
     inline.ruler.before("newline", "address", _address_rule)
     inline.ruler.before("escape", "backslash", _backslash_rule)
     parser.helpers = SimpleNamespace(  # type: ignore[assignment]
-        parseLinkDestination=_destination, parseLinkLabel=parseLinkLabel, parseLinkTitle=parseLinkTitle
+        parseLinkDestination=_destination, parseLinkLabel=parseLinkLabel, parseLinkTitle=_title
     )
     parser.validateLink = lambda url: True  # type: ignore[method-assign] # whether it may stay is decided elsewhere
     parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign, assignment]
@@ -345,6 +345,15 @@ def _destination(text: str, start: int, end: int) -> _Destination:
     if position == start:
         return _Destination()
     return _Destination(True, position, unescapeAll(text[start:position]))
+
+
+def _title(text: str, start: int, end: int, before: Any = None) -> Any:
+    """As markdown-it's, to which a title without words counts as none: then what follows it in its line would end the
+    definition above, and to GitHub it does not."""
+    found = parseLinkTitle(text, start, end, before)
+    if found.ok:
+        found.str = found.str or " "
+    return found
 
 
 def _skip_space(text: str, position: int, end: int) -> int:

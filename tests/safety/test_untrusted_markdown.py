@@ -148,6 +148,7 @@ HOSTILE = [
     *("*```\n    a|b\n-|-\n@victim```", "> `\n>     a\n> -|\n> @victim`"),
     *("[x][r]\n\n[r]: //h.example/(", "[x](//h.example/( )", '[x](//h.example/( "t")', "![x](//h.example/(( )"),
     *("[x](javascript:alert( )", "![x][r]\n\n[r]: //h.example/(\n", "[x](//h.example/\\( )"),
+    *('[y]: //h.example/\n"" a\n\n[x][y]', "[y]: //h.example/\n()](<[x][y]", "[y]: //h.example/ ''\n\n[x][y]"),
     *("**@**v**ictim**", "***@**v**ictim***", "**a__@__b**"),  # strong in strong has no tags on GitHub
     *("https://😀.example/a", "<b>www.☃.example</b>", "a[^1]\n\n[^1]: http://☃.example"),
     *("a[^9]\n\n[^9]:   - a\n\n        @v", "a[^9]\n\n[^9]:           @v"),
