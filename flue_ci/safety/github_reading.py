@@ -4,13 +4,14 @@ in it is replaced. Pure."""
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from flue_ci.safety.markdown_reader import Node
 from flue_ci.safety.text_edits import Edit, apply_edits
 
 LINES = frozenset(("paragraph", "heading", "cell"))  # blocks with inline text
 _BELOW_HEAD = re.compile(r"\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
-_INDENTED_HEAD = re.compile(r"\n[ >]*(?:    |\t)[^\n]*\n[ \t>]*[|:-][ \t|:-]*(?:\n|\Z)")
+_ROW = re.compile(r"[ \t>]*+[|:-][ \t|:-]*")
 _DEFINITION = re.compile(r"\[(?:[^\[\]\\]|\\.){1,1000}\]:", re.DOTALL)
 _LONGEST_DEFINITION = 1_100  # characters up to its address
 _BROKEN_FOOTNOTE = re.compile(r"\[\^[^\]\n]{0,1000}\n[^\]]{0,1000}\]")  # of which GitHub shows other parts
@@ -41,7 +42,11 @@ def no_definitions(text: str, root: Node) -> Iterator[Node]:
 
 def may_be_a_table(text: str, paragraph: Node) -> bool:
     """Whether a paragraph may be a table to GitHub's parser, which takes an indented line of it for a head."""
-    return _INDENTED_HEAD.search(text, paragraph.start, paragraph.end) is not None
+    for head, row in pairwise(text[paragraph.start : paragraph.end].split("\n")[1:]):
+        prefix = head[: len(head) - len(head.lstrip(" \t>"))]
+        if ("    " in prefix or "\t" in prefix) and _ROW.fullmatch(row):
+            return True
+    return False
 
 
 def may_go_on(block: Node, following: Node) -> bool:
