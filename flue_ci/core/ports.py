@@ -148,10 +148,10 @@ class Sandbox(Protocol):
 
 
 @runtime_checkable
-class TakesFiles(Protocol):
+class FileUploader(Protocol):
     """What some sandboxes can besides, where `write` as the ordinary user takes more than one request."""
 
-    async def drop(self, data: Path) -> str:
+    async def upload_file(self, data: Path) -> str:
         """A new file of the ordinary user's with the content of `data`, a file of the host. Returns its path, which
         nobody in the sandbox could know before. Raises what `Sandbox.write` does."""
 

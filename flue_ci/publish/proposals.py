@@ -1,6 +1,7 @@
 """Publishers of what an agent proposed beside its changes: labels, triage of an issue, check runs, replies."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -25,7 +26,7 @@ _MAX_WORDS = 60_000  # characters
 P = TypeVar("P", bound=Proposal)
 
 
-class _ProposalPublisher(Generic[P]):
+class _ProposalPublisher(ABC, Generic[P]):
     """A `Publisher` of one kind of proposals."""
 
     needs_forge = True
@@ -48,8 +49,9 @@ class _ProposalPublisher(Generic[P]):
                 raise
             return self._refusal(one_line(f"{error}. {error.hint}", 500))
 
+    @abstractmethod
     async def _write(self, proposals: list[P], report: Report, target: PublishTarget) -> Published:
-        raise NotImplementedError
+        """Carries out the proposals, one at least."""
 
     def _refusal(self, detail: str) -> Published:
         return Published(publisher=self.name, state="refused", detail=detail)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flue_ci.core.concurrency import together
 from flue_ci.core.errors import WorkspaceError
-from flue_ci.core.ports import ExecResult, Sandbox, TakesFiles, User
+from flue_ci.core.ports import ExecResult, FileUploader, Sandbox, User
 from flue_ci.core.shell import load_script, shell_script
 from flue_ci.core.text import one_line, plain
 from flue_ci.git.command import split_nul
@@ -93,24 +93,24 @@ async def _upload(source: Source, box: Sandbox, root: str, store: str) -> Worksp
 async def _bring_files(box: Sandbox, prefix: str, files: Mapping[str, Path]) -> dict[str, str]:
     """Brings files of this host into the sandbox for its ordinary user. Returns their paths there, by the same names:
     `prefix` and the name, or where the sandbox likes to have them. Raises `WorkspaceError`."""
-    if not isinstance(box, TakesFiles):
+    if not isinstance(box, FileUploader):
         places = {name: f"{prefix}.{name}" for name in files}
         await upload_files(box, {places[name]: file for name, file in files.items()})
         return places
-    with _file_trouble():
-        paths = await together(*(box.drop(file) for file in files.values()))
+    with _upload_errors():
+        paths = await together(*(box.upload_file(file) for file in files.values()))
     return dict(zip(files, paths, strict=True))
 
 
 async def upload_files(box: Sandbox, files: Mapping[str, Path], *, user: User = "user") -> None:
     """Writes files of this host into the sandbox, by the paths there, at the same time. Raises `WorkspaceError` when
     one cannot be written."""
-    with _file_trouble():
+    with _upload_errors():
         await together(*(box.write(path, file, user=user) for path, file in files.items()))
 
 
 @contextmanager
-def _file_trouble() -> Iterator[None]:
+def _upload_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

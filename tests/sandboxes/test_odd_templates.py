@@ -74,6 +74,15 @@ async def test_what_a_template_may_lack_is_not_missed(source: Source) -> None:
     assert [(file.path, file.binary) for file in changes.files] == [("a", False), ("new.bin", True), ("old.bin", True)]
 
 
+async def assert_refused(source: Source, command: str, message: str) -> None:
+    """A machine on which `command` ran takes no repository, and says why."""
+    async with machine() as box:
+        assert (await box.exec(command, timeout=20, user="root")).exit_code == 0
+        with pytest.raises(WorkspaceError, match=message) as caught:
+            await upload(source, box)
+    assert "Is its disk full, or does its home belong to root" in caught.value.hint
+
+
 @needs_root
 @pytest.mark.family(3)
 @pytest.mark.parametrize(
@@ -89,11 +98,7 @@ async def test_what_a_template_may_lack_is_not_missed(source: Source) -> None:
     ids=["root's home", "read-only", "full", "no inodes", "full /tmp", "no inodes for root"],
 )
 async def test_a_disk_that_takes_nothing_is_named(large_source: Source, command: str, message: str) -> None:
-    async with machine() as box:
-        assert (await box.exec(command, timeout=20, user="root")).exit_code == 0
-        with pytest.raises(WorkspaceError, match=message) as caught:
-            await upload(large_source, box)
-    assert "Is its disk full, or does its home belong to root" in caught.value.hint
+    await assert_refused(large_source, command, message)
 
 
 @needs_root
@@ -107,11 +112,7 @@ async def test_a_disk_that_takes_nothing_is_named(large_source: Source, command:
     ids=["root's home", "read-only", "full"],
 )
 async def test_a_disk_that_takes_no_small_repository_is_named(source: Source, command: str, message: str) -> None:
-    async with machine() as box:
-        assert (await box.exec(command, timeout=20, user="root")).exit_code == 0
-        with pytest.raises(WorkspaceError, match=message) as caught:
-            await upload(source, box)
-    assert "Is its disk full, or does its home belong to root" in caught.value.hint
+    await assert_refused(source, command, message)
 
 
 async def test_an_old_git_is_enough(source: Source, tmp_path: Path) -> None:

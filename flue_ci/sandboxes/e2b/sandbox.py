@@ -205,8 +205,8 @@ class E2BSandbox:
             await self._remove(uploads)
             raise
 
-    async def drop(self, data: Path) -> str:
-        """See `ports.TakesFiles`."""
+    async def upload_file(self, data: Path) -> str:
+        """See `ports.FileUploader`."""
         uploads: list[str] = []
         try:
             doing, path = f"{data.name} could not be written", f"/tmp/{data.name}"  # noqa: S108
