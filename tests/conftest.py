@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from hypothesis import is_hypothesis_test, settings
 
+from tests.support import fork_server
+
 # A busy machine is no defect, and the same code gives the same verdict twice. `--hypothesis-profile=explore` looks
 # for new cases, by hand and for long; those it finds become examples of their own.
 settings.register_profile("flue-ci", deadline=None, derandomize=True, max_examples=100)
@@ -60,21 +62,23 @@ def pytest_configure(config: pytest.Config) -> None:
         if like_a_disk and memory.f_bavail * memory.f_frsize >= _ROOM:
             os.environ["TMPDIR"] = str(_MEMORY)  # also of xdist's workers
             tempfile.tempdir = None
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        config.add_cleanup(fork_server.share())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)  # a worker has the memory, and little of what it makes is in a circle
+    gc.set_threshold(100_000, 10, 10)  # a worker has the memory, and little of what it makes is in a circle
     gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: two for each processor, because most tests wait for processes and servers now and then."""
+    """`-n auto`: five for two processors, because most tests wait for processes and servers now and then."""
     processors = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
-    return 2 * processors
+    return processors * 5 // 2
 
 
 @pytest.hookimpl(tryfirst=True)

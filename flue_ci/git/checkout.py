@@ -23,6 +23,8 @@ _SETTINGS = (
     r"^(core\.(filemode|symlinks|ignorecase|precomposeunicode|trustctime|checkstat|autocrlf|eol|excludesfile|hookspath|sparsecheckout)"
     r"|remote\..*\.promisor|filter\..*\.(clean|smudge|process))$"
 )
+# What `git rev-parse` is asked: three words, six lines of paths, and the commit. It prints them up to where it fails.
+_KIND = ("--is-bare-repository", "--is-inside-work-tree", "--show-object-format")
 _PATHS = (
     *("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-path", "objects", "--git-path", "index"),
     *("--git-path", "shallow", "--git-path", "info/exclude"),
@@ -80,21 +82,15 @@ async def find_checkout(repo: Path, git_dirs: Collection[Path] = ()) -> Checkout
     if root is not None:
         check_places(root, git_dirs)
     git = Git(cwd=repo, user_config=True)
-    version, kind, paths, head, branch, config = await asyncio.gather(
+    version, place, branch, config = await asyncio.gather(
         git.run("version", ok=None),
-        git.run("rev-parse", "--is-bare-repository", "--is-inside-work-tree", "--show-object-format", ok=None),
-        git.run("rev-parse", *_PATHS, ok=None),
-        git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok=None),
+        git.run("rev-parse", *_KIND, *_PATHS, "HEAD^{commit}", ok=None),
         git.run("symbolic-ref", "--quiet", "HEAD", ok=None),
         git.run("config", "-z", "--show-scope", "--type=path", "--get-regexp", _SETTINGS, ok=None),
     )
     check_version(version)
-    object_format = _check_kind(repo, kind)
-    if head.code:
-        raise WorkspaceError(
-            f"{repo} has no commits yet", hint="Commit something first: changes are measured against a commit."
-        )
-    top, git_dir, objects, index, shallow, exclude = _paths(repo, paths)
+    object_format = _check_kind(repo, place)
+    head, (top, git_dir, objects, index, shallow, exclude) = _head_and_paths(repo, place)
     _check_places(top, git_dir, index, exclude)
     if root is not None and not root.samefile(top):
         raise WorkspaceError(
@@ -109,7 +105,7 @@ async def find_checkout(repo: Path, git_dirs: Collection[Path] = ()) -> Checkout
         objects=objects,
         index=index,
         object_format=object_format,
-        head=head.line,
+        head=head,
         ref=_branch(branch),
         shallow=_shallow(shallow),
         settings=settings,
@@ -138,9 +134,10 @@ def _check_kind(repo: Path, result: GitResult) -> str:
         raise WorkspaceError(
             f"{repo} is not a git repository", hint="Run this in a checkout, or name one with --repo DIR."
         )
-    if result.code:
+    words = result.out.split(b"\n", 3)[:3]
+    if len(words) < 3:
         raise GitCommandError(f"{repo} cannot be read", result)
-    bare, inside, object_format = result.out.decode().split()
+    bare, inside, object_format = (word.decode() for word in words)
     if bare == "true":
         raise WorkspaceError(
             f"{repo} is a bare repository", hint="Name a checkout, one with files: git clone, or git worktree add."
@@ -150,13 +147,24 @@ def _check_kind(repo: Path, result: GitResult) -> str:
     return object_format
 
 
-def _paths(repo: Path, result: GitResult) -> list[Path]:
-    if result.code:
-        raise GitCommandError(f"{repo} cannot be read", result)
-    lines = result.out.removesuffix(b"\n").split(b"\n")
-    if len(lines) != 6:
+def _head_and_paths(repo: Path, result: GitResult) -> tuple[str, list[Path]]:
+    """The commit, and the paths in the order of `_PATHS`."""
+    lines = result.out.removesuffix(b"\n").split(b"\n")[3:]
+    if len(lines) > 7:
         raise WorkspaceError(f"{repo} has a line break in its path", hint="Move it to a directory with a plainer name.")
-    return [Path(os.fsdecode(line)) for line in lines]
+    if len(lines) < 6:
+        raise GitCommandError(f"{repo} cannot be read", result)
+    if len(lines) == 6:  # without git's message, which may repeat what is in a file
+        raise WorkspaceError(
+            f"{repo} is a damaged repository: git cannot read the commit that is checked out",
+            hint="git fsck says what is wrong with it.",
+        )
+    *paths, head = (os.fsdecode(line) for line in lines)
+    if not _COMMIT.fullmatch(head):  # what is no commit is printed as it was asked for
+        raise WorkspaceError(
+            f"{repo} has no commits yet", hint="Commit something first: changes are measured against a commit."
+        )
+    return head, [Path(path) for path in paths]
 
 
 def _shallow(path: Path) -> frozenset[str]:

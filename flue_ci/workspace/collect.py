@@ -25,6 +25,7 @@ _INLINE_BYTES = 400_000  # of a patch or list that the output of its script hold
 _STORE_MISSING = 94  # exit code of stage_changes.sh
 _PATCH_HINT = "The rest of the changes is kept in the patch file for you to look at; nothing of it was used."
 _DIGEST_LINE = re.compile(r"^flue-ci-staged=([0-9a-f]{64}|none)$", re.MULTILINE)
+_FILE_LINE = re.compile(rb"^flue-ci-([a-z]+)=([A-Za-z0-9+/]+=*)$", re.MULTILINE)
 _RESULT_LINE = re.compile(r"^flue-ci-collected=([0-9a-f]{64}) ([0-9]{1,18}) (\w*)$", re.MULTILINE)
 _OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -122,7 +123,7 @@ def _last_record(pattern: re.Pattern[str], result: ExecResult) -> re.Match[str]:
 
 def _printed(result: ExecResult, label: str) -> bytes | None:
     """A file that a script printed last, because it is small; None where it did not."""
-    matches = re.findall(rb"(?m)^flue-ci-%s=([A-Za-z0-9+/]+=*)$" % label.encode(), result.output)
+    matches = [match[2] for match in _FILE_LINE.finditer(result.output) if match[1] == label.encode()]
     try:
         return base64.b64decode(matches[-1], validate=True) if matches else None
     except ValueError:

@@ -27,6 +27,7 @@ ARGUMENT_BYTES = 45_000  # of a file that goes along with its command, in base64
 _BIG_PACK = 8_000_000  # bytes; sent as a file of its own, which saves copying it into an archive and out of it
 WORK_TREE_MISSING = 93  # exit code of scripts that work on a work tree of others
 _SIMPLE_PROGRAMS = 92  # exit code of create_store.sh
+_NAMES_LINE = re.compile(r"^flue-ci-([a-z-]+)=([0-9]{1,18}) ([A-Za-z0-9+/=]*)$", re.MULTILINE)
 _FULL = re.compile("(?m)^.*(?:No space left|quota exceeded|Read-only file system|Permission denied).*")
 _MISSING_PROGRAMS = {90: "git", 91: "tar"}  # by exit code of unpack.sh
 
@@ -149,15 +150,15 @@ def printed_names(result: ExecResult, label: str) -> tuple[str, ...]:
     """The names that a script printed as `flue-ci-LABEL=COUNT BASE64`, for people; then, where these are fewer than
     COUNT, a last element such as "and 4,213 more". Raises `WorkspaceError` when there are none."""
     text = result.output.decode("utf-8", "replace")
-    record = re.search(rf"^flue-ci-{label}=([0-9]{{1,18}}) ([A-Za-z0-9+/=]*)$", text, re.MULTILINE)
+    record = next((match for match in _NAMES_LINE.finditer(text) if match[1] == label), None)
     try:
-        data = base64.b64decode(record[2] if record else "?", validate=True)
+        data = base64.b64decode(record[3] if record else "?", validate=True)
     except ValueError:
         raise WorkspaceError(f"a script in the sandbox printed no names: {last_line(result)}") from None
     assert record
     names = [display_name(os.fsdecode(name)) for name in split_nul(data)]
-    if len(names) < int(record[1]):
-        names.append(f"and {int(record[1]) - len(names):,} more")
+    if len(names) < int(record[2]):
+        names.append(f"and {int(record[2]) - len(names):,} more")
     return tuple(names)
 
 

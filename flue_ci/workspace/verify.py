@@ -90,6 +90,8 @@ async def subtract_setup_changes(source: Source, before: ChangeSet, after: Chang
     So lock files and build information that setup commands leave behind are no result, unless the agent changes them
     further. Raises `ChangesRefused`.
     """
+    if before.tree == source.tree:
+        return replace(after, notes=tuple(note for note in after.notes if note not in before.notes))
     entries = await changed_entries(source, before.tree, after.tree)
     lines = b"".join(index_line(entry.mode, entry.blob, entry.path) for entry in entries)
     changes = await _change_set(source, await _changed_tree(source, lines), LIMITS)

@@ -217,6 +217,7 @@ async def test_grep_says_when_nothing_was_found_when_it_was_cut_and_when_the_pat
         assert (missing.is_error, "no file or directory 'no/such/place'" in missing.content) == (True, True)
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize(
     ("pattern", "files"),
     [

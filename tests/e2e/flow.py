@@ -5,12 +5,16 @@ Every run that ends is looked over by `Flow.end`: files, secrets, processes, san
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +75,27 @@ class Ended:
         return [event["data"]["call"]["name"] for event in self.events if event["event"] == "tool_started"]
 
 
+def write_spec(repo: Path, name: str = "count", **parts: Any) -> Path:
+    """JSON is YAML."""
+    path = repo / ".flue" / "agents" / f"{name}.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    given = {"version": 1, "prompt": "{{ instruction | default('Count.') }}", **parts}
+    path.write_text(json.dumps(given, indent=1))
+    return path
+
+
+@cache
+def _template() -> Path:
+    """The repository that each test begins with: made once, and copied."""
+    folder = Path(tempfile.mkdtemp(prefix="flow-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "greeting.txt").write_text("hello\n")
+    write_spec(folder)
+    for command in ("init -q -b main", "add -A", "-c maintenance.auto=false commit -q -m work"):
+        subprocess.run(["git", *command.split()], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
 @dataclass(kw_only=True)
 class Flow:
     """One test's world under `home`: a repository, a place for files, an environment, and the servers."""
@@ -90,12 +115,9 @@ class Flow:
 
     def __post_init__(self) -> None:
         self.repo, self.out, self.tmp = self.home / "repo", self.home / "out", self.home / "tmp"
-        for directory in (self.repo, self.tmp, self.home / "home"):
+        for directory in (self.tmp, self.home / "home"):
             directory.mkdir(parents=True)
-        (self.repo / "greeting.txt").write_text("hello\n")
-        self.git("init", "-q", "-b", "main")
-        self.spec()
-        self.commit()
+        shutil.copytree(_template(), self.repo, symlinks=True)
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.repo, check=True, capture_output=True, text=True)
@@ -106,11 +128,8 @@ class Flow:
         self.git("-c", "maintenance.auto=false", "commit", "-q", "--allow-empty", "-m", "work")
 
     def spec(self, name: str = "count", **parts: Any) -> Path:
-        """Writes a spec; JSON is YAML."""
-        path = self.repo / ".flue" / "agents" / f"{name}.yml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        given = {"version": 1, "prompt": "{{ instruction | default('Count.') }}", **parts}
-        path.write_text(json.dumps(given, indent=1))
+        """Writes a spec, and allows what it asks for."""
+        path = write_spec(self.repo, name, **parts)
         names = parts.get("sandbox", {}).get("secrets", ())
         self.consent = tuple(word for name in names for word in ("--allow-secret", name))
         return path

@@ -328,6 +328,7 @@ def _links(flow: Flow, private: Path) -> None:
         path.symlink_to(private / ".git" / name)
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 @pytest.mark.parametrize("attack", [_alternates, _gitfile, _link, _commondir, _links])
 def test_a_checkout_does_not_bring_another_repository_along(

@@ -298,6 +298,7 @@ def test_a_check_suite_that_is_older_than_the_request_shows_the_head(
     assert any("cannot be found out" in note for note in notes) != known
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("change", "conclusion"),
     [
@@ -320,6 +321,7 @@ def test_a_workflow_run_of_this_very_branch_shows_the_head(
     assert comment_on(job, pull).outputs["conclusion"] == conclusion
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("way", ["suite of another branch", "run of the branch before it was reset", "run of before"])
 @pytest.mark.parametrize("hidden", [True, False])
 def test_a_commit_that_was_checked_as_something_else_is_not_the_head_that_was_asked_for(
@@ -366,6 +368,7 @@ def test_a_commit_that_the_request_names_is_worked_on(make_job: MakeJob, digits:
     assert f"@{sha[:digits]}" not in told(job).lower()
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("which", ["of another pull request", "of the base", "of nothing", "too long", "rewritten"])
 def test_a_commit_that_is_not_the_pull_requests_is_refused(make_job: MakeJob, which: str) -> None:
     job = make_job()

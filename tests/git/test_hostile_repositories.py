@@ -157,6 +157,7 @@ ADDRESSES = {
 }
 
 
+@pytest.mark.family(6)
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("missing", ["HEAD", "HEAD^{tree}", "HEAD:plain.txt"])
 async def test_a_missing_object_is_not_fetched_from_where_the_repository_says(
@@ -288,12 +289,13 @@ async def test_a_boundary_of_history_that_is_none_is_refused_without_being_repea
     repo: Repo, tmp_path: Path, content: bytes
 ) -> None:
     (repo.path / ".git/shallow").write_bytes(content)
-    await refused(repo, tmp_path)
+    assert "damaged" in str(await refused(repo, tmp_path))
 
 
 # Names
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     "name",
     ["$(touch${IFS}ran)", "';touch${IFS}ran;'", "`touch${IFS}ran`", "-x", "--upload-pack=touch", "a\u202eb", "ü/日本"],
@@ -314,6 +316,7 @@ async def test_a_branch_may_have_any_name_and_means_nothing_by_it(
     )
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("name", ["$(touch ran)", "a'; touch ran; '", "-rf", "…", "x\u202ey", ".git "])
 async def test_a_directory_may_have_any_name_and_means_nothing_by_it(tmp_path: Path, box: Sandbox, name: str) -> None:
     repo = new_repo(tmp_path / "around" / name, {"a": ("file", b"a\n")})

@@ -314,6 +314,7 @@ def hard_links(repo: Repo, where: Path) -> Path:
     return where
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize(
     "form",
     [

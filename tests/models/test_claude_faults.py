@@ -76,6 +76,7 @@ async def test_a_fault_that_may_pass_costs_one_more_request_and_nothing_else(fau
     assert API_KEY not in repr(watcher.events)
 
 
+@pytest.mark.family(30)
 @pytest.mark.parametrize("after", range(15))
 @pytest.mark.parametrize("kind", ["drop", "end", "error", "malformed"])
 async def test_wherever_a_stream_breaks_the_turn_is_repeated_whole(kind: Any, after: int) -> None:

@@ -150,6 +150,7 @@ PASSING: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.family(4)
 @pytest.mark.parametrize("fault", PASSING, ids=str)
 async def test_a_start_that_fails_for_a_while_gives_one_sandbox_in_the_end(
     server: E2BServer, fault: dict[str, Any]

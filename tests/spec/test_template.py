@@ -168,7 +168,7 @@ def test_a_template_reaches_nothing_but_its_values(template: str) -> None:
 )
 def test_a_bomb_is_refused(template: str) -> None:
     with pytest.raises(UsageError, match="prompt"):
-        render(template, {}, max_seconds=3)
+        render(template, {}, max_seconds=0.5)
 
 
 def test_nothing_is_computed_while_a_template_is_checked() -> None:
@@ -202,8 +202,8 @@ LONG = "Aa bb " * 11_000  # as long as a comment of GitHub may be
 )
 def test_filters_and_methods_count_wherever_they_stand(template: str) -> None:
     start = time.process_time()
-    with pytest.raises(UsageError, match=r"more than 0\.5 seconds"):
-        render(template, {"instruction": LONG}, max_seconds=0.5)
+    with pytest.raises(UsageError, match=r"more than 0\.2 seconds"):
+        render(template, {"instruction": LONG}, max_seconds=0.2)
     assert time.process_time() - start < 5  # of this process
 
 

@@ -22,6 +22,7 @@ import os
 import pkgutil
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -39,6 +40,7 @@ from typing import Any, NoReturn
 PROJECT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-P", "-m", "flue_ci")  # a real start
 _PR_SET_CHILD_SUBREAPER = 36
+_SHARED = "TESTS_FORK_SERVER"  # the address of the server of which all others are forks, where there is one
 # What packages import when they are first used; without these, each command would. Only a matter of speed.
 _IMPORTED_LATE = (
     "_strptime",
@@ -52,6 +54,16 @@ _IMPORTED_LATE = (
     "opentelemetry.metrics",
     "opentelemetry.propagate",
     "rich._emoji_codes",
+)
+# Expressions that they make then, with their flags.
+_COMPILED_LATE = (
+    (r"^127\.0\.0\.1$", 0),
+    (r"(?s:.*)\Z", 0),
+    (r"(?s:c(?>.*?\-).*\.patch)\Z", 0),
+    (r" {4}|\t| {0,3}>", 0),
+    (r"[a-z0-9-]+", 0),
+    (r"([^/:]+):(.*)", re.DOTALL),
+    (r"//([^/#?]*)(.*)", re.DOTALL),
 )
 _EXPRESSION = re.compile(
     r"""\bre\.(?:match|search|sub|fullmatch|findall|finditer|split)\(\s*(r?b?"(?:[^"\\\n]|\\.)*"),"""
@@ -134,24 +146,14 @@ class ForkServer:
 
     def __init__(self, *, imports: bool = True) -> None:
         """`imports`: whether commands find everything imported."""
-        client, server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
-        with server:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "tests.support.fork_server",
-                    str(server.fileno()),
-                    *(["imports"] if imports else []),
-                ],
-                env=inherited | {"PYTHONPATH": str(PROJECT)},
-                pass_fds=[server.fileno()],
-                cwd=PROJECT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the tests
-            )
+        self._process: subprocess.Popen[bytes] | None = None
+        if imports and _SHARED in os.environ:
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            client.connect(os.environ[_SHARED])
+        else:
+            client, server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with server:
+                self._process = _start(server, *(["imports"] if imports else []), stdin=subprocess.DEVNULL)
         self._socket = client
         self._lock = threading.Lock()
         atexit.register(self.close)
@@ -206,8 +208,42 @@ class ForkServer:
 
     def close(self) -> None:
         """Ends the server, and with it all that still runs."""
-        self._socket.close()
-        self._process.wait(30)
+        with self._socket, suppress(OSError):  # it has ended
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(30)
+            self._socket.recv(1)  # nothing, when the server ends
+        if self._process:
+            self._process.wait(30)
+
+
+def share() -> Callable[[], None]:
+    """Makes the servers of this process, and of those that it starts from now on, forks of one, which imports what it
+    does when the first of them asks. Returns what ends it."""
+    folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
+    os.environ[_SHARED] = str(folder / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(os.environ[_SHARED])
+        listener.listen()
+        process = _start(listener, "shared", stdin=subprocess.PIPE)
+
+    def end() -> None:
+        del os.environ[_SHARED]
+        process.communicate()
+        shutil.rmtree(folder)
+
+    return end
+
+
+def _start(connection: socket.socket, *words: str, stdin: int) -> subprocess.Popen[bytes]:
+    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "tests.support.fork_server", str(connection.fileno()), *words],
+        env=inherited | {"PYTHONPATH": str(PROJECT)},
+        pass_fds=[connection.fileno()],
+        cwd=PROJECT,
+        stdin=stdin,
+        start_new_session=True,  # Ctrl-C is for the tests
+    )
 
 
 @cache
@@ -217,6 +253,25 @@ def fork_server() -> ForkServer:
 
 
 # The server's side
+
+
+def _share(listener: socket.socket) -> None:
+    """A fork for each client, until standard input ends."""
+    loaded = False
+    while True:
+        ready = select.select([listener, 0], [], [])[0]
+        _reap()
+        if listener not in ready:
+            return
+        connection, _ = listener.accept()
+        if not loaded:
+            _make_ready()
+            loaded = True
+        if not os.fork():
+            listener.close()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            _exit_with(partial(_serve, connection))
+        connection.close()
 
 
 def _serve(connection: socket.socket) -> None:
@@ -344,6 +399,12 @@ def _make_what_is_made_once() -> None:
             for expression in _EXPRESSION.findall(Path(module.__file__ or os.devnull).read_text()):
                 with suppress(Exception):
                     re.compile(ast.literal_eval(expression))  # which `re` remembers
+    for expression, flags in _COMPILED_LATE:
+        re.compile(expression, flags)
+    for key in importlib.import_module("flue_ci.safety.key_patterns").KEY_PATTERNS:
+        importlib.import_module("flue_ci.safety.key_patterns")._compile(key.regex)
+    with suppress(Exception):  # its expressions are compiled with its first instance
+        importlib.import_module("flue_ci.report.page.colours")._lexer("app.py")
     with suppress(Exception):
         importlib.import_module("flue_ci.safety.redact").Redactor(["a secret of nobody"])("some words")
     with suppress(Exception):
@@ -370,11 +431,19 @@ def _check() -> None:
     assert tempfile.tempdir is None, "TMPDIR was read at import"
 
 
-if __name__ == "__main__":
+def _make_ready(*, imports: bool = True) -> None:
     gc.disable()
-    if sys.argv[2:]:
+    if imports:
         _load()
     _check()
     gc.freeze()
     gc.enable()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    given = socket.socket(fileno=int(sys.argv[1]))
+    if sys.argv[2:] == ["shared"]:
+        _share(given)
+    else:
+        _make_ready(imports=sys.argv[2:] == ["imports"])
+        _serve(given)

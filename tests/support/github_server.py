@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import difflib
 import gzip
 import http.server
 import json
@@ -128,13 +129,10 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         """A pull request to main; a fork's head is only at `refs/pull/N/head`."""
         number = self._id()
         base = _commit_at(work / ".git", "refs/heads/main")
-        _git(work, "checkout", "-q", "-b", f"topic-{number}", "main")
-        head = self.commit(work, files, "change")
+        head = _commit_on(work, f"refs/heads/topic-{number}", base, files, "change")
         self.put(f"refs/pull/{number}/head", head)
         if not fork:
             self.put(f"refs/heads/topic-{number}", head)
-        patch = _git(work, "diff", "main", "HEAD")
-        _git(work, "checkout", "-q", "main")
         home = self.repository()
         there = home | {"id": 77, "full_name": f"{author}/tools", "fork": True} if fork else home
         pull = {
@@ -147,18 +145,15 @@ class GitHubServer(http.server.ThreadingHTTPServer):
         }
         self.pulls[number] = pull
         self.pushed(pull, head, ago=3600)
-        self.files[number] = [
-            {"filename": name, "status": "modified", "additions": 1, "deletions": 1, "patch": patch} for name in files
-        ]
+        self.files[number] = [_changed_file(work / name, name, text) for name, text in files.items()]
         return pull
 
     def push(self, work: Path, pull: JSON, files: dict[str, str], *, force: bool = False, ago: int = 0) -> str:
         """Another commit on the branch of a pull request; with `force`, one in place of its commits."""
         number, before = pull["number"], pull["head"]["sha"]
-        _git(work, "checkout", "-q", "-B", f"topic-{number}", "main" if force else before)
-        head = self.commit(work, files, "pushed later")
+        parent = _commit_at(work / ".git", "refs/heads/main") if force else before
+        head = _commit_on(work, f"refs/heads/topic-{number}", parent, files, "pushed later")
         self.put(f"refs/pull/{number}/head", head)
-        _git(work, "checkout", "-q", "main")
         pull["head"]["sha"] = head
         self.pushed(pull, head, ago=ago, kind="force_push" if force else "push", before=before)
         if force:
@@ -831,6 +826,36 @@ def _commit(work: Path, files: dict[str, str], message: str) -> str:
     _git(work, "add", "-A")
     _git(work, "-c", "maintenance.auto=false", "commit", "-q", "--allow-empty", "-m", message)
     return _commit_at(work / ".git", "HEAD")
+
+
+def _commit_on(work: Path, ref: str, parent: str, files: dict[str, str], message: str) -> str:
+    """A commit of `files` on a branch, whatever it was before; the work tree stays as it is."""
+    stream = [f"commit {ref}\n".encode()]
+    for who in ("author Ada Author <ada@example.com>", "committer Carl Committer <carl@example.com>"):
+        stream.append(f"{who} {int(time.time())} +0000\n".encode())
+    text = message.encode()
+    stream += [f"data {len(text)}\n".encode(), text, f"\nfrom {parent}\n".encode()]
+    for path, content in files.items():
+        data = content.encode()
+        stream += [f"M 100644 inline {path}\ndata {len(data)}\n".encode(), data, b"\n"]
+    command = ["git", "fast-import", "--quiet", "--force"]
+    subprocess.run(command, cwd=work, input=b"".join(stream), check=True, capture_output=True)
+    return _commit_at(work / ".git", ref)
+
+
+def _changed_file(file: Path, name: str, text: str) -> JSON:
+    """As the list of a pull request's files has it; `file` is as it was before."""
+    before = []
+    if file.is_file():
+        before = file.read_text().splitlines()
+    lines = [*difflib.unified_diff(before, text.splitlines(), lineterm="")][2:]
+    return {
+        "filename": name,
+        "status": "modified" if before else "added",
+        "additions": sum(line.startswith("+") for line in lines),
+        "deletions": sum(line.startswith("-") for line in lines),
+        "patch": "\n".join(lines),
+    }
 
 
 def _commit_at(repository: Path, ref: str) -> str:

@@ -280,6 +280,7 @@ def applied(changes: ChangeSet, place: Path) -> Tree:
     return read_tree(place)
 
 
+@pytest.mark.family(8)
 @pytest.mark.parametrize("name", LEFT_OUT)
 async def test_of_what_does_not_stay_inside_the_rest_does_exactly_what_it_says(
     source: Source, tmp_path: Path, name: str
