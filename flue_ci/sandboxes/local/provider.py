@@ -193,7 +193,8 @@ class LocalSandbox:
             raise file_error(error.errno or errno.EIO, path) from error
 
     async def set_network(self, network: Network) -> None:
-        """Switch egress. A change starts new namespaces with the same files, and ends all processes of the user."""
+        """Switch egress. A change ends all processes of the user, and what comes next has new namespaces with the same
+        files."""
         _check_network(network, isolation=self._isolation)
         self._check_open()
         is_change = network.mode != self._network.mode and self._isolation
@@ -202,7 +203,7 @@ class LocalSandbox:
             raise SandboxLost(rest)  # it would keep the old network
 
     async def end_processes(self) -> str:
-        """See `Sandbox`: the user's namespaces are made anew over the same files.
+        """See `Sandbox`: the user's namespaces end; the next command gets new ones over the same files.
 
         Without isolation these are the descendants of what we started. What they handed to another program of the
         machine (cron, systemd, Docker) is not one.
@@ -212,7 +213,6 @@ class LocalSandbox:
         async with self._lock:
             if client := self._clients.pop("user", None):
                 is_quiet = await client.close()
-        await self.client("user")
         if is_quiet:
             return ""
         return "processes of the local sandbox may still run: their end could not be verified"
