@@ -109,7 +109,6 @@ def test_runs_that_cost_nothing_do_not_hide_one_that_did(job: Job, count: int) -
     assert "budget" in answer(job)
 
 
-@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("config", "spec", "words"),
     [

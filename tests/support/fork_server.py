@@ -219,7 +219,7 @@ class ForkServer:
 def share() -> Callable[[], None]:
     """Makes the servers of this process, and of those that it starts from now on, forks of one, which imports what it
     does when the first of them asks. Returns what ends it."""
-    folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
+    folder = Path(tempfile.mkdtemp(prefix="fork-server-", dir="/tmp"))  # a short path, as sockets need it
     os.environ[_SHARED] = str(folder / "socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(os.environ[_SHARED])
