@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 # In the order in which they are named: people write the first of two that mean the same.
 _PROXIES = ("HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
@@ -110,6 +109,8 @@ def route(url: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def proxy_of(url: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """The variable and the address (without credentials) of the proxy that a request to `url` takes."""
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # imports an HTTP client
+
     parts = urlsplit(url)
     if proxy_bypass_environment(parts.hostname or "", {"no": _either(environ, "no_proxy")}):
         return None

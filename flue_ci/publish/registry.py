@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from flue_ci.core.proposals import ProposalRules
 from flue_ci.core.registry import Registry
-from flue_ci.publish.ask import AskPublisher
 from flue_ci.publish.publisher import Publisher, PublishTarget
 from flue_ci.report.report import NewPullRequest, Publishing, Trigger
 from flue_ci.spec.schema import MAX_REVIEW_COMMENTS, OTHER_PUBLISHERS, PUSHES, AgentSpec
@@ -56,6 +55,8 @@ def load_publishers(target: PublishTarget, *, only_comment: bool = False) -> dic
         names = [name for name in names if name == "comment"]
     publishers: dict[str, Publisher] = {name: PUBLISHERS.load(name)() for name in names}
     if target.publishing.when == "ask" and target.publishing.changes in publishers:
+        from flue_ci.publish.ask import AskPublisher
+
         publishers[target.publishing.changes] = AskPublisher()
     if target.forge is None:
         for name in [name for name, publisher in publishers.items() if publisher.needs_forge]:
