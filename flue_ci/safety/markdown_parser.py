@@ -16,7 +16,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import unescapeAll
-from markdown_it.helpers import parseLinkDestination, parseLinkLabel, parseLinkTitle
+from markdown_it.helpers import parseLinkDestination, parseLinkTitle
 from markdown_it.parser_inline import ParserInline
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
@@ -40,6 +40,7 @@ _SIGNS = {
 _TOO_MUCH = "too many signs of Markdown, or nested too deeply"
 _SCHEME = re.compile(r"(?<![A-Za-z])(?:https?|ftp)\Z", re.IGNORECASE)
 _HOST = re.compile(HOST)
+_FOOTNOTE_USE = re.compile(r"\[\^[^\s\[\]]+\]")
 _ADDRESS = re.compile(r"[^ \t\n<`]*")
 _PUNCTUATION = frozenset(string.punctuation)
 _MOST_PARENTHESES = 32  # open ones in the address of a link
@@ -104,7 +105,7 @@ def _parser() -> MarkdownIt:
     inline.ruler.before("newline", "address", _address_rule)
     inline.ruler.before("escape", "backslash", _backslash_rule)
     parser.helpers = SimpleNamespace(  # type: ignore[assignment]
-        parseLinkDestination=_destination, parseLinkLabel=parseLinkLabel, parseLinkTitle=_title
+        parseLinkDestination=_destination, parseLinkLabel=_label, parseLinkTitle=_title
     )
     parser.validateLink = lambda url: True  # type: ignore[method-assign] # whether it may stay is decided elsewhere
     parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign, assignment]
@@ -320,6 +321,26 @@ class _Destination:
     ok: bool = False
     pos: int = 0
     str: str = ""
+
+
+def _label(state: StateInline, start: int, disableNested: bool = False) -> int:
+    """Where the label of a link or image ends that begins at `start`, or -1. A link in it (where `disableNested`) ends
+    the search, the use of a footnote does not: GitHub takes `[a [^1]](x)` for a link."""
+    before, depth, end = state.pos, 1, -1
+    state.pos = start + 1
+    while state.pos < state.posMax:
+        position, sign = state.pos, state.src[state.pos]
+        depth -= sign == "]"
+        if not depth:
+            end = position
+            break
+        state.md.inline.skipToken(state)
+        if sign == "[" and state.pos == position + 1:
+            depth += 1
+        elif sign == "[" and disableNested and not _FOOTNOTE_USE.fullmatch(state.src, position, state.pos):
+            break
+    state.pos = before
+    return end
 
 
 def _destination(text: str, start: int, end: int) -> _Destination:

@@ -50,6 +50,7 @@ PIECES = (
     *("&#64;", "@victim", "@v", "#1", "GH-1", "\\", "|", "\n", "\n\n", " ", "  \n", "    ", "\t", "- ", "1. ", "> "),
     *("# ", "x", "https://evil.example/", "https://ok.example.org/a", "https://github.com/o/r/x", "www.evil.example"),
     *('[r]: https://evil.example "t"\n', "[r]: https://ok.example.org/\n", "[r]", "[^1]", "[^1]: foot\n"),
+    "[a [^1]](",
     *("[^", "]:", "[r]:"),
     *("|--|--|\n", "| a | b |\n", "a|b\n-|-\n", "\xa0", "===\n", "---\n", "<div>\n", "é", "- [x] ", "$", "'", '"'),
     *("<http://evil.example>", "<a@b.c>", "](https://evil.example)", "](https://ok.example.org/)", "a@b.c", "<code>"),
@@ -148,6 +149,12 @@ HOSTILE = [
     *("*```\n    a|b\n-|-\n@victim```", "> `\n>     a\n> -|\n> @victim`"),
     *("[x][r]\n\n[r]: //h.example/(", "[x](//h.example/( )", '[x](//h.example/( "t")', "![x](//h.example/(( )"),
     *("[x](javascript:alert( )", "![x][r]\n\n[r]: //h.example/(\n", "[x](//h.example/\\( )"),
+    *(
+        "[a [^1]](//h.example/)\n\n[^1]: b",
+        "[a [^1]](javascript:alert(1))\n\n[^1]: b",
+        "![[^1]](//h.example)\n\n[^1]: b",
+    ),
+    *("[a [^1]][r]\n\n[^1]: b\n\n[r]: //h.example", "[[a [^1]](b)](//h.example/)\n\n[^1]: b"),
     *('[y]: //h.example/\n"" a\n\n[x][y]', "[y]: //h.example/\n()](<[x][y]", "[y]: //h.example/ ''\n\n[x][y]"),
     *("**@**v**ictim**", "***@**v**ictim***", "**a__@__b**"),  # strong in strong has no tags on GitHub
     *("https://😀.example/a", "<b>www.☃.example</b>", "a[^1]\n\n[^1]: http://☃.example"),
