@@ -50,7 +50,6 @@ PIECES = (
     *("&#64;", "@victim", "@v", "#1", "GH-1", "\\", "|", "\n", "\n\n", " ", "  \n", "    ", "\t", "- ", "1. ", "> "),
     *("# ", "x", "https://evil.example/", "https://ok.example.org/a", "https://github.com/o/r/x", "www.evil.example"),
     *('[r]: https://evil.example "t"\n', "[r]: https://ok.example.org/\n", "[r]", "[^1]", "[^1]: foot\n"),
-    "[a [^1]](",
     *("[^", "]:", "[r]:"),
     *("|--|--|\n", "| a | b |\n", "a|b\n-|-\n", "\xa0", "===\n", "---\n", "<div>\n", "é", "- [x] ", "$", "'", '"'),
     *("<http://evil.example>", "<a@b.c>", "](https://evil.example)", "](https://ok.example.org/)", "a@b.c", "<code>"),
