@@ -12,6 +12,7 @@ import pytest
 from flue_ci.core.errors import SandboxLost
 from flue_ci.core.events import ProgressEvent
 from flue_ci.sandboxes.local.provider import LocalProvider, LocalSandbox
+from flue_ci.sandboxes.local.state import find_orphans, start_time
 from flue_ci.testing.sandbox_commands import REQUEST, heartbeat_stops, run, text
 
 pytestmark = pytest.mark.parametrize("isolation", [True, False], ids=["isolated", "plain"])
@@ -102,3 +103,12 @@ async def test_a_shell_without_login_has_the_same_variables(box: LocalSandbox) -
     assert b"CONTRACT_WORD" in login.output
     result = await box.exec("echo $PATH; exit 3", timeout=30, login=False, env={"PATH": "/usr/bin:/bin"})
     assert (result.output, result.exit_code) == (b"/usr/bin:/bin\n", 3)
+
+
+async def test_nothing_is_started_until_the_next_command(box: LocalSandbox, tmp_path: Path) -> None:
+    assert await text(box, "echo before > file; cat file") == "before"
+    for _ in range(2):
+        assert await box.end_processes() == ""
+        (sandbox,) = find_orphans(tmp_path)
+        assert [pid for pid, started_at in sandbox.processes if start_time(pid) == started_at] == []
+    assert await text(box, "cat file") == "before"

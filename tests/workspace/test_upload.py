@@ -516,7 +516,10 @@ class TestRefusals:
             await open_checkout(tmp_path / "nowhere", history=1, scratch=scratch)
 
     async def test_a_repository_without_commits(self, tmp_path: Path, scratch: Path) -> None:
-        assert "no commits yet" in str(await self.refused(new_repo(tmp_path / "new").path, scratch))
+        new = new_repo(tmp_path / "new")
+        assert "no commits yet" in str(await self.refused(new.path, scratch))
+        new.put("HEAD^{commit}", b"")  # which git takes for what it was asked for
+        assert "no commits yet" in str(await self.refused(new.path, scratch))
 
     async def test_a_bare_repository(self, tmp_path: Path, scratch: Path) -> None:
         repo = new_repo(tmp_path / "repo", EVERY_KIND)
