@@ -1,13 +1,15 @@
 """Imports the SDK without the two thirds of it that a run never uses: `preload` is the door.
 
 `import anthropic` executes 3,000 modules, because its packages import every type just to offer it under a second name.
-Here such a package is a module that imports a name when it is first used. The SDK's own code is neither changed nor
-copied; a package that does not look as expected is imported in the ordinary way.
+Here such a package is a module that imports a name when it is first used, and two modules that import half of all types
+for functions that seldom run are executed when such a function is first called. The SDK's own code is neither changed
+nor copied; a package that does not look as expected is imported in the ordinary way.
 """
 
 import importlib
 import re
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -29,6 +31,10 @@ _USED_NAMES = (
     "CredentialsError",
     "DefaultAsyncHttpxClient",
     "Timeout",
+)
+_RARELY_CALLED = (
+    "anthropic._error_classes",  # the error of a response with an error status
+    "anthropic.lib._tracing._api_call",  # spans, which our client has none of
 )
 Origins = dict[str, tuple[str, str]]  # name → (relative module, name in it)
 
@@ -109,12 +115,58 @@ class _LazyLoader(Loader):
         """Executes nothing; `_LazyPackage` imports each name on first use."""
 
 
+class _LateModule(ModuleType):
+    """A module that is executed at the first call of one of its functions, or for a name that is no function's."""
+
+    _loader: Loader
+    _lock: threading.RLock
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if not name[0].islower():
+            return getattr(_executed(self), name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            return getattr(_executed(self), name)(*arguments, **named)
+
+        return call
+
+
+def _executed(module: _LateModule) -> ModuleType:
+    """The module, which other threads do not get before it is executed."""
+    with module._lock:
+        if isinstance(module, _LateModule):
+            module.__class__ = ModuleType  # type: ignore[assignment]
+            try:
+                module._loader.exec_module(module)
+            except BaseException:
+                module.__class__ = _LateModule
+                raise
+    return module
+
+
+class _LateLoader(Loader):
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = _LateModule(spec.name)
+        module._loader, module._lock = self._loader, threading.RLock()
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Executes nothing; `_LateModule` does."""
+
+
 class _Finder(MetaPathFinder):
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not _is_of_sdk(name):
             return None
         spec = PathFinder.find_spec(name, path, target)
-        if spec and spec.loader and spec.origin and spec.submodule_search_locations:
+        if spec and spec.loader and name in _RARELY_CALLED:
+            spec.loader = _LateLoader(spec.loader)
+        elif spec and spec.loader and spec.origin and spec.submodule_search_locations:
             origins, only_offers = _find_origins(Path(spec.origin).read_text(encoding="utf-8"))
             if only_offers or name == "anthropic":
                 spec.loader = _LazyLoader(spec.loader, origins)
