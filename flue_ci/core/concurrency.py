@@ -27,6 +27,8 @@ async def finish(work: Awaitable[T]) -> T:
 
 async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     """The results of all, in order, run at the same time. The first error cancels the others and is raised itself."""
+    if len(work) == 1:
+        return [await work[0]]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]

@@ -15,7 +15,6 @@ from flue_ci.core.text import one_line
 from flue_ci.git.command import git_version
 from flue_ci.git.completion import checkout_remote
 from flue_ci.git.fetch import Remote, open_remote
-from flue_ci.git.lfs import fetch_lfs_files
 from flue_ci.git.path_rules import display_name, path_problem
 from flue_ci.git.source import LFS_NOTE, SUBMODULES_NOTE, Source, open_checkout
 from flue_ci.git.submodules import Submodule, is_on, list_submodules, public_addresses, submodule_address
@@ -99,6 +98,8 @@ class _Contents:
             rest = (note for note in source.notes if note != SUBMODULES_NOTE)
             source = replace(source, submodules=submodules, notes=(*rest, *notes))
         if options.lfs:
+            from flue_ci.git.lfs import fetch_lfs_files  # with an HTTP client, which few runs need
+
             async with budget.lfs_lock:
                 places = (origin.checkout, origin.git_dirs, origin.remote)
                 files, notes = await fetch_lfs_files(source, *places, limit=budget.lfs_size)

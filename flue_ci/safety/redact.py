@@ -4,10 +4,11 @@ Every sink (terminal, transcript, report, files) gets only what a `Redactor` ret
 formatted: a secret with its end cut off, or with `_` escaped, would not be recognized any more.
 """
 
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from flue_ci.core.network_variables import passwords
@@ -21,6 +22,8 @@ MAX_PASSES = 20  # more than two are needed for hostile text only
 MAX_DEPTH = 100  # levels of a value; the JSON encoder recurses
 _SECRET_NAMES = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|AUTH)$", re.IGNORECASE)
 _KEY_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/+")
+_SHORT = 100  # characters of texts like names and identifiers, most of which come again
+_SHORT_TEXTS = 1_000  # of them that are known at a time
 _Value = TypeVar("_Value")
 _STATIC = re.compile(r"(<style>.*?</style>|<script>.*?</script>)", re.DOTALL)  # the page's policy names their hashes
 _TAG = re.compile(r"<[^<>]*>")
@@ -43,17 +46,19 @@ class Redactor:
     """Replaces secrets by `***`. Calling it twice changes nothing more."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = tuple(secrets)
-        self._finder = SecretFinder(self._secrets)
+        self._secrets: tuple[str, ...] = ()
+        self.learn(*secrets)
 
-    def learn(self, secret: str) -> None:
-        """From now on replaces this one as well, for all who have this redactor."""
-        self._secrets = (*self._secrets, secret)
+    def learn(self, *secrets: str) -> None:
+        """From now on replaces these as well, for all who have this redactor."""
+        self._secrets = (*self._secrets, *secrets)
         self._finder = SecretFinder(self._secrets)
+        self._find_short = lru_cache(_SHORT_TEXTS)(self._finder.find)
 
     def __call__(self, text: str) -> str:
         """`text` without secrets. Lone surrogates, which UTF-8 cannot encode, become `\\udcff`."""
-        return self.mask(text).encode("utf-8", "backslashreplace").decode()
+        text = self.mask(text)
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
     def holds_secret(self, data: bytes) -> bool:
         """Whether a known value (or an encoded form) occurs in `data`."""
@@ -66,7 +71,9 @@ class Redactor:
 
     def spans(self, text: str) -> list[Span]:
         """Where secrets are in `text`, in order, without overlap."""
-        return self._finder.find(text)
+        if len(text) > _SHORT:
+            return self._finder.find(text)
+        return [*self._find_short(text)]
 
     def goes_on(self, lines: Sequence[str]) -> bool:
         """Whether a secret may begin in these lines, each with its end, and go on behind them."""
@@ -80,8 +87,12 @@ class Redactor:
 
     def mask(self, text: str) -> str:
         """`text` without secrets; lone surrogates stay."""
+        if len(text) < MIN_LENGTH:
+            return text
         for _ in range(MAX_PASSES):
             spans = self.spans(text)
+            if not spans:
+                break
             # What was part of a longer word may be a token of its own beside the mask.
             neighbours = [(text[max(start - 1, 0) : start], text[end : end + 1]) for start, end in spans]
             text = replace_spans(text, ((*span, MASK) for span in spans))
@@ -94,18 +105,28 @@ class Redactor:
             return self(value)
         if isinstance(value, bytes):
             return self.mask(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        if value is None or isinstance(value, int | float):
+            return value
         if depth == 0:
             return "[nested too deep]"
-        if isinstance(value, Mapping):
+        if isinstance(value, dict | Mapping):  # the first is quicker
             return {self._redact(key, 1): self._redact(item, depth - 1) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return type(value)([self._redact(item, depth - 1) for item in value])
+            items = [self._redact(item, depth - 1) for item in value]
+            unchanged = isinstance(value, tuple) and all(map(operator.is_, items, value))
+            return value if unchanged else type(value)(items)
         if is_dataclass(value) and not isinstance(value, type):
-            words = _literals(type(value))
-            items = {field.name: getattr(value, field.name) for field in fields(value)}
-            texts = {name: item for name, item in items.items() if name not in words or item not in words[name]}
-            return replace(value, **{name: self._redact(item, depth - 1) for name, item in texts.items()})
+            return self._redact_fields(value, depth)
         return value
+
+    def _redact_fields(self, value: Any, depth: int) -> Any:
+        words = _literals(value.__class__)
+        items = {field.name: getattr(value, field.name) for field in fields(value)}
+        texts = {name: item for name, item in items.items() if name not in words or item not in words[name]}
+        redacted = {name: self._redact(item, depth - 1) for name, item in texts.items()}
+        if all(map(operator.is_, redacted.values(), texts.values())):
+            return value
+        return replace(value, **redacted)
 
 
 @cache

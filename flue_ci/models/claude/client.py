@@ -11,10 +11,9 @@ import json
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from flue_ci.core.errors import Diagnostic, ModelError, UsageError
@@ -41,6 +40,7 @@ _FOREIGN_HINT = (
     "Check ANTHROPIC_BASE_URL or `model.base_url`, and the proxies on the way: the Messages API is not what answered."
 )
 _NO_ANSWER = "the model's API did not answer within"
+_T = TypeVar("_T")
 
 
 class Claude(Model):
@@ -175,8 +175,8 @@ class Claude(Model):
         """Asks the API for the model by name: are address, key and name good? Free, no retries. Raises `ModelError`."""
         client = await self._ready()
         try:
-            async with self._bounded(CHECK_SECONDS, _NO_ANSWER, self._translate):
-                answer = await client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
+            asked = client.get(f"/v1/models/{quote(self.name, safe='')}", cast_to=object)
+            answer = await self._bounded(asked, CHECK_SECONDS, _NO_ANSWER, self._translate)
         except RetryableError as error:
             raise ModelError(error.reason[0].upper() + error.reason[1:]) from None
         if not isinstance(answer, dict) or "id" not in answer:
@@ -218,15 +218,13 @@ class Claude(Model):
         """Sends the request and waits for the response's headers."""
         from anthropic import AsyncStream
 
-        async with self._bounded(self._settings.first_byte_seconds, _NO_ANSWER, self._translate):
-            return await client.post(
-                "/v1/messages", content=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
-            )
+        sent = client.post("/v1/messages", content=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
+        return await self._bounded(sent, self._settings.first_byte_seconds, _NO_ANSWER, self._translate)
 
     async def _next(self, events: Any) -> str | None:
         """The data of the next event (a ping has some, too); None at the end of the stream."""
-        async with self._bounded(self._settings.idle_seconds, "the model's answer stopped for", self._broken_stream):
-            event = await anext(events, None)
+        seconds, silence = self._settings.idle_seconds, "the model's answer stopped for"
+        event = await self._bounded(anext(events, None), seconds, silence, self._broken_stream)
         return str(event.data) if event else None
 
     async def _read_out(self, events: Any) -> None:
@@ -262,15 +260,15 @@ class Claude(Model):
             cost_usd = cost("anthropic", message.model, tokens)
         return replace(tokens, cost_usd=cost_usd)
 
-    @asynccontextmanager
     async def _bounded(
-        self, seconds: float, silence: str, translate: Callable[[Exception], Exception]
-    ) -> AsyncIterator[None]:
-        """Inside, what the SDK and the libraries below it raise is translated, and `silence` ends after `seconds`."""
+        self, work: Awaitable[_T], seconds: float, silence: str, translate: Callable[[Exception], Exception]
+    ) -> _T:
+        """The result of `work`. What the SDK and the libraries below it raise is translated, and `silence` ends after
+        `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 try:
-                    yield
+                    return await work
                 except Exception as error:  # noqa: BLE001 (the vendor's failures have no common class)
                     raise translate(error) from None
         except TimeoutError:
