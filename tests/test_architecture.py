@@ -63,7 +63,7 @@ HOMES = {
     "mdit_py_plugins": ("safety.markdown_parser",),
     "pytest": ("testing",),
 }
-MAX_LINES = 39_270
+MAX_LINES = 39_380
 LONG_MODULES: dict[str, str] = {  # above 400 lines: the reason why it has one subject all the same
     "sandboxes.local.supervisor": "it is sent into the sandbox as one file, and can import nothing of ours",
 }

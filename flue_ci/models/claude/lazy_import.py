@@ -137,12 +137,8 @@ def _executed(module: _LateModule) -> ModuleType:
     """The module, which other threads do not get before it is executed."""
     with module._lock:
         if isinstance(module, _LateModule):
+            module._loader.exec_module(module)
             module.__class__ = ModuleType  # type: ignore[assignment]
-            try:
-                module._loader.exec_module(module)
-            except BaseException:
-                module.__class__ = _LateModule
-                raise
     return module
 
 
