@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.support.e2b_server import E2BServer
-from tests.support.fork_server import COMMAND, PROJECT, Process, fork_server
+from tests.support.fork_server import MAIN, PROJECT, Process, fork_server
 from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
 
 HANG_GUARD = 120.0
-GATE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from flue_ci.gate.preflight import main; main()"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +37,6 @@ class Job:
     e2b: E2BServer
     home: Path
     more: dict[str, str] = field(default_factory=dict)
-    cold: bool = False  # whether Python is started anew for each command
     on_start: Callable[[int], None] = lambda _: None  # gets the process id of a fork
 
     def start(self, **agents: dict[str, Any]) -> Path:
@@ -84,21 +80,18 @@ class Job:
             )
 
     def gate(self, environ: dict[str, str]) -> Done:
-        return self.run([], environ, program=(sys.executable, "-I", "-c", GATE, str(PROJECT)))
+        """The action's first step. It starts the machine's own Python, which `tests/gate` tries with each there is."""
+        return self.run([], environ, main="flue_ci.gate.preflight:main")
 
-    def run(self, arguments: list[str], environ: dict[str, str], program: tuple[str, ...] = ()) -> Done:
-        """`flue-ci ARGUMENTS`, or `program` with these arguments, to its end."""
+    def run(self, arguments: list[str], environ: dict[str, str], main: str = MAIN) -> Done:
+        """`flue-ci ARGUMENTS` (or another `main:function`) to its end."""
         output, summary = Path(environ["GITHUB_OUTPUT"]), Path(environ["GITHUB_STEP_SUMMARY"])
         output.write_text("")
         summary.write_text("")
         env = self.env(environ)
-        if self.cold or program:
-            command = [*(program or COMMAND), *arguments]
-            done = subprocess.run(
-                command, env=env, cwd=self.home, capture_output=True, text=True, timeout=HANG_GUARD, check=False
-            )
-        else:
-            done = fork_server().run(arguments, env=env, cwd=self.home, timeout=HANG_GUARD, on_start=self.on_start)
+        done = fork_server().run(
+            arguments, env=env, cwd=self.home, timeout=HANG_GUARD, on_start=self.on_start, main=main
+        )
         log = re.sub(r"(?m)^::add-mask::.*\n", "", done.stdout) + done.stderr
         ended = Done(code=done.returncode, log=log, outputs=outputs(output.read_text()), summary=summary.read_text())
         self.assert_no_secret_is_told(ended)

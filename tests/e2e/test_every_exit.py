@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +105,7 @@ def failed_installation(job: Job) -> Done:
         "issue_comment", job.github.commented(pull, job.github.say(pull["number"], "mona", "/flue fix-tests"))
     )
     Path(environ["RUNNER_TEMP"], "flue-ci-install-failure").write_text("No Python `here`. Use actions/setup-python\n")
-    script = "import sys; sys.path.insert(0, sys.argv.pop(1)); from flue_ci.gate.preflight import report_failure"
-    return job.run([], environ, program=(sys.executable, "-I", "-c", f"{script}; report_failure()", str(PROJECT)))
+    return job.run([], environ, main="flue_ci.gate.preflight:report_failure")
 
 
 KEYS = {"FLUE_CI_ANTHROPIC_API_KEY": "", "FLUE_CI_E2B_API_KEY": ""}

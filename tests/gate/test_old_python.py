@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.e2e.job import GATE, PROJECT, outputs
+from tests.e2e.job import PROJECT, outputs
 from tests.support.github_server import GitHubServer
+
+GATE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from flue_ci.gate.preflight import main; main()"
 
 
 def interpreters() -> Iterator[str]:

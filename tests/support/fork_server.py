@@ -39,6 +39,7 @@ from typing import Any, NoReturn
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-P", "-m", "flue_ci")  # a real start
+MAIN = "flue_ci.__main__:main"
 _PR_SET_CHILD_SUBREAPER = 36
 _SHARED = "TESTS_FORK_SERVER"  # the address of the server of which all others are forks, where there is one
 # What packages import when they are first used; without these, each command would. Only a matter of speed.
@@ -168,10 +169,11 @@ class ForkServer:
         stderr: int,
         stdin: int | None = None,
         program: Sequence[str] = (),
+        main: str = MAIN,
     ) -> Process:
-        """`flue-ci ARGUMENTS` in a fork; or a real start of `program` with these arguments, where one is named.
-        Without `stdin` there is nothing to be read."""
-        request = {"program": [*program], "arguments": [*arguments], "env": dict(env), "cwd": str(cwd)}
+        """`flue-ci ARGUMENTS` (or another `main:function`) in a fork; or a real start of `program` with these
+        arguments, where one is named. Without `stdin` there is nothing to be read."""
+        request = {"program": [*program], "arguments": [*arguments], "env": dict(env), "cwd": str(cwd), "main": main}
         reading, writing = os.pipe()
         try:
             with self._lock:
@@ -189,11 +191,13 @@ class ForkServer:
         cwd: Path,
         timeout: float,
         on_start: Callable[[int], None] = lambda _: None,
+        main: str = MAIN,
     ) -> subprocess.CompletedProcess[str]:
-        """`flue-ci ARGUMENTS` in a fork to the end of all that descends from it, as `subprocess.run` with captured
-        text; `on_start` gets its process id. Raises `TimeoutExpired`, after which all of it is dead."""
+        """`flue-ci ARGUMENTS` (or another `main:function`) in a fork to the end of all that descends from it, as
+        `subprocess.run` with captured text; `on_start` gets its process id. Raises `TimeoutExpired`, after which all
+        of it is dead."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = self.start(arguments, env=env, cwd=cwd, stdout=out.fileno(), stderr=err.fileno())
+            process = self.start(arguments, env=env, cwd=cwd, stdout=out.fileno(), stderr=err.fileno(), main=main)
             on_start(process.pid)
             try:
                 code = process.wait(timeout)
@@ -363,9 +367,14 @@ def _become(request: dict[str, Any], streams: Sequence[int], status: int) -> Non
     sys.argv = ["flue-ci", *request["arguments"]]
     sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
-    from flue_ci.__main__ import main
-
-    main()
+    module, _, function = request["main"].partition(":")
+    code: object = 0
+    try:
+        getattr(importlib.import_module(module), function)()
+    except SystemExit as end:
+        code = end.code or 0
+    sys.stdout.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def _load() -> None:
