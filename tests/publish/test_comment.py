@@ -15,13 +15,17 @@ from flue_ci.publish.comment import LONGEST_BODY, LONGEST_SUMMARY, is_ours, mark
 from flue_ci.report.report import Changes, CommandResult, Failure, Report, Verification
 from tests.support.golden import FOLDER, NASTY, PATCH, SERVER, SUCCESS, comments
 
-COMMENTS = comments()
+NAMES = sorted(path.stem for path in FOLDER.glob("*.md"))
 
 
-@pytest.mark.parametrize("name", COMMENTS)
+def test_each_kind_of_comment_has_a_golden_file() -> None:
+    assert sorted(comments()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_comment_looks_as_the_golden_file_shows(name: str) -> None:
     golden = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
-    assert f"{COMMENTS[name]}\n" == golden, "look at it, then: python -m tests.support.golden"
+    assert f"{comments()[name]}\n" == golden, "look at it, then: python -m tests.support.golden"
 
 
 def assert_whole(body: str, agent: str = "fix-tests") -> None:
@@ -44,10 +48,10 @@ def assert_whole(body: str, agent: str = "fix-tests") -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in COMMENTS if name not in ("help", "unknown") and not name.startswith("working")]
+    "name", [name for name in NAMES if name not in ("help", "unknown") and not name.startswith("working")]
 )
 def test_a_comment_is_whole(name: str) -> None:
-    assert_whole(COMMENTS[name])
+    assert_whole(comments()[name])
 
 
 TEXTS = st.sampled_from(
@@ -91,13 +95,13 @@ def reports(draw: st.DrawFn) -> Report:
     report=reports(), patch=st.sampled_from([b"", PATCH, PATCH * 2_000, PATCH + NASTY.encode()]), previous=st.booleans()
 )
 def test_whatever_is_reported_the_comment_is_whole(report: Report, patch: bytes, previous: bool) -> None:
-    body = report_comment(report, patch, server_url=SERVER, previous=COMMENTS["success"] if previous else "")
+    body = report_comment(report, patch, server_url=SERVER, previous=comments()["success"] if previous else "")
     assert_whole(body)
     assert len(summary_page(report, patch, server_url=SERVER).encode()) <= LONGEST_SUMMARY
 
 
 def test_what_is_left_out_is_said() -> None:
-    assert "_Left out here, for want of room:_ the diffs of `src/part5.py`" in COMMENTS["huge"]
+    assert "_Left out here, for want of room:_ the diffs of `src/part5.py`" in comments()["huge"]
 
 
 def test_a_patch_that_would_be_another_one_here_is_not_shown_to_be_copied() -> None:

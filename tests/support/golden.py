@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from flue_ci.core.changes import ChangedFile
@@ -238,6 +239,7 @@ def shown(report: Report, patch: bytes = b"", previous: str = "") -> str:
     return report_comment(report, patch, server_url=SERVER, previous=previous)
 
 
+@cache
 def comments() -> dict[str, str]:
     """Every kind, by the name of its file."""
     huge = b"".join(PATCH.replace(b"parser.py", b"part%d.py" % n) + b"+x = 1  # long\n" * 700 for n in range(40))
