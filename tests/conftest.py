@@ -91,6 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         absent.update(item for item in items if "live" in item.keywords)
     if not config.getoption("--thorough") and not _names_one_test(config):
         absent.update(_rest_of_families(items))
+        if "outside" not in config.option.markexpr:
+            absent.update(item for item in items if "outside" in item.keywords)
     config.hook.pytest_deselected(items=list(absent))
     items[:] = [item for item in items if item not in absent]
 

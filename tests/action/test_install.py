@@ -20,6 +20,8 @@ import yaml
 from flue_ci import __version__
 from tests.support.wheels import Index, installed, serve, wheel
 
+pytestmark = pytest.mark.outside
+
 ROOT = Path(__file__).parents[2]
 STEPS: dict[str, Any] = {
     step["name"]: step for step in yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]

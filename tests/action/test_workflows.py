@@ -285,6 +285,7 @@ def test_workflows_follow_githubs_schema() -> None:
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.outside
 def test_zizmor_finds_nothing_that_is_not_explained() -> None:
     """As its auditor, who reports whatever may be of interest; .github/zizmor.yml and comments have the answers."""
     files = [ROOT / "action.yml", ROOT / ".github" / "dependabot.yml", *STARTERS, *EXAMPLES, *OWN]
@@ -329,6 +330,7 @@ def findings(actionlint: list[str], *files: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.outside
 def test_actionlint_finds_nothing(actionlint: list[str], tmp_path: Path) -> None:
     broken = tmp_path / "broken.yml"
     broken.write_text(EXAMPLES[0].read_text().replace("github.run_id", "github.run_idea"))

@@ -33,6 +33,8 @@ from tests.support.github_server import TOKEN, GitHubServer
 from tests.support.messages_server import API_KEY, MessagesServer
 from tests.support.starter import Starter
 
+pytestmark = pytest.mark.outside
+
 # To the steps of the action these are as the other runs that end well; what differs is proven without act.
 AT_NIGHT = pytest.mark.family(0)
 ACT = Path(sysconfig.get_path("scripts")) / "act"

@@ -6,10 +6,14 @@ import json
 import subprocess
 from typing import Any
 
+import pytest
+
 from tests.e2e.test_act import Act, Ran, act
 from tests.e2e.test_action import CHECKED
 from tests.e2e.test_repair import LOG, SPEC, Repair
 from tests.support.fork_server import PROJECT
+
+pytestmark = pytest.mark.outside
 
 __all__ = ["act"]
 

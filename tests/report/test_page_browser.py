@@ -18,6 +18,8 @@ from tests.report.test_page import HOSTILE
 from tests.support import pages
 from tests.support.reports import FAILED
 
+pytestmark = pytest.mark.outside
+
 EVENTS = pages.transcript() + "".join(
     pages.turn(number, f"Step {number}", pages.call(f"x{number}", command=f"make part-{number}"))
     + pages.result(f"x{number}", f"built needle-{number}")
