@@ -95,6 +95,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             absent.update(item for item in items if "outside" in item.keywords)
     config.hook.pytest_deselected(items=list(absent))
     items[:] = [item for item in items if item not in absent]
+    items.sort(key=lambda item: "long" not in item.keywords)  # the others fill the gaps up to the end
 
 
 def _names_one_test(config: pytest.Config) -> bool:

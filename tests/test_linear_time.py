@@ -136,6 +136,7 @@ def test_every_expression_of_the_package_is_looked_at() -> None:
     assert set(SHORT_TEXTS) <= set(expressions())
 
 
+@pytest.mark.long
 def test_each_expression_takes_linear_time() -> None:
     for place, (pattern, methods) in expressions().items():
         if place not in SHORT_TEXTS:

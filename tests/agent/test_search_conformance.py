@@ -96,6 +96,7 @@ def by_ripgrep(folder: Path, glob: str) -> list[str] | None:
 @example(tree={"src/a.py": ""}, glob="src/", ignore=[], nested=[])
 @example(tree={"src/x.log": "", "x.log": ""}, glob="*.log", ignore=["*.log"], nested=["!x.log"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 5)
+@pytest.mark.long
 def test_glob_lists_what_ripgrep_lists(
     tmp_path_factory: pytest.TempPathFactory,
     tree: Mapping[str, str],

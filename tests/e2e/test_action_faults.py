@@ -52,6 +52,7 @@ def asked(job: Job) -> Done:
 
 @pytest.mark.family(1)
 @pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.long
 def test_a_fault_that_passes_changes_nothing_on_whatever_route(make_job: MakeJob, fault: str) -> None:
     job = make_job()
     for route in ENDS:

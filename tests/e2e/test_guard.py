@@ -47,6 +47,7 @@ def run(tmp_path: Path, command: str, pause: str) -> tuple[int, dict[str, object
 
 
 @pytest.mark.parametrize("trick", TRICKS)
+@pytest.mark.long
 def test_a_failing_check_fails_whatever_the_agent_left_behind(tmp_path: Path, trick: str) -> None:
     code, report = run(tmp_path, TRICKS[trick], "4" if "later" in trick else "0")
     assert report["changes"]["files"] == []  # type: ignore[index]

@@ -191,6 +191,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.long
 def test_a_limit_ends_the_run_with_its_name_and_the_work_so_far(make_flow: MakeFlow, name: str) -> None:
     setting, script = LIMITS[name]
     flow = make_flow(script)

@@ -223,6 +223,7 @@ def test_whatever_a_command_does_the_agent_goes_on_and_nothing_stays(
 
 @pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
+@pytest.mark.long
 def test_commands_of_the_host_are_bounded_too(make_flow: MakeFlow, where: str) -> None:
     flood = "echo first; head -c 5000000 /dev/zero | tr '\\0' x; echo; echo last"
     flow = make_flow(e2b=where == "e2b")

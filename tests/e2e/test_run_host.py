@@ -99,6 +99,7 @@ CASES = pairwise(
 
 @pytest.mark.family(3)
 @pytest.mark.parametrize(("name", "where", "number"), CASES, ids=["-".join(case) for case in CASES])
+@pytest.mark.long
 def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
     make_flow: MakeFlow, name: str, where: str, number: str
 ) -> None:

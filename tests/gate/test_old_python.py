@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.job import PROJECT, outputs
 from tests.support.github_server import GitHubServer
 
@@ -28,6 +30,7 @@ def interpreters() -> Iterator[str]:
                 break
 
 
+@pytest.mark.long
 def test_the_gate_decides_on_every_python(tmp_path: Path) -> None:
     with GitHubServer(tmp_path) as github:
         work = github.repo("ada/tools", {"greeting.txt": "hello\n"})

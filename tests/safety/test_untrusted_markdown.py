@@ -524,6 +524,7 @@ def test_brackets_that_mislead_nobody_stay(text: str) -> None:
 # Together 100,000 texts at night, and 2,000 in the suite.
 @settings(max_examples=80_000 if NIGHT else 1_400)
 @given(TEXTS)
+@pytest.mark.long
 def test_markdown_of_strangers_does_nothing_and_loses_nothing(text: str) -> None:
     result = untrusted_markdown(text, LINKS)
     rendered = page(result)

@@ -241,6 +241,7 @@ async def test_without_a_key_nothing_is_asked(server: E2BServer) -> None:
 # Life
 
 
+@pytest.mark.long
 async def test_the_heartbeat_extends_a_life_in_small_steps_until_its_time_is_used_up(server: E2BServer) -> None:
     box = await provider_of(server, Timeouts(ttl=2, heartbeat=0.5)).open(asked(max_seconds=4), ignore)
     await asyncio.sleep(2.6)

@@ -294,6 +294,7 @@ async def activity(box: Sandbox) -> int:
 
 @pytest.mark.family(3)
 @pytest.mark.parametrize("kind", HARD_TO_END)
+@pytest.mark.long
 async def test_every_process_of_the_user_ends(box: E2BSandbox, kind: str) -> None:
     await box.write("storm.py", STORM.encode())
     await box.exec(HARD_TO_END[kind], timeout=30)

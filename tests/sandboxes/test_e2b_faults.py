@@ -188,6 +188,7 @@ async def test_patience_ends_with_what_to_do(server: E2BServer, fault: dict[str,
     assert server.sandboxes == {}
 
 
+@pytest.mark.long
 async def test_a_server_that_is_not_there_is_an_error_with_what_to_do() -> None:
     provider = E2BProvider(
         api_key="e2b_x", api_url="http://127.0.0.1:9", sandbox_url="http://127.0.0.1:9", timeouts=HASTY
