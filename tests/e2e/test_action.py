@@ -466,7 +466,7 @@ def test_a_saved_folder_cannot_take_the_rules_of_another_agent_or_the_place_of_a
     assert words in second.log
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("conclusion", "number", "code"),
     [

@@ -64,7 +64,7 @@ def test_a_fault_that_passes_changes_nothing_on_whatever_route(make_job: MakeJob
     assert len(job.model.requests) == 2
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(("route", "fault"), LASTED, ids=[f"{route}-{fault}" for route, fault in LASTED])
 def test_a_fault_that_lasts_is_told_and_loses_nothing(make_job: MakeJob, route: str, fault: str) -> None:
     job = make_job()

@@ -128,7 +128,7 @@ ENDINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_whatever_way_a_run_ends_no_secret_comes_out_of_it(make_flow: MakeFlow, ending: str, where: str) -> None:
@@ -215,7 +215,7 @@ def test_no_command_tells_a_secret(make_flow: MakeFlow) -> None:
         assert code in (0, 1, 2), (command, out, err)
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("level", ["", "debug"])
 @pytest.mark.parametrize("fault", ["", "PATCH comments", "GET pulls", "POST git-upload-pack"])
 def test_no_job_tells_a_secret(make_job: MakeJob, fault: str, level: str) -> None:

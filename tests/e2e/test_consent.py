@@ -106,7 +106,7 @@ CONSENTS: dict[str, Callable[[MessagesServer], tuple[tuple[str, ...], dict[str, 
 }
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("consent", CONSENTS.values(), ids=CONSENTS.keys())
 def test_what_the_user_says_otherwise_is_consent_too(local: Flow, thief: MessagesServer, consent: Any) -> None:
     words, environment = consent(thief)
@@ -274,7 +274,7 @@ def _relink(path: Path) -> None:
     path.symlink_to("real")
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_yes_that_another_may_have_written_does_not_count(local: Flow, thief: MessagesServer, forge: Any) -> None:
     assert ask(local, b"y\n")[0] == 0

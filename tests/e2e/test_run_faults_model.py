@@ -30,7 +30,7 @@ RECOVERABLE = {
 }
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fault", RECOVERABLE.values(), ids=RECOVERABLE.keys())
 def test_a_fault_at_the_first_and_at_a_middle_turn_costs_neither_work_nor_result(
     make_flow: MakeFlow, fault: Fault
@@ -89,7 +89,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_turn_is_told_to_the_model_and_the_task_goes_on(make_flow: MakeFlow, broken: Turn) -> None:
     turns = counting(10)
@@ -142,7 +142,7 @@ FATAL = {
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("fatal", FATAL.values(), ids=FATAL.keys())
 def test_a_final_answer_ends_the_run_at_once_and_keeps_the_work(make_flow: MakeFlow, fatal: Fatal) -> None:
     faults = {3: fatal.fault} if fatal.fault else {}

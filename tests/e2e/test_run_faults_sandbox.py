@@ -206,7 +206,7 @@ def told(flow: Flow, request: int = -1) -> str:
     )
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("where", ["local", "e2b"])
 @pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
 def test_whatever_a_command_does_the_agent_goes_on_and_nothing_stays(

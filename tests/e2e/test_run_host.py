@@ -97,7 +97,7 @@ CASES = pairwise(
 )
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(("name", "where", "number"), CASES, ids=["-".join(case) for case in CASES])
 @pytest.mark.long
 def test_a_signal_at_any_moment_ends_everything_and_keeps_the_work(
@@ -310,7 +310,7 @@ def test_a_terminal_that_closes_does_not_end_the_run(make_flow: MakeFlow) -> Non
     assert ended.added() == ["1", "2"]
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_streams_do_not_end_the_run(make_flow: MakeFlow, closed: str) -> None:
     flow = make_flow()

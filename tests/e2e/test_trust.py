@@ -187,7 +187,7 @@ def test_the_base_is_that_of_the_payload(make_job: MakeJob, trusted: str) -> Non
     assert "STALE" not in told(job)
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     "event", ["push", "schedule", "workflow_dispatch", "merge_group", pytest.param("release", marks=AT_NIGHT)]
 )
@@ -229,7 +229,7 @@ def test_a_push_to_a_branch_that_the_workflow_lists(make_job: MakeJob, listed: s
 # Which commit is worked on
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("fork", [False, True])
 @pytest.mark.parametrize("force", [False, True])
 def test_what_is_pushed_after_the_request_is_not_worked_on(make_job: MakeJob, fork: bool, force: bool) -> None:
@@ -298,7 +298,7 @@ def test_a_check_suite_that_is_older_than_the_request_shows_the_head(
     assert any("cannot be found out" in note for note in notes) != known
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("change", "conclusion"),
     [
@@ -368,7 +368,7 @@ def test_a_commit_that_the_request_names_is_worked_on(make_job: MakeJob, digits:
     assert f"@{sha[:digits]}" not in told(job).lower()
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("which", ["of another pull request", "of the base", "of nothing", "too long", "rewritten"])
 def test_a_commit_that_is_not_the_pull_requests_is_refused(make_job: MakeJob, which: str) -> None:
     job = make_job()
@@ -420,7 +420,7 @@ def without_forks(**triggers: Any) -> dict[str, Any]:
     return {"triggers": {"comment": "fix-tests", "forks": False, **triggers}}
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fork", [False, True])
 @pytest.mark.parametrize(
     "event", ["issue_comment", "pull_request_review_comment", "pull_request_target", "workflow_run", "check_suite"]
@@ -483,7 +483,7 @@ def bot_comment(job: Job, login: str, agent: dict[str, Any], *, kind: str | None
     return job.github.env("issue_comment", job.github.commented(pull, said))
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("bots", "passes", "runs"),
     [
@@ -513,7 +513,7 @@ def test_a_comment_of_our_own_app_asks_for_nothing_whoever_is_named(make_job: Ma
     assert job.model.requests == []
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("kind", [None, "", "Mannequin", "Organization", "user"])
 def test_an_account_that_is_not_known_to_be_a_person_is_none(make_job: MakeJob, kind: str | None) -> None:
     job = make_job()
@@ -537,7 +537,7 @@ def test_a_custom_role_can_be_named(make_job: MakeJob, role: str, conclusion: st
 # Where the model's key goes
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("allowed", "runs"),
     [

@@ -79,7 +79,7 @@ def check_of(ended: Ended) -> Any:
 TRICKS_THERE = [("local", trick) for trick in BESIDE] + [("e2b", trick) for trick in [*BESIDE][::3]]
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize(("where", "trick"), TRICKS_THERE)
 def test_a_check_over_broken_code_fails_whatever_lies_beside_it(make_flow: MakeFlow, where: str, trick: str) -> None:
     flow = make_flow(e2b=where == "e2b")
@@ -111,7 +111,7 @@ WAYS = {(*PLACES[(number + offset) % 4], trick) for number, trick in enumerate(S
 WAYS |= {(*place, "a process that writes them again") for place in PLACES}
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(("where", "verify", "trick"), sorted(WAYS))
 def test_a_check_that_is_false_fails_whatever_setup_did(
     make_flow: MakeFlow, where: str, verify: str, trick: str
@@ -280,7 +280,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_without_a_clean_sandbox_no_check_has_passed_and_the_work_is_kept(make_flow: MakeFlow, fault: str) -> None:
     flow = make_flow(e2b=True)

@@ -17,7 +17,7 @@ LEAKS = {
 }
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("command", LEAKS.values(), ids=LEAKS.keys())
 def test_a_patch_with_a_secret_is_withheld(make_flow: MakeFlow, command: str) -> None:
     flow = make_flow([bash(command), say("Done.")])

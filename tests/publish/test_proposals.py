@@ -70,7 +70,7 @@ async def test_a_report_of_another_job_gets_no_more_than_the_rules_say() -> None
     assert ([len(each.annotations) for each in forge.checks], check.detail) == ([200], "Check 0")
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("words", LONG)
 @pytest.mark.parametrize("output", ["", "x" * 50_000])
 def test_a_long_text_of_a_pull_request_is_cut_where_nothing_opens(words: str, output: str) -> None:

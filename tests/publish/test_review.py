@@ -191,7 +191,7 @@ def dismiss(world: Reviewing, act: str, login: str) -> None:
         world.reply(login, act)
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("act", ["Won’t fix: it is meant so.", "👎", "resolve"])
 async def test_what_people_with_a_role_dismiss_is_not_raised_again(world: Reviewing, act: str) -> None:
     await world.review(finding(AREA), finding(HALF))

@@ -292,7 +292,7 @@ async def activity(box: Sandbox) -> int:
     return int(await output(box, LIVING, user="root")) + (last - first) // 20
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("kind", HARD_TO_END)
 @pytest.mark.long
 async def test_every_process_of_the_user_ends(box: E2BSandbox, kind: str) -> None:

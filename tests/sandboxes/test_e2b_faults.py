@@ -440,7 +440,7 @@ TROUBLE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fault", TROUBLE, ids=str)
 async def test_reading_survives_trouble(server: E2BServer, box: E2BSandbox, fault: dict[str, Any]) -> None:
     data = bytes(range(256)) * 4000
@@ -452,7 +452,7 @@ async def test_reading_survives_trouble(server: E2BServer, box: E2BSandbox, faul
         assert await asyncio.wait_for(box.read("data", limit=2_000_000, user="root"), HANG_GUARD) == data
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fault", TROUBLE, ids=str)
 async def test_writing_survives_trouble(
     server: E2BServer, box: E2BSandbox, fault: dict[str, Any], tmp_path: Path

@@ -155,7 +155,7 @@ TOOLS = {
 }
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_tools_of_developers_work(box: LocalSandbox, tool: str) -> None:
     if (await run(box, f"PATH=$PATH:/usr/local/go/bin; command -v {tool}")).exit_code:

@@ -146,7 +146,7 @@ def ordinary_user(tmp_path: Path) -> tuple[list[str], Path]:
     )
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("network", ["none", "open"])
 @pytest.mark.parametrize("who", ["this user", "an ordinary user"])
 def test_secrets_of_the_host_are_out_of_reach(who: str, network: str, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_template_reaches_nothing_but_its_values(template: str) -> None:
     assert values["pr"] == {**PR, "labels": ["a"]}
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     "template",
     [
@@ -186,7 +186,7 @@ def test_nothing_is_computed_while_a_template_is_checked() -> None:
 LONG = "Aa bb " * 11_000  # as long as a comment of GitHub may be
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     "template",
     [

@@ -122,7 +122,7 @@ echo ignored > a.log; mkdir build; echo ignored > build/x
 """
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("how", ["uncommitted", "staged", "committed", "on another branch", "amended"])
 async def test_every_kind_of_change_comes_back_exactly(stage: Stage, how: str) -> None:
     await stage.sh(EDITS)
@@ -205,7 +205,7 @@ async def test_ignored_files_come_back_only_when_the_agent_tracks_them(local: St
 BYTECODE = "__pycache__/a.cpython-311.pyc", "sub/__pycache__/note", "old.pyo", "sub/Main.class"
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("how", ["", "git add -A", "git add -A && git commit -qm x"])
 async def test_bytecode_that_the_base_does_not_have_is_never_in_the_patch(local: Stage, how: str) -> None:
     making = "".join(f"mkdir -p $(dirname {name}); printf '\\0' > {name};" for name in BYTECODE)
@@ -279,7 +279,7 @@ DECEPTIONS = {
 }
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("deception", DECEPTIONS)
 async def test_the_agents_git_has_no_say(local: Stage, deception: str) -> None:
     if local.box.info.provider == "local" and local.workspace.store_has_objects and deception == "damaged objects":
@@ -355,7 +355,7 @@ async def test_files_without_permissions_are_read_all_the_same(local: Stage) -> 
     assert found == {"hidden": "added", "plain.txt": "modified", "closed/a": "added", "closed/inner/b": "added"}
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("commits", ["with", "without"])
 async def test_a_repository_inside_the_repository_is_left_out_and_named(stage: Stage, commits: str) -> None:
     await stage.sh("git init -q nested; echo x > nested/x; echo more >> plain.txt")
@@ -509,7 +509,7 @@ async def test_a_file_that_looks_unchanged_is_read_although_no_list_gets_through
     assert [file.path for file in changes.files] == ["new", "plain.txt"]
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize(("failures", "accepted"), [(10, True), (1000, False)])
 async def test_a_file_that_cannot_be_read_now_is_tried_again_but_not_for_ever(
     local: Stage, failures: int, accepted: bool
@@ -548,7 +548,7 @@ async def test_a_patch_that_does_not_match_the_sandbox_is_refused(plain: Stage) 
 UNTRACKED = "echo plain.txt >> .gitignore; echo '*.bin' > 'dir with space/.gitignore'; echo ':*' >> .gitignore; "
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("how", ["", "git add .gitignore", "git add .gitignore; git commit -qm x"])
 async def test_a_file_that_the_agent_untracked_and_ignores_is_deleted(stage: Stage, how: str) -> None:
     await stage.sh(UNTRACKED + f"git rm -q --cached plain.txt link; {how or ':'}")

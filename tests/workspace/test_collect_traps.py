@@ -79,7 +79,7 @@ async def lay_trap(stage: Stage, place: str, trap: str) -> None:
     await shell(stage.box, ": > programs/ran")
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("place", PLACES)
 async def test_root_starts_nothing_in_a_repository_of_the_agent(linked: Stage, place: str) -> None:
     await lay_trap(linked, place, "fsmonitor")
@@ -90,7 +90,7 @@ async def test_root_starts_nothing_in_a_repository_of_the_agent(linked: Stage, p
     assert await shell(linked.box, "cat programs/ran") == ""
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("trap", ["filter", "hooks", "textconv", "include"])
 async def test_root_starts_nothing_of_any_kind(linked: Stage, trap: str) -> None:
     await lay_trap(linked, "where the base has a link to a repository", trap)

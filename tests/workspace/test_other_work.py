@@ -80,7 +80,7 @@ CONTAINED = {
 }
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("name", CONTAINED)
 async def test_what_the_work_tree_holds_is_no_other_work(plain: Stage, name: str) -> None:
     await plain.sh(f"{{ {CONTAINED[name]}\n}} >&2")
@@ -151,7 +151,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_repository_starts_nothing_and_hides_nothing(plain: Stage, name: str) -> None:
     program = plain.directory / "program"

@@ -65,7 +65,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_what_is_no_line_of_whole_commits_is_refused(plain: Stage, name: str) -> None:
     command, reason = REFUSALS[name]

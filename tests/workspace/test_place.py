@@ -128,7 +128,7 @@ EXPECTED: Tree = {
 }
 
 
-@pytest.mark.family(4)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("setup", SETUPS)
 async def test_what_setup_made_of_the_same_paths_is_overwritten(pair: Pair, setup: str) -> None:
     changes = await pair.work(WORK)
@@ -171,7 +171,7 @@ async def test_bytecode_of_the_base_is_not_taken_for_the_changed_file(pair: Pair
     assert await pair.sh("python3 -c 'import sys; sys.path[0] = \"src\"; import a; print(a.A)'") == "2\n"
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("pair", ["isolated", "e2b"], indirect=True)
 async def test_start_up_files_of_setup_have_no_say(pair: Pair) -> None:
     changes = await pair.work("echo 'locked 3' > lock; echo new > new")

@@ -41,7 +41,7 @@ SETUPS = {
 }
 
 
-@pytest.mark.family(5)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("setup", SETUPS)
 async def test_what_setup_left_there_is_replaced(stage: Stage, setup: str) -> None:
     await shell(stage.box, SETUPS[setup])

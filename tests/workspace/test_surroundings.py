@@ -72,7 +72,7 @@ async def test_every_other_file_that_differs_is_named(stage: Stage) -> None:
     assert list(await surroundings(stage)) == expected
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 async def test_a_file_that_hides_its_size_and_time_is_named(stage: Stage) -> None:
     await stage.sh("""
         touch -r build/made ../time; printf '9\\n' > build/made; touch -r ../time build/made; rm ../time
@@ -92,7 +92,7 @@ async def test_names_from_strangers_are_one_line_each(stage: Stage) -> None:
     assert "\\n" in " ".join(listed)
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 async def test_links_and_repositories_of_the_agent_are_not_entered(stage: Stage) -> None:
     await stage.sh("""
         ln -s /usr/bin build/system; ln -s / ~/all; mkdir build/inner; cd build/inner; git init -q

@@ -137,7 +137,7 @@ async def test_history_works_inside_and_ends_where_it_should(box: Sandbox, tmp_p
     ) == ("flue-ci agent <agent@flue-ci.invalid>\n")
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 async def test_nothing_but_the_commit_and_its_history_travels(box: Sandbox, tmp_path: Path, scratch: Path) -> None:
     repo = new_repo(tmp_path / "repo", EVERY_KIND)
     repo.git("switch", "-q", "-c", "other")
@@ -204,7 +204,7 @@ async def test_depth_counts_as_in_git_fetch(
     await source.git.run("fsck", "--full", "--strict")
 
 
-@pytest.mark.family(7)
+@pytest.mark.family(4)
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "loose"])
 @pytest.mark.parametrize("form", ["checkout", "subdirectory", "worktree", "detached", "sha256", "shared", "submodule"])
 async def test_every_form_of_checkout_can_be_read(
