@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.flow import say
 from tests.e2e.job import Done, Job
 from tests.e2e.test_action import WORK, MakeJob, make_job
 
@@ -60,6 +61,20 @@ def test_the_comment_and_the_summary_name_the_artifact(make_job: MakeJob, on_lin
     assert f"]({page})" in linked.summary
     assert "gh run download 7" in linked.summary
     assert page in linked.log
+    edits = [path for method, path, _ in job.github.requests if method == "PATCH"]
+    link(job, environ, done, page)
+    assert [path for method, path, _ in job.github.requests if method == "PATCH"] == edits, "it says that already"
+
+
+def test_the_artifact_of_a_run_without_comment_and_changes_is_named_in_the_summary(make_job: MakeJob) -> None:
+    job = make_job([say("Nothing to do.")])
+    job.more["FLUE_CI_PUBLISH"] = "none"
+    environ, done = asked(job)
+    page = f"{job.github.url}{PAGE}/artifacts/11"
+    linked = link(job, environ, done, page)
+    assert f"]({page})" in linked.summary
+    assert "git apply" not in linked.summary
+    assert job.github.ours() == []
 
 
 def test_a_failed_upload_is_said_with_the_way_that_works_and_the_comment_of_another_run_is_left_alone(

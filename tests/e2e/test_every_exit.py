@@ -202,7 +202,7 @@ EXITS = {
 }
 
 
-@pytest.mark.family(3)
+@pytest.mark.family(6)
 @pytest.mark.parametrize("name", EXITS)
 def test_an_exit_gives_its_reason(make_job: MakeJob, name: str) -> None:
     exit_ = EXITS[name]

@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[dict[str, str], int, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_way_that_is_closed_is_named(
     name: str, company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

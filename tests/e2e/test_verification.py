@@ -280,7 +280,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.family(1)
+@pytest.mark.family(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_without_a_clean_sandbox_no_check_has_passed_and_the_work_is_kept(make_flow: MakeFlow, fault: str) -> None:
     flow = make_flow(e2b=True)

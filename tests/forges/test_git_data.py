@@ -110,7 +110,7 @@ CHANGES: dict[str, tuple[Tree, Tree]] = {
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(4)
 @pytest.mark.parametrize("name", CHANGES)
 async def test_the_tree_on_github_is_the_hosts(github: GitHubServer, forge: GitHub, tmp_path: Path, name: str) -> None:
     before, after = CHANGES[name]

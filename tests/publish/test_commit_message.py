@@ -113,6 +113,7 @@ def test_a_trailer_counts_in_the_last_paragraph_only() -> None:
 def test_the_last_proposal_is_the_message_and_else_the_answer() -> None:
     report = make_report(summary="All done.\n\nThe parser reads the last line. It did not.")
     assert describe_change(report) == ("The parser reads the last line", "")
+    assert describe_change(make_report(agent="fix-tests", summary="")) == ("Changes of fix-tests", "")
     proposals = (
         ChangeDescription(title="First"),
         ChangeDescription(title="Second", body="Why."),

@@ -234,7 +234,7 @@ async def test_the_same_changes_again_make_no_commit(world: World) -> None:
     assert world.served("rev-list", "--count", f"main..{pull['head']['ref']}") == "1"
 
 
-@pytest.mark.family(1)
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     ("step", "fault"),
     [

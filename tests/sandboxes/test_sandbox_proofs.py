@@ -419,7 +419,7 @@ ENDINGS: dict[str, tuple[Callable[[Sandbox], Awaitable[object]], dict[str, str],
 }
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(3)
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_no_sandbox_and_no_process_outlives_its_run(world: World, source: Source, ending: str) -> None:
     act, commands, conclusion = ENDINGS[ending]
