@@ -30,7 +30,7 @@ def interpreters() -> Iterator[str]:
                 break
 
 
-@pytest.mark.long
+@pytest.mark.outside
 def test_the_gate_decides_on_every_python(tmp_path: Path) -> None:
     with GitHubServer(tmp_path) as github:
         work = github.repo("ada/tools", {"greeting.txt": "hello\n"})

@@ -10,13 +10,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.report.test_page import HOSTILE
 from tests.support import pages
 from tests.support.reports import FAILED
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.outside
 
@@ -29,6 +32,8 @@ EVENTS = pages.transcript() + "".join(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
     path = shutil.which("chromium") or shutil.which("google-chrome")
     assert path, "no browser: install chromium (apt-get install chromium)"
     with sync_playwright() as playwright:
