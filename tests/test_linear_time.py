@@ -145,6 +145,7 @@ def test_each_expression_takes_linear_time() -> None:
                     assert slow_text(_applied(pattern, method), before, pump) == "", place
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
     "pattern", [r"\\*(?<!a)@", r"(\d+(?:\.\d+)?)(ms|s)", r"(?:[ ]*-[ ]+){0,3}x", r"(a|a)*b", r"<([^>]+)>;"]
 )
