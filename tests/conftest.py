@@ -74,11 +74,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: three for each processor, because most tests wait for processes and servers now and then."""
+    """`-n auto`: five for two processors, because most tests wait for processes and servers now and then."""
     processors = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
-    return processors * 3
+    return processors * 5 // 2
 
 
 @pytest.hookimpl(tryfirst=True)
