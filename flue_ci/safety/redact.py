@@ -56,9 +56,11 @@ class Redactor:
         self._find_short = lru_cache(_SHORT_TEXTS)(self._finder.find)
 
     def __call__(self, text: str) -> str:
-        """`text` without secrets. Lone surrogates, which UTF-8 cannot encode, become `\\udcff`."""
+        """`text` without secrets, as a plain string. Lone surrogates, which UTF-8 cannot encode, become `\\udcff`."""
         text = self.mask(text)
-        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+        if type(text) is str and text.isascii():
+            return text
+        return text.encode("utf-8", "backslashreplace").decode()
 
     def holds_secret(self, data: bytes) -> bool:
         """Whether a known value (or an encoded form) occurs in `data`."""

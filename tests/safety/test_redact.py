@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 from flue_ci.core import changes, discussion, errors, events, messages, ports
 from flue_ci.core.changes import ChangedFile
@@ -341,3 +342,15 @@ def test_a_text_that_comes_again_is_redacted_again() -> None:
     for text in ("an-ordinary-word of " * 3, f"an-ordinary-word {encoded}", "ghs_" + "a1B2" * 9):
         assert redact(text) == redact(text) == Redactor(["hunter2-Hunter2_x9"])(text)
     assert encoded not in redact(f"an-ordinary-word {encoded}")
+
+
+def test_what_was_looked_through_before_is_looked_through_again_for_a_new_secret() -> None:
+    redact = Redactor()
+    assert redact("it is hunter2000") == redact("it is hunter2000") == "it is hunter2000"
+    redact.learn("hunter2000")
+    assert redact("it is hunter2000") == "it is ***"
+    assert redact.redact_value({"words": ("hunter2000", "none")}) == {"words": ("***", "none")}
+
+
+def test_what_comes_back_is_a_plain_string_which_a_template_escapes() -> None:
+    assert type(Redactor()(Markup("<b>bold</b>"))) is str
